@@ -1,0 +1,292 @@
+"""The typed configuration and its checks. Imports nothing heavy: `--help` reads this file.
+
+The dataclasses are the schema that Hydra holds every override against; `check` adds what types
+alone cannot say (ranges, names, combinations). Values and their comments live in `conf/`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from app.errors import InputError
+
+AGGREGATIONS = ("unit", "mean", "l2", "max")
+CONTRASTS = ("pooled", "each")
+CONTRAST_LEVELS = ("domains", "categories")
+RULES = ("above", "p", "fdr_bh", "fdr_by")
+
+
+@dataclass
+class Model:
+    """A network, its weights and the preprocessing its images need."""
+
+    name: str = MISSING
+    checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = seeded
+    trained: bool = MISSING
+    widths: list[int] = MISSING  # channels of conv1 … conv13
+    hidden: int = MISSING  # width of the two hidden fully connected layers
+    outputs: int = MISSING
+    face_classes: int = MISSING  # outputs 0 … face_classes - 1 are face identities
+    classes: str | None = None  # "synthetic": the outputs are the synthetic identities and objects
+    seed: int = 0  # of the initialisation, where there is no checkpoint
+    input_size: int = MISSING  # pixels a side
+    resize: int = MISSING  # shorter side before the centre crop, pixels
+    mean: list[float] = MISSING  # per RGB channel, of pixel values in 0 … 1
+    sd: list[float] = MISSING
+
+
+@dataclass
+class Layer:
+    name: str = MISSING
+
+
+@dataclass
+class Aggregation:
+    name: str = MISSING
+
+
+@dataclass
+class Criterion:
+    """The rule that turns a metric's scores into a selection."""
+
+    rule: str = MISSING  # above | p | fdr_bh | fdr_by
+    threshold: float = MISSING  # above: a score; the others: a probability
+    range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
+
+
+@dataclass
+class Metric:
+    name: str = MISSING
+    contrast: str = MISSING  # pooled | each
+    over: str = "domains"  # domains | categories: what `each` stands for
+    options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function
+    criterion: Criterion = field(default_factory=Criterion)
+
+
+@dataclass
+class Threshold:
+    name: str = MISSING
+    fsi: float = MISSING
+    dprime: float = MISSING
+    wilcoxon: float = MISSING
+    ttest: float = MISSING
+
+
+@dataclass
+class Stimuli:
+    """The localizer: images in categories, categories in domains."""
+
+    name: str = MISSING
+    root: str | None = None  # folder of category folders; null for what is drawn
+    domains: dict[str, list[str]] | None = None  # null: each category is its own domain
+    leave_out: list[str] = field(default_factory=list)  # categories that belong to no domain
+    images_per_category: int = 144  # synthetic only
+    size: int = 64  # synthetic only, pixels a side
+    seed: int = 0  # synthetic only
+
+
+@dataclass
+class Identities:
+    """The faces whose identity is decoded; the network was not trained on them."""
+
+    name: str = MISSING
+    root: str | None = None
+    count: int = 100  # synthetic only
+    images_each: int = 10  # synthetic only
+    size: int = 64  # synthetic only
+    seed: int = 0  # synthetic only
+
+
+@dataclass
+class Lesion:
+    """Held-out images of the network's own classes, on which a lesion's effect is measured."""
+
+    name: str = MISSING  # single | none
+    images_per_identity: int = 4
+    images_per_object: int = 8
+    size: int = 64
+    seed: int = 0
+
+
+@dataclass
+class Decoding:
+    name: str = MISSING  # svm | none
+    kernels: int | None = None  # null: the smallest count that any metric selects
+    penalty: float = 1.0  # the support vector machine's C
+    random_draws: int = 20
+
+
+@dataclass
+class Tracking:
+    name: str = MISSING  # sqlite | server | none
+    uri: str | None = None  # http(s) address of a server; null: SQLite in `folder`
+    folder: str = "mlruns"
+    experiment: str = "selectivity"
+
+
+@dataclass
+class Config:
+    model: Model = field(default_factory=Model)
+    layer: Layer = field(default_factory=Layer)
+    metric: Metric = field(default_factory=Metric)
+    metrics: dict[str, Metric] = field(default_factory=dict)  # the set whose agreement is measured
+    threshold: Threshold = field(default_factory=Threshold)
+    aggregation: Aggregation = field(default_factory=Aggregation)
+    stimuli: Stimuli = field(default_factory=Stimuli)
+    identities: Identities = field(default_factory=Identities)
+    lesion: Lesion = field(default_factory=Lesion)
+    decoding: Decoding = field(default_factory=Decoding)
+    tracking: Tracking = field(default_factory=Tracking)
+    target: str = "faces"
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int | None = None  # of torch and scoring; null: all cores
+    batch_size: int = 64
+    cache: str = "outputs/cache"
+    figures: bool = True
+    debug: bool = False  # show tracebacks
+
+
+def register() -> None:
+    """Make the schema known to Hydra as `config_schema`."""
+    ConfigStore.instance().store(name="config_schema", node=Config)
+
+
+def metric_set(config: Config) -> dict[str, Metric]:
+    """The metrics whose agreement is measured, the chosen one with its own settings among them."""
+    return {**config.metrics, config.metric.name: config.metric}
+
+
+def check(config: Config) -> None:
+    """Refuse what the types let through; InputError with one line."""
+    model, stimuli = config.model, config.stimuli
+    if model.trained and model.checkpoint is None:
+        raise InputError(
+            f"model={model.name} needs its weights: give model.checkpoint=<path>, "
+            f"or take model={model.name}_untrained"
+        )
+    if len(model.widths) != 13:
+        raise InputError(
+            f"model.widths has {len(model.widths)} values: the 13 convolutions need one each"
+        )
+    _one_of("aggregation.name", config.aggregation.name, AGGREGATIONS)
+    _one_of("layer.name", config.layer.name, [f"conv{n}" for n in range(1, 14)])
+    _one_of("lesion.name", config.lesion.name, ("single", "none"))
+    _one_of("decoding.name", config.decoding.name, ("svm", "none"))
+    _one_of("tracking.name", config.tracking.name, ("sqlite", "server", "none"))
+    _one_of("stimuli.name", stimuli.name, ("synthetic", "floc", "folder"))
+    _one_of("identities.name", config.identities.name, ("synthetic", "folder"))
+    _one_of("device", config.device, ("auto", "cpu", "cuda"))
+
+    for name, lowest in (
+        ("batch_size", 1),
+        ("threads", 1),
+        ("stimuli.images_per_category", 2),
+        ("stimuli.size", 16),
+        ("identities.count", 2),
+        ("identities.images_each", 2),
+        ("identities.size", 16),
+        ("lesion.images_per_identity", 1),
+        ("lesion.images_per_object", 1),
+        ("decoding.kernels", 1),
+        ("decoding.random_draws", 1),
+        ("model.hidden", 1),
+        ("model.outputs", 2),
+        ("model.input_size", 32),
+    ):
+        value = OmegaConf.select(config, name)  # type: ignore[arg-type]
+        if value is not None and value < lowest:
+            raise InputError(f"{name}={value} is too small: at least {lowest}")
+    for name in ("model.seed", "stimuli.seed", "identities.seed", "lesion.seed", "seed"):
+        if OmegaConf.select(config, name) < 0:  # type: ignore[arg-type]
+            raise InputError(f"{name} is negative: a seed is 0 or more")
+    if not config.decoding.penalty > 0:
+        raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")
+    if model.resize < model.input_size:
+        raise InputError(
+            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
+            "the crop would leave the image"
+        )
+    if model.input_size % 32:
+        raise InputError(
+            f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
+        )
+    if any(len(values) != 3 for values in (model.mean, model.sd)) or min(model.sd) <= 0:
+        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
+    if not 0 < model.face_classes < model.outputs:
+        raise InputError(
+            f"model.face_classes={model.face_classes} must lie between 0 and "
+            f"model.outputs={model.outputs}"
+        )
+    for room in ("stimuli", "identities"):
+        settings = getattr(config, room)
+        if settings.name != "synthetic" and not settings.root:
+            raise InputError(
+                f"{room}={settings.name} needs {room}.root=<folder that holds one folder per "
+                f"{'category' if room == 'stimuli' else 'identity'}>"
+            )
+    if stimuli.domains is not None and config.target not in stimuli.domains:
+        raise InputError(
+            f"target={config.target} is no domain of the stimuli: "
+            f"they have {', '.join(stimuli.domains)}"
+        )
+    for metric in metric_set(config).values():
+        _check_metric(metric)
+
+
+def _check_metric(metric: Metric) -> None:
+    where = f"metric {metric.name}"
+    criterion = metric.criterion
+    _one_of(f"{where}: contrast", metric.contrast, CONTRASTS)
+    _one_of(f"{where}: over", metric.over, CONTRAST_LEVELS)
+    _one_of(f"{where}: criterion.rule", criterion.rule, RULES)
+    low, high = criterion.range
+    if criterion.rule != "above":
+        low, high = max(low, 0.0), min(high, 1.0)
+    if not low < criterion.threshold < high:
+        raise InputError(
+            f"threshold.{metric.name}={criterion.threshold} is out of range: "
+            f"{'a probability' if criterion.rule != 'above' else 'a score'} "
+            f"between {low:g} and {high:g}"
+        )
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name}={value} is unknown: it is one of {', '.join(allowed)}")
+
+
+LEADING_PARAMETERS = (
+    "model",
+    "layer",
+    "metric",
+    "threshold",
+    "aggregation",
+    "stimuli",
+    "target",
+    "seed",
+)
+
+
+def parameters(config: Config) -> dict[str, Any]:
+    """The config as flat parameters: the leading names first, the rest under dotted names."""
+    flat: dict[str, Any] = {}
+    for name in LEADING_PARAMETERS:
+        value = getattr(config, name)
+        flat[name] = value if name in ("target", "seed") else value.name
+    _flatten(OmegaConf.to_container(config, resolve=True), "", flat)  # type: ignore[arg-type]
+    return flat
+
+
+def _flatten(node: Any, path: str, into: dict[str, Any]) -> None:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            _flatten(value, f"{path}.{key}" if path else str(key), into)
+    elif not path.endswith(".name") or path.count(".") > 1:  # group names lead already
+        into.setdefault(path, node)

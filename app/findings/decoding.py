@@ -1,0 +1,172 @@
+"""Decoding: how well the identity of a face can be read from a set of kernels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from app.errors import InputError
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How often the right identity was named, from one set of kernels."""
+
+    accuracy: float  # 0 … 1, the mean over folds
+    folds: NDArray[np.float64]  # (folds,) accuracy of each, 0 … 1
+    ci95: tuple[float, float]  # Student's t interval of the mean over folds, clipped to 0 … 1
+    kernels: int
+
+
+@dataclass(frozen=True)
+class RandomDecoding:
+    """The same from kernels drawn at random."""
+
+    accuracy: float  # 0 … 1, the mean over draws
+    draws: NDArray[np.float64]  # (draws,) accuracy of each, 0 … 1
+    kernels: int
+
+
+def folds(identities: Sequence[str]) -> NDArray[np.int64]:
+    """The fold of each image (images,): the k-th image of each identity is left out in fold k.
+
+    There are as many folds as the identity with the fewest images has. What another identity has
+    beyond that is in fold -1: it is never left out and trains in every fold. InputError for fewer
+    than two identities, or for one with fewer than two images.
+    """
+    names, codes, counts = np.unique(
+        np.asarray(identities, dtype=str), return_inverse=True, return_counts=True
+    )
+    if len(names) < 2:
+        raise InputError(f"decoding needs two identities or more, but there are {len(names)}")
+    if counts.min() < 2:
+        raise InputError(
+            f"identity {names[counts.argmin()]!r} has one image; decoding needs two or more of each"
+        )
+    fold = np.empty(len(codes), dtype=np.int64)
+    for code, count in enumerate(counts):
+        fold[codes == code] = np.arange(count)
+    fold[fold >= counts.min()] = -1
+    return fold
+
+
+def decode(
+    features: NDArray[Any],
+    identities: Sequence[str],
+    *,
+    penalty: float = 1.0,
+    threads: int | None = None,
+) -> Decoding:
+    """Cross-validated accuracy of a linear support vector machine that names identities.
+
+    Parameters
+    ----------
+    features: (images, kernels), any finite numbers; at least one kernel. The order of kernels
+        changes results by rounding at most.
+    identities: the identity of each image; see `folds`.
+    penalty: C of the machine (one against one, as LIBSVM does several classes).
+    threads: folds that are fitted at the same time; None = one a core. Results do not depend on it.
+
+    In each fold features are standardised to the mean and standard deviation of the training
+    images; one that does not vary there counts for nothing. InputError for features that are not
+    finite and for too few images (see `folds`).
+    """
+    values = np.asarray(features, dtype=np.float64)
+    if values.ndim != 2 or len(values) != len(identities) or not values.shape[1]:
+        raise ValueError(
+            f"features must be ({len(identities)} images, 1 or more kernels), not {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{np.sum(~np.isfinite(values))} features for decoding are NaN or infinite; "
+            "responses must be finite numbers"
+        )
+    fold = folds(identities)
+    names = np.asarray(identities, dtype=str)
+
+    def accuracy(number: int) -> float:
+        train, test = fold != number, fold == number
+        scaler = StandardScaler().fit(values[train])
+        machine = SVC(kernel="linear", C=penalty).fit(scaler.transform(values[train]), names[train])
+        return float(np.mean(machine.predict(scaler.transform(values[test])) == names[test]))
+
+    # LIBSVM releases the interpreter's lock: two threads take half the time.
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        accuracies = np.array(list(pool.map(accuracy, range(fold.max() + 1))))
+    return Decoding(float(accuracies.mean()), accuracies, _interval(accuracies), values.shape[1])
+
+
+def decode_random(
+    features: NDArray[Any],
+    identities: Sequence[str],
+    count: int,
+    draws: int,
+    seed: int,
+    penalty: float = 1.0,
+    progress: Callable[[int], object] | None = None,
+    *,
+    threads: int | None = None,
+) -> RandomDecoding:
+    """Accuracy from `count` kernels drawn at random, over `draws` draws.
+
+    Each draw is without replacement; all come from `numpy.random.default_rng(seed)`, so the same
+    seed gives the same draws. `progress` is called with 1 after each. The rest as in `decode`;
+    InputError for more kernels than there are.
+    """
+    kernels = features.shape[1]
+    if not 1 <= count <= kernels or draws < 1:
+        raise InputError(
+            f"cannot draw {count} of {kernels} kernels {draws} times; at least one draw is needed, "
+            "of one kernel up to all"
+        )
+    random = np.random.default_rng(seed)
+    known: dict[tuple[int, ...], float] = {}  # small layers draw the same kernels again
+    accuracies = np.empty(draws)
+    for number in range(draws):
+        drawn = np.sort(random.choice(kernels, count, replace=False))
+        key = tuple(drawn.tolist())
+        if key not in known:
+            part = decode(features[:, drawn], identities, penalty=penalty, threads=threads)
+            known[key] = part.accuracy
+        accuracies[number] = known[key]
+        if progress is not None:
+            progress(1)
+    return RandomDecoding(float(accuracies.mean()), accuracies, count)
+
+
+def chance(identities: Sequence[str]) -> float:
+    """The accuracy of guessing: 1 / number of identities."""
+    return 1 / len(set(identities))
+
+
+def equal_count(counts: Mapping[str, int]) -> int | None:
+    """How many kernels of each metric to decode from, given how many each selects.
+
+    The smallest count that is not 0; None where no metric selects any.
+    """
+    return min((count for count in counts.values() if count > 0), default=None)
+
+
+def top(score: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """The indices of the `count` units with the highest score, best first, ties by index.
+
+    `score` is (units,), NaN = undefined: never among them, so that there may be fewer than `count`.
+    """
+    order = np.argsort(-score, kind="stable")  # NaN last
+    return order[: min(count, int(np.sum(~np.isnan(score))))]
+
+
+def _interval(accuracies: NDArray[np.float64]) -> tuple[float, float]:
+    error = accuracies.std(ddof=1) / np.sqrt(len(accuracies))
+    half = student_t.ppf(0.975, len(accuracies) - 1) * error
+    mean = accuracies.mean()
+    return float(max(mean - half, 0)), float(min(mean + half, 1))

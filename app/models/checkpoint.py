@@ -1,0 +1,89 @@
+"""Weights from files: safetensors, or PyTorch files read as tensors only."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from app.errors import InputError
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, bare or under `model_state_dict` / `state_dict`.
+
+    `module.` (nn.DataParallel) is taken off the keys. Nothing but tensors is unpickled
+    (`weights_only`), so a file cannot run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"checkpoint {path} is refused: it holds more than tensors, and loading pickled objects "
+            "could run code; save torch.save(network.state_dict(), …) or safetensors"
+        ) from error
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        first_line = (str(error).splitlines() or [""])[0]
+        raise _unreadable(path, first_line or type(error).__name__) from error
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise _unreadable(path, "it holds no state dict")
+    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise _unreadable(path, f"{key} is no tensor but {type(value).__name__}")
+    return state
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Give the network the tensors of a state dict, as float32.
+
+    InputError names the first key or shape that differs, or tensor that is not finite.
+    """
+    expected = network.state_dict()
+    for key, value in expected.items():
+        if key not in state:
+            spare = next((k for k in state if k not in expected), None)
+            found = f", but has {spare} {tuple(state[spare].shape)}" if spare else ""
+            raise _mismatch(path, f"it lacks {key} {tuple(value.shape)}{found}")
+        if state[key].shape != value.shape:
+            raise _mismatch(
+                path,
+                f"{key} has shape {tuple(state[key].shape)} where the network has "
+                f"{tuple(value.shape)}",
+            )
+    for key, value in state.items():
+        if key not in expected:
+            raise _mismatch(
+                path, f"it has {key} {tuple(value.shape)}, which the network does not have"
+            )
+        if not bool(torch.isfinite(value).all()):
+            count = int((~torch.isfinite(value)).sum())
+            raise InputError(
+                f"checkpoint {path}: {key} holds {count} NaN or infinite value(s): "
+                "use weights of a training that did not diverge"
+            )
+    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(
+        f"checkpoint {path} cannot be read: {why}: a state dict saved by torch.save or "
+        "safetensors is expected"
+    )
+
+
+def _mismatch(path: Path, what: str) -> InputError:
+    return InputError(
+        f"checkpoint {path} is of another architecture: {what}; "
+        "check model.widths, model.hidden, model.outputs and model.input_size, or the file"
+    )

@@ -1,0 +1,140 @@
+"""VGG-16 with one classifier over face identities and object categories.
+
+Torchvision's layout without its adaptive pooling, so the checkpoints of Dobs et al. (2022) load by
+name: `features.N.*` for the 13 convolutions, `classifier.0/3/6.*` for the three linear layers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+WIDTHS_VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+WIDTHS_MINI = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
+LAYERS = tuple(f"conv{k}" for k in range(1, 14))
+
+_POOLED = (2, 4, 7, 10, 13)  # the convolutions that a max pooling follows
+_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in `features`
+
+
+def layer_position(layer: str) -> int:
+    """Where in `features` the ReLU after convolution `layer` (conv1 ... conv13) stands."""
+    return _POSITIONS[LAYERS.index(layer)] + 1
+
+
+class DualTaskVGG(nn.Module):
+    """Images (n, 3, input_size, input_size) in, logits (n, outputs) out.
+
+    `widths` are the channels of the 13 convolutions, `hidden` the units of both hidden linear
+    layers; the defaults are those of Dobs et al. (2022). No ReLU works in place, so hooks may keep
+    what they read. `batch_norm` is for training: it puts a normalisation after each convolution,
+    which moves the names in `features`; `fold_batch_norm` takes it out again.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS_VGG16,
+        hidden: int = 4096,
+        outputs: int = 2137,
+        input_size: int = 224,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(LAYERS) or input_size % 32:
+            raise ValueError("13 widths and an input size that is a multiple of 32 are needed")
+        self.widths, self.hidden = tuple(widths), hidden
+        self.outputs, self.input_size = outputs, input_size
+        self.features = _features(widths, batch_norm)
+        self.classifier = nn.Sequential(
+            nn.Linear(widths[-1] * (input_size // 32) ** 2, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, outputs),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(torch.flatten(self.features(images), 1))
+        return logits
+
+
+def seeded(
+    seed: int,
+    widths: Sequence[int] = WIDTHS_VGG16,
+    hidden: int = 4096,
+    outputs: int = 2137,
+    input_size: int = 224,
+) -> DualTaskVGG:
+    """The untrained network that `seed` names: He et al. (2015), normal, fan-in; biases 0.
+
+    Torch's global random state is left as it was.
+    """
+    # On the meta device nothing is drawn or allocated until the weights are filled in here.
+    with torch.device("meta"):
+        network = DualTaskVGG(widths, hidden, outputs, input_size)
+    network = network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network.eval()
+
+
+def add_batch_norm(plain: DualTaskVGG, dropout: float = 0.5) -> DualTaskVGG:
+    """A network for training with the weights of `plain`: batch normalisation, no biases before."""
+    with torch.random.fork_rng(devices=[]):
+        network = DualTaskVGG(
+            plain.widths, plain.hidden, plain.outputs, plain.input_size, dropout, batch_norm=True
+        )
+    network.classifier.load_state_dict(plain.classifier.state_dict())
+    with torch.no_grad():
+        for (conv, norm), position in zip(_normalised(network), _POSITIONS, strict=True):
+            source = plain.features[position]
+            conv.weight.copy_(source.weight)
+            norm.bias.copy_(source.bias)
+    return network.train()
+
+
+def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
+    """The plain network that answers as `trained`, which has batch normalisation, does in eval.
+
+    Normalising with fixed statistics is linear, so it goes into the convolution before it.
+    """
+    with torch.device("meta"):
+        plain = DualTaskVGG(trained.widths, trained.hidden, trained.outputs, trained.input_size)
+    plain = plain.to_empty(device="cpu")
+    plain.classifier.load_state_dict(trained.classifier.state_dict())
+    with torch.no_grad():
+        for (conv, norm), position in zip(_normalised(trained), _POSITIONS, strict=True):
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            target = plain.features[position]
+            target.weight.copy_(conv.weight.double() * scale[:, None, None, None])
+            target.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
+    return plain.eval()
+
+
+def _features(widths: Sequence[int], batch_norm: bool) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for number, (before, width) in enumerate(zip((3, *widths), widths, strict=False), start=1):
+        modules.append(nn.Conv2d(before, width, 3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            modules.append(nn.BatchNorm2d(width))
+        modules.append(nn.ReLU())
+        if number in _POOLED:
+            modules.append(nn.MaxPool2d(2))
+    return nn.Sequential(*modules)
+
+
+def _normalised(network: DualTaskVGG) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    modules = list(network.features)
+    return [
+        (conv, norm)
+        for conv, norm in zip(modules, modules[1:], strict=False)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    ]

@@ -1,0 +1,207 @@
+"""Work is done once: arrays stored on disk under the content of what they were computed from.
+
+An entry is one uncompressed zip of `.npy` arrays (the format of `numpy.savez`), so `numpy.load`
+opens it too. The CRC-32 that zip keeps for every member is checked when the member is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.lib import format as npy
+
+from app.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the entry files; part of every key, so older entries are never read
+HEAD = "entry.json"  # the member that says what the entry is
+
+
+class Cache:
+    """Arrays by step and ingredients, in a folder that several processes may share."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def path(self, step: str, ingredients: Mapping[str, Any]) -> Path:
+        """The file that holds, or would hold, this entry."""
+        key = hashlib.sha256(_identity(step, ingredients).encode()).hexdigest()
+        return self.folder / step / f"{key}.npz"
+
+    def has(self, step: str, ingredients: Mapping[str, Any]) -> bool:
+        """Whether the entry's file exists; its content is checked only when it is read."""
+        return self.path(step, ingredients).is_file()
+
+    def get(
+        self,
+        step: str,
+        ingredients: Mapping[str, Any],
+        compute: Callable[[], Mapping[str, np.ndarray]],
+        *,
+        names: Sequence[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the entry's arrays, computing and storing them if they are not there.
+
+        Args:
+            step: What is computed; a folder of the cache.
+            ingredients: All that the result depends on, as JSON can say it (digests of arrays
+                and of code, settings). Equal ingredients mean the same entry.
+            compute: Called without arguments when there is no sound entry; returns all arrays.
+            names: The arrays to return; None returns all.
+
+        Of several processes that ask for the same entry, one computes while the others wait. A
+        damaged entry is computed again, with a warning. Raises InputError when the entry cannot
+        be written.
+        """
+        path = self.path(step, ingredients)
+        identity = _identity(step, ingredients)
+        arrays, _ = _try_read(path, identity, names)  # without the lock: entries never change
+        if arrays is not None:
+            return arrays
+        with _locked(path):
+            # Another process may have finished while this one waited.
+            arrays, damage = _try_read(path, identity, names)
+            if arrays is not None:
+                return arrays
+            if damage is not None:
+                log.warning("stored result %s is damaged (%s); computing it again", path, damage)
+            computed = {name: np.asarray(array) for name, array in compute().items()}
+            _write(path, identity, computed)
+        return computed if names is None else {name: computed[name] for name in names}
+
+
+def code_digest(*modules: ModuleType) -> str:
+    """SHA-256 over the modules' source files: the code version of a step that they carry out."""
+    digest = hashlib.sha256()
+    for module in modules:
+        if module.__file__ is None:
+            raise ValueError(f"{module.__name__} has no source file")
+        digest.update(f"{module.__name__}\0".encode())
+        digest.update(file_digest(module.__file__).encode())
+    return digest.hexdigest()
+
+
+def array_digest(array: np.ndarray) -> str:
+    """SHA-256 over an array's type, shape and values."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects has no digest")
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 over a file's bytes, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _identity(step: str, ingredients: Mapping[str, Any]) -> str:
+    """Canonical JSON: the same for equal ingredients, whatever their order."""
+    if not step or step.startswith(".") or "/" in step or os.sep in step:
+        raise ValueError(f"a step's name must be a plain folder name, not {step!r}")
+    return json.dumps(
+        {"format": FORMAT, "step": step, "ingredients": ingredients},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """Turn the failures of writing into the cache into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot store a result in {path.parent}: {error.strerror or error}; "
+            "make room or choose another folder with cache=<folder>"
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the entry's lock, which the system releases if this process dies.
+
+    The lock's file stays: removing it while others wait for it would let two of them in.
+    """
+    lock = FileLock(path.with_suffix(".lock"))
+    with _storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("waiting for another process to compute %s", path.parent.name)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _try_read(
+    path: Path, identity: str, names: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray] | None, str | None]:
+    """The arrays of a sound entry, or None and, if there is a file, what is wrong with it."""
+    try:
+        return _read(path, identity, names), None
+    except FileNotFoundError:
+        return None, None
+    except Exception as error:  # flipped bits make zipfile and numpy raise nearly anything
+        return None, str(error) or type(error).__name__
+
+
+def _read(path: Path, identity: str, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(path) as entry:
+        head = json.loads(entry.read(HEAD))
+        if head["identity"] != identity:
+            raise ValueError("made from other ingredients")
+        for name in head["arrays"] if names is None else names:
+            with entry.open(f"{name}.npy") as member:
+                arrays[name] = npy.read_array(member, allow_pickle=False)
+                if member.read(1):  # reaching the end is what checks the CRC
+                    raise ValueError(f"{name} is longer than its header says")
+    return arrays
+
+
+def _write(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put a complete entry in place, or nothing. The caller holds the entry's lock."""
+    with _storing(path):
+        # Whoever left these is dead: it held the lock.
+        for leftover in path.parent.glob(f".{path.stem}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as entry:
+                    head = {"identity": identity, "arrays": list(arrays)}
+                    # ZipInfo's fixed date makes equal entries equal files.
+                    entry.writestr(zipfile.ZipInfo(HEAD), json.dumps(head))
+                    for name, array in arrays.items():
+                        info = zipfile.ZipInfo(f"{name}.npy")
+                        with entry.open(info, "w", force_zip64=True) as member:
+                            npy.write_array(member, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, survives a power cut
+        finally:
+            os.close(folder)

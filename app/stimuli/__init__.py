@@ -1,0 +1,1 @@
+"""What the network is shown: a localizer of categories, and faces of many identities."""

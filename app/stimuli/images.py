@@ -1,0 +1,215 @@
+"""Labelled images, drawn or read from disk, and how a network wants to see them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from app.errors import InputError
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Shorter side to `resize` (bilinear), centre crop of `size`, then (x / 255 - mean) / sd."""
+
+    resize: int
+    size: int
+    mean: tuple[float, float, float]
+    sd: tuple[float, float, float]
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """One image as a (3, size, size) float32 array; greyscale is repeated over channels."""
+        image = to_rgb(image)
+        width, height = image.size
+        shorter = min(width, height)
+        if shorter != self.resize:
+            # Sizes are truncated as torchvision's Resize does, so that crops agree to the pixel.
+            scaled = (self.resize * width // shorter, self.resize * height // shorter)
+            image = image.resize(scaled, Image.Resampling.BILINEAR)
+        left = round((image.width - self.size) / 2)
+        top = round((image.height - self.size) / 2)
+        image = image.crop((left, top, left + self.size, top + self.size))
+        pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
+        scaled_pixels = (pixels - np.float32(self.mean)) / np.float32(self.sd)
+        return np.ascontiguousarray(scaled_pixels.transpose(2, 0, 1), dtype=np.float32)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An 8-bit RGB image of any mode Pillow reads; 16-bit greyscale keeps its high byte."""
+    if image.mode.startswith("I"):  # Pillow clips 16-bit values at 255 where it should scale them
+        high_byte = np.asarray(image, dtype=np.uint32) >> 8
+        image = Image.fromarray(high_byte.clip(0, 255).astype(np.uint8))
+    if image.mode in ("P", "LA", "PA"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":  # what is transparent shows mid-grey, the localizer's background
+        background = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(background, image)
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with a label each: a category, an identity or an output of the network.
+
+    `digest` is the SHA-256 over names, labels and contents: equal digests, equal images.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    digest: str
+    source: str  # for people: where they came from
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def open(self, index: int) -> Image.Image:
+        raise NotImplementedError
+
+    def batches(
+        self, preprocessing: Preprocessing, batch_size: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """(batch, 3, size, size) arrays in order; the next batch is decoded meanwhile."""
+
+        def load(start: int) -> NDArray[np.float32]:
+            indices = range(start, min(start + batch_size, len(self)))
+            return np.stack([preprocessing(self.open(index)) for index in indices])
+
+        starts = range(0, len(self), batch_size)
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            waiting = ahead.submit(load, 0)
+            for start in starts[1:]:
+                batch = waiting.result()
+                waiting = ahead.submit(load, start)
+                yield batch
+            yield waiting.result()
+
+
+@dataclass(frozen=True)
+class DrawnImages(Images):
+    """Images in memory."""
+
+    pixels: NDArray[np.uint8] = field(repr=False, default_factory=lambda: np.zeros((0, 1, 1), "u1"))
+
+    def open(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pixels[index])
+
+
+@dataclass(frozen=True)
+class ImageFiles(Images):
+    """Images on disk: `names` are paths below `root`."""
+
+    root: Path = Path()
+
+    def open(self, index: int) -> Image.Image:
+        return read_image(self.root / self.names[index])
+
+
+def read_image(path: Path) -> Image.Image:
+    """The decoded image; InputError naming the file where it is no image or is cut short."""
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path} is not an image that Pillow can read: replace or remove it"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path} is truncated or damaged ({error}): replace or remove it"
+        ) from None
+    return image
+
+
+def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> DrawnImages:
+    """Images (n, height, width) uint8 with a label each; names count within each label."""
+    seen: Counter[str] = Counter()
+    names = []
+    for label in labels:
+        seen[label] += 1
+        names.append(f"{label}/{label}-{seen[label]}")
+    digest = hashlib.sha256("\0".join([*names, str(pixels.shape)]).encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return DrawnImages(tuple(names), tuple(labels), digest.hexdigest(), source, pixels)
+
+
+def from_folder(
+    root: str | Path,
+    labels: Sequence[str] | None,
+    *,
+    what: str,
+    setting: str,
+    leave_out: Sequence[str] = (),
+) -> ImageFiles:
+    """Images of the folders below `root` that `labels` names (None: all but `leave_out`).
+
+    `what` ("category", "identity") and `setting` ("stimuli.root") word the errors. At least two
+    images each, in the order of their names, numbers by value (adult-2 before adult-10).
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{setting}={root} is not a folder: give the folder of {what} folders")
+    present = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    wanted = list(labels) if labels is not None else [p for p in present if p not in leave_out]
+    if not wanted:
+        raise InputError(f"{setting}={root} is empty: it should hold one folder per {what}")
+    missing = [label for label in wanted if label not in present]
+    if missing:
+        raise InputError(
+            f"{setting}={root} has no folder {missing[0]!r} for that {what}: "
+            f"it has {', '.join(present) or 'no folders'}"
+        )
+    names: list[str] = []
+    owners: list[str] = []
+    for label in wanted:
+        files = sorted(
+            (p.name for p in (root / label).iterdir() if p.suffix.lower() in EXTENSIONS),
+            key=_by_number,
+        )
+        if len(files) < 2:
+            raise InputError(
+                f"{what} {label!r} in {setting}={root} has {len(files)} image(s): "
+                "at least two are needed"
+            )
+        names += [f"{label}/{name}" for name in files]
+        owners += [label] * len(files)
+    return ImageFiles(
+        tuple(names), tuple(owners), _files_digest(root, names, owners), str(root), root
+    )
+
+
+def _files_digest(root: Path, names: Sequence[str], labels: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for name, label in zip(names, labels, strict=True):
+        try:
+            with open(root / name, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{root / name} cannot be read: {error.strerror or error}") from None
+        digest.update(f"{name}\0{label}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key under which runs of digits count by their value."""
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+def domain_of(domains: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The domain of each category."""
+    return {category: domain for domain, members in domains.items() for category in members}

@@ -1,0 +1,174 @@
+"""Stimuli drawn by code: a localizer like fLoc's, face identities, everyday objects.
+
+Every image comes from its own random stream, named by (seed, set, category, image), so image k of
+a category is the same whatever else is drawn. All images share one distribution of backgrounds,
+sizes and lights, and all have the same mean and contrast.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from matplotlib.transforms import Affine2D
+from numpy.typing import NDArray
+
+from app.stimuli import bodies, characters, faces, places
+from app.stimuli import objects as things
+from app.stimuli.drawing import Figure, lit, matched, painted, texture
+
+Pixels = NDArray[np.uint8]
+
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "faces": ("adult", "child"),
+    "bodies": ("body", "limb"),
+    "characters": ("word", "number"),
+    "places": ("house", "corridor"),
+    "objects": ("car", "instrument"),
+}
+OBJECT_CATEGORIES: tuple[str, ...] = tuple(things.DRAWINGS)
+
+# The first number of a random stream's name. Localizer faces, the network's people and the people
+# to decode come from different ones, so no face is in two of them.
+_STREAMS = {"localizer": 0, "network": 1, "decoding": 2, "objects": 3}
+_CHILDREN = 0.2
+FIGURE_CONTRAST = 0.27
+
+
+def localizer(
+    seed: int, images_per_category: int = 144, size: int = 64
+) -> tuple[Pixels, list[str]]:
+    """fLoc's ten categories: uint8 pixels (n, size, size) and each image's category.
+
+    Categories come in the order of `DOMAINS`. Every face is another person.
+    """
+    draw: dict[str, Callable[[np.random.Generator], Figure]] = {
+        "adult": lambda rng: faces.face(faces.person(rng, child=False), faces.look(rng)),
+        "child": lambda rng: faces.face(faces.person(rng, child=True), faces.look(rng)),
+        "body": bodies.body,
+        "limb": bodies.limb,
+        "word": characters.word,
+        "number": characters.number,
+        "house": places.house,
+        "corridor": places.corridor,
+        "car": things.car,
+        "instrument": things.instrument,
+    }
+    names = [name for categories in DOMAINS.values() for name in categories]
+
+    def images() -> Iterable[Pixels]:
+        for index, name in enumerate(names):
+            for image in range(images_per_category):
+                rng = _stream(seed, "localizer", index, image)
+                yield _scene(draw[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
+
+    return _stack(images(), size), [name for name in names for _ in range(images_per_category)]
+
+
+def identities(
+    seed: int,
+    count: int,
+    images_each: int,
+    *,
+    split: str,
+    first_image: int = 0,
+    size: int = 64,
+) -> tuple[Pixels, list[str]]:
+    """Pictures of `count` people: uint8 pixels (n, size, size) and each picture's person.
+
+    `split` is "network" for the people that the network learns, "decoding" for others. Pictures
+    `first_image` to `first_image + images_each - 1` of each person are drawn.
+    """
+    if split not in ("network", "decoding"):
+        raise ValueError(f"split is 'network' or 'decoding', not {split!r}")
+
+    def images() -> Iterable[Pixels]:
+        for index in range(count):
+            # The person's own stream, beside one stream for each picture.
+            rng = _stream(seed, split, index)
+            who = faces.person(rng, child=rng.random() < _CHILDREN)
+            for image in range(first_image, first_image + images_each):
+                rng = _stream(seed, split, index, image)
+                yield _scene(faces.face(who, faces.look(rng)), rng, size, mirror=False)
+
+    names = [f"{split}_{index:03d}" for index in range(count) for _ in range(images_each)]
+    return _stack(images(), size), names
+
+
+def objects(
+    seed: int,
+    images_each: int,
+    *,
+    first_image: int = 0,
+    size: int = 64,
+    categories: Sequence[str] = OBJECT_CATEGORIES,
+) -> tuple[Pixels, list[str]]:
+    """Everyday objects: uint8 pixels (n, size, size) and each image's category."""
+
+    def images() -> Iterable[Pixels]:
+        for name in categories:
+            for image in range(first_image, first_image + images_each):
+                rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
+                yield _scene(things.DRAWINGS[name](rng), rng, size, mirror=True)
+
+    return _stack(images(), size), [name for name in categories for _ in range(images_each)]
+
+
+def contact_sheet(pixels: Pixels, columns: int = 12, gap: int = 2) -> Pixels:
+    """The images side by side, row by row, on white: uint8 (height, width)."""
+    size = pixels.shape[1]
+    rows = -(-len(pixels) // columns)
+    sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap), 255, np.uint8)
+    for k, image in enumerate(pixels):
+        top, left = (gap + place * (size + gap) for place in divmod(k, columns))
+        sheet[top : top + size, left : left + size] = image
+    return sheet
+
+
+def _stream(seed: int, stream: str, *place: int) -> np.random.Generator:
+    # A spawn key keeps (1, 2) and (1, 2, 0) apart, which plain entropy would not.
+    return np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place))
+    )
+
+
+def _stack(images: Iterable[Pixels], size: int) -> Pixels:
+    drawn = list(images)
+    return np.stack(drawn) if drawn else np.empty((0, size, size), np.uint8)
+
+
+def _scene(figure: Figure, rng: np.random.Generator, size: int, mirror: bool) -> Pixels:
+    """The figure in a random pose and light on a random background, luminance matched.
+
+    With `mirror`, one figure in two faces the other way.
+    """
+    background = texture(rng, size)
+    placement = _placed(figure, rng, mirror and rng.random() < 0.5)
+    grey, coverage = painted(figure, size, placement)
+    shaded = lit(grey, coverage, rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6)) - 0.5
+    # Figures stand out from the background equally, or else matching the whole image's contrast
+    # would leave the background behind stark figures, such as letters, faint.
+    rms = np.sqrt((shaded**2 * coverage).sum() / coverage.sum())
+    shaded = 0.5 + shaded * np.clip(FIGURE_CONTRAST / rms, 0.5, 2)
+    return matched(shaded * coverage + background * (1 - coverage))
+
+
+def _placed(figure: Figure, rng: np.random.Generator, flipped: bool) -> Affine2D:
+    """Where the figure goes: turned, squeezed, then scaled to a share of the image.
+
+    The share of the image that figures cover has one distribution for all categories, as far as
+    thin ones can fill it without leaving the frame.
+    """
+    angle, squeeze, shear = rng.normal(0, 0.12), rng.uniform(0.85, 1.0), rng.uniform(-0.12, 0.12)
+    share, across, up = rng.uniform(0.22, 0.34), *rng.uniform(-1, 1, 2)
+    turned = Affine2D().scale(-squeeze if flipped else squeeze, 1).skew(shear, 0).rotate(angle)
+    corners = turned.transform(np.vstack([shape.path.vertices for shape in figure]))
+    outline = max((shape.width for shape in figure if shape.line is not None), default=0) / 2
+    low, high = corners.min(axis=0) - outline, corners.max(axis=0) + outline
+    # First as large as the frame allows, to see how much it covers.
+    frame = 0.94
+    fit = 2 * frame / (high - low).max()
+    centred = turned.translate(*(-(low + high) / 2)).scale(fit)
+    _, coverage = painted(figure, 32, centred)
+    scale = min(1.0, np.sqrt(share / coverage.mean()))
+    # At most a sixth of the image off the middle.
+    room = np.minimum(frame - (high - low) * fit * scale / 2, 0.33)
+    return centred.scale(scale).translate(*(room * (across, up)))

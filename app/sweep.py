@@ -1,0 +1,97 @@
+"""A sweep's parent run: opened before the first job, closed after the last with a table of all.
+
+Jobs may run in other processes, so they learn of the parent, and tell of their results, through
+files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `--help` too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from app.config import Tracking
+
+PARENT = "sweep.json"
+RESULT = "result.json"
+
+
+def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str | None:
+    """The MLflow run of the sweep in `folder`, opened by the first job that asks.
+
+    None where tracking is off.
+    """
+    from filelock import FileLock
+
+    from app.record import tracking
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / PARENT
+    with FileLock(folder / f"{PARENT}.lock"):
+        if not path.is_file():
+            tracking.prepare(settings)
+            run_id = tracking.open_run(
+                settings,
+                name="sweep " + " ".join(overrides),
+                params={},
+                tags={"sweep": "true"},
+                description="All jobs of: " + " ".join(overrides),
+            )
+            path.write_text(json.dumps({"run_id": run_id}))
+    return _parent_id(folder)
+
+
+def _parent_id(folder: Path) -> str | None:
+    path = folder / PARENT
+    return json.loads(path.read_text())["run_id"] if path.is_file() else None
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Leave a job's result where the sweep's end finds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULT).write_text(json.dumps(result, indent=2))
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The results of all jobs below the sweep's folder, in the order of their numbers."""
+    paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def close(folder: Path, settings: Tracking, status: str, finished: int, failed: int) -> None:
+    """End the parent run."""
+    from app.record import tracking
+
+    tracking.finish(
+        settings,
+        _parent_id(folder),
+        status=status,
+        metrics={"jobs/finished": float(finished), "jobs/failed": float(failed)},
+    )
+
+
+class SweepCallback(Callback):
+    """Hydra calls it when all jobs of a multirun are done."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from app.record import tables, tracking
+
+        folder = Path(config.hydra.sweep.dir)
+        results = read_results(folder)
+        failed = sum(result["status"] == "failed" for result in results)
+        tables.show(tables.sweep_table(results))
+        close(
+            folder,
+            config.tracking,
+            "FAILED" if failed else "FINISHED",
+            finished=len(results) - failed,
+            failed=failed,
+        )
+        print(f"Results: {folder}")
+        print(f"Compare: {tracking.ui_command(config.tracking)}")
+        if failed:
+            raise SystemExit(1)

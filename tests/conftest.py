@@ -1,0 +1,48 @@
+"""The command line as a user runs it: a process of its own in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# A localizer, identities and lesion images of few pictures: every step runs, in seconds.
+SMALL = [
+    "stimuli.images_per_category=8",
+    "identities.count=6",
+    "identities.images_each=4",
+    "lesion.images_per_identity=1",
+    "lesion.images_per_object=1",
+    "decoding.random_draws=3",
+]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_app(folder: Path, *arguments: str, module: str = "app", **environment: str):
+    """`python -m app …` in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def finished(process: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The process, which must have ended well."""
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose cache the tests of the command line share."""
+    return tmp_path_factory.mktemp("work")

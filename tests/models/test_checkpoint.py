@@ -1,0 +1,120 @@
+"""Checkpoints in the forms that users have them, and in the forms that must be refused."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from app.errors import InputError
+from app.models import checkpoint
+from app.models.vgg import DualTaskVGG, seeded
+
+SHAPE = ((4,) * 13, 8, 6, 32)
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    return seeded(3, *SHAPE).state_dict()
+
+
+def load(path: Path) -> DualTaskVGG:
+    network = seeded(0, *SHAPE)
+    checkpoint.fill(network, checkpoint.read(path), path)
+    return network
+
+
+@pytest.mark.parametrize("form", ["bare", "model_state_dict", "state_dict", "module", "safetensors"])
+def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tensor], form: str):
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth")
+    if form == "safetensors":
+        save_file(state, path)
+    elif form == "bare":
+        torch.save(state, path)
+    elif form == "module":
+        torch.save({"epoch": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+    else:
+        torch.save({form: state, "epoch": 3}, path)
+    for key, value in load(path).state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, Tensor]):
+    torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
+    loaded = load(tmp_path / "half.pt").state_dict()
+    assert all(value.dtype == torch.float32 for value in loaded.values())
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+def test_other_shapes_name_the_first_key_and_both_shapes(tmp_path: Path):
+    torch.save(seeded(0, (4,) * 12 + (5,), 8, 6, 32).state_dict(), tmp_path / "other.pt")
+    message = refused(tmp_path / "other.pt")
+    assert "features.28.weight has shape (5, 4, 3, 3) where the network has (4, 4, 3, 3)" in message
+
+
+def test_other_keys_are_named(tmp_path: Path, state: dict[str, Tensor]):
+    renamed = {key.replace("features.0.", "conv1."): value for key, value in state.items()}
+    torch.save(renamed, tmp_path / "renamed.pt")
+    message = refused(tmp_path / "renamed.pt")
+    assert "lacks features.0.weight (4, 3, 3, 3), but has conv1.weight" in message
+    torch.save({**state, "extra.weight": torch.zeros(2)}, tmp_path / "more.pt")
+    assert "has extra.weight (2,), which the network does not have" in refused(tmp_path / "more.pt")
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("harm-was-done"),))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_would_run_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legacy: bool
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "harm.pt"
+    if legacy:
+        path.write_bytes(pickle.dumps(Harmful()))
+    else:
+        torch.save({"model_state_dict": Harmful()}, path)
+    assert "refused" in refused(path)
+    assert not Path("harm-was-done").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_counted(
+    tmp_path: Path, state: dict[str, Tensor], value: float
+):
+    state["features.5.weight"][0, 0, 0, :2] = value
+    torch.save(state, tmp_path / "nan.pt")
+    assert "features.5.weight holds 2 NaN or infinite" in refused(tmp_path / "nan.pt")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02junk", bytes(range(256)) * 40])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, suffix: str, content: bytes):
+    path = tmp_path / f"junk.{suffix}"
+    path.write_bytes(content)
+    refused(path)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, state: dict[str, Tensor], suffix: str):
+    path = tmp_path / f"cut.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(state, path)
+    path.write_bytes(path.read_bytes()[:-500])
+    refused(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, torch.zeros(3)])
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object):
+    torch.save(content, tmp_path / "odd.pt")
+    refused(tmp_path / "odd.pt")
