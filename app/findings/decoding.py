@@ -50,7 +50,8 @@ def folds(identities: Sequence[str]) -> NDArray[np.int64]:
         raise InputError(f"decoding needs two identities or more, but there are {len(names)}")
     if counts.min() < 2:
         raise InputError(
-            f"identity {names[counts.argmin()]!r} has one image; decoding needs two or more of each"
+            f"identity {str(names[counts.argmin()])!r} has one image; "
+            "decoding needs two or more of each"
         )
     fold = np.empty(len(codes), dtype=np.int64)
     for code, count in enumerate(counts):

@@ -17,6 +17,7 @@ import os
 import random
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -319,8 +320,11 @@ class Run:
 
 def _folder(settings: Settings) -> Path:
     folder = Path(settings.folder).expanduser().absolute()
-    if "?" in str(folder):
-        raise InputError(f"tracking.folder={folder} holds a '?', which no SQLite address may")
+    if {"?", "%"} & set(str(folder)):
+        raise InputError(
+            f"tracking.folder={folder} holds '?' or '%', which SQLite addresses read otherwise; "
+            "choose another folder"
+        )
     return folder
 
 
@@ -371,18 +375,26 @@ def _prepare_database(settings: Settings, uri: str) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{DATABASE}.lock"):
-            if database.exists():
-                with open(database, "r+b") as file:  # as SQLite will: for reading and writing
-                    if file.read(16) not in (b"", b"SQLite format 3\0"):
-                        raise InputError(
-                            f"{database} is no SQLite database; move it away or choose another "
-                            "folder with tracking.folder=<folder>"
-                        )
+            _check_database(database)
             return _find_or_create(settings, (folder / "artifacts").as_uri())
     except OSError as error:
         raise InputError(
             f"cannot keep runs in {folder}: {error.strerror or error}; "
             "choose another folder with tracking.folder=<folder>"
+        ) from error
+
+
+def _check_database(database: Path) -> None:
+    """Read and begin to write, as MLflow will: it would try for minutes what cannot work."""
+    try:
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as error:
+        raise InputError(
+            f"cannot keep runs in {database}: {error}; "
+            "move it away or choose another folder with tracking.folder=<folder>"
         ) from error
 
 
@@ -452,7 +464,7 @@ def _one_line(error: Exception) -> str:
     system = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", text)  # the root of nested messages
     if system:
         return system[1].strip()
-    text = text.partition(" [SQL:")[0]
+    text = re.split(r" \[SQL:| \(Background on", text)[0]
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from app.metrics.contrast import contrast
+from app.metrics.fsi import score
+from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+
+
+def plain(target, other):
+    top, bottom = target.mean() - other.mean(), abs(target.mean()) + abs(other.mean())
+    return top / bottom if bottom else np.nan
+
+
+@settings(deadline=None)
+@given(cases())
+def test_against_a_plain_loop(case):
+    responses, chosen = case
+    expected = by_loop(plain, responses, chosen)
+    included = responses[chosen.included]
+    expected[:, included.min(axis=0) == included.max(axis=0)] = np.nan
+    result = score(responses, chosen)
+    assert_close(result.statistic, expected)
+    assert_close(result.score, smallest_by_loop(expected))
+    assert result.p is None
+    defined = result.score[~np.isnan(result.score)]
+    assert (np.abs(defined) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "other", "expected"),
+    [
+        ([2, 2], [1, 1], 1 / 3),  # constant in each group, not in all: defined
+        ([4, 0], [0, 0], 1),
+        ([0, 0], [4, 0], -1),
+        ([1, 1], [-1, -1], 1),
+        ([1, -1], [2, -2], np.nan),  # both means are 0
+        ([3, 3], [3, 3], np.nan),
+        ([0, 0], [0, 0], np.nan),
+    ],
+)
+def test_known_values(target, other, expected):
+    chosen = contrast(["a", "a", "b", "b"], {"a": ["a"], "b": ["b"]}, "a", kind="pooled")
+    responses = np.array([target + other], dtype=float).T
+    np.testing.assert_allclose(score(responses, chosen).score, [expected], rtol=1e-15)
+
+
+def test_a_contrast_of_two_silent_groups_leaves_the_others():
+    chosen = contrast(list("aabbcc"), {k: [k] for k in "abc"}, "a")
+    result = score(np.array([[0, 0, 0, 0, 1, 2]], dtype=float).T, chosen)
+    np.testing.assert_array_equal(result.statistic, [[np.nan], [-1]])
+    np.testing.assert_array_equal(result.score, [-1])
+
+
+def test_pooled_weighs_images_not_domains():
+    chosen = contrast(list("aabbcccc"), {k: [k] for k in "abc"}, "a", kind="pooled")
+    result = score(np.array([[3, 3, 0, 0, 3, 3, 3, 3]], dtype=float).T, chosen)
+    np.testing.assert_allclose(result.score, [(3 - 2) / (3 + 2)])

@@ -1,0 +1,299 @@
+"""The main job through the real command line, and its numbers recomputed with scipy alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from app.stimuli.synthetic import DOMAINS
+from tests.conftest import SMALL, finished, run_app
+
+METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
+LAYERS = ("conv2", "conv13")
+SWEEP = ["-m", f"metric={','.join(METRICS)}", f"layer={','.join(LAYERS)}"]
+LOGGED = {
+    "selectivity/count", "selectivity/percent", "selectivity/units", "selectivity/undefined",
+    "consistency/mean", "lesion/spearman", "lesion/spearman_object",
+    "decoding/accuracy", "decoding/ci95_low", "decoding/ci95_high", "decoding/kernels",
+    "decoding/chance", "decoding/random_kernels", "decoding/all_kernels",
+}  # fmt: skip
+LEADING = ("model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The main job on small image sets, with a store of its own."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return folder, finished(run_app(folder, *SWEEP, *SMALL))
+
+
+@pytest.fixture(scope="module")
+def client(sweep) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{sweep[0]}/mlruns/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient):
+    """(parent, children) of the sweep."""
+    experiment = client.get_experiment_by_name("selectivity")
+    everything = client.search_runs([experiment.experiment_id])
+    children = [run for run in everything if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in everything if "mlflow.parentRunId" not in run.data.tags]
+    return parent, children
+
+
+def job_folders(folder: Path) -> dict[tuple[str, str], Path]:
+    found = {}
+    for path in folder.glob("outputs/sweeps/*/*/*/result.json"):
+        params = json.loads(path.read_text())["params"]
+        found[params["metric"], params["layer"]] = path.parent
+    return found
+
+
+def test_eight_finished_children_under_one_parent(runs):
+    parent, children = runs
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 8
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    names = {f"dualtask_mini/{layer}/l2/{metric}" for layer in LAYERS for metric in METRICS}
+    assert {run.info.run_name for run in children} == names
+
+
+def test_every_metric_of_the_design_is_logged(runs):
+    for run in runs[1]:
+        own = run.data.params["metric"]
+        others = {f"consistency/spearman_{name}" for name in METRICS if name != own}
+        assert set(run.data.metrics) >= LOGGED | others, run.info.run_name
+        assert f"consistency/spearman_{own}" not in run.data.metrics
+        assert set(LEADING) <= set(run.data.params)
+        assert run.data.params["threshold.fsi"] == "0.3"
+        assert run.data.tags["mlflow.note.content"]
+        assert {"version.torch", "version.scipy", "model.digest"} <= set(run.data.tags)
+
+
+def test_stimuli_are_a_dataset_with_their_digest(runs):
+    digests = {run.inputs.dataset_inputs[0].dataset.digest for run in runs[1]}
+    assert len(digests) == 1
+    assert runs[1][0].inputs.dataset_inputs[0].dataset.name == "synthetic"
+
+
+def test_artifacts(client: MlflowClient, runs):
+    for run in runs[1]:
+        names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        assert {"scores.parquet", "config.yaml", "figures"} <= names
+        figures = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
+        wanted = {f"figures/{n}.{s}" for n in ("scores", "responses", "lesion") for s in ("png", "svg")}
+        assert wanted <= figures
+
+
+def responses(folder: Path, layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stored localizer responses (images, kernels) and the category of each image."""
+    labels = np.repeat([c for members in DOMAINS.values() for c in members], 8)
+    for path in (folder / "outputs/cache/responses").glob("*.npz"):
+        with np.load(path) as entry:
+            if len(entry[f"{layer}/l2"]) == len(labels):
+                return entry[f"{layer}/l2"].astype(np.float64), labels
+    raise AssertionError("no stored responses")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_scores_and_selections_recomputed_with_scipy_alone(sweep, layer: str):
+    folder = sweep[0]
+    values, labels = responses(folder, layer)
+    domain = {name: np.isin(labels, members) for name, members in DOMAINS.items()}
+    target, rest = values[domain["faces"]], values[~domain["faces"]]
+    others = [values[mask] for name, mask in domain.items() if name != "faces"]
+    expected = pd.DataFrame(index=range(values.shape[1]), columns=list(METRICS), dtype=float)
+    selected = {}
+
+    mean_t, mean_n = target.mean(0), rest.mean(0)
+    silent = np.ptp(values, axis=0) == 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected["fsi"] = (mean_t - mean_n) / (abs(mean_t) + abs(mean_n))
+        pooled = np.sqrt((target.var(0, ddof=1) + rest.var(0, ddof=1)) / 2)
+        expected["dprime"] = (mean_t - mean_n) / pooled
+    selected["fsi"] = expected["fsi"].to_numpy() > 0.3
+    selected["dprime"] = expected["dprime"].to_numpy() > 0.65
+
+    z, p_z = [], []
+    for other in others:
+        test = stats.mannwhitneyu(target, other, method="asymptotic", use_continuity=True, axis=0)
+        sign = np.sign(test.statistic - len(target) * len(other) / 2)
+        z.append(sign * np.abs(stats.norm.isf(test.pvalue / 2)))
+        p_z.append(test.pvalue)
+    expected["wilcoxon"] = np.min(z, axis=0)
+    selected["wilcoxon"] = (np.array(p_z) < 0.001).all(0) & (np.array(z) > 0).all(0)
+
+    tests = [stats.ttest_ind(target, other, axis=0) for other in others]
+    t = np.array([test.statistic for test in tests])
+    expected["ttest"] = np.nanmin(np.where(np.isfinite(t), t, np.nan), axis=0)
+    passed = []
+    for test in tests:
+        defined = np.isfinite(test.pvalue)
+        reject = np.zeros(len(defined), bool)
+        reject[defined] = multipletests(test.pvalue[defined], 0.05, "fdr_bh")[0]
+        passed.append(reject & (test.statistic > 0))
+    selected["ttest"] = np.all(passed, axis=0)
+    expected[silent] = np.nan
+
+    table = pd.read_parquet(job_folders(folder)["fsi", layer] / "scores.parquet")
+    assert list(table.columns[:4]) == ["unit", "channel", "row", "column"]
+    for metric in METRICS:
+        np.testing.assert_allclose(table[metric], expected[metric], rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(table[f"selected_{metric}"], selected[metric])
+
+
+def test_logged_findings_agree_with_the_tables(sweep, runs):
+    folders = job_folders(sweep[0])
+    for run in runs[1]:
+        metric, layer = run.data.params["metric"], run.data.params["layer"]
+        table = pd.read_parquet(folders[metric, layer] / "scores.parquet")
+        lesion = pd.read_parquet(folders[metric, layer] / "lesion.parquet")
+        logged = run.data.metrics
+        assert logged["selectivity/count"] == table[f"selected_{metric}"].sum()
+        assert logged["selectivity/units"] == len(table)
+        assert logged["selectivity/undefined"] == table[metric].isna().sum()
+        counts = [int(table[f"selected_{name}"].sum()) for name in METRICS]
+        assert logged["decoding/kernels"] == min(count for count in counts if count)
+        assert logged["decoding/chance"] == pytest.approx(1 / 6)
+        pairs = []
+        for first, second in combinations(METRICS, 2):
+            pair = table[[first, second]].dropna()
+            pairs.append(stats.spearmanr(pair[first], pair[second]).statistic)
+            if metric in (first, second):
+                other = second if metric == first else first
+                assert logged[f"consistency/spearman_{other}"] == pytest.approx(pairs[-1])
+        assert logged["consistency/mean"] == pytest.approx(np.mean(pairs))
+        defined = table[metric].notna()
+        for task, name in (("face", "lesion/spearman"), ("object", "lesion/spearman_object")):
+            remains = -lesion[f"{task}_loss"]
+            expected = stats.spearmanr(table[metric][defined], remains[defined]).statistic
+            assert logged[name] == pytest.approx(expected)
+
+
+def test_what_the_terminal_shows(sweep):
+    folder, process = sweep
+    assert str(folder) in process.stdout or "outputs/sweeps" in process.stdout
+    assert "mlflow ui --backend-store-uri" in process.stdout
+    assert process.stdout.count("wilcoxon") >= 2
+    assert "Traceback" not in process.stderr
+
+
+def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
+    entries = list((sweep[0] / "outputs/cache/responses").glob("*.npz"))
+    assert len(entries) == 2  # the localizer and the identities
+    assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(LAYERS)
+    assert len(list((sweep[0] / "outputs/cache/lesion").glob("*.npz"))) == len(LAYERS)
+
+
+def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
+    folder, _ = sweep
+    before = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
+    finished(run_app(folder, *SWEEP, *SMALL))
+    after = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
+    assert before == after
+    tables: dict[tuple[str, str], list[bytes]] = {}
+    for path in folder.glob("outputs/sweeps/*/*/*/scores.parquet"):
+        params = json.loads((path.parent / "result.json").read_text())["params"]
+        frame = pd.read_parquet(path)
+        tables.setdefault((params["metric"], params["layer"]), []).append(frame.to_json().encode())
+    assert all(len(pair) == 2 and pair[0] == pair[1] for pair in tables.values())
+
+
+def test_scores_are_bit_identical_when_computed_again(sweep, tmp_path: Path):
+    arguments = [*SMALL, "layer=conv13", "metric=ttest", "lesion=none", "decoding=none"]
+    finished(run_app(tmp_path, *arguments, "tracking=none", "figures=false"))
+    (again,) = tmp_path.glob("outputs/runs/*/*/scores.parquet")
+    first = pd.read_parquet(job_folders(sweep[0])["ttest", "conv13"] / "scores.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(again), first, check_exact=True)
+
+
+def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
+    folder, _ = sweep
+    (entry, _other) = sorted((folder / "outputs/cache/scores").glob("*.npz"))
+    sound = entry.read_bytes()
+    for name in (entry, _other):
+        content = bytearray(name.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        name.write_bytes(bytes(content))
+    process = finished(run_app(folder, *SWEEP, *SMALL, "figures=false", "metric=fsi"))
+    assert process.stderr.count("damaged") == 2
+    assert entry.read_bytes() == sound
+
+
+@pytest.mark.parametrize("aggregation", ["unit", "mean", "max"])
+def test_other_aggregations(sweep, aggregation: str):
+    folder, _ = sweep
+    process = finished(
+        run_app(folder, *SMALL, "layer=conv10", "metric=dprime", f"aggregation={aggregation}")
+    )
+    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
+    table = pd.read_parquet(newest / "scores.parquet")
+    found = json.loads((newest / "metrics.json").read_text())
+    if aggregation == "unit":
+        assert len(table) == 128 * 8 * 8
+        assert table[["channel", "row", "column"]].drop_duplicates().shape[0] == len(table)
+        assert "single units are not lesioned" in process.stdout
+        assert "not single units" in process.stdout
+        assert not any(name.startswith(("lesion/", "decoding/")) for name in found)
+    else:
+        assert len(table) == 128
+        assert found["decoding/kernels"] >= 1
+
+
+def test_another_target_and_other_options(sweep):
+    folder, _ = sweep
+    finished(
+        run_app(
+            folder, *SMALL, "target=places", "metric=ttest", "metric.options.equal_variance=false",
+            "metric.criterion.rule=fdr_by", "metric.over=categories", "lesion=none",
+        )
+    )  # fmt: skip
+    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
+    assert "target: places" in (newest / "config.yaml").read_text()
+
+
+def test_the_untrained_network_differs(sweep):
+    folder, _ = sweep
+    finished(run_app(folder, *SMALL, "model=dualtask_mini_untrained", "metric=dprime"))
+    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
+    trained = pd.read_parquet(job_folders(folder)["dprime", "conv13"] / "scores.parquet")
+    assert not np.allclose(
+        pd.read_parquet(newest / "scores.parquet")["dprime"], trained["dprime"], equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+def test_answers_that_need_no_torch_import_neither_torch_nor_mlflow(
+    tmp_path: Path, arguments: list[str]
+):
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['app', *sys.argv[1:]]\n"
+        "try:\n    runpy.run_module('app', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'mlflow', 'scipy', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    finished(
+        subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "COMP_LINE": "python -m app metric=", "COMP_POINT": "21"},
+        )
+    )
