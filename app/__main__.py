@@ -38,22 +38,15 @@ def job(config: Config) -> None:
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    if hydra_config.mode != RunMode.MULTIRUN:
-        result = experiment.run(config, folder)
-        write_result(folder, {"status": "finished", "folder": str(folder), **result})
-        tables.show(tables.job_table(result))
-        print(f"Results: {folder}")
-        print(f"Compare: {tracking.ui_command(config.tracking)}")
-        return
-
     sweep_folder = Path(hydra_config.sweep.dir)
     overrides = list(hydra_config.overrides.task)
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
-        parent = parent_of(sweep_folder, config.tracking, sys.argv[1:])
+        parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
         result = {"status": "finished", **experiment.run(config, folder, parent)}
-        tables.show(tables.job_table(result))
     except KeyboardInterrupt:
-        close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)
+        if sweeping:
+            close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)
         raise
     except Exception as error:
         report(error, debug=config.debug)
@@ -64,7 +57,14 @@ def job(config: Config) -> None:
             "metrics": {},
             "notes": [],
         }
-    write_result(folder, {**result, "folder": str(folder)})
+    result["folder"] = str(folder)
+    write_result(folder, result)
+    if result["status"] == "failed" and not sweeping:
+        sys.exit(1)  # not raised: Hydra would print more than the one line
+    tables.show(tables.job_table(result))
+    if not sweeping:
+        print(f"Results: {folder}")
+        print(f"Compare: {tracking.ui_command(config.tracking)}")
 
 
 def reason_of(error: BaseException) -> str:

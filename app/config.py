@@ -280,7 +280,7 @@ def parameters(config: Config) -> dict[str, Any]:
     for name in LEADING_PARAMETERS:
         value = getattr(config, name)
         flat[name] = value if name in ("target", "seed") else value.name
-    _flatten(OmegaConf.to_container(config, resolve=True), "", flat)  # type: ignore[arg-type]
+    _flatten(OmegaConf.to_container(config, resolve=True), "", flat)
     return flat
 
 

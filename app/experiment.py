@@ -20,6 +20,7 @@ from app.findings.selection import select
 from app.record import figures, tracking
 from app.record.cache import Cache
 from app.steps import Localizer, Scored
+from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
     from app.models.vgg import DualTaskVGG
@@ -52,9 +53,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         # Every metric scores every unit; each metric's criterion selects.
         scored = steps.scores(config, cache, network, localizer, compared)
         selected = {
-            name: select(
-                scored[name].scores, settings.criterion.rule, settings.criterion.threshold
-            )
+            name: select(scored[name].scores, settings.criterion.rule, settings.criterion.threshold)
             for name, settings in compared.items()
         }
         found = selectivity(scored[metric].scores.score, selected[metric])
@@ -192,6 +191,7 @@ def score_table(
     """A row a unit: where it is, its scores, which metrics select it. A kernel has no position."""
     count = len(next(iter(score.values())))
     unit = np.arange(count)
+    place: dict[str, Any]
     if config.aggregation.name == "unit":
         channels = config.model.widths[models.LAYERS.index(config.layer.name)]
         side = int(np.sqrt(count // channels))
@@ -221,9 +221,7 @@ def lesion_table(effects: Mapping[str, NDArray[np.float64]]) -> pd.DataFrame:
 
 def dataset_table(localizer: Localizer) -> pd.DataFrame:
     """A row an image: name, category, domain (None where it belongs to none)."""
-    domain = {
-        category: name for name, members in localizer.domains.items() for category in members
-    }
+    domain = domain_of(localizer.domains)
     labels = localizer.images.labels
     return pd.DataFrame(
         {
@@ -245,6 +243,7 @@ def draw(
     """The run's figures, PNG and SVG."""
     metric, criterion = config.metric.name, config.metric.criterion
     score = scored.scores.score
+    title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
     figures.save(
         figures.score_histogram(
             score,
@@ -252,7 +251,7 @@ def draw(
             metric,
             criterion=criterion_text(config),
             threshold=criterion.threshold if criterion.rule == "above" else None,
-            title=f"{config.model.name}, {config.layer.name}, {config.aggregation.name}",
+            title=title,
         ),
         folder,
         "scores",
@@ -262,10 +261,11 @@ def draw(
             scored.responses,
             localizer.images.labels,
             localizer.domains,
-            scores=score[scored.extremes],
-            names=[unit_name(config, int(unit), len(score)) for unit in scored.extremes],
-            target=config.target,
-            metric=metric,
+            np.arange(len(scored.extremes)),
+            score[scored.extremes],
+            [unit_name(config, int(unit), len(score)) for unit in scored.extremes],
+            config.target,
+            title,
         ),
         folder,
         "responses",
@@ -279,6 +279,7 @@ def draw(
                 consistency.spearman(score, -effects["face_loss"]),
                 metric,
                 selected,
+                title,
             ),
             folder,
             "lesion",

@@ -101,10 +101,8 @@ def forward_passes(network: DualTaskVGG, layer: str, images: int, block_bytes: i
 
 def map_shape(network: DualTaskVGG, layer: str) -> tuple[int, int, int]:
     """(channels, rows, columns) of a layer's map."""
-    pools = sum(
-        isinstance(module, torch.nn.MaxPool2d)
-        for module in network.features[: layer_position(layer)]
-    )
+    before = list(network.features)[: layer_position(layer)]
+    pools = sum(isinstance(module, torch.nn.MaxPool2d) for module in before)
     side = network.input_size >> pools
     return network.widths[LAYERS.index(layer)], side, side
 
@@ -121,11 +119,12 @@ def _forward(
     """The layers' maps batch by batch, no deeper than the deepest layer."""
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     positions = {layer_position(layer): layer for layer in layers}
+    modules = list(network.features)[: max(positions) + 1]
     with torch.inference_mode():
         for batch in images.batches(preprocessing, batch_size):
             maps = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
             found: dict[str, Tensor] = {}
-            for position, module in enumerate(network.features[: max(positions) + 1]):
+            for position, module in enumerate(modules):
                 maps = module(maps)
                 if position in positions:
                     found[positions[position]] = maps

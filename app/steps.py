@@ -36,7 +36,6 @@ DRAWING = tuple(
 )
 SCORING = ("app.metrics", "app.metrics.contrast", "app.metrics.moments")
 FORWARD = ("app.responses", "app.models.vgg", "app.stimuli.images")
-HELD_OUT = 1000  # number of a class's first image that no training reaches
 EXTREMES = 3  # units at either end of a metric's ranking whose responses are kept for the figures
 
 
@@ -95,12 +94,8 @@ def localizer(config: Config, cache: Cache) -> Localizer:
         images = image_files.from_folder(
             root, named, what="category", setting="stimuli.root", leave_out=settings.leave_out
         )
-    domains = (
-        {category: (category,) for category in dict.fromkeys(images.labels)}
-        if settings.domains is None
-        else {domain: tuple(members) for domain, members in settings.domains.items()}
-    )
-    return Localizer(images, domains)
+    domains = settings.domains or {category: [category] for category in images.labels}
+    return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})
 
 
 def unfamiliar_identities(config: Config, cache: Cache) -> Images:
@@ -141,13 +136,13 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
             faces,
             settings.images_per_identity,
             split="network",
-            first_image=HELD_OUT,
+            first_image=synthetic.HELD_OUT,
             size=settings.size,
         )
         object_pixels, object_labels = synthetic.objects(
             settings.seed,
             settings.images_per_object,
-            first_image=HELD_OUT,
+            first_image=synthetic.HELD_OUT,
             size=settings.size,
             categories=synthetic.OBJECT_CATEGORIES[:objects],
         )
@@ -230,7 +225,9 @@ def _forward_ingredients(config: Config, images: Images) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------- scores
 
 
-def contrasts(localizer: Localizer, target: str, compared: Mapping[str, Metric]) -> dict[str, Contrast]:
+def contrasts(
+    localizer: Localizer, target: str, compared: Mapping[str, Metric]
+) -> dict[str, Contrast]:
     """The contrast that each metric asks for."""
     return {
         name: contrast(
@@ -271,7 +268,7 @@ def scores(
                 score = metrics.load(name)(block, asked[name], **metric.options)
                 found[name].append(_with_extremes(score, block, first))
             first += block.shape[1]
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for name, parts in found.items():
             whole = _joined(parts)
             arrays |= {f"{name}/{key}": value for key, value in _to_arrays(whole).items()}
@@ -300,8 +297,7 @@ def scores(
         compute,
     )
     return {
-        name: _from_arrays({key: entry.get(f"{name}/{key}") for key in ARRAYS})
-        for name in compared
+        name: _from_arrays({key: entry.get(f"{name}/{key}") for key in ARRAYS}) for name in compared
     }
 
 
@@ -469,9 +465,7 @@ def decoded(
                 )
             return {"folds": result.folds}
 
-        entry = cache.get(
-            "decoding", {**ingredients, "kernels": np.sort(chosen).tolist()}, compute
-        )
+        entry = cache.get("decoding", {**ingredients, "kernels": np.sort(chosen).tolist()}, compute)
         return decoding.summary(entry["folds"], len(chosen))
 
     def random() -> Mapping[str, NDArray[Any]]:

@@ -127,9 +127,9 @@ def _one_each(seed: int, size: int, job: tuple[int, int, int]) -> np.ndarray:
 
     people, objects, image = job
     if people:
-        return synthetic.identities(
-            seed, people, 1, split="network", first_image=image, size=size
-        )[0]
+        return synthetic.identities(seed, people, 1, split="network", first_image=image, size=size)[
+            0
+        ]
     categories = synthetic.OBJECT_CATEGORIES[:objects]
     return synthetic.objects(seed, 1, first_image=image, size=size, categories=categories)[0]
 
@@ -183,7 +183,7 @@ def learner(settings: Train, images: int) -> Learner:
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
-    groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(
         groups, settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -219,7 +219,7 @@ def learn(learner: Learner, images: Images, settings: Train, epoch: int) -> floa
         loss.backward()
         learner.optimiser.step()
         learner.schedule.step()
-        total += float(loss)
+        total += loss.item()
         bar.set_postfix(loss=f"{total / done:.3f}")
     return total / len(batches)
 
@@ -457,6 +457,8 @@ def check(settings: Train) -> None:
     per_class = max(1.0, settings.people / settings.objects) * settings.images_per_person
     if per_class > HELD_OUT:
         raise InputError(f"images_per_person={settings.images_per_person} reaches held-out images")
+    if settings.batch_size > settings.people * settings.images_per_person:
+        raise InputError(f"batch_size={settings.batch_size} is more than there are faces to learn")
     if settings.input_size < 32 or settings.input_size % 32 or len(settings.widths) != 13:
         raise InputError("13 widths and an input_size that is a multiple of 32 are needed")
 

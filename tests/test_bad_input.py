@@ -63,13 +63,22 @@ CASES = {
     "probability out of range": (["metric=wilcoxon", "threshold.wilcoxon=-1"], ["between 0 and 1"]),
     "target that is no domain": (["target=cats"], ["target=cats", "faces, bodies"]),
     "no root": (["stimuli=floc"], ["stimuli.root"]),
-    "missing folder": (["stimuli=floc", "stimuli.root={root}/nowhere"], ["nowhere", "no folder|not a folder"]),
+    "missing folder": (
+        ["stimuli=floc", "stimuli.root={root}/nowhere"],
+        ["nowhere", "no folder|not a folder"],
+    ),
     "empty folder": (["stimuli=folder", "stimuli.root={root}/empty"], ["empty", "stimuli.root"]),
     "folder lacks a category": (["stimuli=floc", "stimuli.root={root}/lacking"], ["limb"]),
     "category of one image": (["stimuli=floc", "stimuli.root={root}/single"], ["car", "two"]),
     "target of a folder": (["stimuli=folder", "stimuli.root={root}/sound"], ["faces", "adult"]),
-    "text called jpg": (["stimuli=floc", "stimuli.root={root}/text"], ["house/1.jpg", "not an image"]),
-    "truncated image": (["stimuli=floc", "stimuli.root={root}/truncated"], ["word/0.jpg", "truncated"]),
+    "text called jpg": (
+        ["stimuli=floc", "stimuli.root={root}/text"],
+        ["house/1.jpg", "not an image"],
+    ),
+    "truncated image": (
+        ["stimuli=floc", "stimuli.root={root}/truncated"],
+        ["word/0.jpg", "truncated"],
+    ),
     "no identities": (["identities=folder", "identities.root={root}/nowhere"], ["identities.root"]),
     "no checkpoint given": (["model=dualtask_vgg16"], ["model.checkpoint"]),
     "checkpoint missing": (["model.checkpoint={root}/none.pt"], ["none.pt", "no file"]),
@@ -80,7 +89,10 @@ CASES = {
     "pickle that runs code": (["model.checkpoint={root}/harmful.pt"], ["harmful.pt", "refused"]),
     "old pickle that runs code": (["model.checkpoint={root}/harmful.pth"], ["refused"]),
     "weights not finite": (["model.checkpoint={root}/nan.pt"], ["classifier.0.bias", "256 NaN"]),
-    "junk weights": (["model.checkpoint={root}/junk.safetensors"], ["junk.safetensors", "cannot be read"]),
+    "junk weights": (
+        ["model.checkpoint={root}/junk.safetensors"],
+        ["junk.safetensors", "cannot be read"],
+    ),
     "output folder is a file": (["hydra.run.dir={root}/a_file/run"], ["a_file"]),
     "cache folder is a file": (["cache={root}/a_file/cache"], ["a_file", "cache"]),
     "tracking folder is a file": (["tracking.folder={root}/a_file/mlruns"], ["a_file"]),
@@ -89,7 +101,7 @@ CASES = {
         ["tracking=server", "tracking.uri=http://127.0.0.1:9"],
         ["http://127.0.0.1:9", "does not answer"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -70,9 +70,7 @@ def test_units_run_channel_row_column_whatever_the_blocks(
         )
     )  # fmt: skip
     found = np.concatenate(blocks, axis=1)
-    np.testing.assert_allclose(
-        found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6)
     passes = responses.forward_passes(network, layer, len(images), block_bytes)
     assert passes == len(blocks) and sum(told) == passes * len(images)
     if block_bytes == 1:

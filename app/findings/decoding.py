@@ -103,7 +103,12 @@ def decode(
     # LIBSVM releases the interpreter's lock: two threads take half the time.
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         accuracies = np.array(list(pool.map(accuracy, range(fold.max() + 1))))
-    return Decoding(float(accuracies.mean()), accuracies, _interval(accuracies), values.shape[1])
+    return summary(accuracies, values.shape[1])
+
+
+def summary(accuracies: NDArray[np.float64], kernels: int) -> Decoding:
+    """Mean and interval of the accuracies (folds,) that `kernels` kernels reached."""
+    return Decoding(float(accuracies.mean()), accuracies, _interval(accuracies), kernels)
 
 
 def decode_random(

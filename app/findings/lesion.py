@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from app.models.vgg import DualTaskVGG, layer_position
 from app.stimuli.images import Images, Preprocessing
+
+GROUP_VALUES = 2**23  # activations of the lesioned layer that go through the rest at once
 
 
 class Performance(NamedTuple):
@@ -72,17 +74,18 @@ def lesion_each(
             answers = torch.from_numpy(outputs[done : done + len(batch)]).to(device)
             is_face = torch.from_numpy(face[done : done + len(batch)]).to(device)
             maps = before(pixels)
-            for row in range(kernels + 1):
-                lesioned = maps
-                if row > 0:
-                    lesioned = maps.clone()
-                    lesioned[:, row - 1] = 0
-                logits = _rest(network, after, lesioned)
-                losses, right = _judge(logits, answers)
+            # As many lesions at once as fit a modest batch: small maps leave a processor idle.
+            together = max(1, GROUP_VALUES // maps.numel())
+            for first in range(0, kernels + 1, together):
+                rows = range(first, min(first + together, kernels + 1))
+                lesioned = torch.cat([_without(maps, row - 1) for row in rows])
+                logits = network.classifier(torch.flatten(after(lesioned), 1))
+                losses, right = _judge(logits, answers.repeat(len(rows)))
                 for task, members in enumerate((is_face, ~is_face)):
-                    loss_sum[row, task] += float(losses[members].sum())
-                    right_sum[row, task] += float(right[members].sum())
-                progress(len(batch))
+                    chosen = slice(rows.start, rows.stop), task
+                    loss_sum[chosen] += _sum_over(losses, members, len(rows))
+                    right_sum[chosen] += _sum_over(right, members, len(rows))
+                progress(len(batch) * len(rows))
             done += len(batch)
 
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
@@ -95,11 +98,22 @@ def lesion_each(
     )
 
 
-def _rest(network: DualTaskVGG, after: nn.Module, maps: Tensor) -> Tensor:
-    return network.classifier(torch.flatten(after(maps), 1))
+def _without(maps: Tensor, kernel: int) -> Tensor:
+    """The maps with one kernel's set to zero; -1 is the intact network."""
+    if kernel < 0:
+        return maps
+    lesioned = maps.clone()
+    lesioned[:, kernel] = 0
+    return lesioned
 
 
 def _judge(logits: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and correctness of each image, in double precision."""
     losses = functional.cross_entropy(logits.double(), answers, reduction="none")
     return losses, logits.argmax(dim=1) == answers
+
+
+def _sum_over(values: Tensor, members: Tensor, rows: int) -> NDArray[np.float64]:
+    """Sums (rows,) over the images that are members, of values (rows x images,)."""
+    sums: NDArray[np.float64] = values.view(rows, -1)[:, members].double().sum(dim=1).cpu().numpy()
+    return sums

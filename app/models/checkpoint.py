@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,14 +21,15 @@ def read(path: Path) -> dict[str, Tensor]:
     (`weights_only`), so a file cannot run code.
     """
     try:
+        content: Any
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"checkpoint {path} is refused: it holds more than tensors, and loading pickled objects "
-            "could run code; save torch.save(network.state_dict(), …) or safetensors"
+            f"checkpoint {path} is refused: it holds more than tensors, and loading pickled "
+            "objects could run code; save torch.save(network.state_dict(), …) or safetensors"
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly anything
         first_line = (str(error).splitlines() or [""])[0]

@@ -94,9 +94,10 @@ def add_batch_norm(plain: DualTaskVGG, dropout: float = 0.5) -> DualTaskVGG:
     network.classifier.load_state_dict(plain.classifier.state_dict())
     with torch.no_grad():
         for (conv, norm), position in zip(_normalised(network), _POSITIONS, strict=True):
-            source = plain.features[position]
+            source = _convolution(plain, position)
             conv.weight.copy_(source.weight)
-            norm.bias.copy_(source.bias)
+            if source.bias is not None:
+                norm.bias.copy_(source.bias)
     return network.train()
 
 
@@ -113,7 +114,8 @@ def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
         for (conv, norm), position in zip(_normalised(trained), _POSITIONS, strict=True):
             assert norm.running_mean is not None and norm.running_var is not None
             scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-            target = plain.features[position]
+            target = _convolution(plain, position)
+            assert target.bias is not None
             target.weight.copy_(conv.weight.double() * scale[:, None, None, None])
             target.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
     return plain.eval()
@@ -129,6 +131,12 @@ def _features(widths: Sequence[int], batch_norm: bool) -> nn.Sequential:
         if number in _POOLED:
             modules.append(nn.MaxPool2d(2))
     return nn.Sequential(*modules)
+
+
+def _convolution(network: DualTaskVGG, position: int) -> nn.Conv2d:
+    module = network.features[position]
+    assert isinstance(module, nn.Conv2d)
+    return module
 
 
 def _normalised(network: DualTaskVGG) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

@@ -13,8 +13,8 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -82,14 +82,17 @@ class Cache:
         return computed if names is None else {name: computed[name] for name in names}
 
 
-def code_digest(*modules: ModuleType) -> str:
-    """SHA-256 over the modules' source files: the code version of a step that they carry out."""
+def code_digest(*modules: str) -> str:
+    """SHA-256 over the source files of modules, by name: the code version of what they do.
+
+    The modules are found, not imported.
+    """
     digest = hashlib.sha256()
-    for module in modules:
-        if module.__file__ is None:
-            raise ValueError(f"{module.__name__} has no source file")
-        digest.update(f"{module.__name__}\0".encode())
-        digest.update(file_digest(module.__file__).encode())
+    for name in modules:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"{name} has no source file")
+        digest.update(f"{name}\0{file_digest(spec.origin)}".encode())
     return digest.hexdigest()
 
 

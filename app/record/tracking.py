@@ -46,7 +46,7 @@ ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run be
 RETRY_SECONDS = 60.0  # for which a write that collided with another process's is repeated
 PARAM_LENGTH = 6000  # MLflow's limits, in characters
 TAG_LENGTH = 8000
-DIGEST_LENGTH = 36
+DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
 PACKAGES = (
     "torch",
     "numpy",
@@ -267,7 +267,7 @@ class Run:
             table: One row an item; its columns and size are recorded.
             name: Shown in the runs table.
             source: Where the data come from: a folder, an address, or words.
-            digest: Of the content. MLflow keeps 36 characters; the whole is kept beside it.
+            digest: Of the content; MLflow shows its beginning and keeps the whole as a tag.
             context: What the run used it for.
         """
         if self.id is None:

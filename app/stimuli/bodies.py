@@ -57,7 +57,8 @@ def body(rng: np.random.Generator) -> Figure:
         figure.append(tapered(arm, widths, shirt if sleeves else skin, skin * 0.5))
         if not sleeves:
             figure.append(tapered(arm[:2], widths[:2] * 1.25, shirt, shirt * 0.5))
-        figure.append(ellipse(*joints[-1], 0.085, 0.085, skin))
+        x, y = joints[-1]
+        figure.append(ellipse(x, y, 0.085, 0.085, skin))
     return figure
 
 

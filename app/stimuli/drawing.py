@@ -1,8 +1,8 @@
 """A thin, anti-aliased drawing layer: shapes in figure units in, grey images out.
 
 A figure is a list of shapes, painted in order, in coordinates where x points right and y points
-up; a figure usually fills about [-1, 1] in both. Greys run from 0 (black) to 1 (white). Matplotlib's
-Agg renderer does the painting; nothing here knows what is drawn.
+up; a figure usually fills about [-1, 1] in both. Greys run from 0 (black) to 1 (white).
+Matplotlib's Agg renderer does the painting; nothing here knows what is drawn.
 """
 
 import os
@@ -73,7 +73,7 @@ def ellipse(
 ) -> Shape:
     """An ellipse around (x, y), turned by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
-    vertices = _CIRCLE.vertices @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]] + [x, y]
+    vertices = np.asarray(_CIRCLE.vertices) @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]] + [x, y]
     return Shape(Path(vertices, _CIRCLE.codes), fill, line, width)
 
 
@@ -125,9 +125,7 @@ def tapered(points: ArrayLike, widths: ArrayLike, fill: float, line: float | Non
     return blob(np.vstack([spine + across, (spine - across)[::-1]]), fill, line)
 
 
-def arc(
-    x: float, y: float, rx: float, ry: float, start: float, stop: float, n: int = 7
-) -> Array:
+def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, n: int = 7) -> Array:
     """`n` points (n, 2) on an ellipse from angle `start` to `stop` (radians, counter-clockwise)."""
     t = np.linspace(start, stop, n)
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], axis=1)
@@ -202,14 +200,18 @@ def texture(rng: np.random.Generator, size: int) -> Array:
     return 0.5 + rng.uniform(0.05, 0.09) * field
 
 
-def matched(image: Array, mean: float = MEAN_GREY, rms: float = RMS_CONTRAST) -> NDArray[np.uint8]:
+def matched(
+    image: Array, rng: np.random.Generator, mean: float = MEAN_GREY, rms: float = RMS_CONTRAST
+) -> NDArray[np.uint8]:
     """The image as uint8 with this mean and standard deviation, whatever it came with.
 
     Clipping to 0-255 takes contrast away, so standardise and clip until it no longer does.
     """
-    for _ in range(30):
+    for _ in range(100):
         now, spread = image.mean(), image.std()
-        if abs(now - mean) < 0.2 and abs(spread - rms) < 0.2:
+        # Far finer than a grey level: what is left must not depend on what the image shows.
+        if abs(now - mean) < 0.001 and abs(spread - rms) < 0.001:
             break
         image = ((image - now) * (rms / spread) + mean).clip(0, 255)
-    return np.rint(image).astype(np.uint8)
+    # Rounded up or down by chance: flat areas rounded all one way would shift the mean.
+    return np.floor(image + rng.random(image.shape)).clip(0, 255).astype(np.uint8)

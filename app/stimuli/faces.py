@@ -1,8 +1,10 @@
 """Faces: what stays fixed for a person, what changes from picture to picture, and the drawing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from app.stimuli.drawing import (
     Array,
@@ -14,6 +16,9 @@ from app.stimuli.drawing import (
     polygon,
     stroke,
 )
+
+# Points (..., 2) of the front view and their depth, to where they are when the head has turned.
+Turn = Callable[[ArrayLike, float], Array]
 
 HAIR = ("bald", "short", "fringe", "parted", "long", "curly", "bun", "spiky", "bob", "receding")
 GLASSES = ("none", "none", "none", "round", "square")
@@ -112,20 +117,21 @@ def look(rng: np.random.Generator) -> Look:
     """Draw a pose and an expression."""
     u = rng.uniform
     return Look(
-        yaw=u(-0.45, 0.45),
-        pitch=u(-0.2, 0.2),
-        smile=u(-0.06, 0.13),
+        yaw=u(-0.6, 0.6),
+        pitch=u(-0.3, 0.3),
+        smile=u(-0.08, 0.14),
         mouth_open=max(0.0, u(-0.12, 0.1)),
         brow_lift=u(-0.03, 0.06),
-        blink=u(0.75, 1.05),
+        blink=u(0.6, 1.05),
         gaze=u(-0.3, 0.3),
     )
 
 
 def face(p: Person, v: Look) -> Figure:
     """The person with that look: a figure in about [-1, 1]²."""
+
     # Pseudo-3D: a point nearer to the viewer (depth) moves further when the head turns.
-    def turned(points: object, depth: float) -> Array:
+    def turned(points: ArrayLike, depth: float) -> Array:
         xy = np.asarray(points, float)
         x = xy[..., 0] * np.cos(v.yaw) + depth * np.sin(v.yaw)
         y = xy[..., 1] * np.cos(v.pitch) + depth * np.sin(v.pitch)
@@ -182,7 +188,7 @@ def face(p: Person, v: Look) -> Figure:
     return figure
 
 
-def _mouth(p: Person, v: Look, turned) -> Figure:
+def _mouth(p: Person, v: Look, turned: Turn) -> Figure:
     m, y, gap = p.mouth_width, p.mouth_height, v.mouth_open
     corner = y + v.smile
     upper = turned([(-m, corner), (-m / 2, y + p.lips), (0, y + p.lips * 0.8),
@@ -197,13 +203,13 @@ def _mouth(p: Person, v: Look, turned) -> Figure:
     return [*figure, stroke(inner, p.skin * 0.3, 0.03)]
 
 
-def _beard(p: Person, v: Look, turned, w: float) -> Figure:
+def _beard(p: Person, v: Look, turned: Turn, w: float) -> Figure:
     grey, y = min(p.hair_grey, p.skin * 0.75), p.mouth_height
     figure: Figure = []
     if p.beard == "full":
         jaw = w * p.jaw
-        half = [(0, -1.06), (jaw * p.chin, -1.0), (jaw * 1.02, -0.62), (w * 0.97, -0.1), (w * 0.8, -0.2),
-                (w * 0.55, y + 0.14), (0, y + 0.17)]  # fmt: skip
+        half = [(0, -1.06), (jaw * p.chin, -1.0), (jaw * 1.02, -0.62), (w * 0.97, -0.1),
+                (w * 0.8, -0.2), (w * 0.55, y + 0.14), (0, y + 0.17)]  # fmt: skip
         figure.append(blob(half + [(-x, h) for x, h in half[-2:0:-1]], grey))
     if p.beard == "goatee":
         figure.append(blob(turned([(-0.2, y - 0.1), (0, y - 0.13), (0.2, y - 0.1), (0.15, -0.98),
@@ -216,7 +222,7 @@ def _beard(p: Person, v: Look, turned, w: float) -> Figure:
     return figure
 
 
-def _glasses(p: Person, turned) -> Figure:
+def _glasses(p: Person, turned: Turn) -> Figure:
     r = p.eye_size * 1.35 + 0.05
     figure: Figure = []
     for side in (-1, 1):
@@ -226,7 +232,7 @@ def _glasses(p: Person, turned) -> Figure:
         else:
             figure.append(box(x - r, y - r * 0.7, x + r, y + r * 0.7, None, 0.08, 0.06))
         edge = turned((side * (p.eye_spacing + r), p.eye_height), 0.6)
-        figure.append(stroke([edge, (side * p.width * 0.98, edge[1] + 0.02)], 0.08, 0.045))
+        figure.append(stroke([tuple(edge), (side * p.width * 0.98, edge[1] + 0.02)], 0.08, 0.045))
     bridge = turned([(s * (p.eye_spacing - r), p.eye_height) for s in (-1, 1)], 0.6)
     return [*figure, stroke(bridge, 0.08, 0.05)]
 

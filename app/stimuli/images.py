@@ -43,7 +43,8 @@ class Preprocessing:
         top = round((image.height - self.size) / 2)
         image = image.crop((left, top, left + self.size, top + self.size))
         pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
-        scaled_pixels = (pixels - np.float32(self.mean)) / np.float32(self.sd)
+        mean, sd = (np.array(values, dtype=np.float32) for values in (self.mean, self.sd))
+        scaled_pixels = (pixels - mean) / sd
         return np.ascontiguousarray(scaled_pixels.transpose(2, 0, 1), dtype=np.float32)
 
 

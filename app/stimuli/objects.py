@@ -31,9 +31,7 @@ def _tones(rng: np.random.Generator) -> tuple[float, float, float]:
     return main, main * rng.uniform(0.3, 0.55), main + (1 - main) * rng.uniform(0.5, 0.9)
 
 
-def _bands(
-    rng: np.random.Generator, half: float, low: float, high: float, grey: float
-) -> Figure:
+def _bands(rng: np.random.Generator, half: float, low: float, high: float, grey: float) -> Figure:
     """None to three level stripes across a body of half width `half`."""
     heights = low + (high - low) * rng.random(rng.integers(0, 4))
     return [stroke([(-half, y), (half, y)], grey, 0.07) for y in heights]
@@ -539,9 +537,9 @@ def tree(rng: np.random.Generator) -> Figure:
     crown = arc(0, 0.35, w, 0.42, 0, 2 * PI, n + 1)[:-1]
     return [
         tapered([(0, -1), (u(-0.08, 0.08), -0.4), (0, 0.2)], [0.19, 0.12, 0.1], dark * 0.8),
-        *[ellipse(x, y, *u(0.22, 0.34, 2), main) for x, y in crown],
+        *[ellipse(x, y, u(0.22, 0.34), u(0.22, 0.34), main) for x, y in crown],
         ellipse(0, 0.35, w, 0.45, main),
-        *[ellipse(*(p * (0.7, 1) + (0, -0.02)), 0.1, 0.08, light) for p in crown[:5] * 0.8],
+        *[ellipse(x * 0.7, y - 0.02, 0.1, 0.08, light) for x, y in crown[:5] * 0.8],
     ]
 
 
@@ -618,7 +616,7 @@ def banana(rng: np.random.Generator) -> Figure:
         tapered(spine, np.array([0.06, 0.8 * w, w, w, 0.8 * w, 0.06]), main, dark),
         tapered([spine[-1], spine[-1] + (0.1, 0.22)], [0.07, 0.08], dark),
         stroke(spine[1:-1] + (0, 0.04), light, 0.06),
-        ellipse(*spine[0], 0.06, 0.06, 0.1),
+        ellipse(spine[0, 0], spine[0, 1], 0.06, 0.06, 0.1),
     ]
 
 
@@ -630,7 +628,7 @@ def mushroom(rng: np.random.Generator) -> Figure:
         tapered([(0, -0.9), (0, -0.4), (0, 0.15)], [0.3, 0.2, 0.18], light, dark),
         blob(np.vstack([arc(0, 0, w, h, 0, PI, 9), [(-w * 0.5, -0.12), (w * 0.5, -0.12)]]), main,
              dark),
-        *([ellipse(x * w, y * h + 0.08, *u(0.07, 0.14, 2), light) for x, y in spots]
+        *([ellipse(x * w, y * h + 0.08, u(0.07, 0.14), u(0.07, 0.14), light) for x, y in spots]
           if rng.random() < 0.7 else []),
     ]  # fmt: skip
 
@@ -639,7 +637,11 @@ def cone(rng: np.random.Generator) -> Figure:
     """An ice-cream cone."""
     u, (main, dark, light) = rng.uniform, _tones(rng)
     r, n = u(0.36, 0.46), int(rng.integers(1, 4))
-    balls = [[(0, 0.25)], [(-0.26, 0.22), (0.26, 0.22)], [(-0.28, 0.2), (0.28, 0.2), (0, 0.6)]]
+    balls: list[list[tuple[float, float]]] = [
+        [(0, 0.25)],
+        [(-0.26, 0.22), (0.26, 0.22)],
+        [(-0.28, 0.2), (0.28, 0.2), (0, 0.6)],
+    ]
     lines = [stroke([(s * 0.42, 0.1 - 0.3 * k), (-s * 0.1, -0.5 - 0.22 * k)], dark, 0.04)
              for k in range(2) for s in (-1, 1)]  # fmt: skip
     return [
@@ -841,7 +843,7 @@ def trumpet(rng: np.random.Generator) -> Figure:
 
 
 def ball(rng: np.random.Generator) -> Figure:
-    u, (main, dark, light) = rng.uniform, _tones(rng)
+    u, (_, dark, light) = rng.uniform, _tones(rng)
     r, turn = u(0.75, 0.92), u(0, PI)
     edge = np.array([(np.cos(turn + k * 2 * PI / 5), np.sin(turn + k * 2 * PI / 5))
                      for k in range(5)])  # fmt: skip

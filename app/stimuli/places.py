@@ -1,5 +1,7 @@
 """Houses from the front and corridors in one-point perspective."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from app.stimuli.drawing import Array, Figure, box, ellipse, polygon
@@ -71,7 +73,7 @@ def corridor(rng: np.random.Generator) -> Figure:
         shrink = 1 / (1 + depth * (1 / far - 1))
         return np.array([vx + (x * w - vx) * shrink, vy + (y * h - vy) * shrink])
 
-    def quad(corners: list[tuple[float, float, float]]) -> Array:
+    def quad(corners: Sequence[tuple[float, float, float]]) -> Array:
         return np.array([at(*corner) for corner in corners])
 
     figure = [

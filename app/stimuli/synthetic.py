@@ -29,8 +29,10 @@ OBJECT_CATEGORIES: tuple[str, ...] = tuple(things.DRAWINGS)
 # The first number of a random stream's name. Localizer faces, the network's people and the people
 # to decode come from different ones, so no face is in two of them.
 _STREAMS = {"localizer": 0, "network": 1, "decoding": 2, "objects": 3}
-_CHILDREN = 0.2
-FIGURE_CONTRAST = 0.27
+_CHILDREN = 0.2  # share of the people whose identity is learned or decoded
+_FIGURE_CONTRAST = 0.27  # root mean square distance from mid-grey, of 1
+
+HELD_OUT = 1000  # number of a class's first image that no training reaches
 
 
 def localizer(
@@ -125,9 +127,7 @@ def contact_sheet(pixels: Pixels, columns: int = 12, gap: int = 2) -> Pixels:
 
 def _stream(seed: int, stream: str, *place: int) -> np.random.Generator:
     # A spawn key keeps (1, 2) and (1, 2, 0) apart, which plain entropy would not.
-    return np.random.default_rng(
-        np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place))
-    )
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place)))
 
 
 def _stack(images: Iterable[Pixels], size: int) -> Pixels:
@@ -143,12 +143,12 @@ def _scene(figure: Figure, rng: np.random.Generator, size: int, mirror: bool) ->
     background = texture(rng, size)
     placement = _placed(figure, rng, mirror and rng.random() < 0.5)
     grey, coverage = painted(figure, size, placement)
-    shaded = lit(grey, coverage, rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6)) - 0.5
+    shaded = lit(grey, coverage, rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8)) - 0.5
     # Figures stand out from the background equally, or else matching the whole image's contrast
     # would leave the background behind stark figures, such as letters, faint.
     rms = np.sqrt((shaded**2 * coverage).sum() / coverage.sum())
-    shaded = 0.5 + shaded * np.clip(FIGURE_CONTRAST / rms, 0.5, 2)
-    return matched(shaded * coverage + background * (1 - coverage))
+    shaded = 0.5 + shaded * np.clip(_FIGURE_CONTRAST / rms, 0.5, 2)
+    return matched(shaded * coverage + background * (1 - coverage), rng)
 
 
 def _placed(figure: Figure, rng: np.random.Generator, flipped: bool) -> Affine2D:
@@ -158,7 +158,7 @@ def _placed(figure: Figure, rng: np.random.Generator, flipped: bool) -> Affine2D
     thin ones can fill it without leaving the frame.
     """
     angle, squeeze, shear = rng.normal(0, 0.12), rng.uniform(0.85, 1.0), rng.uniform(-0.12, 0.12)
-    share, across, up = rng.uniform(0.22, 0.34), *rng.uniform(-1, 1, 2)
+    share, across, up = rng.uniform(0.2, 0.34), *rng.uniform(-1, 1, 2)
     turned = Affine2D().scale(-squeeze if flipped else squeeze, 1).skew(shear, 0).rotate(angle)
     corners = turned.transform(np.vstack([shape.path.vertices for shape in figure]))
     outline = max((shape.width for shape in figure if shape.line is not None), default=0) / 2

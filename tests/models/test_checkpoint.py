@@ -26,7 +26,9 @@ def load(path: Path) -> DualTaskVGG:
     return network
 
 
-@pytest.mark.parametrize("form", ["bare", "model_state_dict", "state_dict", "module", "safetensors"])
+@pytest.mark.parametrize(
+    "form", ["bare", "model_state_dict", "state_dict", "module", "safetensors"]
+)
 def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tensor], form: str):
     path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth")
     if form == "safetensors":
@@ -34,7 +36,9 @@ def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tens
     elif form == "bare":
         torch.save(state, path)
     elif form == "module":
-        torch.save({"epoch": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+        torch.save(
+            {"epoch": 3, "model_state_dict": {f"module.{k}": v for k, v in state.items()}}, path
+        )
     else:
         torch.save({form: state, "epoch": 3}, path)
     for key, value in load(path).state_dict().items():

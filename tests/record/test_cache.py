@@ -355,13 +355,14 @@ def test_file_digest(tmp_path: Path) -> None:
 def test_code_digest_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / "step_to_digest.py"
-    source.write_text("a = 1\n")
-    step_to_digest = importlib.import_module("step_to_digest")
-    before = code_digest(step_to_digest, app.errors)
-    assert before == code_digest(step_to_digest, app.errors)
+    source.write_text("raise SystemExit('found, not imported')\n")
+    before = code_digest("step_to_digest", "app.errors")
+    assert before == code_digest("step_to_digest", "app.errors")
     source.write_text("a = 2\n")
-    assert before != code_digest(step_to_digest, app.errors)
-    assert code_digest(app.errors) != code_digest(app.record.cache)
+    assert before != code_digest("step_to_digest", "app.errors")
+    assert code_digest("app.errors") != code_digest("app.record.cache")
+    with pytest.raises(ValueError, match="nowhere has no source file"):
+        code_digest("nowhere")
 
 
 def test_import_is_light() -> None:

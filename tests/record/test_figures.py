@@ -1,0 +1,154 @@
+"""Figures: the same input gives the same bytes, and what is drawn is what was given."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from app.errors import InputError
+from app.record import figures
+
+REPOSITORY = Path(__file__).parents[2]
+DOMAINS = {"faces": ["adult", "child"], "objects": ["car"], "tools": ["saw"]}
+
+
+def histogram(threshold: float | None = 0.3) -> Figure:
+    score = np.linspace(-1, 1, 200)
+    score[:7] = np.nan
+    return figures.score_histogram(score, score > 0.3, "fsi", "score > 0.3", threshold, "conv13")
+
+
+def responses(units: int = 8) -> Figure:
+    values = np.random.default_rng(0).random((40, units))
+    categories = ["adult", "child", "car", "saw"] * 10
+    names = [f"kernel {number}" for number in range(units)]
+    scores = np.linspace(1, -1, units)
+    return figures.unit_responses(
+        values, categories, DOMAINS, np.arange(units), scores, names, "faces"
+    )
+
+
+def scatter(spearman: float = -0.29) -> Figure:
+    score = np.array([0.1, 0.5, np.nan, -0.2])
+    loss = np.array([1.0, 1.2, 1.1, 0.9])
+    return figures.lesion_scatter(score, loss, 0.95, spearman, "ttest", score > 0.3)
+
+
+def texts(figure: Figure) -> str:
+    found = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        found += [axes.get_title(where) for where in ("left", "right")]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("make", [histogram, responses, scatter])
+def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
+    first = figures.save(make(), tmp_path / "first", "figure")
+    again = figures.save(make(), tmp_path / "again", "figure")
+    assert [path.name for path in first] == ["figure.png", "figure.svg"]
+    for one, other in zip(first, again, strict=True):
+        assert one.stat().st_size > 5000
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_bytes_are_the_same_in_another_process_with_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 40\n")
+    code = (
+        "import sys; from pathlib import Path; from tests.record import test_figures as t;"
+        "t.figures.save(t.scatter(), Path(sys.argv[1]), 'figure')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "other")]
+    environment = {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    environment |= {"HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, timeout=60)
+    for path in figures.save(scatter(), tmp_path / "here", "figure"):
+        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+def test_other_input_other_bytes(tmp_path: Path) -> None:
+    one = figures.save(scatter(), tmp_path, "one")
+    other = figures.save(scatter(spearman=-0.28), tmp_path, "other")
+    assert one[1].read_bytes() != other[1].read_bytes()
+
+
+def test_histogram_counts_every_unit_and_says_what_it_leaves_out() -> None:
+    figure = histogram()
+    everything, selected = [patch for patch in figure.axes[0].patches]
+    score = np.linspace(-1, 1, 200)[7:]
+    assert everything.get_data().values.sum() == 193  # type: ignore[attr-defined]
+    assert selected.get_data().values.sum() == (score > 0.3).sum()  # type: ignore[attr-defined]
+    edges = selected.get_data().edges  # type: ignore[attr-defined]
+    assert np.abs(edges - 0.3).min() < 1e-9  # no bar is on both sides of the criterion
+    assert f"selected: {(score > 0.3).sum()} of 200" in texts(figure)
+    assert "undefined, not shown: 7" in texts(figure)
+
+
+def test_histogram_marks_the_smallest_selected_score_where_the_rule_is_no_score() -> None:
+    (line,) = histogram(threshold=None).axes[0].lines
+    score = np.linspace(-1, 1, 200)
+    assert line.get_xdata()[0] == score[score > 0.3].min()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("fill", [np.nan, 0.5])
+def test_histogram_of_nothing_defined_or_one_value(fill: float, tmp_path: Path) -> None:
+    score, none = np.full(20, fill), np.zeros(20, dtype=bool)
+    figure = figures.score_histogram(score, none, "fsi", "p < 0.001", None, "conv1")
+    figures.save(figure, tmp_path, "figure")
+    assert "selected: 0 of 20" in texts(figure)
+
+
+def test_responses_show_means_of_the_top_and_bottom_units() -> None:
+    figure = responses()
+    titles = texts(figure)
+    shown = [f"kernel {number}\n" for number in (0, 1, 2, 5, 6, 7)]
+    assert [name in titles for name in shown] == [True] * 6
+    assert "kernel 3" not in titles
+    values = np.random.default_rng(0).random((40, 8))
+    bars = [patch.get_height() for patch in figure.axes[0].patches]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(bars, [values[start::4, 0].mean() for start in range(4)])
+
+
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_responses_of_few_units(units: int, tmp_path: Path) -> None:
+    figures.save(responses(units), tmp_path, "figure")
+
+
+def test_many_domains_keep_the_target_apart(tmp_path: Path) -> None:
+    domains = {f"domain {number}": [f"c{number}"] for number in range(30)}
+    figure = figures.unit_responses(
+        np.ones((60, 2)), [*map("c{}".format, range(30))] * 2, domains, [0, 1], np.zeros(2),
+        ["a", "b"], "domain 3",
+    )  # fmt: skip
+    figures.save(figure, tmp_path, "figure")
+    assert "domain 3 (target)\nother domains" in texts(figure)
+
+
+def test_scatter_says_the_correlation() -> None:
+    assert "Spearman r = −0.29" in texts(scatter())
+    assert "Spearman r = undefined" in texts(scatter(spearman=np.nan))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write figures to .*file"):
+        figures.save(scatter(), tmp_path / "file", "figure")
+
+
+def test_metrics_keep_their_colours_apart() -> None:
+    assert len(set(figures.METRIC_COLOURS.values())) == len(figures.METRIC_COLOURS) == 4
+
+
+def test_no_pyplot() -> None:
+    code = (
+        "import sys; import app.record.figures as f; assert 'matplotlib' not in sys.modules;"
+        "import numpy as np; z = np.zeros(3);"
+        "f.score_histogram(z, z > 0, 'fsi', 'a', 0.3, 't');"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr
