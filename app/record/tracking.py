@@ -112,6 +112,16 @@ def ui_command(settings: Settings) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
+def ui_page(settings: Settings) -> str:
+    """The address of the runs' table; MLflow's start page opens on a view for language models."""
+    uri = store_uri(settings)
+    if not uri:
+        return ""
+    server = "http://127.0.0.1:5000" if uri.startswith("sqlite:") else uri
+    experiment = _experiment_id(settings)
+    return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
 def prepare(settings: Settings) -> None:
     """Make the store ready for runs, whichever of several processes comes first.
 

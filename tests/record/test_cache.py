@@ -1,6 +1,5 @@
 """The cache returns what was computed, computes it once, and never returns anything damaged."""
 
-import importlib
 import json
 import logging
 import os
@@ -164,7 +163,7 @@ def test_damage_is_noticed_reported_and_mended(
     assert not caplog.messages
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_a_result(
     tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
