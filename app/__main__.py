@@ -6,26 +6,17 @@ answer at once.
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import traceback
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
+from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.errors import InputError
 from app.sweep import close, parent_of, write_result
-
-HERE = Path(__file__).parent
-# Beside the package in a checkout, inside it in an installed wheel.
-CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 
 schema.register()
 
@@ -53,7 +44,7 @@ def job(config: Config) -> None:
         result = {
             "status": "failed",
             "reason": reason_of(error),
-            "params": dict(override.lstrip("+~").split("=", 1) for override in overrides),
+            "params": dict(override.lstrip("+~").partition("=")[::2] for override in overrides),
             "metrics": {},
             "notes": [],
         }
@@ -64,39 +55,12 @@ def job(config: Config) -> None:
     tables.show(tables.job_table(result))
     if not sweeping:
         print(f"Results: {folder}")
-        print(f"Compare: {tracking.ui_command(config.tracking)}")
-
-
-def reason_of(error: BaseException) -> str:
-    """One line that says what went wrong."""
-    if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
-        cause = error.__cause__ if isinstance(error, HydraException) else None
-        return " ".join(f"{error} {cause or ''}".split())
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def report(error: Exception, *, debug: bool) -> None:
-    """The reason on standard error; the traceback with `debug=true`, else in the job's log."""
-    if debug:
-        traceback.print_exception(error)
-    else:
-        logging.getLogger(__name__).info("traceback", exc_info=error)
-    hint = "" if debug or isinstance(error, InputError) else " (debug=true shows the traceback)"
-    print(f"error: {reason_of(error)}{hint}", file=sys.stderr)
+        print(tracking.how_to_compare(config.tracking))
 
 
 def main() -> None:
-    """The command line; exits with 1 after one line on standard error where something is wrong."""
-    debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
-    try:
-        job()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        report(error, debug=debug)
-        sys.exit(1)
+    """The command line."""
+    run(job)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         if effects is not None:
             lesion_table(effects).to_parquet(folder / "lesion.parquet", index=False)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
         (folder / "metrics.json").write_text(json.dumps(found, indent=2))
         if config.figures:
             draw(config, folder / "figures", localizer, scored[metric], selected[metric], effects)
@@ -311,7 +312,7 @@ def unit_name(config: Config, unit: int, count: int) -> str:
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Tags to filter by, and the versions of what computed the numbers."""
+    """Tags to filter by."""
     return {
         "model": config.model.name,
         "trained": str(config.model.trained).lower(),
@@ -320,7 +321,6 @@ def describe(config: Config) -> dict[str, str]:
         "metric": config.metric.name,
         "target": config.target,
         "model.digest": models.weights_digest(config.model),
-        **{f"version.{package}": number for package, number in tracking.versions().items()},
     }
 
 

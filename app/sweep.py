@@ -92,6 +92,6 @@ class SweepCallback(Callback):
             failed=failed,
         )
         print(f"Results: {folder}")
-        print(f"Compare: {tracking.ui_command(config.tracking)}")
+        print(tracking.how_to_compare(config.tracking))
         if failed:
             raise SystemExit(1)

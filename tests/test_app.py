@@ -80,7 +80,7 @@ def test_every_metric_of_the_design_is_logged(runs):
         assert set(LEADING) <= set(run.data.params)
         assert run.data.params["threshold.fsi"] == "0.3"
         assert run.data.tags["mlflow.note.content"]
-        assert {"version.torch", "version.scipy", "model.digest"} <= set(run.data.tags)
+        assert {"trained", "model.digest", "mlflow.source.git.commit"} <= set(run.data.tags)
 
 
 def test_stimuli_are_a_dataset_with_their_digest(runs):
@@ -92,7 +92,7 @@ def test_stimuli_are_a_dataset_with_their_digest(runs):
 def test_artifacts(client: MlflowClient, runs):
     for run in runs[1]:
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        assert {"scores.parquet", "config.yaml", "figures"} <= names
+        assert {"scores.parquet", "config.yaml", "versions.json", "figures"} <= names
         figures = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
         wanted = {
             f"figures/{n}.{s}" for n in ("scores", "responses", "lesion") for s in ("png", "svg")
@@ -188,7 +188,7 @@ def test_logged_findings_agree_with_the_tables(sweep, runs):
 def test_what_the_terminal_shows(sweep):
     folder, process = sweep
     assert str(folder) in process.stdout or "outputs/sweeps" in process.stdout
-    assert "mlflow ui --backend-store-uri" in process.stdout
+    assert "-m mlflow ui --backend-store-uri sqlite:" in process.stdout
     assert process.stdout.count("wilcoxon") >= 2
     assert "Traceback" not in process.stderr
 

@@ -11,17 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from app.config import LEADING_PARAMETERS
+
 # Shown first, in this order; the rest of the config follows under dotted names.
-MAIN_PARAMS = (
-    "model",
-    "layer",
-    "metric",
-    "threshold",
-    "aggregation",
-    "stimuli",
-    "target",
-    "seed",
-)
 SELECTION = {
     "count": "selectivity/count",
     "%": "selectivity/percent",
@@ -45,27 +37,30 @@ def show(renderable: RenderableType) -> None:
 
 
 def job_table(result: Mapping[str, Any]) -> RenderableType:
-    """What one job found: a line a metric, headed by what it was asked."""
+    """What one job found: a line a finding, headed by what it was asked."""
     params, metrics = result["params"], result["metrics"]
-    asked = [str(params[name]) for name in MAIN_PARAMS if params.get(name) is not None]
-    table = _table()
-    table.add_column("measure")
-    table.add_column("value", justify="right", no_wrap=True)
-    previous = ""
-    for name, value in metrics.items():
-        if name in ("decoding/ci95_low", "decoding/ci95_high"):
-            continue
-        group = name.partition("/")[0]
-        if previous and group != previous:
-            table.add_section()
-        previous = group
-        text = _accuracy(metrics) if name == "decoding/accuracy" else _value(name, value)
-        table.add_row(name, text)
-    parts: list[RenderableType] = [Text(" / ".join(asked), style="bold"), "", table, ""]
+    asked = [str(params[name]) for name in LEADING_PARAMETERS if params.get(name) is not None]
+    table = Table.grid(padding=(0, 2))
+    for finding, values in _found(metrics).items():
+        table.add_row(finding, Text(", ".join(f"{name} {text}" for name, text in values.items())))
+    parts: list[RenderableType] = [Text(" / ".join(asked), style="bold"), table]
     parts += [Text(f"note: {note}") for note in result.get("notes", ())]
     if result["status"] == "failed":
         parts.append(Text(f"failed: {_line(result.get('reason'))}", style="red"))
-    return Group(*parts)
+    return Group(*parts, "")
+
+
+def _found(metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """The metrics by finding, in words; the end points of an interval with its middle."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in metrics.items():
+        finding, _, measure = name.partition("/")
+        if name in ("decoding/ci95_low", "decoding/ci95_high"):
+            continue
+        words = measure.removeprefix("spearman_" if finding == "consistency" else "")
+        text = _accuracy(metrics) if name == "decoding/accuracy" else _value(name, value)
+        found.setdefault(finding, {})[words.replace("_", " ")] = text
+    return found
 
 
 def sweep_table(results: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -95,7 +90,9 @@ class _Sweep:
         failed = [result for result in self._results if result["status"] == "failed"]
         yield Text(f"{len(self._results) - len(failed)} of {len(self._results)} jobs finished")
         for result in failed:
-            asked = self._params or [name for name in MAIN_PARAMS if name in result["params"]]
+            asked = self._params or [
+                name for name in LEADING_PARAMETERS if name in result["params"]
+            ]
             job = ", ".join(f"{name}={result['params'].get(name, NONE)}" for name in asked)
             yield Text(f"failed: {job}: {_line(result.get('reason'))}", style="red")
 
@@ -134,13 +131,13 @@ def _differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
     does its own settings.
     """
     names = list(dict.fromkeys(name for each in params for name in each))
-    main = [name for name in MAIN_PARAMS if name in names]
+    main = [name for name in LEADING_PARAMETERS if name in names]
     chosen: list[str] = []
-    for name in [*main, *(name for name in names if name not in MAIN_PARAMS)]:
+    for name in [*main, *(name for name in names if name not in LEADING_PARAMETERS)]:
         values = [str(each.get(name, NONE)) for each in params]
         if len(set(values)) < 2:
             continue
-        if name not in MAIN_PARAMS:
+        if name not in LEADING_PARAMETERS:
             before = [tuple(str(each.get(key, NONE)) for key in chosen) for each in params]
             if len(set(before)) == len(set(zip(before, values, strict=True))):
                 continue

@@ -109,7 +109,8 @@ def ui_command(settings: Settings) -> str:
     uri = store_uri(settings)
     if not uri.startswith("sqlite:"):
         return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    # By this interpreter, which has MLflow whatever the shell's PATH says.
+    return f"{shlex.quote(sys.executable)} -m mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def ui_page(settings: Settings) -> str:
@@ -120,6 +121,13 @@ def ui_page(settings: Settings) -> str:
     server = "http://127.0.0.1:5000" if uri.startswith("sqlite:") else uri
     experiment = _experiment_id(settings)
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
+def how_to_compare(settings: Settings) -> str:
+    """Two lines for the end of a run: how to open MLflow's pages, and where to look."""
+    if settings.name == "none":
+        return "Compare: nothing was tracked (tracking=none)"
+    return f"Compare: {ui_command(settings)}\n    then: {ui_page(settings)}"
 
 
 def prepare(settings: Settings) -> None:

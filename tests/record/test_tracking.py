@@ -279,7 +279,9 @@ def test_the_command_that_opens_the_pages(store: Tracking, tmp_path: Path) -> No
     settings = Tracking(name="sqlite", folder=str(tmp_path / "my runs"))
     uri = f"sqlite:///{tmp_path}/my runs/mlflow.db"
     assert tracking.store_uri(settings) == uri
-    assert tracking.ui_command(settings) == f"mlflow ui --backend-store-uri '{uri}'"
+    assert tracking.ui_command(settings) == (
+        f"{sys.executable} -m mlflow ui --backend-store-uri '{uri}'"
+    )
     page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
     assert tracking.ui_page(store) == page
     server = Tracking(name="server", uri="http://host:5000/")
