@@ -7,6 +7,7 @@ here: the modules above import this one only when a forward pass is due.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from app.errors import InputError
 from app.models.vgg import LAYERS, DualTaskVGG, layer_position
 from app.stimuli.images import Images, Preprocessing
 
+T = TypeVar("T")
 Progress = Callable[[int], object]  # told how many more images are done
 
 # How a kernel's map, (images, kernels, rows, columns), becomes one number an image.
@@ -52,12 +54,16 @@ def by_kernel(
     collected: dict[str, list[NDArray[np.float32]]] = {
         f"{layer}/{name}": [] for layer in LAYERS for name in AGGREGATE
     }
-    for maps_of_layers in _forward(
-        network, LAYERS, images, preprocessing, batch_size, device, progress
+
+    def aggregated(maps: Tensor) -> dict[str, NDArray[np.float32]]:
+        return {name: aggregate(maps).cpu().numpy() for name, aggregate in AGGREGATE.items()}
+
+    for found in _forward(
+        network, LAYERS, aggregated, images, preprocessing, batch_size, device, progress
     ):
-        for layer, maps in maps_of_layers.items():
-            for name, aggregate in AGGREGATE.items():
-                collected[f"{layer}/{name}"].append(aggregate(maps).cpu().numpy())
+        for layer, by_name in found.items():
+            for name, numbers in by_name.items():
+                collected[f"{layer}/{name}"].append(numbers)
     return {key: np.concatenate(parts) for key, parts in collected.items()}
 
 
@@ -78,25 +84,33 @@ def by_unit(
     forward pass of its own.
     """
     channels, rows, columns = map_shape(network, layer)
-    bytes_per_channel = len(images) * rows * columns * 4
-    step = max(1, block_bytes // bytes_per_channel)
+    step = _channels_a_block(network, layer, len(images), block_bytes)
     for first in range(0, channels, step):
-        width = min(step, channels - first)
+        channels_of_block = slice(first, min(first + step, channels))
+        width = channels_of_block.stop - first
         block = np.empty((len(images), width * rows * columns), dtype=np.float32)
+
+        def flat(maps: Tensor, part: slice = channels_of_block) -> NDArray[np.float32]:
+            return maps[:, part].flatten(start_dim=1).cpu().numpy()
+
         done = 0
-        for maps_of_layers in _forward(
-            network, (layer,), images, preprocessing, batch_size, device, progress
+        for found in _forward(
+            network, (layer,), flat, images, preprocessing, batch_size, device, progress
         ):
-            maps = maps_of_layers[layer][:, first : first + width].contiguous().cpu().numpy()
-            block[done : done + len(maps)] = maps.reshape(len(maps), -1)
-            done += len(maps)
+            block[done : done + len(found[layer])] = found[layer]
+            done += len(found[layer])
         yield block
 
 
 def forward_passes(network: DualTaskVGG, layer: str, images: int, block_bytes: int = 2**31) -> int:
     """How many passes `by_unit` makes over the images."""
-    channels, rows, columns = map_shape(network, layer)
-    return -(-channels // max(1, block_bytes // (images * rows * columns * 4)))
+    channels = map_shape(network, layer)[0]
+    return -(-channels // _channels_a_block(network, layer, images, block_bytes))
+
+
+def _channels_a_block(network: DualTaskVGG, layer: str, images: int, block_bytes: int) -> int:
+    _, rows, columns = map_shape(network, layer)
+    return max(1, block_bytes // (images * rows * columns * 4))
 
 
 def map_shape(network: DualTaskVGG, layer: str) -> tuple[int, int, int]:
@@ -110,23 +124,27 @@ def map_shape(network: DualTaskVGG, layer: str) -> tuple[int, int, int]:
 def _forward(
     network: DualTaskVGG,
     layers: tuple[str, ...],
+    read: Callable[[Tensor], T],
     images: Images,
     preprocessing: Preprocessing,
     batch_size: int,
     device: torch.device,
     progress: Progress,
-) -> Iterator[dict[str, Tensor]]:
-    """The layers' maps batch by batch, no deeper than the deepest layer."""
+) -> Iterator[dict[str, T]]:
+    """What `read` makes of the layers' maps, batch by batch; no deeper than the deepest layer.
+
+    Each layer is read as it passes, so that only one layer's maps are held at a time.
+    """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     positions = {layer_position(layer): layer for layer in layers}
     modules = list(network.features)[: max(positions) + 1]
     with torch.inference_mode():
         for batch in images.batches(preprocessing, batch_size):
             maps = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
-            found: dict[str, Tensor] = {}
+            found: dict[str, T] = {}
             for position, module in enumerate(modules):
                 maps = module(maps)
                 if position in positions:
-                    found[positions[position]] = maps
+                    found[positions[position]] = read(maps)
             yield found
             progress(len(batch))
