@@ -23,7 +23,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.__main__ import CONFIG_FOLDER, report
+from app.commandline import CONFIG_FOLDER, run
 from app.config import Tracking
 from app.errors import InputError
 
@@ -304,14 +304,15 @@ def model_card(settings: Train, results: dict[str, Any]) -> str:
     """What a user of the weights needs to know, as Markdown."""
     import torch
 
+    version = torch.__version__.split("+")[0]
     s, trained, before = settings, results["trained"], results["untrained"]
     people, objects, each = s.people, s.objects, s.held_out_per_class
     per_object = round(people * s.images_per_person / objects)
     return f"""# {s.name}
 
 A small dual-task network: the 13 convolutions of VGG-16 at reduced width and three linear layers,
-one classifier over {people} face identities and {objects} object categories. It is the default
-network of this project and small enough to be read, lesioned and decoded on two processor cores.
+one classifier over {people} face identities and {objects} object categories. It is this project's
+default network, small enough to be read, lesioned and decoded on two processor cores.
 
 | held-out images | classes | images | top-1 accuracy | untrained | chance |
 |---|---|---|---|---|---|
@@ -324,8 +325,8 @@ Top-1 over all {people + objects} outputs; chance is that within the task.
 
 ## Files
 
-- `{s.name}.safetensors`: trained. Plain convolution → ReLU; the batch normalisation of training is
-  folded into the convolutions.
+- `{s.name}.safetensors`: trained. Plain convolution → ReLU; the batch normalisation of
+  training is folded into the convolutions.
 - `{s.name}_untrained.safetensors`: the same network at the initialisation that training began
   with (He et al. 2015, seed {s.seed}).
 
@@ -353,8 +354,10 @@ people.
 one-cycle learning rate (peak {s.learning_rate:g}), weight decay {s.weight_decay:g}, label smoothing
 {s.label_smoothing:g}, dropout {s.dropout:g}, shifts of up to {s.shift} pixels, seed {s.seed}. The
 weights are those after the last epoch; held-out images chose nothing.
-It took {results["seconds"] / 60:.0f} minutes of training on {s.threads} threads of a shared
-machine (torch {torch.__version__.split("+")[0]}, processor only).
+
+Training took {results["seconds"] / 60:.0f} minutes, drawing the images not counted, with
+{s.threads} thread{"s" if s.threads > 1 else ""} on a shared processor (torch {version}). The same
+settings, threads and version of torch give the same bits on the same machine.
 
 ## Intended use
 
@@ -478,16 +481,8 @@ def job(config: Any) -> None:
 
 
 def main() -> None:
-    """The command line; exits with 1 after one line on standard error where something is wrong."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
-    try:
-        job()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        report(error, debug=False)
-        sys.exit(1)
+    """The command line."""
+    run(job, interrupted="interrupted; the same command goes on from the last epoch")
 
 
 if __name__ == "__main__":
