@@ -277,25 +277,32 @@ def test_the_untrained_network_differs(sweep):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
-def test_answers_that_need_no_torch_import_neither_torch_nor_mlflow(
-    tmp_path: Path, arguments: list[str]
-):
+QUICK = {
+    "help": (["--help"], "metric: dprime, fsi, ttest, wilcoxon"),
+    "config": (["--cfg", "job"], "threshold: 0.3"),
+    "completion": (["-sc", "query=bash"], "metric=dprime"),
+}
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_quick_answers_import_neither_torch_nor_mlflow(tmp_path: Path, case: str):
+    arguments, expected = QUICK[case]
     program = (
         "import runpy, sys\n"
-        "sys.argv = ['app', *sys.argv[1:]]\n"
-        "try:\n    runpy.run_module('app', run_name='__main__', alter_sys=True)\n"
+        "sys.argv = ['selective-units', *sys.argv[1:]]\n"
+        "try:\n    runpy.run_module('app', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'mlflow', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    finished(
+    process = finished(
         subprocess.run(
             [sys.executable, "-c", program, *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "COMP_LINE": "python -m app metric=", "COMP_POINT": "21"},
+            env={**os.environ, "COMP_LINE": "selective-units metric="},
         )
     )
+    assert expected in process.stdout

@@ -52,7 +52,6 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
-    "statsmodels",
     "mlflow",
     "hydra-core",
     "pandas",
