@@ -84,7 +84,9 @@ class Stimuli:
 
     name: str = MISSING
     root: str | None = None  # folder of category folders; null for what is drawn
-    domains: dict[str, list[str]] | None = None  # null: each category is its own domain
+    # Domain to list of categories; null: each category is its own domain. `check` holds it to
+    # that: OmegaConf cannot override an optional dict that is null on the command line.
+    domains: Any = None
     leave_out: list[str] = field(default_factory=list)  # categories that belong to no domain
     images_per_category: int = 144  # synthetic only
     size: int = 64  # synthetic only, pixels a side
@@ -231,7 +233,13 @@ def check(config: Config) -> None:
                 f"{room}={settings.name} needs {room}.root=<folder that holds one folder per "
                 f"{'category' if room == 'stimuli' else 'identity'}>"
             )
-    if stimuli.domains is not None and config.target not in stimuli.domains:
+    domains = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
+    if domains is not None and not _is_domains(domains):
+        raise InputError(
+            f"stimuli.domains={domains} must map each domain to a list of its categories, "
+            "e.g. {faces:[adult,child],places:[house]}"
+        )
+    if stimuli.domains and config.target not in stimuli.domains:
         raise InputError(
             f"target={config.target} is no domain of the stimuli: "
             f"they have {', '.join(stimuli.domains)}"
@@ -255,6 +263,13 @@ def _check_metric(metric: Metric) -> None:
             f"{'a probability' if criterion.rule != 'above' else 'a score'} "
             f"between {low:g} and {high:g}"
         )
+
+
+def _is_domains(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(members, list) and members and all(isinstance(m, str) for m in members)
+        for members in value.values()
+    )
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -86,13 +86,13 @@ def localizer(config: Config, cache: Cache) -> Localizer:
         )
     else:
         root = settings.root or ""
-        named = (
-            None
-            if settings.domains is None
-            else [category for members in settings.domains.values() for category in members]
-        )
+        named = [category for members in (settings.domains or {}).values() for category in members]
         images = image_files.from_folder(
-            root, named, what="category", setting="stimuli.root", leave_out=settings.leave_out
+            root,
+            named or None,
+            what="category",
+            setting="stimuli.root",
+            leave_out=settings.leave_out,
         )
     domains = settings.domains or {category: [category] for category in images.labels}
     return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})

@@ -279,7 +279,7 @@ def test_the_untrained_network_differs(sweep):
 
 QUICK = {
     "help": (["--help"], "metric: dprime, fsi, ttest, wilcoxon"),
-    "config": (["--cfg", "job"], "threshold: 0.3"),
+    "config": (["--cfg", "job"], "threshold: ${threshold.wilcoxon}"),
     "completion": (["-sc", "query=bash"], "metric=dprime"),
 }
 

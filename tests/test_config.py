@@ -106,6 +106,8 @@ def test_parameters_lead_with_the_names_of_the_design():
         (["decoding.kernels=0"], "decoding.kernels=0 is too small"),
         (["decoding.penalty=0"], "C is positive"),
         (["seed=-1"], "seed is negative"),
+        (["stimuli=folder", "stimuli.root=x", "stimuli.domains=[a,b]"], "stimuli.domains="),
+        (["stimuli=folder", "stimuli.root=x", "stimuli.domains={a:b}"], "list of its categories"),
         (["device=tpu"], "device=tpu is unknown"),
         (["metric.contrast=all"], "contrast=all is unknown"),
         (["metric.criterion.rule=best"], "criterion.rule=best is unknown"),
