@@ -24,7 +24,6 @@ schema.register()
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def job(config: Config) -> None:
     """One job: a single run, or one of a sweep's, whose failure must not end the others."""
-    from app import experiment
     from app.record import tables, tracking
 
     hydra_config = HydraConfig.get()
@@ -33,6 +32,10 @@ def job(config: Config) -> None:
     overrides = list(hydra_config.overrides.task)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
+        schema.check(config)  # before anything that takes seconds to import
+
+        from app import experiment
+
         parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
         result = {"status": "finished", **experiment.run(config, folder, parent)}
     except KeyboardInterrupt:

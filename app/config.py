@@ -158,6 +158,9 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra as `config_schema`."""
     ConfigStore.instance().store(name="config_schema", node=Config)
+    # Hydra copies the store for each of the 50 groups that `--help` lists, half a second in all,
+    # though whatever is loaded from it is copied again.
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def metric_set(config: Config) -> dict[str, Metric]:
