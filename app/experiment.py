@@ -102,7 +102,15 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
         (folder / "metrics.json").write_text(json.dumps(found, indent=2))
         if config.figures:
-            draw(config, folder / "figures", localizer, scored[metric], selected[metric], effects)
+            draw(
+                config,
+                cache,
+                folder / "figures",
+                localizer,
+                scored[metric],
+                selected[metric],
+                effects,
+            )
 
         record.dataset(
             dataset_table(localizer),
@@ -235,6 +243,7 @@ def dataset_table(localizer: Localizer) -> pd.DataFrame:
 
 def draw(
     config: Config,
+    cache: Cache,
     folder: Path,
     localizer: Localizer,
     scored: Scored,
@@ -245,46 +254,44 @@ def draw(
     metric, criterion = config.metric.name, config.metric.criterion
     score = scored.scores.score
     title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
-    figures.save(
-        figures.score_histogram(
-            score,
-            selected,
-            metric,
+    rendered = {
+        "scores": steps.figure(
+            cache,
+            figures.score_histogram,
+            score=score,
+            selected=selected,
+            metric=metric,
             criterion=criterion_text(config),
             threshold=criterion.threshold if criterion.rule == "above" else None,
             title=title,
         ),
-        folder,
-        "scores",
-    )
-    figures.save(
-        figures.unit_responses(
-            scored.responses,
-            localizer.images.labels,
-            localizer.domains,
-            np.arange(len(scored.extremes)),
-            score[scored.extremes],
-            [unit_name(config, int(unit), len(score)) for unit in scored.extremes],
-            config.target,
-            title,
+        "responses": steps.figure(
+            cache,
+            figures.unit_responses,
+            responses=scored.responses,
+            categories=np.array(localizer.images.labels),
+            domains=localizer.domains,
+            order=np.arange(len(scored.extremes)),
+            scores=score[scored.extremes],
+            units=[unit_name(config, int(unit), len(score)) for unit in scored.extremes],
+            target=config.target,
+            title=title,
         ),
-        folder,
-        "responses",
-    )
+    }
     if effects is not None:
-        figures.save(
-            figures.lesion_scatter(
-                score,
-                effects["face_loss"],
-                float(effects["intact_face_loss"]),
-                consistency.spearman(score, -effects["face_loss"]),
-                metric,
-                selected,
-                title,
-            ),
-            folder,
-            "lesion",
+        rendered["lesion"] = steps.figure(
+            cache,
+            figures.lesion_scatter,
+            score=score,
+            face_loss=effects["face_loss"],
+            intact_loss=float(effects["intact_face_loss"]),
+            spearman=consistency.spearman(score, -effects["face_loss"]),
+            metric=metric,
+            selected=selected,
+            title=title,
         )
+    for name, files in rendered.items():
+        figures.save(files, folder, name)
 
 
 # ------------------------------------------------------------------------------------ wording

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from app.config import Config, Metric
 from app.findings import decoding
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
-from app.record.cache import Cache, code_digest
+from app.record import figures
+from app.record.cache import Cache, array_digest, code_digest, file_digest
 from app.stimuli import images as image_files
 from app.stimuli import synthetic
 from app.stimuli.images import Images
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from app.models.vgg import DualTaskVGG
 
 # The source files whose change makes stored results of a step outdated.
@@ -497,6 +501,33 @@ def decoded(
         all_kernels=from_kernels(np.arange(features.shape[1]), "all kernels").accuracy,
         chance=decoding.chance(images.labels),
     )
+
+
+# ---------------------------------------------------------------------------------- figures
+
+
+def figure(cache: Cache, make: Callable[..., Figure], **arguments: Any) -> dict[str, bytes]:
+    """The files of a figure by suffix; drawn again only when what it shows changes."""
+
+    def compute() -> dict[str, NDArray[np.uint8]]:
+        rendered = figures.render(make(**arguments))
+        return {suffix: np.frombuffer(content, np.uint8) for suffix, content in rendered.items()}
+
+    ingredients = {
+        "figure": make.__name__,
+        "arguments": {
+            name: array_digest(value) if isinstance(value, np.ndarray) else value
+            for name, value in arguments.items()
+        },
+        "code": code_digest("app.record.figures"),
+        "style": file_digest(figures.STYLE),
+        "matplotlib": version("matplotlib"),
+    }
+    entry = cache.get("figures", ingredients, compute)
+    return {suffix: content.tobytes() for suffix, content in entry.items()}
+
+
+# ----------------------------------------------------------------------- what does not apply
 
 
 def why_no_lesion(config: Config) -> str | None:

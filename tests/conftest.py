@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side, one a core: threads that wait for each other would slow them all down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
 SMALL = [
@@ -19,8 +21,6 @@ SMALL = [
     "lesion.images_per_object=1",
     "decoding.random_draws=3",
 ]
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run_app(folder: Path, *arguments: str, module: str = "app", **environment: str):

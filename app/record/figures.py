@@ -7,6 +7,7 @@ Figures are built without pyplot, which keeps global state and wants a display, 
 from __future__ import annotations
 
 import functools
+import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+STYLE = Path(__file__).with_name("paper.mplstyle")
 WIDTH = 3.5  # inches: one column of a journal
 EXTREMES = 3  # units shown from either end
 BINS = 60
@@ -220,14 +222,28 @@ def lesion_scatter(
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `<name>.png` (150 dpi) and `<name>.svg` into the folder; the same bytes every time."""
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure as `png` (150 dpi) and `svg`; the same bytes every time."""
+    rendered = {}
+    with _style():
+        for suffix, metadata in (
+            ("png", {"Software": None}),
+            ("svg", {"Date": None, "Creator": None}),
+        ):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, metadata=metadata)
+            rendered[suffix] = buffer.getvalue()
+    return rendered
+
+
+def save(rendered: Mapping[str, bytes], folder: Path, name: str) -> list[Path]:
+    """Write a rendered figure into the folder, as `<name>.png` and `<name>.svg`."""
+    paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _style():
-            figure.savefig(paths[0], metadata={"Software": None})
-            figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+        for suffix, content in rendered.items():
+            paths.append(folder / f"{name}.{suffix}")
+            paths[-1].write_bytes(content)
     except OSError as error:
         raise InputError(
             f"cannot write figures to {folder}: {error.strerror or error}; "
@@ -243,8 +259,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 def _settings() -> Any:
     import matplotlib
 
-    style = Path(__file__).with_name("paper.mplstyle")
-    settings = matplotlib.rc_params_from_file(style, use_default_template=True)
+    settings = matplotlib.rc_params_from_file(STYLE, use_default_template=True)
     return {name: value for name, value in settings.items() if not name.startswith("backend")}
 
 

@@ -47,8 +47,8 @@ def texts(figure: Figure) -> str:
 
 @pytest.mark.parametrize("make", [histogram, responses, scatter])
 def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
-    first = figures.save(make(), tmp_path / "first", "figure")
-    again = figures.save(make(), tmp_path / "again", "figure")
+    first = figures.save(figures.render(make()), tmp_path / "first", "figure")
+    again = figures.save(figures.render(make()), tmp_path / "again", "figure")
     assert [path.name for path in first] == ["figure.png", "figure.svg"]
     for one, other in zip(first, again, strict=True):
         assert one.stat().st_size > 5000
@@ -59,19 +59,19 @@ def test_bytes_are_the_same_in_another_process_with_other_settings(tmp_path: Pat
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 40\n")
     code = (
         "import sys; from pathlib import Path; from tests.record import test_figures as t;"
-        "t.figures.save(t.scatter(), Path(sys.argv[1]), 'figure')"
+        "t.figures.save(t.figures.render(t.scatter()), Path(sys.argv[1]), 'figure')"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "other")]
     environment = {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     environment |= {"HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, timeout=60)
-    for path in figures.save(scatter(), tmp_path / "here", "figure"):
+    for path in figures.save(figures.render(scatter()), tmp_path / "here", "figure"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 
 def test_other_input_other_bytes(tmp_path: Path) -> None:
-    one = figures.save(scatter(), tmp_path, "one")
-    other = figures.save(scatter(spearman=-0.28), tmp_path, "other")
+    one = figures.save(figures.render(scatter()), tmp_path, "one")
+    other = figures.save(figures.render(scatter(spearman=-0.28)), tmp_path, "other")
     assert one[1].read_bytes() != other[1].read_bytes()
 
 
@@ -97,7 +97,7 @@ def test_histogram_marks_the_smallest_selected_score_where_the_rule_is_no_score(
 def test_histogram_of_nothing_defined_or_one_value(fill: float, tmp_path: Path) -> None:
     score, none = np.full(20, fill), np.zeros(20, dtype=bool)
     figure = figures.score_histogram(score, none, "fsi", "p < 0.001", None, "conv1")
-    figures.save(figure, tmp_path, "figure")
+    figures.save(figures.render(figure), tmp_path, "figure")
     assert "selected: 0 of 20" in texts(figure)
 
 
@@ -114,7 +114,7 @@ def test_responses_show_means_of_the_top_and_bottom_units() -> None:
 
 @pytest.mark.parametrize("units", [1, 2, 3])
 def test_responses_of_few_units(units: int, tmp_path: Path) -> None:
-    figures.save(responses(units), tmp_path, "figure")
+    figures.save(figures.render(responses(units)), tmp_path, "figure")
 
 
 def test_many_domains_keep_the_target_apart(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_many_domains_keep_the_target_apart(tmp_path: Path) -> None:
         np.ones((60, 2)), [*map("c{}".format, range(30))] * 2, domains, [0, 1], np.zeros(2),
         ["a", "b"], "domain 3",
     )  # fmt: skip
-    figures.save(figure, tmp_path, "figure")
+    figures.save(figures.render(figure), tmp_path, "figure")
     assert "domain 3 (target)\nother domains" in texts(figure)
 
 
@@ -135,7 +135,7 @@ def test_scatter_says_the_correlation() -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write figures to .*file"):
-        figures.save(scatter(), tmp_path / "file", "figure")
+        figures.save(figures.render(scatter()), tmp_path / "file", "figure")
 
 
 def test_metrics_keep_their_colours_apart() -> None:
