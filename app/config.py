@@ -148,7 +148,7 @@ class Config:
     target: str = "faces"
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda
-    threads: int | None = None  # of torch and scoring; null: all cores
+    threads: int | None = None  # of torch and decoding; null: one a core
     batch_size: int = 64
     cache: str = "outputs/cache"
     figures: bool = True

@@ -465,7 +465,10 @@ def decoded(
         def compute() -> Mapping[str, NDArray[Any]]:
             with progress_bar(what, 1, "decoding"):
                 result = decoding.decode(
-                    features[:, chosen], images.labels, penalty=settings.penalty
+                    features[:, chosen],
+                    images.labels,
+                    penalty=settings.penalty,
+                    threads=config.threads,
                 )
             return {"folds": result.folds}
 
@@ -482,6 +485,7 @@ def decoded(
                 config.seed,
                 penalty=settings.penalty,
                 progress=progress,
+                threads=config.threads,
             )
         return {"accuracies": result.draws}
 
@@ -541,10 +545,15 @@ def why_no_lesion(config: Config) -> str | None:
     return None
 
 
-def why_no_decoding(config: Config) -> str | None:
-    """One line where decoding does not apply to this run, else None."""
+def why_no_decoding(config: Config, kernels: int) -> str | None:
+    """One line where decoding from that many kernels does not apply to this run, else None."""
     if config.decoding.name == "none":
         return "decoding: switched off (decoding=none)"
     if config.aggregation.name == "unit":
         return "decoding: kernels are decoded, not single units; take aggregation=mean, l2 or max"
+    if not kernels:
+        return (
+            "decoding: no metric selects a kernel here; set decoding.kernels to decode "
+            "from that many of the highest-ranked"
+        )
     return None

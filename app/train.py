@@ -112,9 +112,9 @@ def _drawn(settings: Train, first: int, per_person: int, per_object: int, title:
     if settings.workers > 1:
         # Spawned: forking a process that runs torch's threads can lock up.
         with ProcessPoolExecutor(settings.workers, get_context("spawn")) as pool:
-            rounds = list(tqdm(pool.map(draw, jobs), title, len(jobs), unit="round"))
+            rounds = list(tqdm(pool.map(draw, jobs), title, len(jobs), unit="round", disable=None))
     else:
-        rounds = [draw(job) for job in tqdm(jobs, title, unit="round")]
+        rounds = [draw(job) for job in tqdm(jobs, title, unit="round", disable=None)]
     pixels = np.concatenate(rounds)
     faces = torch.arange(settings.people).repeat(per_person)
     objects = settings.people + torch.arange(settings.objects).repeat(per_object)
@@ -207,7 +207,8 @@ def learn(learner: Learner, images: Images, settings: Train, epoch: int) -> floa
     batches = torch.randperm(len(images.pixels)).split(settings.batch_size)
     batches = batches[: len(images.pixels) // settings.batch_size]  # a short last one is left out
     total = 0.0
-    bar = tqdm(batches, f"epoch {epoch + 1}/{settings.epochs}", unit="batch")
+    title = f"epoch {epoch + 1}/{settings.epochs}"
+    bar = tqdm(batches, title, unit="batch", disable=None)
     for done, batch in enumerate(bar, start=1):
         inputs = prepared(shifted(images.pixels[batch], settings.shift))
         loss = cross_entropy(

@@ -154,12 +154,12 @@ def chance(identities: Sequence[str]) -> float:
     return 1 / len(set(identities))
 
 
-def equal_count(counts: Mapping[str, int]) -> int | None:
+def equal_count(counts: Mapping[str, int]) -> int:
     """How many kernels of each metric to decode from, given how many each selects.
 
-    The smallest count that is not 0; None where no metric selects any.
+    The smallest count that is not 0; 0 where no metric selects any.
     """
-    return min((count for count in counts.values() if count > 0), default=None)
+    return min((count for count in counts.values() if count > 0), default=0)
 
 
 def top(score: NDArray[np.float64], count: int) -> NDArray[np.int64]:

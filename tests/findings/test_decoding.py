@@ -174,7 +174,7 @@ def test_chance():
 
 @pytest.mark.parametrize(
     ("counts", "expected"),
-    [({"fsi": 9, "dprime": 4, "ttest": 0}, 4), ({"fsi": 0}, None), ({}, None)],
+    [({"fsi": 9, "dprime": 4, "ttest": 0}, 4), ({"fsi": 0}, 0), ({}, 0)],
 )
 def test_equal_count(counts, expected):
     assert equal_count(counts) == expected
