@@ -74,7 +74,6 @@ def localizer(config: Config, cache: Cache) -> Localizer:
     """The images of the target and of the domains it is contrasted with."""
     settings = config.stimuli
     if settings.name == "synthetic":
-        source = f"drawn, seed {settings.seed}"
         images: Images = _drawn(
             cache,
             {
@@ -83,10 +82,13 @@ def localizer(config: Config, cache: Cache) -> Localizer:
                 "images_each": settings.images_per_category,
                 "size": settings.size,
             },
-            lambda: synthetic.localizer(
-                settings.seed, settings.images_per_category, size=settings.size
+            lambda progress: synthetic.localizer(
+                settings.seed,
+                settings.images_per_category,
+                size=settings.size,
+                progress=progress,
             ),
-            source,
+            total=len(synthetic.CATEGORIES) * settings.images_per_category,
         )
     else:
         root = settings.root or ""
@@ -118,14 +120,15 @@ def unfamiliar_identities(config: Config, cache: Cache) -> Images:
             "images_each": settings.images_each,
             "size": settings.size,
         },
-        lambda: synthetic.identities(
+        lambda progress: synthetic.identities(
             settings.seed,
             settings.count,
             settings.images_each,
             split="decoding",
             size=settings.size,
+            progress=progress,
         ),
-        f"drawn, seed {settings.seed}",
+        total=settings.count * settings.images_each,
     )
 
 
@@ -134,7 +137,7 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
     settings, faces = config.lesion, config.model.face_classes
     objects = config.model.outputs - faces
 
-    def draw() -> tuple[NDArray[np.uint8], list[str]]:
+    def draw(progress: synthetic.Progress) -> tuple[NDArray[np.uint8], list[str]]:
         face_pixels, face_labels = synthetic.identities(
             settings.seed,
             faces,
@@ -142,6 +145,7 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
             split="network",
             first_image=synthetic.HELD_OUT,
             size=settings.size,
+            progress=progress,
         )
         object_pixels, object_labels = synthetic.objects(
             settings.seed,
@@ -149,6 +153,7 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
             first_image=synthetic.HELD_OUT,
             size=settings.size,
             categories=synthetic.OBJECT_CATEGORIES[:objects],
+            progress=progress,
         )
         return np.concatenate([face_pixels, object_pixels]), face_labels + object_labels
 
@@ -164,7 +169,7 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
             "size": settings.size,
         },
         draw,
-        f"drawn, seed {settings.seed}",
+        total=faces * settings.images_per_identity + objects * settings.images_per_object,
     )
     outputs = {label: output for output, label in enumerate(dict.fromkeys(drawn.labels))}
     return drawn, np.array([outputs[label] for label in drawn.labels], dtype=np.int64)
@@ -173,15 +178,21 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
 def _drawn(
     cache: Cache,
     ingredients: Mapping[str, Any],
-    draw: Callable[[], tuple[NDArray[np.uint8], list[str]]],
-    source: str,
+    draw: Callable[[synthetic.Progress], tuple[NDArray[np.uint8], list[str]]],
+    *,
+    total: int,
 ) -> Images:
+    """Drawn images, stored; `total` of them, for the progress bar."""
+
     def compute() -> dict[str, NDArray[Any]]:
-        pixels, labels = draw()
+        with progress_bar(f"drawing {ingredients['what']}", total) as progress:
+            pixels, labels = draw(progress)
         return {"pixels": pixels, "labels": np.array(labels)}
 
     entry = cache.get("stimuli", {**ingredients, "code": code_digest(*DRAWING)}, compute)
-    return image_files.drawn(entry["pixels"], entry["labels"].tolist(), source)
+    return image_files.drawn(
+        entry["pixels"], entry["labels"].tolist(), f"drawn, seed {ingredients['seed']}"
+    )
 
 
 # -------------------------------------------------------------------------------- responses

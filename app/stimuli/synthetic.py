@@ -16,6 +16,7 @@ from app.stimuli import objects as things
 from app.stimuli.drawing import Figure, lit, matched, painted, texture
 
 Pixels = NDArray[np.uint8]
+Progress = Callable[[int], object]  # told of each image that is drawn
 
 DOMAINS: dict[str, tuple[str, ...]] = {
     "faces": ("adult", "child"),
@@ -24,6 +25,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "places": ("house", "corridor"),
     "objects": ("car", "instrument"),
 }
+CATEGORIES = tuple(category for members in DOMAINS.values() for category in members)
 OBJECT_CATEGORIES: tuple[str, ...] = tuple(things.DRAWINGS)
 
 # The first number of a random stream's name. Localizer faces, the network's people and the people
@@ -36,7 +38,11 @@ HELD_OUT = 1000  # number of a class's first image that no training reaches
 
 
 def localizer(
-    seed: int, images_per_category: int = 144, size: int = 64
+    seed: int,
+    images_per_category: int = 144,
+    size: int = 64,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[Pixels, list[str]]:
     """fLoc's ten categories: uint8 pixels (n, size, size) and each image's category.
 
@@ -54,15 +60,16 @@ def localizer(
         "car": things.car,
         "instrument": things.instrument,
     }
-    names = [name for categories in DOMAINS.values() for name in categories]
 
     def images() -> Iterable[Pixels]:
-        for index, name in enumerate(names):
+        for index, name in enumerate(CATEGORIES):
             for image in range(images_per_category):
                 rng = _stream(seed, "localizer", index, image)
                 yield _scene(draw[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
 
-    return _stack(images(), size), [name for name in names for _ in range(images_per_category)]
+    return _stack(images(), size, progress), [
+        name for name in CATEGORIES for _ in range(images_per_category)
+    ]
 
 
 def identities(
@@ -73,6 +80,7 @@ def identities(
     split: str,
     first_image: int = 0,
     size: int = 64,
+    progress: Progress | None = None,
 ) -> tuple[Pixels, list[str]]:
     """Pictures of `count` people: uint8 pixels (n, size, size) and each picture's person.
 
@@ -92,7 +100,7 @@ def identities(
                 yield _scene(faces.face(who, faces.look(rng)), rng, size, mirror=False)
 
     names = [f"{split}_{index:03d}" for index in range(count) for _ in range(images_each)]
-    return _stack(images(), size), names
+    return _stack(images(), size, progress), names
 
 
 def objects(
@@ -102,6 +110,7 @@ def objects(
     first_image: int = 0,
     size: int = 64,
     categories: Sequence[str] = OBJECT_CATEGORIES,
+    progress: Progress | None = None,
 ) -> tuple[Pixels, list[str]]:
     """Everyday objects: uint8 pixels (n, size, size) and each image's category."""
 
@@ -111,7 +120,9 @@ def objects(
                 rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
                 yield _scene(things.DRAWINGS[name](rng), rng, size, mirror=True)
 
-    return _stack(images(), size), [name for name in categories for _ in range(images_each)]
+    return _stack(images(), size, progress), [
+        name for name in categories for _ in range(images_each)
+    ]
 
 
 def contact_sheet(pixels: Pixels, columns: int = 12, gap: int = 2) -> Pixels:
@@ -130,8 +141,12 @@ def _stream(seed: int, stream: str, *place: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place)))
 
 
-def _stack(images: Iterable[Pixels], size: int) -> Pixels:
-    drawn = list(images)
+def _stack(images: Iterable[Pixels], size: int, progress: Progress | None) -> Pixels:
+    drawn = []
+    for image in images:
+        drawn.append(image)
+        if progress is not None:
+            progress(1)
     return np.stack(drawn) if drawn else np.empty((0, size, size), np.uint8)
 
 
