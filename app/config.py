@@ -136,9 +136,10 @@ class Tracking:
 class Config:
     model: Model = field(default_factory=Model)
     layer: Layer = field(default_factory=Layer)
+    # Before the metrics, whose criteria take their numbers from it: tables name the first.
+    threshold: Threshold = field(default_factory=Threshold)
     metric: Metric = field(default_factory=Metric)
     metrics: dict[str, Metric] = field(default_factory=dict)  # the set whose agreement is measured
-    threshold: Threshold = field(default_factory=Threshold)
     aggregation: Aggregation = field(default_factory=Aggregation)
     stimuli: Stimuli = field(default_factory=Stimuli)
     identities: Identities = field(default_factory=Identities)
