@@ -16,6 +16,7 @@ from omegaconf import MISSING, OmegaConf
 
 from app.errors import InputError
 
+LAYERS = tuple(f"conv{number}" for number in range(1, 14))
 AGGREGATIONS = ("unit", "mean", "l2", "max")
 CONTRASTS = ("pooled", "each")
 CONTRAST_LEVELS = ("domains", "categories")
@@ -182,7 +183,7 @@ def check(config: Config) -> None:
             f"model.widths has {len(model.widths)} values: the 13 convolutions need one each"
         )
     _one_of("aggregation.name", config.aggregation.name, AGGREGATIONS)
-    _one_of("layer.name", config.layer.name, [f"conv{n}" for n in range(1, 14)])
+    _one_of("layer.name", config.layer.name, LAYERS)
     _one_of("lesion.name", config.lesion.name, ("single", "none"))
     _one_of("decoding.name", config.decoding.name, ("svm", "none"))
     _one_of("tracking.name", config.tracking.name, ("sqlite", "server", "none"))

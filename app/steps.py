@@ -483,7 +483,7 @@ def decoded(
                 )
             return {"folds": result.folds}
 
-        entry = cache.get("decoding", {**ingredients, "kernels": np.sort(chosen).tolist()}, compute)
+        entry = cache.get("decoding", {**ingredients, "kernels": chosen.tolist()}, compute)
         return decoding.summary(entry["folds"], len(chosen))
 
     def random() -> Mapping[str, NDArray[Any]]:

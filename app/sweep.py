@@ -33,7 +33,6 @@ def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str
     path = folder / PARENT
     with FileLock(folder / f"{PARENT}.lock"):
         if not path.is_file():
-            tracking.prepare(settings)
             run_id = tracking.open_run(
                 settings,
                 name="sweep " + " ".join(overrides),

@@ -127,9 +127,10 @@ def _one_each(seed: int, size: int, job: tuple[int, int, int]) -> np.ndarray:
 
     people, objects, image = job
     if people:
-        return synthetic.identities(seed, people, 1, split="network", first_image=image, size=size)[
-            0
-        ]
+        pixels, _ = synthetic.identities(
+            seed, people, 1, split="network", first_image=image, size=size
+        )
+        return pixels
     categories = synthetic.OBJECT_CATEGORIES[:objects]
     return synthetic.objects(seed, 1, first_image=image, size=size, categories=categories)[0]
 

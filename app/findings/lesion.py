@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from app.models.vgg import DualTaskVGG, layer_position
+from app.models.vgg import LAYERS, DualTaskVGG, layer_position
 from app.stimuli.images import Images, Preprocessing
 
 GROUP_VALUES = 2**23  # activations of the lesioned layer that go through the rest at once
@@ -60,7 +60,7 @@ def lesion_each(
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     position = layer_position(layer)
     before, after = network.features[: position + 1], network.features[position + 1 :]
-    kernels = network.widths[int(layer.removeprefix("conv")) - 1]
+    kernels = network.widths[LAYERS.index(layer)]
     face = outputs < face_classes
     counts = np.array([face.sum(), (~face).sum()])
     # Sums over images; row 0 is the intact network, row 1 + k the network without kernel k.

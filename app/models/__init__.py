@@ -5,19 +5,19 @@ torch is imported by `load` alone: a job whose work is stored needs a network's 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.config import LAYERS as LAYERS
 from app.config import Model
 from app.errors import InputError
 from app.stimuli.images import Preprocessing
 
 if TYPE_CHECKING:
     from app.models.vgg import DualTaskVGG
-
-LAYERS = tuple(f"conv{number}" for number in range(1, 14))
 
 BUILTIN = "builtin:"  # marks a checkpoint that ships with the package
 BUILTIN_FOLDER = Path(__file__).parent / "weights"
@@ -50,13 +50,21 @@ def weights_digest(settings: Model) -> str:
     """SHA-256 of the checkpoint file, or what a seeded initialisation is drawn from."""
     if settings.checkpoint is None:
         return f"seed {settings.seed}, torch {version('torch')}"
+    path = locate(settings.checkpoint)
     try:
-        with open(locate(settings.checkpoint), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = path.stat()
+        return _file_digest(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(
             f"model.checkpoint={settings.checkpoint} cannot be read: {error.strerror or error}"
         ) from None
+
+
+@functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of the file; size and time of change stand for its content within one process."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(settings: Model) -> dict[str, Any]:

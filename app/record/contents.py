@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +87,7 @@ def score_table(
     unit = np.arange(count)
     place: dict[str, Any]
     if config.aggregation.name == "unit":
-        channels = config.model.widths[models.LAYERS.index(config.layer.name)]
-        side = int(np.sqrt(count // channels))
-        channel, row, column = np.unravel_index(unit, (channels, side, side))
+        channel, row, column = np.unravel_index(unit, map_shape(config, count))
         place = {"channel": channel, "row": row, "column": column}
     else:
         nowhere = pd.array([None] * count, dtype="Int64")
@@ -96,6 +95,13 @@ def score_table(
     return pd.DataFrame(
         {"unit": unit, **place, **score, **{f"selected_{n}": m for n, m in selected.items()}}
     )
+
+
+def map_shape(config: Config, units: int) -> tuple[int, int, int]:
+    """(channels, rows, columns) of the layer, which has so many units; maps are square."""
+    channels = config.model.widths[models.LAYERS.index(config.layer.name)]
+    side = math.isqrt(units // channels)
+    return channels, side, side
 
 
 def lesion_table(effects: Mapping[str, NDArray[np.float64]]) -> pd.DataFrame:
@@ -143,9 +149,7 @@ def unit_name(config: Config, unit: int, count: int) -> str:
     """`kernel 17`, or `unit 17 (channel, row, column)`."""
     if config.aggregation.name != "unit":
         return f"kernel {unit}"
-    channels = config.model.widths[models.LAYERS.index(config.layer.name)]
-    side = int(np.sqrt(count // channels))
-    place = ", ".join(str(int(i)) for i in np.unravel_index(unit, (channels, side, side)))
+    place = ", ".join(str(int(i)) for i in np.unravel_index(unit, map_shape(config, count)))
     return f"unit {place}"
 
 
