@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from app import config as schema
 from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.sweep import close, parent_of, write_result
+from app.sweep import close, layers_of, parent_of, write_result
 
 schema.register()
 
@@ -37,7 +37,8 @@ def job(config: Config) -> None:
         from app import experiment
 
         parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
-        result = {"status": "finished", **experiment.run(config, folder, parent)}
+        layers = layers_of(sweep_folder) if sweeping else ()
+        result = {"status": "finished", **experiment.run(config, folder, parent, layers)}
     except KeyboardInterrupt:
         if sweeping:
             close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)

@@ -110,11 +110,13 @@ class Identities:
 class Lesion:
     """Held-out images of the network's own classes, on which a lesion's effect is measured."""
 
-    name: str = MISSING  # single | none
+    name: str = MISSING  # single | greedy | none
     images_per_identity: int = 4
     images_per_object: int = 8
     size: int = 64
     seed: int = 0
+    fraction: float = 0.2  # greedy only: of the layer's kernels, to drop
+    group_size: int = 1  # greedy only: kernels to drop a search
 
 
 @dataclass
@@ -151,7 +153,9 @@ class Config:
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # of torch and decoding; null: one a core
-    batch_size: int = 64
+    batch_size: int | None = None  # images that run together; null: what suits the device
+    precision: str = "float32"  # of the forward pass; on a GPU also float16, bfloat16
+    memory_gb: float = 4.0  # resident memory that scoring single units may take, 10^9 bytes
     cache: str = "outputs/cache"
     figures: bool = True
     debug: bool = False  # show tracebacks
@@ -184,12 +188,13 @@ def check(config: Config) -> None:
         )
     _one_of("aggregation.name", config.aggregation.name, AGGREGATIONS)
     _one_of("layer.name", config.layer.name, LAYERS)
-    _one_of("lesion.name", config.lesion.name, ("single", "none"))
+    _one_of("lesion.name", config.lesion.name, ("single", "greedy", "none"))
     _one_of("decoding.name", config.decoding.name, ("svm", "none"))
     _one_of("tracking.name", config.tracking.name, ("sqlite", "server", "none"))
     _one_of("stimuli.name", stimuli.name, ("synthetic", "floc", "folder"))
     _one_of("identities.name", config.identities.name, ("synthetic", "folder"))
     _one_of("device", config.device, ("auto", "cpu", "cuda"))
+    _one_of("precision", config.precision, ("float32", "float16", "bfloat16"))
 
     for name, lowest in (
         ("batch_size", 1),
@@ -201,6 +206,7 @@ def check(config: Config) -> None:
         ("identities.size", 16),
         ("lesion.images_per_identity", 1),
         ("lesion.images_per_object", 1),
+        ("lesion.group_size", 1),
         ("decoding.kernels", 1),
         ("decoding.random_draws", 1),
         ("model.hidden", 1),
@@ -213,6 +219,13 @@ def check(config: Config) -> None:
     for name in ("model.seed", "stimuli.seed", "identities.seed", "lesion.seed", "seed"):
         if OmegaConf.select(config, name) < 0:  # type: ignore[arg-type]
             raise InputError(f"{name} is negative: a seed is 0 or more")
+    if not config.memory_gb > 0:
+        raise InputError(f"memory_gb={config.memory_gb}: a positive number of gigabytes")
+    if not 0 < config.lesion.fraction <= 1:
+        raise InputError(
+            f"lesion.fraction={config.lesion.fraction}: the part of the layer's kernels to drop, "
+            "above 0 and at most 1"
+        )
     if not config.decoding.penalty > 0:
         raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")
     if model.resize < model.input_size:

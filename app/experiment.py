@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from app import models, steps
+from app import memory, models, steps
 from app.config import Config, check, metric_set, parameters
 from app.findings import consistency, decoding
 from app.findings.selection import select
+from app.metrics import Scored
 from app.record import figures, tracking
 from app.record.cache import Cache
 from app.record.contents import (
@@ -32,19 +33,23 @@ from app.record.contents import (
     tags_of_notes,
     unit_name,
 )
-from app.steps import Localizer, Scored
+from app.steps import Lesioned, Localizer
 
 if TYPE_CHECKING:
     from app.models.vgg import DualTaskVGG
 
 
-def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, Any]:
+def run(
+    config: Config, folder: Path, parent: str | None = None, layers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
-    `parent` is the MLflow run of the sweep that this run belongs to. Returns the run's
-    parameters, metrics and notes (one line for each step that did not apply).
+    `parent` is the MLflow run of the sweep that this run belongs to, `layers` are those that the
+    sweep asks for: one forward pass reads the kernels of all. Returns the run's parameters,
+    metrics and notes (one line for each step that did not apply).
     """
     check(config)
+    memory.forget_peak()
     metric, compared = config.metric.name, metric_set(config)
     cache = Cache(config.cache)
     tracking.prepare(config.tracking)
@@ -63,7 +68,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         network = functools.cache(lambda: load_network(config))
 
         # Every metric scores every unit; each metric's criterion selects.
-        scored = steps.scores(config, cache, network, localizer, compared)
+        scored = steps.scores(config, cache, network, localizer, compared, layers)
         selected = {
             name: select(scored[name].scores, settings.criterion.rule, settings.criterion.threshold)
             for name, settings in compared.items()
@@ -76,10 +81,10 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
 
         # Whether the network needs what the metric ranks high.
         notes = []
-        effects: Mapping[str, NDArray[np.float64]] | None = None
+        lesioned: Lesioned | None = None
         if (reason := steps.why_no_lesion(config)) is None:
-            effects = steps.lesion_effects(config, cache, network)
-            found |= lesion_metrics(score[metric], effects)
+            lesioned = steps.lesioned(config, cache, network)
+            found |= lesion_metrics(score[metric], lesioned)
         else:
             notes.append(reason)
 
@@ -89,7 +94,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         )
         if (reason := steps.why_no_decoding(config, kernels)) is None:
             top = decoding.top(score[metric], kernels)
-            found |= decoding_metrics(steps.decoded(config, cache, network, top))
+            found |= decoding_metrics(steps.decoded(config, cache, network, top, layers))
             if not selected[metric].any():
                 notes.append(
                     f"decoding: {metric} selects no kernel; decoded from its "
@@ -102,8 +107,8 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
         folder.mkdir(parents=True, exist_ok=True)
         table = score_table(config, score, selected)
         table.to_parquet(folder / "scores.parquet", index=False)
-        if effects is not None:
-            lesion_table(effects).to_parquet(folder / "lesion.parquet", index=False)
+        if lesioned is not None:
+            lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
         (folder / "metrics.json").write_text(json.dumps(found, indent=2))
@@ -115,7 +120,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
                 localizer,
                 scored[metric],
                 selected[metric],
-                effects,
+                lesioned,
             )
 
         record.dataset(
@@ -124,7 +129,7 @@ def run(config: Config, folder: Path, parent: str | None = None) -> dict[str, An
             source=localizer.images.source,
             digest=localizer.images.digest,
         )
-        record.tags(tags_of_notes(notes))
+        record.tags({**tags_of_notes(notes), "peak_memory_gb": f"{memory.peak() / memory.GB:.2f}"})
         record.metrics(found)
         record.artifacts(folder)
         run_id = record.id
@@ -136,7 +141,10 @@ def load_network(config: Config) -> DualTaskVGG:
     import torch
 
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    return models.load(config.model)
+    network = models.load(config.model)
+    if config.aggregation.name == "unit":  # no step of such a run needs what fills most memory
+        network.classifier = torch.nn.Sequential()
+    return network
 
 
 def draw(
@@ -146,7 +154,7 @@ def draw(
     localizer: Localizer,
     scored: Scored,
     selected: NDArray[np.bool_],
-    effects: Mapping[str, NDArray[np.float64]] | None,
+    lesioned: Lesioned | None,
 ) -> None:
     """The run's figures, PNG and SVG."""
     metric, criterion = config.metric.name, config.metric.criterion
@@ -176,17 +184,47 @@ def draw(
             title=title,
         ),
     }
-    if effects is not None:
-        rendered["lesion"] = steps.figure(
+    if lesioned is not None:
+        rendered |= lesion_figures(cache, lesioned, score, selected, metric, title)
+    for name, files in rendered.items():
+        figures.save(files, folder, name)
+
+
+def lesion_figures(
+    cache: Cache,
+    lesioned: Lesioned,
+    score: NDArray[np.float64],
+    selected: NDArray[np.bool_],
+    metric: str,
+    title: str,
+) -> dict[str, dict[str, bytes]]:
+    """Each kernel's lesion against its score; of a greedy search, its place and its course."""
+    shown = {"score": score, "selected": selected, "metric": metric, "title": title}
+    effects, searches = lesioned.effects, lesioned.searches
+    if not searches:
+        scatter = steps.figure(
             cache,
             figures.lesion_scatter,
-            score=score,
             face_loss=effects["face_loss"],
             intact_loss=float(effects["intact_face_loss"]),
             spearman=consistency.spearman(score, -effects["face_loss"]),
-            metric=metric,
-            selected=selected,
-            title=title,
+            **shown,
         )
-    for name, files in rendered.items():
-        figures.save(files, folder, name)
+        return {"lesion": scatter}
+    face = searches["face"]
+    curves = steps.figure(
+        cache,
+        figures.greedy_curves,
+        face_search=face.curve,
+        object_search=searches["object"].curve,
+        title=title,
+    )
+    scatter = steps.figure(
+        cache,
+        figures.place_scatter,
+        place=face.place,
+        dropped=int(face.dropped[-1]),
+        spearman=consistency.spearman(score, face.place),
+        **shown,
+    )
+    return {"lesion": curves, "lesion_place": scatter}

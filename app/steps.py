@@ -7,6 +7,9 @@ there. torch is imported when a forward pass is due, not before.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,19 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app import metrics, models
-from app.config import Config, Metric
-from app.findings import decoding
-from app.metrics import Scores
+from app import memory, metrics, models
+from app.config import LAYERS, Config, Metric
+from app.findings import decoding, greedy
+from app.findings.greedy import GreedySearch
+from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
 from app.record import figures
 from app.record.cache import Cache, array_digest, code_digest, file_digest
 from app.stimuli import images as image_files
 from app.stimuli import synthetic
-from app.stimuli.images import Images
+from app.stimuli.images import Images, Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from app.models.vgg import DualTaskVGG
 
@@ -38,9 +43,11 @@ DRAWING = tuple(
     f"app.stimuli.{name}"
     for name in ("synthetic", "drawing", "faces", "bodies", "characters", "places", "objects")
 )
-SCORING = ("app.metrics", "app.metrics.contrast", "app.metrics.moments")
+SCORING = tuple(
+    f"app.metrics.{name}"
+    for name in ("contrast", "blocks", "moments", "ranks", "ranks_torch", "scoring")
+)
 FORWARD = ("app.responses", "app.models.vgg", "app.stimuli.images")
-EXTREMES = 3  # units at either end of a metric's ranking whose responses are kept for the figures
 
 
 @dataclass(frozen=True)
@@ -49,15 +56,6 @@ class Localizer:
 
     images: Images
     domains: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A metric's scores over a layer, and the responses of the units at both ends."""
-
-    scores: Scores
-    extremes: NDArray[np.int64]  # (units kept,), highest score first
-    responses: NDArray[np.float32]  # (images, units kept)
 
 
 @contextmanager
@@ -203,29 +201,42 @@ def kernel_responses(
     cache: Cache,
     network: Callable[[], DualTaskVGG],
     images: Images,
-    names: Sequence[str],
+    aggregation: str,
     what: str,
-) -> list[NDArray[np.float32]]:
-    """Responses (images, kernels) under the names `<layer>/<aggregation>`.
+    layers: Sequence[str] = (),
+) -> NDArray[np.float32]:
+    """Responses (images, kernels) of the config's layer.
 
-    One forward pass serves all layers and aggregations.
+    When they are not stored, one forward pass reads all that are missing of `layers` too (those
+    that other jobs of a sweep will ask for), in all aggregations.
     """
+    layer = config.layer.name
 
-    def compute() -> Mapping[str, NDArray[Any]]:
+    def compute(missing: list[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
         from app import responses
 
         with progress_bar(what, len(images)) as progress:
             return responses.by_kernel(
                 network(),
+                missing,
                 images,
                 models.preprocessing(config.model),
+                device=responses.choose_device(config.device, config.precision),
                 batch_size=config.batch_size,
-                device=responses.choose_device(config.device),
+                precision=config.precision,
                 progress=progress,
             )
 
-    entry = cache.get("responses", _forward_ingredients(config, images), compute, names=names)
-    return [entry[name] for name in names]
+    return cache.get_each(
+        "responses",
+        {
+            name: {**_forward_ingredients(config, images), "layer": name}
+            for name in sorted({layer, *layers}, key=LAYERS.index)
+        },
+        compute,
+        wanted=[layer],
+        names=[aggregation],
+    )[layer][aggregation]
 
 
 def _forward_ingredients(config: Config, images: Images) -> dict[str, Any]:
@@ -233,6 +244,7 @@ def _forward_ingredients(config: Config, images: Images) -> dict[str, Any]:
         **models.fingerprint(config.model),
         "images": images.digest,
         "device": config.device,
+        "precision": config.precision,
         "code": code_digest(*FORWARD),
     }
 
@@ -262,110 +274,104 @@ def scores(
     network: Callable[[], DualTaskVGG],
     localizer: Localizer,
     compared: Mapping[str, Metric],
+    layers: Sequence[str] = (),
 ) -> dict[str, Scored]:
-    """The scores of every compared metric over the layer's units or kernels."""
+    """The scores of every compared metric over the layer's units or kernels.
+
+    `layers` as in `kernel_responses`. Each metric's scores are an entry of their own, so that a
+    metric joins a layer without the others being scored again.
+    """
     layer, aggregation = config.layer.name, config.aggregation.name
     asked = contrasts(localizer, config.target, compared)
 
-    def blocks() -> Iterator[NDArray[np.float32]]:
+    def compute(missing: list[str]) -> dict[str, dict[str, NDArray[Any]]]:
+        from app.metrics.scoring import score_layer
+
+        questions = {name: question(config, compared[name], asked[name]) for name in missing}
         if aggregation == "unit":
-            yield from _unit_blocks(config, network, localizer.images)
+            units, blocks = _unit_blocks(config, network, localizer.images, questions)
         else:
-            yield from kernel_responses(
-                config, cache, network, localizer.images, [f"{layer}/{aggregation}"], "stimuli"
+            kernels = kernel_responses(
+                config, cache, network, localizer.images, aggregation, "stimuli", layers
             )
+            units = kernels.shape[1]
+            blocks = iter([(np.arange(units), kernels)])
+        scored = score_layer(blocks, units, questions, config.threads)
+        return {name: _to_arrays(found) for name, found in scored.items()}
 
-    def compute() -> Mapping[str, NDArray[Any]]:
-        found: dict[str, list[Scored]] = {name: [] for name in compared}
-        first = 0
-        for block in blocks():
-            for name, metric in compared.items():
-                score = metrics.load(name)(block, asked[name], **metric.options)
-                found[name].append(_with_extremes(score, block, first))
-            first += block.shape[1]
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, parts in found.items():
-            whole = _joined(parts)
-            arrays |= {f"{name}/{key}": value for key, value in _to_arrays(whole).items()}
-        return arrays
-
-    entry = cache.get(
+    entries = cache.get_each(
         "scores",
         {
-            **_forward_ingredients(config, localizer.images),
-            "layer": layer,
-            "aggregation": aggregation,
-            "target": config.target,
-            "domains": {domain: list(members) for domain, members in localizer.domains.items()},
-            "metrics": {
-                name: {
-                    "contrast": metric.contrast,
-                    "over": metric.over,
-                    "options": dict(metric.options),
-                }
-                for name, metric in compared.items()
-            },
-            "scoring": code_digest(
-                "app.steps", *SCORING, *(f"app.metrics.{name}" for name in compared)
-            ),
+            name: {
+                **_forward_ingredients(config, localizer.images),
+                "layer": layer,
+                "aggregation": aggregation,
+                "target": config.target,
+                "domains": {domain: list(members) for domain, members in localizer.domains.items()},
+                "metric": name,
+                "contrast": metric.contrast,
+                "over": metric.over,
+                "options": dict(metric.options),
+                "scoring": code_digest(*SCORING, f"app.metrics.{name}"),
+            }
+            for name, metric in compared.items()
         },
         compute,
     )
-    return {
-        name: _from_arrays({key: entry.get(f"{name}/{key}") for key in ARRAYS}) for name in compared
-    }
+    return {name: _from_arrays(entries[name]) for name in compared}
 
 
-ARRAYS = ("score", "statistic", "p", "extremes", "responses")
+def question(config: Config, metric: Metric, asked: Contrast) -> Question:
+    """What a metric is asked; one that can use a GPU does, where the forward pass does."""
+    from app import responses
+
+    score, options = metrics.load(metric.name), dict(metric.options)
+    if "device" in inspect.signature(score).parameters:
+        options.setdefault("device", responses.choose_device(config.device).type)
+    return Question(score, asked, options)
 
 
 def _unit_blocks(
-    config: Config, network: Callable[[], DualTaskVGG], images: Images
-) -> Iterator[NDArray[np.float32]]:
+    config: Config,
+    network: Callable[[], DualTaskVGG],
+    images: Images,
+    questions: Mapping[str, Question],
+) -> tuple[int, Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+    """How many units the layer has, and the blocks of them that the memory budget allows."""
     from app import responses
+    from app.metrics.scoring import result_bytes
 
     layer = config.layer.name
-    passes = responses.forward_passes(network(), layer, len(images))
-    with progress_bar(f"{layer} units", passes * len(images)) as progress:
-        yield from responses.by_unit(
-            network(),
-            layer,
-            images,
-            models.preprocessing(config.model),
-            batch_size=config.batch_size,
-            device=responses.choose_device(config.device),
-            progress=progress,
-        )
-
-
-def _with_extremes(scores: Scores, block: NDArray[np.float32], first: int) -> Scored:
-    """Keep the responses of the block's units that may be the layer's first or last."""
-    ends = _ends(scores.score)
-    return Scored(scores, ends + first, block[:, ends])
-
-
-def _joined(parts: Sequence[Scored]) -> Scored:
-    """Blocks of units side by side."""
-    scores = Scores(
-        score=np.concatenate([part.scores.score for part in parts]),
-        statistic=np.concatenate([part.scores.statistic for part in parts], axis=1),
-        p=None
-        if parts[0].scores.p is None
-        else np.concatenate([part.scores.p for part in parts if part.scores.p is not None], axis=1),
+    device = responses.choose_device(config.device, config.precision)
+    shape = responses.map_shape(network(), layer)
+    units = math.prod(shape)
+    rows = memory.rows_within(
+        config.memory_gb,
+        shape,
+        len(images),
+        fixed=memory.resident()
+        + len(images) * config.model.input_size**2 * 3  # the decoded images
+        + responses.workspace(network(), layer, device, config.batch_size),
+        bytes_a_unit=sum(result_bytes(question) for question in questions.values()),
+        what=f"the units of {layer} of {config.model.name}",
     )
-    extremes = np.concatenate([part.extremes for part in parts])
-    responses = np.concatenate([part.responses for part in parts], axis=1)
-    keep = _ends(scores.score[extremes])
-    return Scored(scores, extremes[keep], responses[:, keep])
 
+    def blocks() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        steps = responses.blocks(shape[1], rows) * len(images)
+        with progress_bar(f"{layer} units", steps) as progress:
+            yield from responses.by_unit(
+                network(),
+                layer,
+                images,
+                models.preprocessing(config.model),
+                device=device,
+                rows_a_block=rows,
+                batch_size=config.batch_size,
+                precision=config.precision,
+                progress=progress,
+            )
 
-def _ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the highest and the lowest defined scores, highest first."""
-    defined = np.flatnonzero(np.isfinite(score))
-    ranked = defined[np.argsort(-score[defined], kind="stable")]
-    if len(ranked) <= 2 * EXTREMES:
-        return ranked
-    return np.concatenate([ranked[:EXTREMES], ranked[-EXTREMES:]])
+    return units, blocks()
 
 
 def _to_arrays(scored: Scored) -> dict[str, NDArray[Any]]:
@@ -380,35 +386,58 @@ def _to_arrays(scored: Scored) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _from_arrays(arrays: Mapping[str, NDArray[Any] | None]) -> Scored:
-    score, statistic, p = arrays["score"], arrays["statistic"], arrays["p"]
-    extremes, responses = arrays["extremes"], arrays["responses"]
-    assert score is not None and statistic is not None
-    assert extremes is not None and responses is not None
-    return Scored(Scores(score, statistic, p), extremes, responses)
+def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Scored:
+    return Scored(
+        Scores(arrays["score"], arrays["statistic"], arrays.get("p")),
+        arrays["extremes"],
+        arrays["responses"],
+    )
 
 
 # ----------------------------------------------------------------------------------- lesion
 
 
+@dataclass(frozen=True)
+class Lesioned:
+    """What remains of both tasks when kernels of the layer are lesioned."""
+
+    effects: dict[str, NDArray[np.float64]]  # of each kernel by itself, see `lesion_effects`
+    searches: dict[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
+
+
+def lesioned(config: Config, cache: Cache, network: Callable[[], DualTaskVGG]) -> Lesioned:
+    """The lesions that the config asks for."""
+    greedily = config.lesion.name == "greedy"
+    searches = greedy_searches(config, cache, network) if greedily else {}
+    return Lesioned(lesion_effects(config, cache, network), searches)
+
+
 def lesion_effects(
-    config: Config, cache: Cache, network: Callable[[], DualTaskVGG]
+    config: Config,
+    cache: Cache,
+    network: Callable[[], DualTaskVGG],
+    dropped: Sequence[int] = (),
+    kernels: Sequence[int] | None = None,
+    maps: Callable[[], list[Tensor] | None] = lambda: None,
 ) -> dict[str, NDArray[np.float64]]:
-    """`face_loss`, `face_top1`, `object_loss`, `object_top1` without each kernel, (kernels,);
-    the same under `intact_…` for the whole network, scalars."""
+    """`face_loss`, `face_top1`, `object_loss`, `object_top1` without each of the kernels (None:
+    all), (kernels,); the same under `intact_…` without any of them, scalars.
+
+    The kernels in `dropped` are lesioned throughout. `maps` may bring the layer's maps.
+    """
     images, outputs = own_classes(config, cache)
+    layer = config.layer.name
+    count = _kernel_count(config) if kernels is None else len(kernels)
 
     def compute() -> Mapping[str, NDArray[Any]]:
         from app import responses
         from app.findings.lesion import lesion_each
 
-        kernels = config.model.widths[models.LAYERS.index(config.layer.name)]
-        with progress_bar(
-            f"lesioning {config.layer.name}", len(images) * (kernels + 1), "image"
-        ) as progress:
+        brought = maps()
+        with progress_bar(f"lesioning {layer}", len(images) * (count + 1)) as progress:
             effects = lesion_each(
                 network(),
-                config.layer.name,
+                layer,
                 images,
                 outputs,
                 config.model.face_classes,
@@ -416,6 +445,9 @@ def lesion_effects(
                 batch_size=config.batch_size,
                 device=responses.choose_device(config.device),
                 progress=progress,
+                dropped=dropped,
+                kernels=kernels,
+                maps=brought,
             )
         return {
             "face_loss": effects.face.loss,
@@ -428,16 +460,107 @@ def lesion_effects(
             "intact_object_top1": effects.intact_object.top1,
         }
 
-    return cache.get(
-        "lesion",
+    ingredients = {
+        **_lesion_ingredients(config, images),
+        "dropped": sorted(map(int, dropped)),
+        "kernels": None if kernels is None else list(kernels),
+    }
+    return cache.get("lesion", ingredients, compute)
+
+
+def greedy_searches(
+    config: Config, cache: Cache, network: Callable[[], DualTaskVGG]
+) -> dict[str, GreedySearch]:
+    """A greedy search for each task.
+
+    Every step is stored as it is done, so a search that was interrupted goes on where it
+    stopped, and one that drops more goes on where another ended.
+    """
+    images, _ = own_classes(config, cache)
+    kernels, group_size = _kernel_count(config), config.lesion.group_size
+    drop = max(1, round(config.lesion.fraction * kernels))
+    counts = greedy.dropped_after(drop, group_size)
+
+    def search(task: str, maps: Callable[[], Any], progress: Progress) -> GreedySearch:
+        path = []
+
+        def loss_without(dropped: tuple[int, ...]) -> NDArray[np.float64]:
+            path.append(lesion_effects(config, cache, network, dropped, maps=maps))
+            progress(1)
+            return path[-1][f"{task}_loss"]
+
+        order = greedy.rank(kernels, drop, group_size, loss_without)
+        dropped = order[:drop].tolist()
+        path.append(lesion_effects(config, cache, network, dropped, kernels=(), maps=maps))
+        return GreedySearch(
+            order,
+            counts,
+            {
+                measure: np.array([effects[f"intact_{measure}"] for effects in path])
+                for measure in greedy.MEASURES
+            },
+        )
+
+    def compute() -> Mapping[str, NDArray[Any]]:
+        maps = functools.cache(lambda: _kept_maps(config, network, images))
+        arrays: dict[str, NDArray[Any]] = {}
+        steps = len(greedy.TASKS) * (len(counts) - 1)
+        with progress_bar(f"greedy search of {config.layer.name}", steps, "step") as progress:
+            for task in greedy.TASKS:
+                found = search(task, maps, progress)
+                arrays[f"{task}_order"] = found.order
+                arrays |= {f"{task}_{name}": values for name, values in found.remaining.items()}
+        return arrays
+
+    stored = cache.get(
+        "greedy",
         {
-            **_forward_ingredients(config, images),
-            "layer": config.layer.name,
-            "face_classes": config.model.face_classes,
-            "lesion": code_digest("app.findings.lesion"),
+            **_lesion_ingredients(config, images),
+            "drop": drop,
+            "group_size": group_size,
+            "greedy": code_digest("app.findings.greedy"),
         },
         compute,
     )
+    return {
+        task: GreedySearch(
+            stored[f"{task}_order"],
+            counts,
+            {measure: stored[f"{task}_{measure}"] for measure in greedy.MEASURES},
+        )
+        for task in greedy.TASKS
+    }
+
+
+def _kept_maps(
+    config: Config, network: Callable[[], DualTaskVGG], images: Images
+) -> list[Tensor] | None:
+    from app import responses
+    from app.findings.lesion import kept_maps
+
+    with progress_bar(f"{config.layer.name} maps", len(images)) as progress:
+        return kept_maps(
+            network(),
+            config.layer.name,
+            images,
+            models.preprocessing(config.model),
+            batch_size=config.batch_size,
+            device=responses.choose_device(config.device),
+            progress=progress,
+        )
+
+
+def _lesion_ingredients(config: Config, images: Images) -> dict[str, Any]:
+    return {
+        **_forward_ingredients(config, images),
+        "layer": config.layer.name,
+        "face_classes": config.model.face_classes,
+        "lesion": code_digest("app.findings.lesion"),
+    }
+
+
+def _kernel_count(config: Config) -> int:
+    return config.model.widths[LAYERS.index(config.layer.name)]
 
 
 # --------------------------------------------------------------------------------- decoding
@@ -458,12 +581,11 @@ def decoded(
     cache: Cache,
     network: Callable[[], DualTaskVGG],
     kernels: NDArray[np.int64],
+    layers: Sequence[str] = (),
 ) -> Decoded:
     """Decode identity from the L2-norm responses of `kernels`, of as many random ones, of all."""
     images = unfamiliar_identities(config, cache)
-    (features,) = kernel_responses(
-        config, cache, network, images, [f"{config.layer.name}/l2"], "identities"
-    )
+    features = kernel_responses(config, cache, network, images, "l2", "identities", layers)
     settings = config.decoding
     ingredients = {
         **_forward_ingredients(config, images),

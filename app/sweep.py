@@ -18,6 +18,8 @@ from app.config import Tracking
 
 PARENT = "sweep.json"
 RESULT = "result.json"
+LAYERS_FILE = "layers.json"
+KEPT_CONFIGS = 1000  # of a sweep's jobs, at most: a third of a megabyte each
 
 
 def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str | None:
@@ -73,8 +75,62 @@ def close(folder: Path, settings: Tracking, status: str, finished: int, failed: 
     )
 
 
+def layers_of(folder: Path) -> tuple[str, ...]:
+    """The layers that the sweep in `folder` asks for; none where it asks for the default one."""
+    path = folder / LAYERS_FILE
+    return tuple(json.loads(path.read_text())) if path.is_file() else ()
+
+
+def swept_layers(overrides: Sequence[str]) -> list[str]:
+    """The layers that a sweep's overrides name, `layer=conv2,conv13` or `layer=choice(…)`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return [
+        layer.partition("=")[2] if "=" in layer else layer
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+        if override.key_or_group == "layer" and override.is_choice_sweep()
+        for layer in override.sweep_string_iterator()
+    ]
+
+
+def compose_once() -> None:
+    """Let the launcher use the configs that the sweeper composed to see whether they are legal.
+
+    Hydra composes each job's config twice, a third of a second each time: most of what a job
+    costs whose work is stored. A config is handed out once, since the launcher changes it.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    compose = ConfigLoaderImpl.load_sweep_config
+    composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def load_sweep_config(
+        self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        key = tuple(sweep_overrides)
+        if key in composed:
+            return composed.pop(key)
+        config = compose(self, master_config, sweep_overrides)
+        if len(composed) < KEPT_CONFIGS:
+            composed[key] = config
+        return config
+
+    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
+
+
 class SweepCallback(Callback):
-    """Hydra calls it when all jobs of a multirun are done."""
+    """Hydra calls it before the first job of a multirun and when all are done."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        compose_once()
+        # Hydra's own words for a sweep: the command line's, and those of its `params`.
+        params = config.hydra.sweeper.get("params") or {}
+        overrides = [f"{name}={value}" for name, value in params.items()]
+        layers = swept_layers([*overrides, *config.hydra.overrides.task])
+        if layers:
+            folder = Path(config.hydra.sweep.dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / LAYERS_FILE).write_text(json.dumps(sorted(set(layers))))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from app.record import tables, tracking

@@ -267,6 +267,38 @@ def test_another_target_and_other_options(sweep):
     assert "target: places" in (newest / "config.yaml").read_text()
 
 
+def test_greedy_lesions(sweep):
+    folder, _ = sweep
+    process = finished(
+        run_app(folder, *SMALL, "metric=dprime", "lesion=greedy", "lesion.fraction=0.03")
+    )
+    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
+    table = pd.read_parquet(newest / "lesion.parquet")
+    found = json.loads((newest / "metrics.json").read_text())
+    single = pd.read_parquet(job_folders(folder)["dprime", "conv13"] / "lesion.parquet")
+    pd.testing.assert_frame_equal(table[list(single.columns)], single, check_exact=True)
+
+    assert found["lesion/greedy_dropped"] == 4  # 3 % of 128
+    assert "greedy dropped 4" in " ".join(process.stdout.split())
+    score = pd.read_parquet(newest / "scores.parquet")["dprime"]
+    for task, name in (("face", "lesion/spearman"), ("object", "lesion/spearman_object")):
+        place, step = table[f"{task}_search_place"], table[f"{task}_search_step"]
+        assert sorted(place) == list(range(128))
+        assert step.dropna().astype(int).tolist() == (place[place < 4] + 1).tolist()
+        assert table[f"{task}_loss"].idxmax() == place.idxmin()
+        expected = stats.spearmanr(score, place, nan_policy="omit").statistic
+        assert found[name] == pytest.approx(expected)
+        for measure in ("face_loss", "face_top1", "object_loss", "object_top1"):
+            remaining = table[f"{task}_search_{measure}"]
+            assert remaining.notna().equals(step.notna())
+            assert found[f"lesion/greedy_{task}_search_{measure}"] == remaining[place == 3].item()
+            assert remaining[place == 0].item() == pytest.approx(
+                table.loc[place == 0, measure].item(), abs=1e-6
+            )
+    drawn = {path.name for path in (newest / "figures").iterdir()}
+    assert {"lesion.png", "lesion.svg", "lesion_place.png", "lesion_place.svg"} <= drawn
+
+
 def test_the_untrained_network_differs(sweep):
     folder, _ = sweep
     finished(run_app(folder, *SMALL, "model=dualtask_mini_untrained", "metric=dprime"))

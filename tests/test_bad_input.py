@@ -61,6 +61,11 @@ CASES = {
     "layer the model lacks": (["layer.name=conv14"], ["layer.name=conv14", "conv13"]),
     "threshold out of range": (["threshold.fsi=2"], ["threshold.fsi=2", "between -1 and 1"]),
     "probability out of range": (["metric=wilcoxon", "threshold.wilcoxon=-1"], ["between 0 and 1"]),
+    "fraction of no kernels": (["lesion=greedy", "lesion.fraction=0"], ["lesion.fraction=0.0"]),
+    "fraction above all": (["lesion=greedy", "lesion.fraction=1.5"], ["lesion.fraction=1.5"]),
+    "fraction that is none": (["lesion.fraction=nan"], ["lesion.fraction=nan", "above 0"]),
+    "no kernels a group": (["lesion=greedy", "lesion.group_size=0"], ["lesion.group_size=0"]),
+    "unknown lesion": (["lesion.name=both"], ["lesion.name=both", "single, greedy, none"]),
     "target that is no domain": (["target=cats"], ["target=cats", "faces, bodies"]),
     "no root": (["stimuli=floc"], ["stimuli.root"]),
     "missing folder": (
@@ -93,6 +98,16 @@ CASES = {
         ["model.checkpoint={root}/junk.safetensors"],
         ["junk.safetensors", "cannot be read"],
     ),
+    "memory for no row of units": (
+        ["aggregation=unit", "layer=conv2", "memory_gb=0.1"],
+        ["memory_gb=0.1", "units of conv2", "at least"],
+    ),
+    "negative memory": (["memory_gb=-4"], ["memory_gb=-4", "positive"]),
+    "half precision without a GPU": (
+        ["precision=float16", "device=cpu", "stimuli.seed=17"],
+        ["precision=float16", "GPU", "precision=float32"],
+    ),
+    "unknown precision": (["precision=double"], ["precision=double", "float32, float16, bfloat16"]),
     "output folder is a file": (["hydra.run.dir={root}/a_file/run"], ["a_file"]),
     "cache folder is a file": (["cache={root}/a_file/cache"], ["a_file", "cache"]),
     "tracking folder is a file": (["tracking.folder={root}/a_file/mlruns"], ["a_file"]),

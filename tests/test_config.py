@@ -39,7 +39,7 @@ def test_the_groups_of_the_design_are_all_there():
         "aggregation": {"unit", "mean", "l2", "max"},
         "stimuli": {"synthetic", "floc", "folder"},
         "identities": {"synthetic", "folder"},
-        "lesion": {"single", "none"},
+        "lesion": {"single", "greedy", "none"},
         "decoding": {"svm", "none"},
     }
     for group, options in expected.items():

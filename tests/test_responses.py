@@ -5,22 +5,23 @@ import pytest
 import torch
 
 from app import responses
+from app.errors import InputError
 from app.models.vgg import LAYERS, DualTaskVGG, layer_position, seeded
 from app.stimuli.images import Images, Preprocessing, drawn
 
-PREPARE = Preprocessing(resize=32, size=32, mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
+PREPARE = Preprocessing(resize=64, size=64, mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
 WIDTHS = (4, 4, 6, 6, 8, 8, 8, 10, 10, 10, 12, 12, 12)
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def network() -> DualTaskVGG:
-    return seeded(1, WIDTHS, 16, 9, 32).eval()
+    return seeded(1, WIDTHS, 16, 9, 64).eval()
 
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    pixels = np.random.default_rng(0).integers(0, 256, (11, 32, 32), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 64, 64), dtype=np.uint8)
     return drawn(pixels, [f"c{i % 3}" for i in range(11)], "drawn")
 
 
@@ -41,40 +42,67 @@ def hooked(network: DualTaskVGG, images: Images) -> dict[str, np.ndarray]:
     return seen
 
 
-def test_kernels_of_all_layers_in_all_aggregations(network, images, hooked):
+def by_kernel(network, layers, images, **options):
+    return responses.by_kernel(network, layers, images, PREPARE, device=CPU, **options)
+
+
+def units(network, layer, images, **options):
+    """All units of a layer, put in their places."""
+    blocks = responses.by_unit(network, layer, images, PREPARE, device=CPU, **options)
+    found = np.full((len(images), np.prod(responses.map_shape(network, layer))), np.nan, "float32")
+    for block in blocks:
+        assert np.isnan(found[:, block.units]).all(), "each unit once"
+        found[:, block.units] = block.responses
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_kernels_of_the_layers_asked_in_all_aggregations(network, images, hooked, batch_size):
     told = []
-    found = responses.by_kernel(
-        network, images, PREPARE, batch_size=4, device=CPU, progress=told.append
-    )
-    assert told == [4, 4, 3]
-    assert set(found) == {f"{layer}/{name}" for layer in LAYERS for name in ("mean", "l2", "max")}
+    found = by_kernel(network, LAYERS, images, batch_size=batch_size, progress=told.append)
+    assert told == ([4, 4, 3] if batch_size else [11])
+    assert set(found) == set(LAYERS)
     for layer in LAYERS:
         maps = hooked[layer].reshape(len(images), hooked[layer].shape[1], -1).astype(np.float64)
         assert (maps >= 0).all() and (maps > 0).any(), "read after the ReLU"
         close = {"rtol": 1e-4, "atol": 1e-6}
-        np.testing.assert_allclose(found[f"{layer}/mean"], maps.mean(-1), **close)
-        np.testing.assert_allclose(found[f"{layer}/l2"], np.sqrt((maps**2).sum(-1)), **close)
-        np.testing.assert_allclose(found[f"{layer}/max"], maps.max(-1), **close)
+        assert set(found[layer]) == {"mean", "l2", "max"}
+        np.testing.assert_allclose(found[layer]["mean"], maps.mean(-1), **close)
+        np.testing.assert_allclose(found[layer]["l2"], np.sqrt((maps**2).sum(-1)), **close)
+        np.testing.assert_allclose(found[layer]["max"], maps.max(-1), **close)
 
 
-@pytest.mark.parametrize("block_bytes", [2**31, 5000, 1])
-@pytest.mark.parametrize("layer", ["conv2", "conv7"])
-def test_units_run_channel_row_column_whatever_the_blocks(
-    network, images, hooked, layer, block_bytes
-):
+@pytest.mark.parametrize("layer", LAYERS)
+def test_units_run_channel_row_column(network, images, hooked, layer):
     told = []
-    blocks = list(
-        responses.by_unit(
-            network, layer, images, PREPARE,
-            batch_size=4, device=CPU, progress=told.append, block_bytes=block_bytes,
-        )
-    )  # fmt: skip
-    found = np.concatenate(blocks, axis=1)
+    found = units(network, layer, images, progress=told.append)
     np.testing.assert_allclose(found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6)
-    passes = responses.forward_passes(network, layer, len(images), block_bytes)
-    assert passes == len(blocks) and sum(told) == passes * len(images)
-    if block_bytes == 1:
-        assert passes == WIDTHS[LAYERS.index(layer)]
+    assert sum(told) == len(images)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("rows", [1, 3, 5, 8, 1000])
+def test_rows_by_strips_are_those_of_the_whole_map(network, images, layer, rows):
+    told = []
+    whole = units(network, layer, images)
+    found = units(network, layer, images, rows_a_block=rows, progress=told.append)
+    # The same sums; where a strip is narrow the library may add them up in another order.
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+    height = responses.map_shape(network, layer)[1]
+    assert sum(told) == responses.blocks(height, rows) * len(images)
+    assert responses.blocks(height, rows) == -(-height // min(rows, height))
+
+
+def test_a_strip_is_as_wide_as_what_its_rows_see(network):
+    modules = list(network.features)[: layer_position("conv4") + 1]
+    size = network.input_size
+    seen, inside = responses.strip(modules, slice(16, 17), size)
+    # Two convolutions of 3 x 3, a pooling, two more: rows 26 to 39 of the image.
+    assert (seen.start, seen.stop) == (26, 40) and (inside.start, inside.stop) == (3, 4)
+    top, _ = responses.strip(modules, slice(0, 1), size)
+    assert (top.start, top.stop) == (0, 8)
+    bottom, inside = responses.strip(modules, slice(31, 32), size)
+    assert (bottom.start, bottom.stop) == (56, 64) and inside == slice(3, 4)
 
 
 def test_map_shapes_are_those_of_the_maps(network, hooked):
@@ -83,17 +111,41 @@ def test_map_shapes_are_those_of_the_maps(network, hooked):
 
 
 def test_the_pass_goes_no_deeper_than_asked(network, images):
-    deeper = network.features[layer_position("conv3")]
-    handle = deeper.register_forward_hook(lambda *_: pytest.fail("conv3 ran"))
+    deeper = network.features[layer_position("conv4")]
+    handle = deeper.register_forward_hook(lambda *_: pytest.fail("conv4 ran"))
     try:
-        options = {"batch_size": 4, "device": CPU, "progress": lambda _: None}
-        list(responses.by_unit(network, "conv2", images, PREPARE, **options))
+        units(network, "conv2", images)
+        by_kernel(network, ["conv3", "conv1"], images)
     finally:
         handle.remove()
 
 
 def test_the_same_images_give_the_same_bits(network, images):
-    options = {"batch_size": 4, "device": CPU, "progress": lambda _: None}
-    first = responses.by_kernel(network, images, PREPARE, **options)
-    second = responses.by_kernel(network, images, PREPARE, **options)
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+    first, second = (by_kernel(network, LAYERS, images, batch_size=4) for _ in range(2))
+    for layer in LAYERS:
+        assert all(np.array_equal(first[layer][name], second[layer][name]) for name in first[layer])
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_close_and_leaves_the_weights(network, images, precision):
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    whole = by_kernel(network, ["conv5"], images)["conv5"]
+    half = by_kernel(network, ["conv5"], images, precision=precision)["conv5"]
+    assert half["l2"].dtype == np.float32
+    tolerance = {"float16": 1e-2, "bfloat16": 1e-1}[precision]
+    for name in whole:
+        difference = np.abs(half[name] - whole[name]).max() / np.abs(whole[name]).max()
+        assert 0 < difference < tolerance
+    assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
+
+
+def test_half_precision_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match="precision=float16 needs a GPU"):
+        responses.choose_device("cpu", "float16")
+
+
+def test_batches_are_smaller_for_larger_maps():
+    assert responses.batch_of(CPU, 64 * 224 * 224) == 2
+    assert responses.batch_of(CPU, 16 * 64 * 64) == 128
+    assert responses.batch_of(CPU, 1) == 256
+    assert responses.batch_of(CPU, 10**9) == 1

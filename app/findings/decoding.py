@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from scipy.special import stdtrit
 
 from app.errors import InputError
 
@@ -81,6 +79,10 @@ def decode(
     images; one that does not vary there counts for nothing. InputError for features that are not
     finite and for too few images (see `folds`).
     """
+    # A second to import, which runs whose decoding is stored save.
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or len(values) != len(identities) or not values.shape[1]:
         raise ValueError(
@@ -173,6 +175,6 @@ def top(score: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 def _interval(accuracies: NDArray[np.float64]) -> tuple[float, float]:
     error = accuracies.std(ddof=1) / np.sqrt(len(accuracies))
-    half = student_t.ppf(0.975, len(accuracies) - 1) * error
+    half = stdtrit(len(accuracies) - 1, 0.975) * error  # Student's t
     mean = accuracies.mean()
     return float(max(mean - half, 0)), float(min(mean + half, 1))

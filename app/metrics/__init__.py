@@ -8,14 +8,18 @@ are pure functions of arrays; the rules that select units on what they return ar
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InputError
+
+if TYPE_CHECKING:
+    from app.metrics.contrast import Contrast
 
 
 class Scores(NamedTuple):
@@ -24,6 +28,24 @@ class Scores(NamedTuple):
     score: NDArray[np.float64]  # (units,) larger = more selective
     statistic: NDArray[np.float64]  # (contrasts, units) signed, positive = target responds more
     p: NDArray[np.float64] | None = None  # (contrasts, units) two-sided; None: no test
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one metric is asked: its score function, the contrast, and its own options."""
+
+    score: Callable[..., Scores]
+    contrast: Contrast
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A metric's scores over a layer, and the responses of the units at both ends."""
+
+    scores: Scores
+    extremes: NDArray[np.int64]  # (units kept,), highest score first
+    responses: NDArray[np.float32]  # (images, units kept)
 
 
 def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,19 +1,15 @@
-"""Which images are compared with which, and their responses, a block of units at a time."""
+"""Which images are compared with which."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InputError
-
-# Responses copied out at a time. Small enough that a metric's temporaries (tens of bytes a value)
-# stay below 64 MB, large enough that a block is worth a call.
-BLOCK_VALUES = 2**19
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +33,11 @@ class Contrast:
     def included(self) -> NDArray[np.bool_]:
         """The images (images,) that are in any group."""
         return np.logical_or.reduce((self.target, *self.others))
+
+    @property
+    def images(self) -> list[NDArray[np.int64]]:
+        """The numbers of the images in each group, the target first."""
+        return [np.flatnonzero(mask) for mask in (self.target, *self.others)]
 
 
 def contrast(
@@ -95,48 +96,8 @@ def contrast(
     return Contrast(target_mask, tuple(masks.values()), tuple(masks))
 
 
-def blocks(
-    responses: NDArray[Any], contrast: Contrast
-) -> Iterator[tuple[slice, NDArray[Any], list[NDArray[Any]]]]:
-    """The responses of each group, a block of units at a time.
-
-    Yields the slice of units, the target's responses (units, images of the group) and a list with
-    those of each other group. Rows are contiguous whatever the layout of `responses`
-    (images, units), and are reduced one by one, so a unit's result does not depend, to the bit,
-    on its block or its neighbours.
-
-    ValueError for responses of another shape than the contrast, InputError for NaN and infinity.
-    """
-    if responses.ndim != 2 or len(responses) != len(contrast.target):
-        raise ValueError(
-            f"responses must be (images, units) with {len(contrast.target)} images, "
-            f"but are {responses.shape}"
-        )
-    images = [np.flatnonzero(mask) for mask in (contrast.target, *contrast.others)]
-    ends = np.cumsum([len(group) for group in images])
-    order = np.concatenate(images)
-    width = max(1, BLOCK_VALUES // len(order))
-    for start in range(0, responses.shape[1], width):
-        units = slice(start, min(start + width, responses.shape[1]))
-        values = np.ascontiguousarray(responses[order, units].T)
-        if not np.isfinite(values).all():
-            raise _not_finite(responses, order)
-        target, *others = np.split(values, ends[:-1], axis=1)
-        yield units, target, others
-
-
 def _mask(categories: Sequence[str], members: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([category in members for category in categories], dtype=bool)
-
-
-def _not_finite(responses: NDArray[Any], images: NDArray[np.int64]) -> InputError:
-    per_unit = np.zeros(responses.shape[1], dtype=np.int64)
-    for image in images:  # one after another: all at once would be as large as the responses
-        per_unit += ~np.isfinite(responses[image])
-    return InputError(
-        f"{per_unit.sum()} responses are NaN or infinite, the first in unit "
-        f"{np.flatnonzero(per_unit)[0]}; responses must be finite numbers"
-    )
 
 
 def _images(count: int) -> str:

@@ -29,7 +29,7 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     statistic = np.empty((len(contrast.others), responses.shape[1]))
     for units, target, others in group_moments(responses, contrast):
         constant = np.logical_and.reduce(
-            [(group.low == target.low) & (group.high == target.low) for group in (target, *others)]
+            [(group.squares == 0) & (group.mean == target.mean) for group in (target, *others)]
         )
         for row, other in enumerate(others):
             statistic[row, units] = np.where(constant, np.nan, index(target, other))

@@ -12,7 +12,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,21 +65,58 @@ class Cache:
         damaged entry is computed again, with a warning. Raises InputError when the entry cannot
         be written.
         """
-        path = self.path(step, ingredients)
-        identity = _identity(step, ingredients)
-        arrays, _ = _try_read(path, identity, names)  # without the lock: entries never change
-        if arrays is not None:
-            return arrays
-        with _locked(path):
-            # Another process may have finished while this one waited.
-            arrays, damage = _try_read(path, identity, names)
+        return self.get_each(step, {step: ingredients}, lambda _: {step: compute()}, names=names)[
+            step
+        ]
+
+    def get_each(
+        self,
+        step: str,
+        ingredients: Mapping[str, Mapping[str, Any]],
+        compute: Callable[[list[str]], Mapping[str, Mapping[str, np.ndarray]]],
+        *,
+        wanted: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Return several entries' arrays, by the keys of `ingredients`; those missing together.
+
+        Each entry is as in `get`. When a `wanted` one (None: any) is missing, `compute` is called
+        with the keys of all that are, and returns their arrays by key. Returns the wanted ones.
+        """
+        wanted = list(ingredients) if wanted is None else wanted
+        path = {key: self.path(step, part) for key, part in ingredients.items()}
+        identity = {key: _identity(step, part) for key, part in ingredients.items()}
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for key in wanted:  # without the locks: entries never change
+            arrays, _ = _try_read(path[key], identity[key], names)
             if arrays is not None:
-                return arrays
-            if damage is not None:
-                log.warning("stored result %s is damaged (%s); computing it again", path, damage)
-            computed = {name: np.asarray(array) for name, array in compute().items()}
-            _write(path, identity, computed)
-        return computed if names is None else {name: computed[name] for name in names}
+                found[key] = arrays
+        if len(found) == len(wanted):
+            return found
+        with ExitStack() as locks:
+            for key in sorted(path, key=path.__getitem__):  # in one order, or two would block
+                if key not in found:
+                    locks.enter_context(_locked(path[key]))
+            # Another process may have finished while this one waited.
+            missing = []
+            for key in path:
+                if key in found:
+                    continue
+                arrays, damage = _try_read(path[key], identity[key], names)
+                if damage is not None:
+                    log.warning(
+                        "stored result %s is damaged (%s); computing it again", path[key], damage
+                    )
+                if arrays is None:
+                    missing.append(key)
+                elif key in wanted:
+                    found[key] = arrays
+            for key, computed in (compute(missing) if missing else {}).items():
+                whole = {name: np.asarray(array) for name, array in computed.items()}
+                _write(path[key], identity[key], whole)
+                if key in wanted:
+                    found[key] = whole if names is None else {name: whole[name] for name in names}
+        return found
 
 
 def code_digest(*modules: str) -> str:

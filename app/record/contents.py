@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from app import models
 from app.config import Config
 from app.findings import consistency
+from app.findings.greedy import MEASURES, TASKS
 from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
-    from app.steps import Decoded, Localizer
+    from app.steps import Decoded, Lesioned, Localizer
 
 # -------------------------------------------------------------------- findings as named numbers
 
@@ -43,23 +44,25 @@ def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str
     return {**own, "consistency/mean": summary.mean, "consistency/sem": summary.sem}
 
 
-def lesion_metrics(
-    score: NDArray[np.float64], effects: Mapping[str, NDArray[np.float64]]
-) -> dict[str, float]:
-    """Spearman of score with what remains of each task (-loss): negative = such kernels matter."""
-    return {
-        "lesion/spearman": consistency.spearman(score, -effects["face_loss"]),
-        "lesion/spearman_object": consistency.spearman(score, -effects["object_loss"]),
-        **{
-            f"lesion/{name}": float(effects[name])
-            for name in (
-                "intact_face_loss",
-                "intact_face_top1",
-                "intact_object_loss",
-                "intact_object_top1",
-            )
-        },
+def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, float]:
+    """Spearman of score with what remains of each task: negative = such kernels matter.
+
+    What remains is -loss without the kernel, or the kernel's place in the task's greedy search.
+    """
+    effects, searches = lesioned.effects, lesioned.searches
+    remains = {
+        task: searches[task].place if searches else -effects[f"{task}_loss"] for task in TASKS
     }
+    found = {
+        "lesion/spearman": consistency.spearman(score, remains["face"]),
+        "lesion/spearman_object": consistency.spearman(score, remains["object"]),
+        **{f"lesion/intact_{name}": float(effects[f"intact_{name}"]) for name in MEASURES},
+    }
+    for task, search in searches.items():
+        found["lesion/greedy_dropped"] = float(search.dropped[-1])
+        for name in MEASURES:
+            found[f"lesion/greedy_{task}_search_{name}"] = float(search.remaining[name][-1])
+    return found
 
 
 def decoding_metrics(decoded: Decoded) -> dict[str, float]:
@@ -104,18 +107,30 @@ def map_shape(config: Config, units: int) -> tuple[int, int, int]:
     return channels, side, side
 
 
-def lesion_table(effects: Mapping[str, NDArray[np.float64]]) -> pd.DataFrame:
-    """A row a kernel: what remains of both tasks without it; intact performance beside it."""
-    kernels = len(effects["face_loss"])
-    return pd.DataFrame(
+def lesion_table(lesioned: Lesioned) -> pd.DataFrame:
+    """A row a kernel: what remains of both tasks without it; intact performance beside it.
+
+    Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the step
+    that dropped it, from 1; what remained then (missing where it was never dropped).
+    """
+    kernels = len(lesioned.effects["face_loss"])
+    table = pd.DataFrame(
         {
             "kernel": np.arange(kernels),
             **{
                 name: values if values.ndim else np.full(kernels, float(values))
-                for name, values in effects.items()
+                for name, values in lesioned.effects.items()
             },
         }
     )
+    for task, search in lesioned.searches.items():
+        step = search.step
+        table[f"{task}_search_place"] = search.place
+        table[f"{task}_search_step"] = pd.Series(step, dtype="Int64").mask(step == 0)
+        for name in MEASURES:
+            remaining = search.remaining[name][step]
+            table[f"{task}_search_{name}"] = np.where(step == 0, np.nan, remaining)
+    return table
 
 
 def dataset_table(localizer: Localizer) -> pd.DataFrame:

@@ -198,25 +198,76 @@ def lesion_scatter(
         selected: (kernels,), the selection.
         title: What was lesioned.
     """
-    selected = np.asarray(selected, dtype=bool)
-    remaining = -np.asarray(face_loss, dtype=float)
     with _style():
-        figure, axes = _axes(2.6)
+        figure, axes = _score_scatter(score, -np.asarray(face_loss, dtype=float), metric, selected)
         axes.axhline(-intact_loss, color=DARK, linewidth=0.8, linestyle="--", zorder=1)
-        size = 12 if selected.size <= 150 else 7
-        for mask, colour, edge in (
-            (~selected, GREY, "white"),
-            (selected, _colour(metric), "white"),
-        ):
-            axes.scatter(
-                score[mask], remaining[mask], size, color=colour, edgecolors=edge, linewidths=0.3
-            )
-        notes = [(_colour(metric), f"selected ({selected.sum():,})"), (GREY, "not selected")]
-        _legend(figure, notes, "no lesion")
-        axes.margins(0.05, 0.08)
-        axes.set_xlabel(f"Selectivity score ({METRIC_NAMES.get(metric, metric)})")
+        _legend(figure, _selection_notes(metric, selected), "no lesion")
         axes.set_ylabel("Face performance (−loss, nats)")
         axes.set_title(f"Spearman r = {_number(spearman)}", loc="right", fontsize=6.5)
+        if title:
+            _title(figure, title)
+    return figure
+
+
+def place_scatter(
+    score: np.ndarray,
+    place: np.ndarray,
+    dropped: int,
+    spearman: float,
+    metric: str,
+    selected: np.ndarray,
+    title: str = "",
+) -> Figure:
+    """Each kernel's place in the face task's greedy search against the kernel's score.
+
+    Args:
+        score: (kernels,), NaN where undefined.
+        place: (kernels,), 0 is the kernel that was dropped first.
+        dropped: How many were dropped; the others are in the order of the last search.
+        spearman: Rank correlation of score and place.
+        metric: Name of the metric; decides the colour.
+        selected: (kernels,), the selection.
+        title: What was lesioned.
+    """
+    with _style():
+        figure, axes = _score_scatter(score, place, metric, selected)
+        axes.axhline(dropped - 0.5, color=DARK, linewidth=0.8, linestyle="--", zorder=1)
+        _legend(figure, _selection_notes(metric, selected), "dropped below")
+        axes.set_ylabel("Place in the face search (0: first)")
+        axes.set_title(f"Spearman r = {_number(spearman)}", loc="right", fontsize=6.5)
+        if title:
+            _title(figure, title)
+    return figure
+
+
+def greedy_curves(face_search: np.ndarray, object_search: np.ndarray, title: str = "") -> Figure:
+    """What remains of both tasks as the greedy searches drop kernels.
+
+    Args:
+        face_search: (steps + 1, 5): fraction of kernels dropped (0 … 1), face loss (nats), face
+            top-1 (0 … 1), object loss, object top-1, as the face task's search drops kernels.
+        object_search: The same as the object task's search does.
+        title: What was lesioned.
+    """
+    searches = {"faces": face_search, "objects": object_search}
+    with _style():
+        figure, grid = _grid(2, 2, 3.5, bottom=0.7, top=0.5)
+        for row, (name, scale) in enumerate((("−loss (nats)", -1), ("Top-1 accuracy (%)", 100))):
+            for task, axes in enumerate(grid[row]):
+                for domain, search in searches.items():
+                    axes.plot(
+                        100 * search[:, 0],
+                        scale * search[:, 1 + 2 * task + row],
+                        color=DOMAIN_COLOURS[domain],
+                        marker="o" if len(search) <= 30 else None,
+                        markersize=2,
+                    )
+            grid[row][0].set_ylabel(name)
+        for task, axes in zip(("Face task", "Object task"), grid[0], strict=True):
+            axes.set_title(task, fontsize=6.5)
+        for axes in grid[1]:
+            axes.set_xlabel("Kernels dropped (%)")
+        _legend(figure, [(DOMAIN_COLOURS[name], f"search for {name}") for name in searches], None)
         if title:
             _title(figure, title)
     return figure
@@ -293,6 +344,26 @@ def _grid(
         across / width, down / tall,
     )  # fmt: skip
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def _score_scatter(
+    score: np.ndarray, values: np.ndarray, metric: str, selected: np.ndarray
+) -> tuple[Figure, Axes]:
+    """Kernels by score (across) and a value (up), the selected ones in colour."""
+    figure, axes = _axes(2.6)
+    size = 12 if len(selected) <= 150 else 7
+    chosen = np.asarray(selected, dtype=bool)
+    for mask, colour in ((~chosen, GREY), (chosen, _colour(metric))):
+        axes.scatter(
+            score[mask], values[mask], size, color=colour, edgecolors="white", linewidths=0.3
+        )
+    axes.margins(0.05, 0.08)
+    axes.set_xlabel(f"Selectivity score ({METRIC_NAMES.get(metric, metric)})")
+    return figure, axes
+
+
+def _selection_notes(metric: str, selected: np.ndarray) -> list[tuple[str, str]]:
+    return [(_colour(metric), f"selected ({np.sum(selected):,})"), (GREY, "not selected")]
 
 
 def _title(figure: Figure, text: str) -> None:

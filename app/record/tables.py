@@ -27,7 +27,13 @@ DECODING = {
     "random": "decoding/random_kernels",
     "all": "decoding/all_kernels",
 }
-WHOLE = {"selectivity/count", "selectivity/units", "selectivity/undefined", "decoding/kernels"}
+WHOLE = {
+    "selectivity/count",
+    "selectivity/units",
+    "selectivity/undefined",
+    "lesion/greedy_dropped",
+    "decoding/kernels",
+}
 NONE = "-"
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from matplotlib import get_data_path
@@ -18,7 +19,6 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 Array = NDArray[np.float64]
 
@@ -180,12 +180,19 @@ def lit(grey: Array, coverage: Array, direction: float, strength: float) -> Arra
     `direction` is the light's angle in radians, `strength` 0 (flat) to about 1 (strong).
     """
     size = len(grey)
-    height = ndimage.gaussian_filter(coverage, size / 14)
+    height = _blurred(coverage, size / 14)
     dy, dx = np.gradient(height, 2 / size)
     facing = -(dx * np.cos(direction) - dy * np.sin(direction))
     y, x = np.mgrid[1 : -1 : size * 1j, -1 : 1 : size * 1j]
     ramp = x * np.cos(direction) + y * np.sin(direction)
     return grey * (1 + strength * (0.25 * facing + 0.35 * ramp))
+
+
+def _blurred(image: Array, sd: float, mode: Literal["reflect", "wrap"] = "reflect") -> Array:
+    from scipy.ndimage import gaussian_filter  # slow to import, and stimuli are drawn once
+
+    blurred: Array = gaussian_filter(image, sd, mode=mode)
+    return blurred
 
 
 def texture(rng: np.random.Generator, size: int) -> Array:
@@ -194,7 +201,7 @@ def texture(rng: np.random.Generator, size: int) -> Array:
     angle = rng.uniform(0, 2 * np.pi)
     field = rng.uniform(0, 0.6) * (x * np.cos(angle) + y * np.sin(angle))
     for scale in size * np.exp(rng.uniform(np.log([0.08, 0.015]), np.log([0.2, 0.05]))):
-        noise = ndimage.gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
+        noise = _blurred(rng.standard_normal((size, size)), scale, mode="wrap")
         field = field + noise / noise.std() * rng.uniform(0.3, 1)
     field = (field - field.mean()) / field.std()
     return 0.5 + rng.uniform(0.05, 0.09) * field

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,10 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 )
 
+DECODERS = 2  # images that are decoded at the same time; batches that are decoded ahead
+
+Progress = Callable[[int], object]  # told how many more images are done
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -32,6 +36,10 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """One image as a (3, size, size) float32 array; greyscale is repeated over channels."""
+        return self.scale(self.crop(image)).transpose(2, 0, 1)
+
+    def crop(self, image: Image.Image) -> NDArray[np.uint8]:
+        """What the network sees of an image, (size, size, 3), before its values are scaled."""
         image = to_rgb(image)
         width, height = image.size
         shorter = min(width, height)
@@ -41,11 +49,12 @@ class Preprocessing:
             image = image.resize(scaled, Image.Resampling.BILINEAR)
         left = round((image.width - self.size) / 2)
         top = round((image.height - self.size) / 2)
-        image = image.crop((left, top, left + self.size, top + self.size))
-        pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
+        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+
+    def scale(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The values of pixels (…, 3) as the network wants them."""
         mean, sd = (np.array(values, dtype=np.float32) for values in (self.mean, self.sd))
-        scaled_pixels = (pixels - mean) / sd
-        return np.ascontiguousarray(scaled_pixels.transpose(2, 0, 1), dtype=np.float32)
+        return (pixels.astype(np.float32) / np.float32(255) - mean) / sd
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -79,23 +88,45 @@ class Images:
     def open(self, index: int) -> Image.Image:
         raise NotImplementedError
 
+    def crops(
+        self, preprocessing: Preprocessing, progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
+        """All images, decoded: (images, size, size, 3), what the network sees of each.
+
+        `progress` is told 1 for each image.
+        """
+        pixels = np.empty((len(self), preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
+
+        def load(index: int) -> None:
+            pixels[index] = preprocessing.crop(self.open(index))
+
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for _ in pool.map(load, range(len(self))):
+                if progress is not None:
+                    progress(1)
+        return pixels
+
     def batches(
         self, preprocessing: Preprocessing, batch_size: int
     ) -> Iterator[NDArray[np.float32]]:
-        """(batch, 3, size, size) arrays in order; the next batch is decoded meanwhile."""
+        """(batch, 3, size, size) arrays in order, channels last in memory.
+
+        The next batches are decoded while one is used.
+        """
 
         def load(start: int) -> NDArray[np.float32]:
             indices = range(start, min(start + batch_size, len(self)))
-            return np.stack([preprocessing(self.open(index)) for index in indices])
+            pixels = np.stack([preprocessing.crop(self.open(index)) for index in indices])
+            return preprocessing.scale(pixels).transpose(0, 3, 1, 2)
 
-        starts = range(0, len(self), batch_size)
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            waiting = ahead.submit(load, 0)
-            for start in starts[1:]:
-                batch = waiting.result()
-                waiting = ahead.submit(load, start)
-                yield batch
-            yield waiting.result()
+        with ThreadPoolExecutor(DECODERS) as pool:
+            waiting: deque[Future[NDArray[np.float32]]] = deque()
+            for start in range(0, len(self), batch_size):
+                waiting.append(pool.submit(load, start))
+                if len(waiting) > DECODERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given, settings
 from scipy import stats
 
+from app.metrics import ranks_torch
 from app.metrics.contrast import contrast
-from app.metrics.wilcoxon import count_pairs, score, sort_groups
+from app.metrics.ranks import count_pairs
+from app.metrics.wilcoxon import score
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
 
 
@@ -70,12 +72,24 @@ def test_all_tied_is_undefined_with_p_1():
     assert result.score[0] == result.statistic[1, 0] < 0
 
 
+# With negative responses, after a ReLU, and after one with a range that 32 bits do not hold.
+LEVELS = {
+    "signed": [-3e38, -2, -1e-45, -0.0, 0.0, 1e-45, 3, 3e38],
+    "positive": [-0.0, 0.0, 1, 1 + 2e-7, 1.5, 2, 3, 3e6],
+    "wide": [-0.0, 0.0, 1e-45, 1e-30, 1, 2, 3, 3e38],
+}
+
+
+@pytest.mark.parametrize("kind", LEVELS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_pairs_are_counted_exactly(dtype):
-    values = np.array([-np.inf, -2, -1e-45, -0.0, 0.0, 1e-45, 3, np.inf], dtype=dtype)
+def test_pairs_are_counted_exactly(dtype, kind):
+    levels = np.array(LEVELS[kind], dtype=dtype)
     random = np.random.default_rng(1)
-    target, first, second = (values[random.integers(0, 8, (200, size))] for size in (3, 4, 2))
-    twice_u, ties = count_pairs(*sort_groups([target, first, second]), 3)
+    target, first, second = (levels[random.integers(0, 8, (200, size))] for size in (3, 4, 2))
+    place = random.permutation(9)  # of each response among the images
+    responses = np.empty((9, 200), dtype=dtype)
+    responses[place] = np.concatenate([target, first, second], axis=1).T
+    twice_u, ties = count_pairs(responses, np.split(place, [3, 7]))
     for row, other in enumerate((first, second)):
         left, right = target[:, :, None], other[:, None, :]
         expected = 2 * (left > right).sum(axis=(1, 2)) + (left == right).sum(axis=(1, 2))
@@ -91,3 +105,24 @@ def test_values_that_single_precision_cannot_tell_apart():
     responses = np.array([[1 + 1e-12, 1 + 2e-12, 1, 1 - 1e-12]]).T
     assert score(responses, chosen).score > 0
     assert np.isnan(score(responses.astype(np.float32), chosen).score)
+
+
+@settings(deadline=None, max_examples=100)
+@given(cases())
+def test_torch_counts_the_same_integers(case):
+    responses, chosen = case
+    here, there = (
+        count(responses, chosen.images, *device)
+        for count, device in ((count_pairs, ()), (ranks_torch.count_pairs, ("cpu",)))
+    )
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_torch_counts_in_chunks(monkeypatch):
+    responses = np.random.default_rng(0).integers(0, 5, (12, 9)).astype(np.float32)
+    images = [np.array([0, 5, 7]), np.array([1, 2]), np.array([3, 4, 6, 8])]
+    expected = count_pairs(responses, images)
+    monkeypatch.setattr(ranks_torch, "CHUNK_VALUES", 20)
+    found = ranks_torch.count_pairs(responses, images, "cpu")
+    np.testing.assert_array_equal(found, expected)

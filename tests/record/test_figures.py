@@ -38,6 +38,17 @@ def scatter(spearman: float = -0.29) -> Figure:
     return figures.lesion_scatter(score, loss, 0.95, spearman, "ttest", score > 0.3)
 
 
+def places(spearman: float = -0.29) -> Figure:
+    score, place = np.array([0.1, 0.5, np.nan, -0.2]), np.array([2, 0, 1, 3])
+    return figures.place_scatter(score, place, 2, spearman, "ttest", score > 0.3)
+
+
+def curves() -> Figure:
+    steps = np.arange(4)[:, None] / 10
+    face = np.hstack([steps, 1 + steps, 0.9 - steps, 1 + steps / 2, 0.8 - steps / 2])
+    return figures.greedy_curves(face, face[:, [0, 3, 4, 1, 2]], "conv13")
+
+
 def texts(figure: Figure) -> str:
     found = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
@@ -45,7 +56,7 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("make", [histogram, responses, scatter])
+@pytest.mark.parametrize("make", [histogram, responses, scatter, places, curves])
 def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
     first = figures.save(figures.render(make()), tmp_path / "first", "figure")
     again = figures.save(figures.render(make()), tmp_path / "again", "figure")
@@ -130,6 +141,24 @@ def test_many_domains_keep_the_target_apart(tmp_path: Path) -> None:
 def test_scatter_says_the_correlation() -> None:
     assert "Spearman r = −0.29" in texts(scatter())
     assert "Spearman r = undefined" in texts(scatter(spearman=np.nan))
+
+
+def test_places_say_the_correlation_and_how_many_were_dropped() -> None:
+    figure = places()
+    assert "Spearman r = −0.29" in texts(figure) and "dropped below" in texts(figure)
+    (line,) = figure.axes[0].lines
+    assert line.get_ydata()[0] == 1.5  # type: ignore[index]
+
+
+def test_curves_show_both_tasks_of_both_searches() -> None:
+    figure = curves()
+    shown = [[line.get_ydata() for line in axes.lines] for axes in figure.axes]
+    np.testing.assert_allclose(shown[0][0], [-1, -1.1, -1.2, -1.3])  # face loss, face search
+    np.testing.assert_allclose(shown[1][1], [-1, -1.1, -1.2, -1.3])  # object loss, object search
+    np.testing.assert_allclose(shown[2][0], [90, 80, 70, 60])  # face top-1, face search
+    np.testing.assert_allclose(shown[3][0], [80, 75, 70, 65])  # object top-1, face search
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata(), [0, 10, 20, 30])
+    assert "search for faces\nsearch for objects" in texts(figure)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

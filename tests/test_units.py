@@ -1,0 +1,120 @@
+"""Single units through the command line: what a small budget, a full disk and a kill leave."""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+
+from app import config as schema
+from app import memory, steps
+from app.commandline import CONFIG_FOLDER
+from app.experiment import load_network
+from app.record.cache import Cache
+from tests.conftest import SMALL, finished, run_app
+
+UNITS = [*SMALL, "aggregation=unit", "layer=conv2", "metric=wilcoxon", "figures=false"]
+
+
+def newest_scores(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(max(folder.glob("outputs/runs/*/*/scores.parquet")))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("outputs/cache/**/*") if path.suffix == ".tmp"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished(run_app(folder, *UNITS))
+    return folder
+
+
+def test_every_unit_is_scored(undisturbed: Path):
+    table = newest_scores(undisturbed)
+    assert len(table) == 16 * 64 * 64
+    assert table["unit"].tolist() == list(range(len(table)))
+    place = table[["channel", "row", "column"]].to_numpy()
+    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (16, 64, 64)), table["unit"])
+    assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
+
+
+def composed(folder: Path, *overrides: str) -> schema.Config:
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return compose("config", [*UNITS, f"cache={folder}", *overrides])  # type: ignore
+
+
+@pytest.mark.parametrize("rows", [1, 7, 30])
+def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(memory, "rows_within", lambda *_, **__: rows)
+    config = composed(tmp_path)
+    cache = Cache(config.cache)
+    scored = steps.scores(
+        config,
+        cache,
+        lambda: load_network(config),
+        steps.localizer(config, cache),
+        schema.metric_set(config),
+    )
+    table = newest_scores(undisturbed)
+    for name, found in scored.items():
+        np.testing.assert_allclose(found.scores.score, table[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
+    """No file may grow beyond 2 MB: scores with four contrasts of 65,536 units do."""
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+    process = subprocess.run(
+        [sys.executable, "-m", "app", *UNITS, "tracking=none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=full,
+        timeout=300,
+    )
+    assert process.returncode == 1
+    message = process.stderr.strip()
+    assert len(message.splitlines()) == 1 and message.startswith("error: cannot store a result in")
+    assert "cache=" in message and "Traceback" not in message
+    assert not leftovers(tmp_path)
+    # The two metrics whose scores are smaller are stored, whole; of the others there is nothing.
+    stored = list(tmp_path.glob("outputs/cache/scores/*.npz"))
+    assert len(stored) == 2 and all(zipfile.ZipFile(path).testzip() is None for path in stored)
+    finished(run_app(tmp_path, *UNITS))
+    pd.testing.assert_frame_equal(
+        newest_scores(tmp_path), newest_scores(undisturbed), check_exact=True
+    )
+
+
+def test_killed_at_any_moment_the_same_command_finishes(undisturbed: Path, tmp_path: Path):
+    chance = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", *UNITS],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(1, 7))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished(run_app(tmp_path, *UNITS))
+    assert not leftovers(tmp_path)
+    pd.testing.assert_frame_equal(
+        newest_scores(tmp_path), newest_scores(undisturbed), check_exact=True
+    )
