@@ -59,7 +59,7 @@ def summary(pairs: Mapping[tuple[str, str], float]) -> Summary:
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average ranks, as `scipy.stats.rankdata`, which takes a second to import."""
-    return pd.Series(values).rank().to_numpy(dtype=np.float64)
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -263,8 +263,8 @@ def greedy_curves(face_search: np.ndarray, object_search: np.ndarray, title: str
                         markersize=2,
                     )
             grid[row][0].set_ylabel(name)
-        for task, axes in zip(("Face task", "Object task"), grid[0], strict=True):
-            axes.set_title(task, fontsize=6.5)
+        for name, axes in zip(("Face task", "Object task"), grid[0], strict=True):
+            axes.set_title(name, fontsize=6.5)
         for axes in grid[1]:
             axes.set_xlabel("Kernels dropped (%)")
         _legend(figure, [(DOMAIN_COLOURS[name], f"search for {name}") for name in searches], None)
