@@ -105,8 +105,9 @@ def responses(folder: Path, layer: str) -> tuple[np.ndarray, np.ndarray]:
     labels = np.repeat([c for members in DOMAINS.values() for c in members], 8)
     for path in (folder / "outputs/cache/responses").glob("*.npz"):
         with np.load(path) as entry:
-            if len(entry[f"{layer}/l2"]) == len(labels):
-                return entry[f"{layer}/l2"].astype(np.float64), labels
+            stored = json.loads(entry["entry.json"])["identity"]
+            if json.loads(stored)["ingredients"]["layer"] == layer and len(entry["l2"]) == 80:
+                return entry["l2"].astype(np.float64), labels
     raise AssertionError("no stored responses")
 
 
@@ -195,8 +196,10 @@ def test_what_the_terminal_shows(sweep):
 
 def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
     entries = list((sweep[0] / "outputs/cache/responses").glob("*.npz"))
-    assert len(entries) == 2  # the localizer and the identities
-    assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(LAYERS)
+    assert len(entries) == 2 * len(LAYERS)  # the localizer and the identities
+    assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(METRICS) * len(
+        LAYERS
+    )
     assert len(list((sweep[0] / "outputs/cache/lesion").glob("*.npz"))) == len(LAYERS)
 
 
@@ -224,15 +227,15 @@ def test_scores_are_bit_identical_when_computed_again(sweep, tmp_path: Path):
 
 def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
     folder, _ = sweep
-    (entry, _other) = sorted((folder / "outputs/cache/scores").glob("*.npz"))
-    sound = entry.read_bytes()
-    for name in (entry, _other):
-        content = bytearray(name.read_bytes())
+    entries = sorted((folder / "outputs/cache/scores").glob("*.npz"))
+    sound = [entry.read_bytes() for entry in entries]
+    for entry in entries:
+        content = bytearray(entry.read_bytes())
         content[len(content) // 2] ^= 0x10
-        name.write_bytes(bytes(content))
+        entry.write_bytes(bytes(content))
     process = finished(run_app(folder, *SWEEP, *SMALL, "figures=false", "metric=fsi"))
-    assert process.stderr.count("damaged") == 2
-    assert entry.read_bytes() == sound
+    assert process.stderr.count("damaged") == len(entries)
+    assert [entry.read_bytes() for entry in entries] == sound
 
 
 @pytest.mark.parametrize("aggregation", ["unit", "mean", "max"])
