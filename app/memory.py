@@ -68,7 +68,8 @@ def rows_within(
     """
     channels, height, columns = shape
     scores = bytes_a_unit * math.prod(shape)
-    row = channels * columns * images * 4
+    # A block's scores exist twice more: chunk by chunk, and joined.
+    row = channels * columns * (images * 4 + 2 * bytes_a_unit)
     fixed = fixed + int(SCORING_BYTES)
     findings = fixed + scores + FINDINGS_BYTES * math.prod(shape)
     free = (1 - SPARE) * budget * GB

@@ -1,0 +1,80 @@
+"""What is measured on: simulated responses, the questions they are asked, random images."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
+
+from app import config as schema
+from app.commandline import CONFIG_FOLDER
+from app.config import Config
+from app.metrics import Question, load
+from app.metrics.contrast import contrast
+from app.stimuli.images import DrawnImages, drawn
+
+METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
+CHUNK = 1000  # units that are drawn at once
+DOMAINS = np.repeat(np.arange(5), 2)  # of fLoc's ten categories; domain 0 is faces
+
+
+def domain(images: int) -> NDArray[np.int64]:
+    """The domain of each image; categories take turns."""
+    return np.resize(DOMAINS, images)
+
+
+def simulated(units: int, images: int, zeros: float | None) -> NDArray[np.float32]:
+    """Responses (images, units) after a ReLU, of which a share is zero; None: all are distinct.
+
+    The first units are the same, however many there are.
+    """
+    responses = np.empty((images, units), dtype=np.float32)
+    for start in range(0, units, CHUNK):
+        random = np.random.default_rng(start)
+        width = min(CHUNK, units - start)
+        if zeros is None:
+            levels = np.tile(np.geomspace(0.05, 20, images, dtype=np.float32), (width, 1))
+            values = random.permuted(levels, axis=1)
+        else:
+            values = random.standard_normal((CHUNK, images), dtype=np.float32)
+            values[:, domain(images) == 0] += 0.3 * random.standard_normal((CHUNK, 1))
+            values = np.maximum(values[:width] - NormalDist().inv_cdf(zeros), 0)
+        responses[:, start : start + width] = values.T
+    return responses
+
+
+def composed(*overrides: str) -> Config:
+    """The program's config, with fLoc's categories."""
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return compose("config", overrides=["stimuli=floc", *overrides])
+
+
+def questions(images: int, *names: str) -> dict[str, Question]:
+    """What the metrics are asked by default, of so many images; no names: all four."""
+    config = composed()
+    named = [category for members in config.stimuli.domains.values() for category in members]
+    categories = list(np.resize(named, images))
+    asked: dict[str, Question] = {}
+    for name in names or METRICS:
+        metric = config.metrics[name]
+        asked[name] = Question(
+            load(name),
+            contrast(
+                categories,
+                config.stimuli.domains,
+                config.target,
+                kind=metric.contrast,
+                over=metric.over,
+            ),
+            dict(metric.options),
+        )
+    return asked
+
+
+def random_images(count: int, size: int = 256) -> DrawnImages:
+    """Noise, with labels that nothing asks for."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
+    return drawn(pixels, ["noise"] * count, "noise")

@@ -1,0 +1,309 @@
+"""Forward passes through the full-size network: responses by unit, by kernel, and lesions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app import models, responses, steps
+from app.findings.lesion import kept_maps, lesion_each
+from app.metrics.scoring import score_block, score_layer
+from app.models.vgg import LAYERS, WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
+from app.stimuli.images import Images, Preprocessing
+from tests.benchmarks.material import composed, questions, random_images, simulated
+from tests.benchmarks.measure import Apart, best, in_turn
+from tests.benchmarks.report import Goal, Growth, Row, Way
+from tests.benchmarks.scoring import SORTED, one_sort
+from tests.benchmarks.sizes import Sizes
+
+CPU = torch.device("cpu")
+PREPARE = Preprocessing(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+BARE_BATCH = 2  # what suits two cores best
+PLAIN_BATCH = 32
+FACES = 1714  # outputs
+GROWTH_IMAGES = 16
+
+
+def silent(_: int) -> None:
+    """No progress."""
+
+
+# ------------------------------------------------------------------- four metrics at conv2
+
+
+def conv2(sizes: Sizes) -> Iterator[Row]:
+    """All four metrics over the units of conv2, in the memory that the program allows itself."""
+    images, few = sizes.conv2_images, min(sizes.bare_images, sizes.conv2_images)
+    units = math.prod((64, 224, 224))
+    with (
+        Apart(score_conv2, images) as ours,
+        Apart(pass_alone, layer_position("conv2") + 1) as bare,
+        Apart(one_sort, SORTED, 0.6, images) as sort,
+    ):
+        limit = {"bare": partial(bare, few), "sort": sort}
+        before = in_turn(1, **limit)
+        found = ours()
+        after = in_turn(1, **limit)
+    forward, sorting = (min(before[way].seconds, after[way].seconds) for way in limit)
+    bare_way = Way("forward pass and one sort", forward * images / few + sorting * units / SORTED)
+    yield Row(
+        f"four metrics, conv2: {units:,} units × {images:,}",
+        found.seconds,
+        found.peak,
+        bare=bare_way,
+        goals=(
+            Goal("≤ 1.5× bare limit", found.seconds <= 1.5 * bare_way.seconds),
+            Goal("≤ 4 GB", found.peak <= 4e9),
+        ),
+        note=(
+            f"the plain way would hold {units * images * 4 / 1e9:.1f} GB of responses; "
+            f"forward pass to conv2 timed on {few:,} images, sort on {SORTED:,} units by "
+            "one core, and scaled"
+        ),
+    )
+
+
+def score_conv2(images: int) -> Callable[[], None]:
+    """This software: blocks of units as the memory budget allows, scored one after another."""
+    config = composed("model=dualtask_vgg16_untrained", "layer=conv2", "aggregation=unit")
+    network = models.load(config.model)
+    shown = random_images(images)
+    asked = questions(images)
+    score_block(simulated(8, images, 0.6), asked)  # compiled code is read from disk
+
+    def run() -> None:
+        units, blocks = steps._unit_blocks(config, lambda: network, shown, asked)
+        score_layer(blocks, units, asked)
+
+    return run
+
+
+def pass_alone(depth: int) -> Callable[[int], None]:
+    """The bare limit: so many modules of the features on so many images, nothing read."""
+    features = seeded(0, hidden=1, outputs=1).features  # the classifier is not run
+    modules = list(features.to(memory_format=torch.channels_last))[:depth]
+    shown = next(random_images(BARE_BATCH).batches(PREPARE, BARE_BATCH))
+    batch = torch.from_numpy(shown).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(images: int) -> None:
+        for _ in range(0, images, BARE_BATCH):
+            maps = batch
+            for module in modules:
+                maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
+
+    return run
+
+
+# -------------------------------------------------------------- kernels of all layers
+
+
+def forward(sizes: Sizes) -> Iterator[Row]:
+    """The kernels of all layers in all aggregations."""
+    images = sizes.forward_images
+    with (
+        Apart(kernels, images) as ours,
+        Apart(hooked, images) as plain,
+        Apart(pass_alone, len(seeded_features())) as bare,
+    ):
+        found = in_turn(sizes.slow_rounds, ours=ours, plain=plain, bare=partial(bare, images))
+    for layer, expected in found["plain"].result.items():
+        close = {"rtol": 1e-4, "atol": 1e-5 * expected.max()}
+        np.testing.assert_allclose(found["ours"].result[layer], expected, **close)
+    seconds = {way: run.seconds / images for way, run in found.items()}
+    yield Row(
+        "forward pass, full VGG-16, kernels of 13 layers",
+        seconds["ours"],
+        found["ours"].peak,
+        Way("hooks that keep all maps", seconds["plain"], found["plain"].peak),
+        Way("forward pass", seconds["bare"]),
+        (Goal("≤ 0.28 s an image", seconds["ours"] <= 0.28),),
+        each="an image",
+        note=f"{images} images; the hooks' memory grows with the images",
+    )
+
+
+def seeded_features() -> list[nn.Module]:
+    """The modules of the features, without their weights."""
+    with torch.device("meta"):
+        return list(DualTaskVGG().features)
+
+
+def kernels(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
+    """This software; returns the mean L2 norm of each layer's kernels."""
+    network, shown = seeded(0), random_images(count)
+
+    def run() -> dict[str, NDArray[Any]]:
+        found = responses.by_kernel(network, LAYERS, shown, PREPARE, device=CPU)
+        return {layer: found[layer]["l2"].mean(axis=0) for layer in LAYERS}
+
+    return run
+
+
+def hooked(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
+    """The plain way: hooks keep the maps of all images, then kernels are aggregated."""
+    network, shown = seeded(0), random_images(count)
+    kept: dict[str, list[Tensor]] = {layer: [] for layer in LAYERS}
+    for layer in LAYERS:
+        network.features[layer_position(layer)].register_forward_hook(
+            lambda _module, _inputs, output, layer=layer: kept[layer].append(output)
+        )
+
+    @torch.inference_mode()
+    def run() -> dict[str, NDArray[Any]]:
+        for parts in kept.values():
+            parts.clear()
+        for batch in shown.batches(PREPARE, PLAIN_BATCH):
+            network.features(torch.from_numpy(np.ascontiguousarray(batch)))
+        found = {
+            layer: {
+                name: torch.cat([aggregate(part) for part in parts]).numpy()
+                for name, aggregate in responses.AGGREGATE.items()
+            }
+            for layer, parts in kept.items()
+        }
+        return {layer: by_name["l2"].mean(axis=0) for layer, by_name in found.items()}
+
+    return run
+
+
+# --------------------------------------------------------------------------- lesions
+
+
+def lesion(sizes: Sizes) -> Iterator[Row]:
+    """All kernels of four layers, lesioned one at a time."""
+    with (
+        Apart(lesioner) as ours,
+        Apart(full_passes) as plain,
+        Apart(pass_alone, len(seeded_features())) as bare,
+    ):
+        for layer in ("conv13", "conv10", "conv7", "conv2"):
+            if layer == "conv13":
+                images, lesioned = sizes.lesion_images, sizes.lesion_kernels
+            else:
+                images, lesioned = sizes.lesion_images_elsewhere, sizes.lesion_kernels_elsewhere
+            yield _lesion_row(ours, plain, bare, layer, images, lesioned, sizes)
+
+
+def lesion_growth(sizes: Sizes) -> Iterator[Growth]:
+    """More and more kernels of conv13, lesioned one at a time."""
+    with Apart(lesioner) as run:
+        run("maps", "conv13", GROWTH_IMAGES)
+        for count in sizes.growing_kernels:
+            found = best(2, partial(run, "lesions", "conv13", GROWTH_IMAGES, count))
+            yield Growth(
+                f"lesions, kernels of conv13 × {GROWTH_IMAGES} images",
+                count,
+                found.seconds,
+                {"a kernel": found.seconds / count},
+                found.peak,
+            )
+
+
+def _lesion_row(
+    ours: Apart, plain: Apart, bare: Apart, layer: str, images: int, lesioned: int, sizes: Sizes
+) -> Row:
+    every = WIDTHS_VGG16[LAYERS.index(layer)]
+    handful = min(sizes.plain_kernels, lesioned)
+    found = in_turn(
+        sizes.slow_rounds,
+        maps=partial(ours, "maps", layer, images),
+        lesions=partial(ours, "lesions", layer, images, lesioned),
+        plain=partial(plain, layer, images, handful),
+        bare=partial(bare, images),
+    )
+    # One pass to the layer for all kernels; each lesion, and the intact network, goes on from it.
+    whole = found["maps"].seconds + found["lesions"].seconds * (every + 1) / (lesioned + 1)
+    seconds = whole / (every * images)
+    full_pass = Way("a full pass each", found["plain"].seconds / (handful * images))
+    losses = found["lesions"].result[:, :handful]
+    difference = float(np.abs(losses - found["plain"].result).max())
+    goals = [Goal(f"same loss within 1e-5 ({difference:.1e})", difference <= 1e-5)]
+    if layer == "conv13":
+        goals.insert(0, Goal("≥ 100×", full_pass.seconds >= 100 * seconds))
+    return Row(
+        f"lesions of {every} kernels of {layer}",
+        seconds,
+        max(found["maps"].peak, found["lesions"].peak),
+        full_pass,
+        Way("forward pass", found["bare"].seconds / images),
+        goals,
+        each="a kernel and image",
+        note=(
+            f"{images} images, {lesioned} kernels lesioned by this software and {handful} by full "
+            f"passes; {found['maps'].result:.0%} of kernels and images respond"
+        ),
+    )
+
+
+def lesion_material(images: int) -> tuple[Images, NDArray[np.int64]]:
+    """Images with an answer each, faces and objects in turn."""
+    answers = np.arange(images)
+    return random_images(images), np.where(answers % 2, FACES + answers, answers)
+
+
+def lesioner() -> Callable[..., Any]:
+    """This software, in its two parts: the layer's maps, and the lesions that go on from them."""
+    network, held = seeded(0), {}
+
+    def maps(layer: str, images: int) -> float:
+        """Returns the share of kernels and images that respond at all."""
+        shown, _ = lesion_material(images)
+        settings: dict[str, Any] = {"batch_size": None, "device": CPU, "progress": silent}
+        held["maps"] = kept_maps(network, layer, shown, PREPARE, **settings)
+        return float(torch.cat(held["maps"]).any(dim=(2, 3)).float().mean())
+
+    def lesions(layer: str, images: int, count: int) -> NDArray[np.float64]:
+        """Returns the loss of both tasks, (2, kernels)."""
+        shown, answers = lesion_material(images)
+        effects = lesion_each(
+            network,
+            layer,
+            shown,
+            answers,
+            FACES,
+            PREPARE,
+            batch_size=None,
+            device=CPU,
+            progress=silent,
+            kernels=range(count),
+            maps=held["maps"],
+        )
+        return np.array([effects.face.loss, effects.object.loss])
+
+    return lambda part, *arguments: {"maps": maps, "lesions": lesions}[part](*arguments)
+
+
+def full_passes() -> Callable[..., NDArray[np.float64]]:
+    """The plain way: a hook sets a kernel to zero and the whole network runs."""
+    network = seeded(0)
+
+    @torch.inference_mode()
+    def run(layer: str, images: int, count: int) -> NDArray[np.float64]:
+        """Returns the loss of both tasks, (2, kernels)."""
+        shown, answers = lesion_material(images)
+        batch = torch.from_numpy(np.concatenate(list(shown.batches(PREPARE, PLAIN_BATCH))))
+        batch, right = batch.contiguous(), torch.from_numpy(answers)
+        tasks = (right < FACES, right >= FACES)
+        losses = np.empty((2, count))
+        for kernel in range(count):
+            silence = partial(_silence, kernel)
+            handle = network.features[layer_position(layer)].register_forward_hook(silence)
+            loss = functional.cross_entropy(network(batch).double(), right, reduction="none")
+            handle.remove()
+            losses[:, kernel] = [loss[members].mean() for members in tasks]
+        return losses
+
+    return run
+
+
+def _silence(kernel: int, _module: nn.Module, _inputs: Sequence[Tensor], output: Tensor) -> None:
+    output[:, kernel] = 0
