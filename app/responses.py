@@ -7,7 +7,12 @@ here: the modules above import this one only when a forward pass is due.
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +35,10 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 # Values of the largest map that go through the network at once. On a CPU 32 MB, up to which the
 # system's allocator uses memory again: larger batches cost a third more time in page faults.
 BATCH_VALUES = {"cpu": 2**23, "cuda": 2**29}
+# Multiplications that take as long as writing a byte and reading it again: two cores do some
+# 8e10 a second, a plain disk 1.7e8 bytes.
+PRODUCTS_A_BYTE = 500
+READ_BYTES = 2**27  # at once
 
 
 class Block(NamedTuple):
@@ -101,47 +110,142 @@ def by_unit(
     *,
     device: torch.device,
     rows_a_block: int | None = None,
+    store: Path | None = None,
     batch_size: int | None = None,
     precision: str = "float32",
     progress: Progress = lambda _: None,
 ) -> Iterator[Block]:
     """The layer's units, `rows_a_block` rows of its maps at a time; None: all at once.
 
-    A block runs the network on the strip of each image that its rows see and no more, so that
-    blocks together cost little more than one pass. All blocks share one array: use a block
-    before asking for the next. `progress` is told the images of each block.
+    A block runs the network on the strip of each image that its rows see and no more. With a
+    folder as `store` there is one pass over whole images instead, which puts the layer's responses
+    into a temporary file there, and blocks are read from it: see `worth_storing`. The file has no
+    name, so the system removes it when this process ends, however it ends. InputError where the
+    folder has no room for it.
+
+    All blocks share one array: use a block before asking for the next. `progress` is told the
+    images of each pass.
     """
     channels, height, width = map_shape(network, layer)
-    rows_a_block = min(rows_a_block or height, height)
+    parts = _parts(height, rows_a_block)
+    row = width * channels
     modules = _modules(network, (layer,), device, precision)
-    last = layer_position(layer)
     crops = images.crops(preprocessing)
-    memory = np.empty((len(images), rows_a_block * width * channels), dtype=np.float32)
-    number = np.arange(channels * height * width).reshape(channels, height, width)
-    for first in range(0, height, rows_a_block):
-        rows = slice(first, min(first + rows_a_block, height))
-        count = rows.stop - rows.start
+
+    def maps_of(rows: slice) -> Iterator[tuple[int, Tensor]]:
+        """The first image of each batch and its maps' rows (batch, rows, columns, channels)."""
         seen, inside = strip(modules, rows, network.input_size)
-        together = batch_size or batch_of(
-            device, _largest(network, modules, seen.stop - seen.start)
-        )
-        responses = memory[:, : count * width * channels]
-        with torch.inference_mode():
-            for start in range(0, len(images), together):
-                batch = preprocessing.scale(crops[start : start + together, seen])
-                for _, maps in _run(
-                    modules, _on(batch.transpose(0, 3, 1, 2), device, precision), (last,)
-                ):
-                    # Channels last, as they lie in memory.
-                    part = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(batch), -1)
-                    torch.from_numpy(responses[start : start + together]).copy_(part)
-                progress(len(batch))
-        yield Block(number[:, rows].transpose(1, 2, 0).ravel(), responses)
+        largest = _largest(network, modules, seen.stop - seen.start)
+        together = batch_size or batch_of(device, largest)
+        for start in range(0, len(images), together):
+            batch = preprocessing.scale(crops[start : start + together, seen])
+            with torch.inference_mode():
+                pixels = _on(batch.transpose(0, 3, 1, 2), device, precision)
+                for _, maps in _run(modules, pixels, (layer_position(layer),)):
+                    yield start, maps[:, :, inside].permute(0, 2, 3, 1)  # as they lie in memory
+            progress(len(batch))
+
+    def blocks(fill: Callable[[slice, NDArray[np.float32]], None]) -> Iterator[Block]:
+        memory = np.empty(len(images) * max(p.stop - p.start for p in parts) * row, np.float32)
+        number = np.arange(channels * height * width).reshape(channels, height, width)
+        for rows in parts:
+            count = (rows.stop - rows.start) * row
+            responses = memory[: len(images) * count].reshape(len(images), count)
+            fill(rows, responses)
+            yield Block(number[:, rows].transpose(1, 2, 0).ravel(), responses)
+
+    if store is None:
+
+        def run_again(rows: slice, responses: NDArray[np.float32]) -> None:
+            for start, maps in maps_of(rows):
+                part = torch.from_numpy(responses[start : start + len(maps)])
+                part.copy_(maps.reshape(len(maps), -1))
+
+        yield from blocks(run_again)
+        return
+
+    with _temporary_file(store, f"the responses of {layer}", len(images) * height * row) as file:
+        for start, maps in maps_of(slice(0, height)):
+            for rows in parts:
+                # Block after block, and in each image after image, so that it is read in one go.
+                place = len(images) * rows.start + start * (rows.stop - rows.start)
+                file.write(place * row, maps[:, rows].float().contiguous().cpu().numpy())
+        yield from blocks(lambda rows, into: file.read(len(images) * rows.start * row, into))
+
+
+class _Responses(NamedTuple):
+    """float32 numbers in a file, by their place."""
+
+    descriptor: int
+
+    def write(self, place: int, numbers: NDArray[np.float32]) -> None:
+        data, at = numbers.data.cast("B"), 4 * place
+        while data:
+            written = os.pwrite(self.descriptor, data, at)
+            data, at = data[written:], at + written
+
+    def read(self, place: int, into: NDArray[np.float32]) -> None:
+        data, at = into.data.cast("B"), 4 * place
+        while data:
+            count = os.preadv(self.descriptor, [data[:READ_BYTES]], at)
+            data, at = data[count:], at + count
+
+
+@contextmanager
+def _temporary_file(folder: Path, what: str, numbers: int) -> Iterator[_Responses]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            yield _Responses(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"cannot keep {what} in {folder} ({error.strerror or error}): it needs "
+            f"{numbers * 4 / 1e9:.1f} GB for a while; make room, choose another folder with "
+            "cache=<folder>, or raise memory_gb"
+        ) from error
+
+
+def worth_storing(
+    network: DualTaskVGG, layer: str, images: int, rows_a_block: int, folder: Path
+) -> bool:
+    """Whether a temporary file costs less than running the network again for each block.
+
+    Shallow layers see narrow strips, and their responses fill a disk: running them again costs
+    less. Deep ones see nearly the whole image in every block. InputError where the folder's disk
+    cannot be asked for its room.
+    """
+    channels, height, width = map_shape(network, layer)
+    modules = list(network.features)[: layer_position(layer) + 1]
+    parts = _parts(height, rows_a_block)
+    seen = (strip(modules, rows, network.input_size)[0] for rows in parts)
+    again = sum(_products(network, modules, rows.stop - rows.start) for rows in seen)
+    extra = again - _products(network, modules, network.input_size)
+    size = 4 * channels * height * width
+    while not folder.exists():
+        folder = folder.parent
+    room = shutil.disk_usage(folder).free
+    return extra > PRODUCTS_A_BYTE * size and 1.1 * size * images < room
+
+
+def _products(network: DualTaskVGG, modules: Sequence[nn.Module], rows: int) -> int:
+    """Multiplications of the convolutions for a strip of so many rows of one image."""
+    columns, products = network.input_size, 0
+    for module in modules:
+        if isinstance(module, nn.MaxPool2d):
+            rows, columns = rows // 2, columns // 2
+        elif isinstance(module, nn.Conv2d):
+            products += module.weight.numel() * rows * columns
+    return products
+
+
+def _parts(height: int, rows_a_block: int | None) -> list[slice]:
+    step = min(rows_a_block or height, height)
+    return [slice(first, min(first + step, height)) for first in range(0, height, step)]
 
 
 def blocks(height: int, rows_a_block: int | None) -> int:
     """How many blocks `by_unit` makes of a layer whose maps have so many rows."""
-    return -(-height // min(rows_a_block or height, height))
+    return len(_parts(height, rows_a_block))
 
 
 def map_shape(network: DualTaskVGG, layer: str) -> tuple[int, int, int]:

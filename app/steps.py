@@ -289,7 +289,7 @@ def scores(
 
         questions = {name: question(config, compared[name], asked[name]) for name in missing}
         if aggregation == "unit":
-            units, blocks = _unit_blocks(config, network, localizer.images, questions)
+            units, blocks = _unit_blocks(config, cache, network, localizer.images, questions)
         else:
             kernels = kernel_responses(
                 config, cache, network, localizer.images, aggregation, "stimuli", layers
@@ -333,6 +333,7 @@ def question(config: Config, metric: Metric, asked: Contrast) -> Question:
 
 def _unit_blocks(
     config: Config,
+    cache: Cache,
     network: Callable[[], DualTaskVGG],
     images: Images,
     questions: Mapping[str, Question],
@@ -356,8 +357,12 @@ def _unit_blocks(
         what=f"the units of {layer} of {config.model.name}",
     )
 
+    store = device.type == "cpu" and responses.worth_storing(
+        network(), layer, len(images), rows, cache.folder
+    )
+
     def blocks() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        steps = responses.blocks(shape[1], rows) * len(images)
+        steps = (1 if store else responses.blocks(shape[1], rows)) * len(images)
         with progress_bar(f"{layer} units", steps) as progress:
             yield from responses.by_unit(
                 network(),
@@ -366,6 +371,7 @@ def _unit_blocks(
                 models.preprocessing(config.model),
                 device=device,
                 rows_a_block=rows,
+                store=cache.folder if store else None,
                 batch_size=config.batch_size,
                 precision=config.precision,
                 progress=progress,

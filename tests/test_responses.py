@@ -1,5 +1,10 @@
 """The forward pass against hooks on the whole network and plain NumPy."""
 
+import errno
+import os
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +83,47 @@ def test_units_run_channel_row_column(network, images, hooked, layer):
     found = units(network, layer, images, progress=told.append)
     np.testing.assert_allclose(found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6)
     assert sum(told) == len(images)
+
+
+@pytest.mark.parametrize("layer", ["conv2", "conv7", "conv13"])
+@pytest.mark.parametrize("rows", [1, 3, 8, 1000])
+def test_what_is_stored_comes_back_to_the_bit(network, images, tmp_path, layer, rows):
+    told = []
+    whole = units(network, layer, images)
+    found = units(
+        network, layer, images, rows_a_block=rows, store=tmp_path / "new", progress=told.append
+    )
+    np.testing.assert_array_equal(found, whole)
+    assert sum(told) == len(images), "one pass"
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_no_room_for_the_temporary_file(network, images, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(
+        InputError, match=r"responses of conv2 in .*No space left.*0\.0 GB"
+    ) as error:
+        units(network, "conv2", images, rows_a_block=3, store=tmp_path)
+    assert "memory_gb" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_deep_layers_are_worth_storing_where_there_is_room(tmp_path, monkeypatch):
+    with torch.device("meta"):
+        full_size = DualTaskVGG()
+
+    def worth(layer, rows, folder=tmp_path / "not" / "there"):
+        return responses.worth_storing(full_size, layer, 1440, rows, folder)
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
+    assert worth("conv7", 20) and worth("conv10", 14) and worth("conv13", 7)
+    assert not worth("conv1", 20) and not worth("conv2", 20)
+    assert not worth("conv13", 14), "one block"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    assert not worth("conv7", 20)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

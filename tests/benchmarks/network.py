@@ -17,6 +17,7 @@ from app import models, responses, steps
 from app.findings.lesion import kept_maps, lesion_each
 from app.metrics.scoring import score_block, score_layer
 from app.models.vgg import LAYERS, WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
+from app.record.cache import Cache
 from app.stimuli.images import Images, Preprocessing
 from tests.benchmarks.material import composed, questions, random_images, simulated
 from tests.benchmarks.measure import Apart, best, in_turn
@@ -80,7 +81,9 @@ def score_conv2(images: int) -> Callable[[], None]:
     score_block(simulated(8, images, 0.6), asked)  # compiled code is read from disk
 
     def run() -> None:
-        units, blocks = steps._unit_blocks(config, lambda: network, shown, asked)
+        units, blocks = steps._unit_blocks(
+            config, Cache(config.cache), lambda: network, shown, asked
+        )
         score_layer(blocks, units, asked)
 
     return run
