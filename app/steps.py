@@ -597,7 +597,7 @@ def decoded(
         **_forward_ingredients(config, images),
         "layer": config.layer.name,
         "penalty": settings.penalty,
-        "decoding": code_digest("app.findings.decoding"),
+        "decoding": code_digest("app.findings.decoding", "app.findings.svm"),
     }
 
     def from_kernels(chosen: NDArray[np.int64], what: str) -> decoding.Decoding:

@@ -15,6 +15,7 @@ from app.findings.decoding import (
     decode_random,
     equal_count,
     folds,
+    standard,
     top,
 )
 
@@ -67,6 +68,22 @@ def test_against_sklearn(noise, penalty):
     np.testing.assert_allclose(result.folds, expected)
     assert result.accuracy == pytest.approx(expected.mean())
     assert result.kernels == 6
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).normal(size=(50, 6)) * 10.0 ** np.arange(-3, 3) + 1e4,
+        np.full((9, 3), 0.1),  # whose mean is off by rounding
+        1e6 + 1e-10 * np.random.default_rng(0).normal(size=(9, 3)),
+        np.repeat([[0.0], [7.0]], [8, 1], axis=0),
+    ],
+)
+def test_standard_scaler(values):
+    mean, deviation = standard(values)
+    scaler = StandardScaler().fit(values)
+    np.testing.assert_allclose(mean, scaler.mean_, rtol=1e-12)
+    np.testing.assert_allclose(deviation, scaler.scale_, rtol=1e-12)
 
 
 def test_interval_is_students_over_folds():
