@@ -41,7 +41,7 @@ def only_run(folder: Path) -> Path:
 def images_of(run: Path) -> int:
     (entry,) = run.parents[2].glob("cache/responses/*.npz")
     with np.load(entry) as arrays:
-        return len(arrays["conv13/l2"])
+        return len(arrays["l2"])
 
 
 def test_the_folders_of_floc_without_scrambled(floc: Path, tmp_path: Path):

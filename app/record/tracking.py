@@ -51,7 +51,7 @@ PACKAGES = (
     "torch",
     "numpy",
     "scipy",
-    "scikit-learn",
+    "numba",
     "mlflow",
     "hydra-core",
     "pandas",
