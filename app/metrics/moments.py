@@ -79,25 +79,29 @@ def _moments(
 ) -> None:
     """Fill the arrays (units,), a tile of units side by side: the sums of each go image by image.
 
-    The mean is summed as deviations from the first response, so it is exact for a constant unit.
+    A unit that never leaves its first response has that for its mean, without rounding.
     """
-    first = np.empty(TILE)
+    centre = np.empty(TILE)  # the first response, then the mean
     total = np.empty(TILE)
+    travel = np.empty(TILE)  # sum of distances from the first response
     for start in range(0, responses.shape[1], TILE):
         width = min(TILE, responses.shape[1] - start)
-        first[:width] = responses[images[0], start : start + width]
+        centre[:width] = responses[images[0], start : start + width]
         total[:] = 0
+        travel[:] = 0
         for image in images:
             row = responses[image, start : start + width]
             for unit in range(width):
-                total[unit] += row[unit] - first[unit]
+                total[unit] += row[unit]
+                travel[unit] += abs(row[unit] - centre[unit])
         for unit in range(width):
-            first[unit] += total[unit] / len(images)
+            if travel[unit] != 0:
+                centre[unit] = total[unit] / len(images)
             total[unit] = 0
         for image in images:
             row = responses[image, start : start + width]
             for unit in range(width):
-                deviation = row[unit] - first[unit]
+                deviation = row[unit] - centre[unit]
                 total[unit] += deviation * deviation
-        mean[start : start + width] = first[:width]
+        mean[start : start + width] = centre[:width]
         squares[start : start + width] = total[:width]
