@@ -349,10 +349,13 @@ def _folder(settings: Settings) -> Path:
 def _client(uri: str) -> MlflowClient:
     """MLflow's client, imported and told to be quiet the first time.
 
-    Only the lock's holder may build one on an empty database: doing so creates the schema.
+    Only the lock's holder may build one where the database is still missing.
     """
     _import_mlflow(uri)
     from mlflow import MlflowClient
+
+    if uri.startswith("sqlite:"):
+        _create_database(Path(uri.removeprefix("sqlite:///")))
 
     return MlflowClient(tracking_uri=uri)
 
@@ -392,13 +395,28 @@ def _prepare_database(settings: Settings, uri: str) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{DATABASE}.lock"):
-            _check_database(database)
+            if database.exists():
+                _check_database(database)
             return _find_or_create(settings, (folder / "artifacts").as_uri())
     except OSError as error:
         raise InputError(
             f"cannot keep runs in {folder}: {error.strerror or error}; "
             "choose another folder with tracking.folder=<folder>"
         ) from error
+
+
+def _create_database(database: Path) -> None:
+    """Create the tables beside the database and move them in place: MLflow cannot finish half."""
+    if database.exists() and database.stat().st_size > 0:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = database.with_name(f"{database.name}.new")
+    for leftover in (new, new.with_name(f"{new.name}-journal")):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    store = SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "artifacts").as_uri())
+    store.engine.dispose()
+    new.replace(database)
 
 
 def _check_database(database: Path) -> None:

@@ -245,6 +245,28 @@ def test_eight_processes_at_once_on_a_fresh_folder(tmp_path: Path) -> None:
         assert len(client.list_artifacts(run.info.run_id)) == 1
 
 
+def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
+    settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
+    program = f"from app.record import tracking; tracking.prepare({settings!r})"
+    first = subprocess.Popen(
+        [sys.executable, "-c", f"from app.config import Tracking; {program}"], cwd=REPOSITORY
+    )
+    half = tmp_path / "mlruns" / "mlflow.db.new"
+    while not (half.exists() and half.stat().st_size > 0):
+        assert first.poll() is None
+        time.sleep(0.001)
+    first.kill()
+    first.wait()
+    assert half.exists()
+    assert not half.with_name("mlflow.db").exists()
+
+    tracking.prepare(settings)
+    with tracking.start(settings, name="job", params={}) as run:
+        pass
+    assert stored(settings, run.id).info.status == "FINISHED"
+    assert not half.exists()
+
+
 def test_commit_of_the_code_and_absence_outside_a_repository(tmp_path: Path) -> None:
     package = tmp_path / "app"
     package.mkdir()
