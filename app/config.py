@@ -16,10 +16,13 @@ from omegaconf import MISSING, OmegaConf
 
 from app.errors import InputError
 
+SOURCES = ("vgg", "torchvision", "timm")
 LAYERS = tuple(f"conv{number}" for number in range(1, 14))
+OUTPUTS = ("map", "map_channels_last", "tokens", "vector")
 AGGREGATIONS = ("unit", "mean", "l2", "max")
 CONTRASTS = ("pooled", "each")
 CONTRAST_LEVELS = ("domains", "categories")
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 RULES = ("above", "p", "fdr_bh", "fdr_by")
 
 
@@ -28,23 +31,30 @@ class Model:
     """A network, its weights and the preprocessing its images need."""
 
     name: str = MISSING
-    checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = seeded
-    trained: bool = MISSING
-    widths: list[int] = MISSING  # channels of conv1 … conv13
-    hidden: int = MISSING  # width of the two hidden fully connected layers
-    outputs: int = MISSING
-    face_classes: int = MISSING  # outputs 0 … face_classes - 1 are face identities
+    source: str = MISSING  # vgg: the dual-task network | torchvision | timm: theirs, by `name`
+    checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = none
+    weights: str | None = None  # torchvision and timm: their own, DEFAULT or a name; null = seeded
+    trained: bool | None = None  # null: whether there are weights or a checkpoint
+    widths: list[int] = field(default_factory=list)  # vgg only: channels of conv1 … conv13
+    hidden: int = 4096  # vgg only: width of the two hidden fully connected layers
+    outputs: int | None = None  # null: as many as the weights have
+    face_classes: int = 0  # outputs 0 … face_classes - 1 are face identities; 0: there are none
     classes: str | None = None  # "synthetic": the outputs are the synthetic identities and objects
-    seed: int = 0  # of the initialisation, where there is no checkpoint
-    input_size: int = MISSING  # pixels a side
-    resize: int = MISSING  # shorter side before the centre crop, pixels
-    mean: list[float] = MISSING  # per RGB channel, of pixel values in 0 … 1
-    sd: list[float] = MISSING
+    seed: int = 0  # of the initialisation, where there are no weights
+    # How images are prepared; null: as the library does it for this network.
+    input_size: int | None = None  # pixels a side
+    resize: int | None = None  # shorter side before the centre crop, pixels
+    mean: list[float] | None = None  # per RGB channel, of pixel values in 0 … 1
+    sd: list[float] | None = None
+    interpolation: str | None = None  # bilinear | bicubic | lanczos | nearest
+    squash: bool | None = None  # resize both sides, whatever their ratio
 
 
 @dataclass
 class Layer:
-    name: str = MISSING
+    name: str = MISSING  # conv1 … conv13, or a module's dotted name
+    # A module's: map | map_channels_last | tokens | vector; null: a convolution of the vgg.
+    output: str | None = None
 
 
 @dataclass
@@ -176,18 +186,10 @@ def metric_set(config: Config) -> dict[str, Metric]:
 
 def check(config: Config) -> None:
     """Refuse what the types let through; InputError with one line."""
-    model, stimuli = config.model, config.stimuli
-    if model.trained and model.checkpoint is None:
-        raise InputError(
-            f"model={model.name} needs its weights: give model.checkpoint=<path>, "
-            f"or take model={model.name}_untrained"
-        )
-    if len(model.widths) != 13:
-        raise InputError(
-            f"model.widths has {len(model.widths)} values: the 13 convolutions need one each"
-        )
+    stimuli = config.stimuli
+    check_model(config.model)
+    _check_layer(config)
     _one_of("aggregation.name", config.aggregation.name, AGGREGATIONS)
-    _one_of("layer.name", config.layer.name, LAYERS)
     _one_of("lesion.name", config.lesion.name, ("single", "greedy", "none"))
     _one_of("decoding.name", config.decoding.name, ("svm", "none"))
     _one_of("tracking.name", config.tracking.name, ("sqlite", "server", "none"))
@@ -211,7 +213,7 @@ def check(config: Config) -> None:
         ("decoding.random_draws", 1),
         ("model.hidden", 1),
         ("model.outputs", 2),
-        ("model.input_size", 32),
+        ("model.input_size", 16),
     ):
         value = OmegaConf.select(config, name)  # type: ignore[arg-type]
         if value is not None and value < lowest:
@@ -228,22 +230,6 @@ def check(config: Config) -> None:
         )
     if not config.decoding.penalty > 0:
         raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")
-    if model.resize < model.input_size:
-        raise InputError(
-            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
-            "the crop would leave the image"
-        )
-    if model.input_size % 32:
-        raise InputError(
-            f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
-        )
-    if any(len(values) != 3 for values in (model.mean, model.sd)) or min(model.sd) <= 0:
-        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
-    if not 0 < model.face_classes < model.outputs:
-        raise InputError(
-            f"model.face_classes={model.face_classes} must lie between 0 and "
-            f"model.outputs={model.outputs}"
-        )
     for room in ("stimuli", "identities"):
         settings = getattr(config, room)
         if settings.name != "synthetic" and not settings.root:
@@ -264,6 +250,79 @@ def check(config: Config) -> None:
         )
     for metric in metric_set(config).values():
         _check_metric(metric)
+
+
+def check_model(model: Model) -> None:
+    """Refuse a network's settings that contradict each other; what is null is open yet."""
+    _one_of("model.source", model.source, SOURCES)
+    if OmegaConf.is_missing(model, "name"):
+        raise InputError(
+            f"model={model.source} needs model.name=<network>, such as model.name=resnet50"
+        )
+    if model.source == "vgg":
+        if model.weights is not None:
+            raise InputError(
+                f"model.weights={model.weights} is for model=torchvision and model=timm: "
+                f"{model.name} takes model.checkpoint=<path>"
+            )
+        if model.trained and model.checkpoint is None:
+            raise InputError(
+                f"model={model.name} needs its weights: give model.checkpoint=<path>, "
+                f"or take model={model.name}_untrained"
+            )
+        if len(model.widths) != 13:
+            raise InputError(
+                f"model.widths has {len(model.widths)} values: the 13 convolutions need one each"
+            )
+        if None in (model.input_size, model.resize, model.mean, model.sd):
+            raise InputError(
+                f"{model.name} has no preprocessing of its own: give model.input_size, "
+                "model.resize, model.mean and model.sd"
+            )
+        if model.outputs is None and model.checkpoint is None:
+            raise InputError("model.outputs=null reads them from model.checkpoint: give one")
+    elif model.weights is not None and model.checkpoint is not None:
+        raise InputError(
+            f"model.weights={model.weights} and model.checkpoint={model.checkpoint} exclude "
+            "each other: set one of them to null"
+        )
+    if model.interpolation is not None:
+        _one_of("model.interpolation", model.interpolation, INTERPOLATIONS)
+    if model.resize and model.input_size and model.resize < model.input_size:
+        raise InputError(
+            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
+            "the crop would leave the image"
+        )
+    if model.source == "vgg" and model.input_size and model.input_size % 32:
+        raise InputError(
+            f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
+        )
+    given = [values for values in (model.mean, model.sd) if values is not None]
+    if any(len(values) != 3 for values in given) or (model.sd and min(model.sd) <= 0):
+        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
+    if model.face_classes < 0 or model.outputs and not model.face_classes < model.outputs:
+        raise InputError(
+            f"model.face_classes={model.face_classes} must lie between 0 and "
+            f"model.outputs={model.outputs}"
+        )
+
+
+def _check_layer(config: Config) -> None:
+    layer, model = config.layer, config.model
+    if layer.output is not None:
+        _one_of("layer.output", layer.output, OUTPUTS)
+        if OmegaConf.is_missing(layer, "name"):
+            raise InputError(
+                "layer=module needs layer.name=<module>, such as layer.name=layer4.2; "
+                "python -m app.layers with the same model=… lists all"
+            )
+    elif model.source != "vgg":
+        raise InputError(
+            f"layer={layer.name} is a layer of the dual-task networks: for {model.name} take "
+            "layer=module layer.name=<module>; python -m app.layers with the same model=… lists all"
+        )
+    else:
+        _one_of("layer.name", layer.name, LAYERS)
 
 
 def _check_metric(metric: Metric) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from app.config import Config, check, metric_set, parameters
 from app.findings import consistency, decoding
 from app.findings.selection import select
 from app.metrics import Scored
+from app.models import Loaded
 from app.record import figures, tracking
 from app.record.cache import Cache
 from app.record.contents import (
@@ -33,10 +34,7 @@ from app.record.contents import (
     tags_of_notes,
     unit_name,
 )
-from app.steps import Lesioned, Localizer
-
-if TYPE_CHECKING:
-    from app.models.vgg import DualTaskVGG
+from app.steps import Lesioned, Localizer, Subject
 
 
 def run(
@@ -50,8 +48,10 @@ def run(
     """
     check(config)
     memory.forget_peak()
-    metric, compared = config.metric.name, metric_set(config)
     cache = Cache(config.cache)
+    loaded = functools.cache(functools.partial(load_network, config))
+    config, subject = steps.subject(config, cache, loaded)
+    metric, compared = config.metric.name, metric_set(config)
     tracking.prepare(config.tracking)
     with tracking.start(
         config.tracking,
@@ -59,13 +59,15 @@ def run(
             (config.model.name, config.layer.name, config.aggregation.name, config.metric.name)
         ),
         params=parameters(config),
-        tags=describe(config),
+        tags=describe(config, subject),
         description=sentence(config),
         parent=parent,
     ) as record:
         # What the network is shown, and how it responds.
         localizer = steps.localizer(config, cache)
-        network = functools.cache(lambda: load_network(config))
+
+        def network() -> Any:
+            return loaded().network
 
         # Every metric scores every unit; each metric's criterion selects.
         scored = steps.scores(config, cache, network, localizer, compared, layers)
@@ -80,7 +82,7 @@ def run(
         found |= agreement(metric, score)
 
         # Whether the network needs what the metric ranks high.
-        notes = []
+        notes = [f"layer: read {subject.read}"] if config.layer.output else []
         lesioned: Lesioned | None = None
         if (reason := steps.why_no_lesion(config)) is None:
             lesioned = steps.lesioned(config, cache, network)
@@ -105,7 +107,7 @@ def run(
 
         # Everything to disk first, then to MLflow: a server that dies loses nothing.
         folder.mkdir(parents=True, exist_ok=True)
-        table = score_table(config, score, selected)
+        table = score_table(config, subject.shape, score, selected)
         table.to_parquet(folder / "scores.parquet", index=False)
         if lesioned is not None:
             lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
@@ -117,6 +119,7 @@ def run(
                 config,
                 cache,
                 folder / "figures",
+                subject,
                 localizer,
                 scored[metric],
                 selected[metric],
@@ -136,21 +139,24 @@ def run(
     return {"params": parameters(config), "metrics": found, "notes": notes, "run_id": run_id}
 
 
-def load_network(config: Config) -> DualTaskVGG:
-    """The network of the config, torch set up for it."""
+def load_network(config: Config) -> Loaded:
+    """The network of the config as its layer is read, torch set up for it."""
     import torch
 
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    network = models.load(config.model)
+    loaded = models.load(config.model)
+    if config.layer.output is not None:
+        return models.by_modules(loaded, config.layer.output)
     if config.aggregation.name == "unit":  # no step of such a run needs what fills most memory
-        network.classifier = torch.nn.Sequential()
-    return network
+        loaded.network.classifier = torch.nn.Sequential()
+    return loaded
 
 
 def draw(
     config: Config,
     cache: Cache,
     folder: Path,
+    subject: Subject,
     localizer: Localizer,
     scored: Scored,
     selected: NDArray[np.bool_],
@@ -179,7 +185,7 @@ def draw(
             domains=localizer.domains,
             order=np.arange(len(scored.extremes)),
             scores=score[scored.extremes],
-            units=[unit_name(config, int(unit), len(score)) for unit in scored.extremes],
+            units=[unit_name(config, subject.shape, int(unit)) for unit in scored.extremes],
             target=config.target,
             title=title,
         ),

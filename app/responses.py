@@ -1,7 +1,7 @@
 """Forward pass: images in, responses out, by kernel or by unit.
 
-Responses are read after the ReLU of a convolution and never need gradients. torch is imported
-here: the modules above import this one only when a forward pass is due.
+Responses never need gradients. torch is imported here: the modules above import this one only
+when a forward pass is due.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.errors import InputError
+from app.models.modules import ModuleNetwork
 from app.models.vgg import LAYERS, DualTaskVGG, layer_position
 from app.stimuli.images import Images, Preprocessing, Progress
+
+M = TypeVar("M", bound=nn.Module)
+
+# Layers of the first are conv1 … conv13, after their ReLU; of the second, modules' names.
+Network = DualTaskVGG | ModuleNetwork
 
 # How a kernel's map, (images, kernels, rows, columns), becomes one number an image.
 AGGREGATE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -68,7 +75,7 @@ def batch_of(device: torch.device, values: int) -> int:
 
 
 def by_kernel(
-    network: DualTaskVGG,
+    network: Network,
     layers: Sequence[str],
     images: Images,
     preprocessing: Preprocessing,
@@ -83,18 +90,16 @@ def by_kernel(
     Returns arrays (images, kernels) by layer and aggregation. Half precision is that of weights
     and maps; aggregation is in float32. `batch_size` None: what fits the device best.
     """
-    modules = _modules(network, layers, device, precision)
-    size = network.input_size
-    batch_size = batch_size or batch_of(device, _largest(network, modules, size))
-    read = {layer_position(layer): layer for layer in layers}
+    forward = _forward(network, layers, device, precision)
+    batch_size = batch_size or batch_of(device, forward.largest(network.input_size))
     parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {
         layer: {name: [] for name in AGGREGATE} for layer in layers
     }
     with torch.inference_mode():
         for batch in images.batches(preprocessing, batch_size):
-            for position, maps in _run(modules, _on(batch, device, precision), read):
+            for layer, maps in forward.run(_on(batch, device, precision)):
                 for name, aggregate in AGGREGATE.items():
-                    parts[read[position]][name].append(aggregate(maps.float()).cpu().numpy())
+                    parts[layer][name].append(aggregate(maps.float()).cpu().numpy())
             progress(len(batch))
     return {
         layer: {name: np.concatenate(arrays) for name, arrays in by_name.items()}
@@ -103,7 +108,7 @@ def by_kernel(
 
 
 def by_unit(
-    network: DualTaskVGG,
+    network: Network,
     layer: str,
     images: Images,
     preprocessing: Preprocessing,
@@ -129,19 +134,18 @@ def by_unit(
     channels, height, width = map_shape(network, layer)
     parts = _parts(height, rows_a_block)
     row = width * channels
-    modules = _modules(network, (layer,), device, precision)
+    forward = _forward(network, (layer,), device, precision)
     crops = images.crops(preprocessing)
 
     def maps_of(rows: slice) -> Iterator[tuple[int, Tensor]]:
         """The first image of each batch and its maps' rows (batch, rows, columns, channels)."""
-        seen, inside = strip(modules, rows, network.input_size)
-        largest = _largest(network, modules, seen.stop - seen.start)
-        together = batch_size or batch_of(device, largest)
+        seen, inside = forward.strip(rows)
+        together = batch_size or batch_of(device, forward.largest(seen.stop - seen.start))
         for start in range(0, len(images), together):
             batch = preprocessing.scale(crops[start : start + together, seen])
             with torch.inference_mode():
                 pixels = _on(batch.transpose(0, 3, 1, 2), device, precision)
-                for _, maps in _run(modules, pixels, (layer_position(layer),)):
+                for _, maps in forward.run(pixels):
                     yield start, maps[:, :, inside].permute(0, 2, 3, 1)  # as they lie in memory
             progress(len(batch))
 
@@ -205,8 +209,17 @@ def _temporary_file(folder: Path, what: str, numbers: int) -> Iterator[_Response
         ) from error
 
 
+def can_read(network: Network, layer: str) -> bool:
+    """Whether the network has that layer; a sweep's other jobs may ask for what it lacks."""
+    try:
+        map_shape(network, layer)
+    except InputError:
+        return False
+    return True
+
+
 def worth_storing(
-    network: DualTaskVGG, layer: str, images: int, rows_a_block: int, folder: Path
+    network: Network, layer: str, images: int, rows_a_block: int, folder: Path
 ) -> bool:
     """Whether a temporary file costs less than running the network again for each block.
 
@@ -215,27 +228,16 @@ def worth_storing(
     cannot be asked for its room.
     """
     channels, height, width = map_shape(network, layer)
-    modules = list(network.features)[: layer_position(layer) + 1]
     parts = _parts(height, rows_a_block)
-    seen = (strip(modules, rows, network.input_size)[0] for rows in parts)
-    again = sum(_products(network, modules, rows.stop - rows.start) for rows in seen)
-    extra = again - _products(network, modules, network.input_size)
+    forward = _forward(network, (layer,))
+    seen = (forward.strip(rows)[0] for rows in parts)
+    again = sum(forward.products(rows.stop - rows.start) for rows in seen)
+    extra = again - forward.products(network.input_size)
     size = 4 * channels * height * width
     while not folder.exists():
         folder = folder.parent
     room = shutil.disk_usage(folder).free
     return extra > PRODUCTS_A_BYTE * size and 1.1 * size * images < room
-
-
-def _products(network: DualTaskVGG, modules: Sequence[nn.Module], rows: int) -> int:
-    """Multiplications of the convolutions for a strip of so many rows of one image."""
-    columns, products = network.input_size, 0
-    for module in modules:
-        if isinstance(module, nn.MaxPool2d):
-            rows, columns = rows // 2, columns // 2
-        elif isinstance(module, nn.Conv2d):
-            products += module.weight.numel() * rows * columns
-    return products
 
 
 def _parts(height: int, rows_a_block: int | None) -> list[slice]:
@@ -248,12 +250,132 @@ def blocks(height: int, rows_a_block: int | None) -> int:
     return len(_parts(height, rows_a_block))
 
 
-def map_shape(network: DualTaskVGG, layer: str) -> tuple[int, int, int]:
-    """(channels, rows, columns) of a layer's map."""
+def map_shape(network: Network, layer: str) -> tuple[int, int, int]:
+    """(channels, rows, columns) of a layer's map; InputError where there is no such layer."""
+    if isinstance(network, ModuleNetwork):
+        return network.shape(layer)
+    if layer not in LAYERS:
+        raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
     before = list(network.features)[: layer_position(layer)]
-    pools = sum(isinstance(module, nn.MaxPool2d) for module in before)
-    side = network.input_size >> pools
+    side = network.input_size >> _poolings(before)
     return network.widths[LAYERS.index(layer)], side, side
+
+
+def workspace(
+    network: Network, layer: str, device: torch.device, batch_size: int | None = None
+) -> int:
+    """Bytes of main memory that maps take on the way to a layer: input and output of a module."""
+    if device.type != "cpu":
+        return 0
+    largest = _forward(network, (layer,)).largest(network.input_size)
+    return 3 * 4 * (batch_size * largest if batch_size else max(largest, BATCH_VALUES["cpu"]))
+
+
+# ------------------------------------------------------------------------------ the pass
+
+
+class _Forward(Protocol):
+    """A forward pass as deep as the deepest of some layers, and what its parts cost."""
+
+    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Each layer and its maps (images, channels, rows, columns)."""
+
+    def strip(self, rows: slice) -> tuple[slice, slice]:
+        """The rows of the image that rows of the layer's map need, and where the latter then lie
+        in the map of that strip."""
+
+    def largest(self, rows: int) -> int:
+        """Values of the largest map of a strip of so many rows of one image."""
+
+    def products(self, rows: int) -> int:
+        """Multiplications for such a strip."""
+
+
+def _forward(
+    network: Network,
+    layers: Sequence[str],
+    device: torch.device | None = None,
+    precision: str = "float32",
+) -> _Forward:
+    """The pass, on a device where one is given; None leaves the weights where they are."""
+    if isinstance(network, ModuleNetwork):
+        return _ModulePass(_on_device(network, device, precision), layers)
+    part = network.features[: max(layer_position(layer) for layer in layers) + 1]
+    return _ConvolutionPass(
+        list(_on_device(part, device, precision).children()),
+        {layer_position(layer): layer for layer in layers},
+        network.input_size,
+    )
+
+
+def _on_device(part: M, device: torch.device | None, precision: str) -> M:
+    if device is None:
+        return part
+    if precision != "float32":
+        part = copy.deepcopy(part)  # other steps need the weights as they are
+    return part.to(  # type: ignore[call-overload]
+        device, PRECISIONS[precision], memory_format=torch.channels_last
+    )
+
+
+@dataclass(frozen=True)
+class _ConvolutionPass:
+    """Through convolutions, ReLUs and poolings one by one, on as little as a strip of the image.
+
+    Only one map is held at a time, and ReLUs work in place.
+    """
+
+    modules: Sequence[nn.Module]
+    read: Mapping[int, str]
+    size: int
+
+    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        maps = pixels
+        for position, module in enumerate(self.modules):
+            maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
+            if position in self.read:
+                yield self.read[position], maps
+
+    def strip(self, rows: slice) -> tuple[slice, slice]:
+        return strip(self.modules, rows, self.size)
+
+    def largest(self, rows: int) -> int:
+        columns, largest = self.size, 0
+        for module in self.modules:
+            if isinstance(module, nn.MaxPool2d):
+                rows, columns = rows // 2, columns // 2
+            elif isinstance(module, nn.Conv2d):
+                largest = max(largest, module.out_channels * rows * columns)
+        return largest
+
+    def products(self, rows: int) -> int:
+        columns, products = self.size, 0
+        for module in self.modules:
+            if isinstance(module, nn.MaxPool2d):
+                rows, columns = rows // 2, columns // 2
+            elif isinstance(module, nn.Conv2d):
+                products += module.weight.numel() * rows * columns
+        return products
+
+
+@dataclass(frozen=True)
+class _ModulePass:
+    """Through any network, always on whole images."""
+
+    network: ModuleNetwork
+    layers: Sequence[str]
+
+    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        return self.network.read(self.layers, pixels)
+
+    def strip(self, rows: slice) -> tuple[slice, slice]:
+        return slice(0, self.network.input_size), rows
+
+    def largest(self, rows: int) -> int:
+        return self.network.largest()
+
+    def products(self, rows: int) -> int:
+        return self.network.products()
 
 
 def strip(modules: Sequence[nn.Module], rows: slice, size: int) -> tuple[slice, slice]:
@@ -263,67 +385,24 @@ def strip(modules: Sequence[nn.Module], rows: slice, size: int) -> tuple[slice, 
     are wrong; it is wide enough that those asked for are not. It begins and ends on a multiple
     of what the poolings divide by, for they must pair the same rows as in the whole image.
     """
-    pools = sum(isinstance(module, nn.MaxPool2d) for module in modules)
     first, stop = rows.start, rows.stop
     for module in reversed(modules):
         if isinstance(module, nn.MaxPool2d):
             first, stop = 2 * first, 2 * stop
         elif isinstance(module, nn.Conv2d):  # 3 x 3
             first, stop = first - 1, stop + 1
-    step = 2**pools
+    step = 2 ** _poolings(modules)
     first = max(0, first // step * step)
     stop = min(size, -(-stop // step) * step)
     above = first // step
     return slice(first, stop), slice(rows.start - above, rows.stop - above)
 
 
-def workspace(
-    network: DualTaskVGG, layer: str, device: torch.device, batch_size: int | None = None
-) -> int:
-    """Bytes of main memory that maps take on the way to a layer: input and output of a module."""
-    if device.type != "cpu":
-        return 0
-    largest = _largest(network, list(network.features)[: layer_position(layer)], network.input_size)
-    return 3 * 4 * (batch_size * largest if batch_size else max(largest, BATCH_VALUES["cpu"]))
-
-
-def _largest(network: DualTaskVGG, modules: Sequence[nn.Module], rows: int) -> int:
-    columns, largest = network.input_size, 0
-    for module in modules:
-        if isinstance(module, nn.MaxPool2d):
-            rows, columns = rows // 2, columns // 2
-        elif isinstance(module, nn.Conv2d):
-            largest = max(largest, module.out_channels * rows * columns)
-    return largest
-
-
-def _modules(
-    network: DualTaskVGG, layers: Sequence[str], device: torch.device, precision: str
-) -> list[nn.Module]:
-    """The part of the network up to the deepest of the layers, on the device."""
-    part = network.features[: max(layer_position(layer) for layer in layers) + 1]
-    if precision != "float32":
-        part = copy.deepcopy(part)  # other steps need the weights as they are
-    part = part.to(  # type: ignore[call-overload]
-        device, PRECISIONS[precision], memory_format=torch.channels_last
-    )
-    return list(part)
+def _poolings(modules: Sequence[nn.Module]) -> int:
+    return sum(isinstance(module, nn.MaxPool2d) for module in modules)
 
 
 def _on(batch: NDArray[np.float32], device: torch.device, precision: str) -> Tensor:
     return torch.from_numpy(batch).to(
         device, PRECISIONS[precision], memory_format=torch.channels_last
     )
-
-
-def _run(
-    modules: Sequence[nn.Module], maps: Tensor, read: Sequence[int] | dict[int, str]
-) -> Iterator[tuple[int, Tensor]]:
-    """Run the modules one by one; yield the maps after those that are read.
-
-    Only one map is held at a time, and ReLUs work in place.
-    """
-    for position, module in enumerate(modules):
-        maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
-        if position in read:
-            yield position, maps

@@ -7,8 +7,11 @@ there. torch is imported when a forward pass is due, not before.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app import memory, metrics, models
-from app.config import LAYERS, Config, Metric
+from app.config import LAYERS, Config, Metric, Model, check_model
 from app.findings import decoding, greedy
 from app.findings.greedy import GreedySearch
 from app.metrics import Question, Scored, Scores
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from app.models import Loaded
     from app.models.vgg import DualTaskVGG
+    from app.responses import Network
 
 # The source files whose change makes stored results of a step outdated.
 DRAWING = tuple(
@@ -47,7 +52,8 @@ SCORING = tuple(
     f"app.metrics.{name}"
     for name in ("contrast", "blocks", "moments", "ranks", "ranks_torch", "scoring")
 )
-FORWARD = ("app.responses", "app.models.vgg", "app.stimuli.images")
+NETWORK = ("app.models", "app.models.vgg", "app.models.modules", "app.models.libraries")
+FORWARD = ("app.responses", "app.stimuli.images", *NETWORK)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,75 @@ def progress_bar(what: str, total: int, unit: str = "image") -> Iterator[Callabl
     """A bar on standard error, on terminals only."""
     with tqdm(total=total, desc=what, unit=unit, disable=None, leave=False) as bar:
         yield bar.update
+
+
+# ---------------------------------------------------------------------------------- network
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The layer that is asked, of a network whose settings are complete."""
+
+    shape: tuple[int, int, int]  # channels, rows, columns; tokens are rows
+    read: str  # what is read for it, in words
+    digest: str  # of the network's weights
+
+
+def subject(config: Config, cache: Cache, network: Callable[[], Loaded]) -> tuple[Config, Subject]:
+    """The config with nothing left open that only the network knows, and what is asked.
+
+    A network of a library, or with as many outputs as its weights have, is looked at once: what
+    was found is stored.
+    """
+    model, layer = config.model, config.layer
+    if layer.output is None and model.outputs is not None:
+        shape = models.conv_shape(model, layer.name)
+        return config, Subject(shape, _conv_read(layer.name, shape), models.weights_digest(model))
+
+    def look() -> dict[str, NDArray[Any]]:
+        loaded = network()
+        seen: dict[str, Any] = {"settings": _settings(loaded.settings), "digest": loaded.digest}
+        if layer.output is None:
+            shape = models.conv_shape(loaded.settings, layer.name)
+            seen |= {"shape": shape, "read": _conv_read(layer.name, shape)}
+        else:
+            shape = loaded.network.shape(layer.name)
+            seen |= {"shape": shape, "read": loaded.network.read_as(layer.name)}
+        return {"json": np.array(json.dumps(seen))}
+
+    stored = cache.get(
+        "network",
+        {
+            "settings": _settings(model),
+            "weights": models.weights_digest(model),
+            "layer": layer.name,
+            "output": layer.output,
+            "code": code_digest(*NETWORK, "app.models.checkpoint"),
+        },
+        look,
+    )
+    seen = json.loads(str(stored["json"]))
+    complete = _with_model(config, seen["settings"])
+    check_model(complete.model)
+    return complete, Subject(tuple(seen["shape"]), seen["read"], seen["digest"])
+
+
+def _conv_read(layer: str, shape: tuple[int, int, int]) -> str:
+    return f"{layer} after its ReLU: {' x '.join(map(str, shape))}"
+
+
+def _settings(model: Model) -> dict[str, Any]:
+    values = {field.name: getattr(model, field.name) for field in dataclasses.fields(Model)}
+    return {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
+            for k, v in values.items()}  # fmt: skip
+
+
+def _with_model(config: Config, settings: Mapping[str, Any]) -> Config:
+    config = copy.deepcopy(config)
+    for name, value in settings.items():
+        if getattr(config.model, name) != value:
+            setattr(config.model, name, value)
+    return config
 
 
 # ---------------------------------------------------------------------------------- stimuli
@@ -133,7 +208,7 @@ def unfamiliar_identities(config: Config, cache: Cache) -> Images:
 def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]]:
     """Held-out images of a synthetic network's own classes, and the right output of each."""
     settings, faces = config.lesion, config.model.face_classes
-    objects = config.model.outputs - faces
+    objects = (config.model.outputs or 0) - faces
 
     def draw(progress: synthetic.Progress) -> tuple[NDArray[np.uint8], list[str]]:
         face_pixels, face_labels = synthetic.identities(
@@ -199,7 +274,7 @@ def _drawn(
 def kernel_responses(
     config: Config,
     cache: Cache,
-    network: Callable[[], DualTaskVGG],
+    network: Callable[[], Network],
     images: Images,
     aggregation: str,
     what: str,
@@ -211,6 +286,8 @@ def kernel_responses(
     that other jobs of a sweep will ask for), in all aggregations.
     """
     layer = config.layer.name
+    # A sweep may name convolutions and modules side by side: each kind is read by itself.
+    own_kind = [name for name in layers if (name in LAYERS) == (config.layer.output is None)]
 
     def compute(missing: list[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
         from app import responses
@@ -218,7 +295,7 @@ def kernel_responses(
         with progress_bar(what, len(images)) as progress:
             return responses.by_kernel(
                 network(),
-                missing,
+                [name for name in missing if name == layer or responses.can_read(network(), name)],
                 images,
                 models.preprocessing(config.model),
                 device=responses.choose_device(config.device, config.precision),
@@ -230,13 +307,17 @@ def kernel_responses(
     return cache.get_each(
         "responses",
         {
-            name: {**_forward_ingredients(config, images), "layer": name}
-            for name in sorted({layer, *layers}, key=LAYERS.index)
+            name: {**_forward_ingredients(config, images), **_layer_ingredients(config, name)}
+            for name in dict.fromkeys([layer, *own_kind])
         },
         compute,
         wanted=[layer],
         names=[aggregation],
     )[layer][aggregation]
+
+
+def _layer_ingredients(config: Config, name: str) -> dict[str, Any]:
+    return {"layer": name, "output": config.layer.output}
 
 
 def _forward_ingredients(config: Config, images: Images) -> dict[str, Any]:
@@ -271,7 +352,7 @@ def contrasts(
 def scores(
     config: Config,
     cache: Cache,
-    network: Callable[[], DualTaskVGG],
+    network: Callable[[], Network],
     localizer: Localizer,
     compared: Mapping[str, Metric],
     layers: Sequence[str] = (),
@@ -281,7 +362,7 @@ def scores(
     `layers` as in `kernel_responses`. Each metric's scores are an entry of their own, so that a
     metric joins a layer without the others being scored again.
     """
-    layer, aggregation = config.layer.name, config.aggregation.name
+    aggregation = config.aggregation.name
     asked = contrasts(localizer, config.target, compared)
 
     def compute(missing: list[str]) -> dict[str, dict[str, NDArray[Any]]]:
@@ -304,7 +385,7 @@ def scores(
         {
             name: {
                 **_forward_ingredients(config, localizer.images),
-                "layer": layer,
+                **_layer_ingredients(config, config.layer.name),
                 "aggregation": aggregation,
                 "target": config.target,
                 "domains": {domain: list(members) for domain, members in localizer.domains.items()},
@@ -334,7 +415,7 @@ def question(config: Config, metric: Metric, asked: Contrast) -> Question:
 def _unit_blocks(
     config: Config,
     cache: Cache,
-    network: Callable[[], DualTaskVGG],
+    network: Callable[[], Network],
     images: Images,
     questions: Mapping[str, Question],
 ) -> tuple[int, Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
@@ -351,7 +432,7 @@ def _unit_blocks(
         shape,
         len(images),
         fixed=memory.resident()
-        + len(images) * config.model.input_size**2 * 3  # the decoded images
+        + len(images) * network().input_size ** 2 * 3  # the decoded images
         + responses.workspace(network(), layer, device, config.batch_size),
         bytes_a_unit=sum(result_bytes(question) for question in questions.values()),
         what=f"the units of {layer} of {config.model.name}",
@@ -585,7 +666,7 @@ class Decoded:
 def decoded(
     config: Config,
     cache: Cache,
-    network: Callable[[], DualTaskVGG],
+    network: Callable[[], Network],
     kernels: NDArray[np.int64],
     layers: Sequence[str] = (),
 ) -> Decoded:
@@ -595,7 +676,7 @@ def decoded(
     settings = config.decoding
     ingredients = {
         **_forward_ingredients(config, images),
-        "layer": config.layer.name,
+        **_layer_ingredients(config, config.layer.name),
         "penalty": settings.penalty,
         "decoding": code_digest("app.findings.decoding", "app.findings.svm"),
     }
@@ -679,6 +760,8 @@ def why_no_lesion(config: Config) -> str | None:
         return "lesion: switched off (lesion=none)"
     if config.aggregation.name == "unit":
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
+    if config.model.source != "vgg" or config.layer.output is not None:
+        return "lesion: only the convolutions of the dual-task networks are lesioned"
     if config.model.classes != "synthetic":
         return f"lesion: no held-out images of the classes of {config.model.name} are at hand"
     return None

@@ -82,13 +82,13 @@ def layers_of(folder: Path) -> tuple[str, ...]:
 
 
 def swept_layers(overrides: Sequence[str]) -> list[str]:
-    """The layers that a sweep's overrides name, `layer=conv2,conv13` or `layer=choice(…)`."""
+    """The layers that a sweep's overrides name: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return [
         layer.partition("=")[2] if "=" in layer else layer
         for override in OverridesParser.create().parse_overrides(list(overrides))
-        if override.key_or_group == "layer" and override.is_choice_sweep()
+        if override.key_or_group in ("layer", "layer.name") and override.is_choice_sweep()
         for layer in override.sweep_string_iterator()
     ]
 

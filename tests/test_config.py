@@ -14,6 +14,16 @@ FOLDER = str(Path(__file__).parents[1] / "conf")
 FULL_SIZE = ["model=dualtask_vgg16_untrained"]
 
 
+# What cannot go without more, and the name that it then has.
+LAYER = ["layer=module", "layer.name=layer4.2"]
+NEEDED = {
+    "dualtask_vgg16": (["model.checkpoint=weights.pt"], "dualtask_vgg16"),
+    "torchvision": (["model.name=resnet50", *LAYER], "resnet50"),
+    "timm": (["model.name=resnet50", *LAYER], "resnet50"),
+    "module": (["layer.name=layer4.2"], "layer4.2"),
+}
+
+
 def composed(*overrides: str):
     schema.register()
     with initialize_config_dir(FOLDER, version_base="1.3"):
@@ -23,12 +33,10 @@ def composed(*overrides: str):
 @pytest.mark.parametrize("group", ["model", "layer", "metric", "threshold", "aggregation"])
 def test_every_option_of_the_groups_composes_and_passes(group: str):
     for path in sorted((Path(FOLDER) / group).glob("*.yaml")):
-        overrides = [f"{group}={path.stem}"]
-        if path.stem == "dualtask_vgg16":
-            overrides.append("model.checkpoint=weights.pt")
-        config = composed(*overrides)
+        overrides, name = NEEDED.get(path.stem, ([], path.stem))
+        config = composed(f"{group}={path.stem}", *overrides)
         check(config)
-        assert getattr(config, group).name == path.stem
+        assert getattr(config, group).name == name
 
 
 def test_the_groups_of_the_design_are_all_there():

@@ -1,15 +1,16 @@
-"""Networks: built from the config, filled from checkpoints.
+"""Networks: built from the config or by a library, filled from checkpoints.
 
 torch is imported by `load` alone: a job whose work is stored needs a network's fingerprint only.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from app.config import LAYERS as LAYERS
 from app.config import Model
@@ -17,21 +18,41 @@ from app.errors import InputError
 from app.stimuli.images import Preprocessing
 
 if TYPE_CHECKING:
-    from app.models.vgg import DualTaskVGG
+    from torch import nn
+
+T = TypeVar("T")
 
 BUILTIN = "builtin:"  # marks a checkpoint that ships with the package
 BUILTIN_FOLDER = Path(__file__).parent / "weights"
+POOLED = (2, 4, 7, 10, 13)  # the convolutions of VGG-16 that a max pooling follows
+
+
+class Loaded(NamedTuple):
+    """A network in evaluation mode, and its settings with nothing left open."""
+
+    network: Any  # DualTaskVGG, or ModuleNetwork where layers are modules' names
+    settings: Model
+    digest: str  # SHA-256 of its weights' file, or over its tensors where a library brought them
+
+
+def conv_shape(settings: Model, layer: str) -> tuple[int, int, int]:
+    """(channels, rows, columns) of the map of conv1 … conv13 of a dual-task network."""
+    number = LAYERS.index(layer) + 1
+    side = _given(settings.input_size) >> sum(pooled < number for pooled in POOLED)
+    return settings.widths[number - 1], side, side
 
 
 def preprocessing(settings: Model) -> Preprocessing:
-    """How the network's images are prepared."""
-    red, green, blue = settings.mean
-    sd_red, sd_green, sd_blue = settings.sd
+    """How the network's images are prepared; settings that nothing is left open in."""
+    red, green, blue = _given(settings.mean)
+    sd_red, sd_green, sd_blue = _given(settings.sd)
     return Preprocessing(
-        resize=settings.resize,
-        size=settings.input_size,
+        resize=_given(settings.resize),
+        size=_given(settings.input_size),
         mean=(red, green, blue),
         sd=(sd_red, sd_green, sd_blue),
+        interpolation=_given(settings.interpolation),
+        squash=_given(settings.squash),
     )
 
 
@@ -47,9 +68,12 @@ def locate(checkpoint: str) -> Path:
 
 
 def weights_digest(settings: Model) -> str:
-    """SHA-256 of the checkpoint file, or what a seeded initialisation is drawn from."""
+    """SHA-256 of the checkpoint file, or what the weights are drawn from or brought by."""
     if settings.checkpoint is None:
-        return f"seed {settings.seed}, torch {version('torch')}"
+        libraries = {"torchvision": ["torchvision"], "timm": ["timm"]}.get(settings.source, [])
+        versions = ", ".join(f"{name} {version(name)}" for name in ["torch", *libraries])
+        origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
+        return f"{origin}, {versions}"
     path = locate(settings.checkpoint)
     try:
         status = path.stat()
@@ -71,28 +95,99 @@ def fingerprint(settings: Model) -> dict[str, Any]:
     """All that the network's responses to an image depend on, JSON-able."""
     return {
         "weights": weights_digest(settings),
+        "source": settings.source,
+        "network": settings.name if settings.source != "vgg" else "vgg",
         "widths": list(settings.widths),
         "hidden": settings.hidden,
         "outputs": settings.outputs,
-        "input_size": settings.input_size,
-        "resize": settings.resize,
-        "mean": list(settings.mean),
-        "sd": list(settings.sd),
+        "preprocessing": dataclasses.asdict(preprocessing(settings)),
     }
 
 
-def load(settings: Model) -> DualTaskVGG:
-    """The network with its weights, ready to be asked (evaluation mode)."""
+def load(settings: Model) -> Loaded:
+    """The network with its weights; what the settings leave open is taken from it."""
+    return _load_vgg(settings) if settings.source == "vgg" else _load_from_library(settings)
+
+
+def by_modules(loaded: Loaded, output: str) -> Loaded:
+    """The same network, its layers read by modules' names; `output` says what they give."""
+    from app.models.modules import ModuleNetwork
+
+    settings = loaded.settings
+    size = _given(settings.input_size)
+    return loaded._replace(network=ModuleNetwork(loaded.network, settings.name, size, output))
+
+
+def _load_vgg(settings: Model) -> Loaded:
     import torch
 
     from app.models import checkpoint
     from app.models.vgg import DualTaskVGG, seeded
 
-    shape = (tuple(settings.widths), settings.hidden, settings.outputs, settings.input_size)
+    widths, size = tuple(settings.widths), _given(settings.input_size)
     if settings.checkpoint is None:
-        return seeded(settings.seed, *shape).eval()
+        filled = _filled(settings)
+        network = seeded(settings.seed, widths, settings.hidden, _given(settings.outputs), size)
+        return Loaded(network.eval(), filled, weights_digest(settings))
     path = locate(settings.checkpoint)
+    state = checkpoint.read(path)
+    filled = _filled(settings, outputs=checkpoint.outputs(state, "classifier.6", path))
     with torch.device("meta"):  # the shapes alone: the file brings the values
-        network = DualTaskVGG(*shape)
-    checkpoint.fill(network, checkpoint.read(path), path)
-    return network.eval()
+        network = DualTaskVGG(widths, settings.hidden, _given(filled.outputs), size)
+    checkpoint.fill(network, state, path)
+    return Loaded(network.eval(), filled, weights_digest(settings))
+
+
+def _load_from_library(settings: Model) -> Loaded:
+    from app.models import checkpoint
+    from app.models.libraries import LIBRARIES, last_linear
+
+    build = LIBRARIES[settings.source]
+    found = build(settings.name, settings.weights, settings.seed, settings.outputs)
+    digest = checkpoint.digest(found.network.state_dict())
+    if settings.checkpoint is not None:
+        path = locate(settings.checkpoint)
+        state = checkpoint.read(path)
+        last = last_linear(found.network)
+        if settings.outputs is None and last is not None:
+            outputs = checkpoint.outputs(state, last, path)
+            found = build(settings.name, None, settings.seed, outputs)
+        checkpoint.fill(found.network, state, path)
+        digest = weights_digest(settings)
+    shown = found.preprocessing
+    filled = _filled(
+        settings,
+        weights=found.weights,
+        outputs=settings.outputs or _outputs(found.network),
+        input_size=shown.size,
+        # A size of the user's own keeps the library's ratio of the crop.
+        resize=round(shown.resize * (settings.input_size or shown.size) / shown.size),
+        mean=list(shown.mean),
+        sd=list(shown.sd),
+        interpolation=shown.interpolation,
+        squash=shown.squash,
+    )
+    return Loaded(found.network, filled, digest)
+
+
+def _outputs(network: nn.Module) -> int | None:
+    """The width of the last linear layer."""
+    from app.models.libraries import last_linear
+
+    last = last_linear(network)
+    return None if last is None else len(network.get_submodule(last).weight)  # type: ignore[arg-type]
+
+
+def _filled(settings: Model, **own: Any) -> Model:
+    """A copy of the settings, what is null in it replaced by the network's own."""
+    own = {"trained": bool(settings.checkpoint or settings.weights), **own}
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Model)}
+    values |= {name: value for name, value in own.items() if values[name] is None}
+    if settings.weights is not None:
+        values["weights"] = own.get("weights")  # DEFAULT says nothing about which
+    return Model(**values)
+
+
+def _given(value: T | None) -> T:
+    assert value is not None, "settings are complete once the network is loaded"
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -48,8 +49,25 @@ def read(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
+    """How many outputs the weights of a file have: the rows of the last linear layer."""
+    weight = state.get(f"{classifier}.weight")
+    if weight is None or weight.ndim != 2:
+        raise _mismatch(path, f"it lacks {classifier}.weight, whose rows are the outputs")
+    return len(weight)
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, shapes and values of tensors."""
+    found = hashlib.sha256()
+    for key, value in state.items():
+        found.update(f"{key}\0{value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give the network the tensors of a state dict, as float32.
+    """Give the network the tensors of a state dict, in its own precision.
 
     InputError names the first key or shape that differs, or tensor that is not finite.
     """
@@ -76,7 +94,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
                 f"checkpoint {path}: {key} holds {count} NaN or infinite value(s): "
                 "use weights of a training that did not diverge"
             )
-    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    network.load_state_dict(
+        {key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True
+    )
 
 
 def _unreadable(path: Path, why: str) -> InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app import models
 from app.config import Config
 from app.findings import consistency
 from app.findings.greedy import MEASURES, TASKS
 from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
-    from app.steps import Decoded, Lesioned, Localizer
+    from app.steps import Decoded, Lesioned, Localizer, Subject
 
 # -------------------------------------------------------------------- findings as named numbers
 
@@ -82,15 +80,19 @@ def decoding_metrics(decoded: Decoded) -> dict[str, float]:
 
 def score_table(
     config: Config,
+    shape: tuple[int, int, int],
     score: Mapping[str, NDArray[np.float64]],
     selected: Mapping[str, NDArray[np.bool_]],
 ) -> pd.DataFrame:
-    """A row a unit: where it is, its scores, which metrics select it. A kernel has no position."""
+    """A row a unit: where it is, its scores, which metrics select it. A kernel has no position.
+
+    `shape` is the layer's, (channels, rows, columns); the token of a token sequence is its row.
+    """
     count = len(next(iter(score.values())))
     unit = np.arange(count)
     place: dict[str, Any]
     if config.aggregation.name == "unit":
-        channel, row, column = np.unravel_index(unit, map_shape(config, count))
+        channel, row, column = np.unravel_index(unit, shape)
         place = {"channel": channel, "row": row, "column": column}
     else:
         nowhere = pd.array([None] * count, dtype="Int64")
@@ -98,13 +100,6 @@ def score_table(
     return pd.DataFrame(
         {"unit": unit, **place, **score, **{f"selected_{n}": m for n, m in selected.items()}}
     )
-
-
-def map_shape(config: Config, units: int) -> tuple[int, int, int]:
-    """(channels, rows, columns) of the layer, which has so many units; maps are square."""
-    channels = config.model.widths[models.LAYERS.index(config.layer.name)]
-    side = math.isqrt(units // channels)
-    return channels, side, side
 
 
 def lesion_table(lesioned: Lesioned) -> pd.DataFrame:
@@ -160,15 +155,15 @@ def criterion_text(config: Config) -> str:
     }[criterion.rule]
 
 
-def unit_name(config: Config, unit: int, count: int) -> str:
+def unit_name(config: Config, shape: tuple[int, int, int], unit: int) -> str:
     """`kernel 17`, or `unit 17 (channel, row, column)`."""
     if config.aggregation.name != "unit":
         return f"kernel {unit}"
-    place = ", ".join(str(int(i)) for i in np.unravel_index(unit, map_shape(config, count)))
+    place = ", ".join(str(int(i)) for i in np.unravel_index(unit, shape))
     return f"unit {place}"
 
 
-def describe(config: Config) -> dict[str, str]:
+def describe(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter by."""
     return {
         "model": config.model.name,
@@ -177,7 +172,8 @@ def describe(config: Config) -> dict[str, str]:
         "aggregation": config.aggregation.name,
         "metric": config.metric.name,
         "target": config.target,
-        "model.digest": models.weights_digest(config.model),
+        "model.digest": subject.digest,
+        "layer.read": subject.read,
     }
 
 

@@ -20,6 +20,12 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 )
 
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+}
 DECODERS = 2  # images that are decoded at the same time; batches that are decoded ahead
 
 Progress = Callable[[int], object]  # told how many more images are done
@@ -27,12 +33,17 @@ Progress = Callable[[int], object]  # told how many more images are done
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Shorter side to `resize` (bilinear), centre crop of `size`, then (x / 255 - mean) / sd."""
+    """Shorter side to `resize`, centre crop of `size`, then (x / 255 - mean) / sd.
+
+    `interpolation` is one of INTERPOLATIONS; with `squash` both sides are made `resize`.
+    """
 
     resize: int
     size: int
     mean: tuple[float, float, float]
     sd: tuple[float, float, float]
+    interpolation: str = "bilinear"
+    squash: bool = False
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """One image as a (3, size, size) float32 array; greyscale is repeated over channels."""
@@ -43,10 +54,12 @@ class Preprocessing:
         image = to_rgb(image)
         width, height = image.size
         shorter = min(width, height)
-        if shorter != self.resize:
-            # Sizes are truncated as torchvision's Resize does, so that crops agree to the pixel.
-            scaled = (self.resize * width // shorter, self.resize * height // shorter)
-            image = image.resize(scaled, Image.Resampling.BILINEAR)
+        # Sizes are truncated as torchvision's Resize does, so that crops agree to the pixel.
+        scaled = (self.resize * width // shorter, self.resize * height // shorter)
+        if self.squash:
+            scaled = (self.resize, self.resize)
+        if scaled != (width, height):
+            image = image.resize(scaled, INTERPOLATIONS[self.interpolation])
         left = round((image.width - self.size) / 2)
         top = round((image.height - self.size) / 2)
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))

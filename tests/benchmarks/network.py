@@ -75,7 +75,7 @@ def conv2(sizes: Sizes) -> Iterator[Row]:
 def score_conv2(images: int) -> Callable[[], None]:
     """This software: blocks of units as the memory budget allows, scored one after another."""
     config = composed("model=dualtask_vgg16_untrained", "layer=conv2", "aggregation=unit")
-    network = models.load(config.model)
+    network = models.load(config.model).network
     shown = random_images(images)
     asked = questions(images)
     score_block(simulated(8, images, 0.6), asked)  # compiled code is read from disk

@@ -95,7 +95,7 @@ def lesioning(monkeypatch):
 
 def searches_of(folder, *overrides: str) -> dict[str, GreedySearch]:
     config = composed(*SMALL_NETWORK, *overrides)
-    return steps.greedy_searches(config, Cache(folder), lambda: models.load(config.model))
+    return steps.greedy_searches(config, Cache(folder), lambda: models.load(config.model).network)
 
 
 def assert_equal(first: dict[str, GreedySearch], second: dict[str, GreedySearch]) -> None:
@@ -127,7 +127,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, lesioning, gro
 
 def test_single_lesions_are_the_first_step(tmp_path, lesioning):
     config = composed(*SMALL_NETWORK, "lesion=single")
-    single = steps.lesioned(config, Cache(tmp_path), lambda: models.load(config.model))
+    single = steps.lesioned(config, Cache(tmp_path), lambda: models.load(config.model).network)
     assert single.searches == {} and lesioning.dropped == [()] and lesioning.maps == 0
     searches = searches_of(tmp_path)
     assert lesioning.dropped.count(()) == 1
@@ -154,7 +154,7 @@ def test_what_remains_is_what_the_next_step_starts_from(tmp_path):
     for step in range(1, len(search.dropped)):
         gone, kernel = search.order[: step - 1].tolist(), search.order[step - 1]
         effects = steps.lesion_effects(
-            config, Cache(tmp_path), lambda: models.load(config.model), gone
+            config, Cache(tmp_path), lambda: models.load(config.model).network, gone
         )
         for name in greedy.MEASURES:
             assert search.remaining[name][step] == pytest.approx(effects[name][kernel], abs=1e-6)

@@ -1,0 +1,233 @@
+"""Any torch network, its layers read by the dotted names of its modules.
+
+What a network calls, in which order and with what shapes, is seen by running it once on one blank
+image (`ModuleNetwork.calls`); nothing is guessed from names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.errors import InputError
+
+# How a module's output becomes maps (images, channels, rows, columns).
+OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "map": lambda values: values,  # (images, channels, rows, columns)
+    "map_channels_last": lambda values: values.permute(0, 3, 1, 2),
+    "tokens": lambda values: values.transpose(1, 2)[..., None],  # (images, tokens, channels)
+    "vector": lambda values: values[..., None, None],  # (images, channels)
+}
+DIMENSIONS = {"map": 4, "map_channels_last": 4, "tokens": 3, "vector": 2}
+LIST_LAYERS = "python -m app.layers with the same model=… lists all"
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+_NOT_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module, in the order in which calls end."""
+
+    name: str
+    number: int  # of the calls of this module, from 0
+    kind: str  # the module's class
+    shape: tuple[int, ...] | None  # of the output, images first; None where it is no tensor
+    products: int  # multiplications of its own weights
+    # A tensor and how often it had been changed in place tell whether one call's output is what
+    # another sees.
+    seen: tuple[int, int] | None
+    given: tuple[int, int] | None
+
+
+class _Deep(Exception):
+    """The deepest layer that is asked for has been read."""
+
+
+class ModuleNetwork(nn.Module):
+    """A network whose layers are its modules' names; `output` says what they give.
+
+    Args:
+        body: Images (n, 3, input_size, input_size) in; in evaluation mode.
+        name: For messages.
+        input_size: Rows, and columns, of its images.
+        output: One of OUTPUTS, for every layer that is read.
+    """
+
+    def __init__(self, body: nn.Module, name: str, input_size: int, output: str) -> None:
+        super().__init__()
+        self.body, self.name = body, name
+        self.input_size, self.output = input_size, output
+
+    @functools.cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls of one forward pass."""
+        parameter = next(self.body.parameters())
+        with torch.inference_mode(False):
+            blank = torch.zeros(1, 3, self.input_size, self.input_size).to(parameter)
+        calls: list[Call] = []
+        kept: list[Tensor] = []  # while a tensor lives no other has its number
+        numbers: dict[str, int] = {}
+        seen: dict[str, list[tuple[int, int] | None]] = {}
+
+        def identity(value: object) -> tuple[int, int] | None:
+            if not isinstance(value, Tensor):
+                return None
+            kept.append(value)
+            return id(value), value._version
+
+        def before(name: str, inputs: tuple[object, ...]) -> None:
+            seen.setdefault(name, []).append(identity(inputs[0]) if inputs else None)
+
+        def after(name: str, module: nn.Module, output: object) -> None:
+            number = numbers[name] = numbers.get(name, -1) + 1
+            tensor = output if isinstance(output, Tensor) else None
+            shape = None if tensor is None else tuple(tensor.shape)
+            products = 0 if tensor is None else _products(module, tensor)
+            calls.append(
+                Call(name, number, type(module).__name__, shape, products,
+                     seen[name].pop(), identity(output))
+            )  # fmt: skip
+
+        # Not in inference mode: its tensors do not count changes in place.
+        with ExitStack() as hooks, torch.inference_mode(False), torch.no_grad():
+            for name, module in self.body.named_modules():
+                hooks.enter_context(
+                    module.register_forward_pre_hook(
+                        lambda _, inputs, name=name: before(name, inputs)
+                    )
+                )
+                hooks.enter_context(
+                    module.register_forward_hook(
+                        lambda m, _, output, name=name: after(name, m, output)
+                    )
+                )
+            self.body(blank)
+        return tuple(calls)
+
+    def point(self, layer: str) -> tuple[Call, Call]:
+        """The call that `layer` names, and the one whose output is read: after its activation.
+
+        That is the activation which alone, or after a normalisation, takes the layer's output
+        as it is and lies in the same module. A module that is called more than once is read at
+        its last call.
+        InputError for a name that is no module, or that the forward pass does not call.
+        """
+        named = [call for call in self.calls if call.name == layer]
+        if not named or not layer:
+            raise InputError(self._unknown(layer))
+        asked = last = named[-1]
+        parent = layer.rpartition(".")[0]
+        for call in self.calls[self.calls.index(asked) + 1 :]:
+            if call.seen != last.given or call.name.rpartition(".")[0] != parent:
+                continue
+            module = self.body.get_submodule(call.name)
+            if _activates(module):
+                return asked, call
+            if not isinstance(module, _NORMS):
+                break
+            last = call
+        return asked, asked
+
+    def read_as(self, layer: str) -> str:
+        """What is read for a layer, in words."""
+        asked, call = self.point(layer)
+        assert call.shape is not None
+        count = sum(other.name == call.name for other in self.calls)
+        parts = [f"{asked.name} ({asked.kind})"]
+        if call is not asked:
+            parts.append(f"after {call.name} ({call.kind})")
+        if count > 1:
+            parts.append(f"call {call.number + 1} of {count}")
+        return f"{', '.join(parts)}: {' x '.join(map(str, call.shape[1:]))}"
+
+    def shape(self, layer: str) -> tuple[int, int, int]:
+        """(channels, rows, columns); tokens are rows. InputError where `output` does not fit."""
+        _, call = self.point(layer)
+        if call.shape is None:
+            raise InputError(
+                f"layer.name={layer} of {self.name} gives no single tensor: name a module inside "
+                f"or around it ({LIST_LAYERS})"
+            )
+        if len(call.shape) != DIMENSIONS[self.output]:
+            fitting = [name for name, count in DIMENSIONS.items() if count == len(call.shape)]
+            hint = f"take layer.output={' or '.join(fitting)}" if fitting else LIST_LAYERS
+            raise InputError(
+                f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
+                f"gives {' x '.join(map(str, call.shape[1:]))} values an image: {hint}"
+            )
+        _, channels, rows, columns = OUTPUTS[self.output](torch.empty(call.shape)).shape
+        return channels, rows, columns
+
+    def largest(self) -> int:
+        """Values of the largest output of a module, for one image."""
+        return max(torch.Size(call.shape).numel() for call in self.calls if call.shape is not None)
+
+    def products(self) -> int:
+        """Multiplications of all weights, for one image."""
+        return sum(call.products for call in self.calls)
+
+    def read(self, layers: Sequence[str], pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Each layer with its maps (images, channels, rows, columns), in the network's order.
+
+        The pass ends at the deepest of them.
+        """
+        asked: dict[tuple[str, int], list[str]] = {}
+        for layer in layers:
+            _, call = self.point(layer)
+            asked.setdefault((call.name, call.number), []).append(layer)
+        found: list[tuple[str, Tensor]] = []
+        numbers: dict[str, int] = {}
+
+        def after(name: str, output: Tensor) -> None:
+            numbers[name] = numbers.get(name, -1) + 1
+            for layer in asked.pop((name, numbers[name]), ()):
+                # What follows may change it in place.
+                found.append((layer, OUTPUTS[self.output](output.clone() if asked else output)))
+            if not asked:
+                raise _Deep
+
+        with ExitStack() as hooks:
+            for name in {name for name, _ in asked}:
+                hooks.enter_context(
+                    self.body.get_submodule(name).register_forward_hook(
+                        lambda _, __, output, name=name: after(name, output)
+                    )
+                )
+            with suppress(_Deep):
+                self.body(pixels)
+        yield from found
+
+    def _unknown(self, layer: str) -> str:
+        names = list(dict.fromkeys(call.name for call in self.calls if call.name))
+        if layer in dict(self.body.named_modules()) and layer:
+            what = f"is not called as a module in the forward pass of {self.name}"
+        else:
+            what = f"is no module of {self.name}"
+        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
+        return f"layer.name={layer} {what}: nearest are {', '.join(near)}; {LIST_LAYERS}"
+
+
+def _activates(module: nn.Module) -> bool:
+    """An activation, or a normalisation that ends in one."""
+    parts = list(module.modules()) if isinstance(module, _NORMS) else [module]
+    return any(_is_activation(part) for part in parts)
+
+
+def _is_activation(module: nn.Module) -> bool:
+    home = type(module).__module__
+    own = home in ("torch.nn.modules.activation",) or home.startswith("timm.layers.activations")
+    return own and not isinstance(module, _NOT_ACTIVATIONS)
+
+
+def _products(module: nn.Module, output: Tensor) -> int:
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim < 2:
+        return 0
+    return weight.numel() * output.numel() // len(weight)

@@ -1,0 +1,148 @@
+"""Networks of libraries through the command line: layers by name, of every kind of output."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from app import models, responses
+from app.config import Model
+from app.stimuli import synthetic
+from app.stimuli.images import drawn
+from tests.conftest import SMALL, finished, run_app
+
+UNTRAINED = ["model=timm", "model.weights=null", "layer=module", "stimuli.images_per_category=4",
+             "identities.count=4", "identities.images_each=3", "decoding.random_draws=2",
+             "figures=false"]  # fmt: skip
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "scores.parquet")
+
+
+def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
+    """The second job finds its responses: one pass read both layers; a wrong name fails alone."""
+    process = run_app(
+        tmp_path, "-m", *UNTRAINED, "model.name=test_vit", "layer.output=tokens",
+        "layer.name=blocks.1,blocks.9,blocks.4", "aggregation=l2", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert "layer.name=blocks.9 is no module of test_vit: nearest are" in process.stderr
+    assert len(list(tmp_path.glob("outputs/cache/responses/*.npz"))) == 4, "2 image sets x 2 layers"
+    assert len(table(tmp_path / "sweep" / "0")) == 64
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("selectivity")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    run = runs["test_vit/blocks.1/l2/fsi"]
+    assert run.data.tags["layer.read"] == "blocks.1 (Block): 101 x 64"
+    assert run.data.tags["trained"] == "false"
+    assert run.data.params["model.input_size"] == "160"
+    assert len(run.data.tags["model.digest"]) == 64
+    assert "dual-task" in run.data.tags["lesion.note"]
+    assert 0 <= run.data.metrics["decoding/accuracy"] <= 1
+    assert "note: layer: read blocks.1 (Block): 101 x 64" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "layer", "shape"),
+    [
+        ("test_resnet", "map", "layer2.0", (48, 20, 20)),
+        ("test_vit", "tokens", "blocks.3", (64, 101, 1)),
+        ("test_resnet", "vector", "fc", (1000, 1, 1)),
+    ],
+)
+def test_units_of_any_output_are_those_of_one_pass(tmp_path, name, output, layer, shape) -> None:
+    """In blocks from a temporary file or by several passes, and whole."""
+    settings = Model(name=name, source="timm", weights=None)
+    loaded = models.by_modules(models.load(settings), output)
+    network, preprocessing = loaded.network, models.preprocessing(loaded.settings)
+    stack, labels = synthetic.localizer(0, 2, size=48)
+    images = drawn(stack, labels, "drawn")
+    device = responses.choose_device("cpu")
+    assert responses.map_shape(network, layer) == shape
+
+    def units(**options) -> np.ndarray:
+        found = np.full((len(images), np.prod(shape)), np.nan, np.float32)
+        for block in responses.by_unit(
+            network, layer, images, preprocessing, device=device, **options
+        ):
+            found[:, block.units] = block.responses
+        return found
+
+    whole = units()
+    assert np.isfinite(whole).all()
+    np.testing.assert_array_equal(units(rows_a_block=3), whole)
+    np.testing.assert_array_equal(units(rows_a_block=3, store=tmp_path), whole)
+    kernels = responses.by_kernel(network, [layer], images, preprocessing, device=device)[layer]
+    maps = whole.reshape(len(images), *shape).astype(np.float64)
+    np.testing.assert_allclose(kernels["mean"], maps.mean((2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(kernels["l2"], np.sqrt((maps**2).sum((2, 3))), rtol=1e-4)
+    np.testing.assert_array_equal(kernels["max"], maps.max((2, 3)).astype(np.float32))
+
+
+def test_tokens_are_named_by_row(tmp_path: Path) -> None:
+    finished(run_app(tmp_path, *UNTRAINED, "model.name=test_vit", "layer.output=tokens",
+                     "layer.name=blocks.0", "aggregation=unit", "hydra.run.dir=run"))  # fmt: skip
+    found = table(tmp_path / "run")
+    assert len(found) == 64 * 101
+    assert found["row"].max() == 100 and found["column"].max() == 0 and found["channel"].max() == 63
+
+
+def test_targets_side_by_side(tmp_path: Path) -> None:
+    """Five questions to the same responses, each answered by its own contrast."""
+    process = finished(
+        run_app(tmp_path, "-m", *SMALL, "target=faces,bodies,characters,places,objects",
+                "metric=dprime", "lesion=none", "decoding=none", "figures=false",
+                "hydra.sweep.dir=sweep")
+    )  # fmt: skip
+    scores = [table(tmp_path / "sweep" / str(job))["dprime"] for job in range(5)]
+    for one in range(5):
+        for other in range(one):
+            assert not np.allclose(scores[one], scores[other], equal_nan=True)
+    assert len(list(tmp_path.glob("outputs/cache/responses/*.npz"))) == 1
+    for target in ("faces", "bodies", "characters", "places", "objects"):
+        assert target in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=torchvision"], "model=torchvision needs model.name=<network>"),
+        (["model=timm", "model.name=test_vit"], "layer=module layer.name=<module>"),
+        (["layer=module"], "layer=module needs layer.name=<module>"),
+        (["model.weights=DEFAULT"], "is for model=torchvision and model=timm"),
+        (["model=timm", "model.name=test_vit", "layer=module", "layer.name=blocks.0",
+          "model.checkpoint=x.pth"], "exclude each other"),
+        (["layer=module", "layer.name=features.0", "layer.output=image"],
+         "layer.output=image is unknown"),
+        (["model.interpolation=cubic"], "model.interpolation=cubic is unknown"),
+        (["model=timm", "model.weights=null", "model.name=test_vit", "layer=module",
+          "layer.name=blocks.0"], "take layer.output=tokens"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_one_line(tmp_path: Path, overrides, message) -> None:
+    process = run_app(tmp_path, *overrides, "tracking=none")
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_all_layers_are_listed(tmp_path: Path) -> None:
+    process = finished(run_app(tmp_path, "model=timm", "model.weights=null",
+                               "model.name=test_vit", module="app.layers"))  # fmt: skip
+    assert "blocks.3.mlp.fc1" in process.stdout
+    assert "101 x 64" in process.stdout
+
+
+def test_modules_of_the_embedded_network(tmp_path: Path) -> None:
+    """features.28 is conv13, read after features.29."""
+    common = [*SMALL, "decoding=none", "lesion=none", "tracking=none", "figures=false"]
+    finished(run_app(tmp_path, *common, "layer=module", "layer.name=features.28",
+                     "hydra.run.dir=one"))  # fmt: skip
+    finished(run_app(tmp_path, *common, "layer=conv13", "hydra.run.dir=two"))
+    columns = ["fsi", "dprime", "wilcoxon", "ttest"]
+    one, two = table(tmp_path / "one")[columns], table(tmp_path / "two")[columns]
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
