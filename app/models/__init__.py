@@ -51,8 +51,8 @@ def preprocessing(settings: Model) -> Preprocessing:
         size=_given(settings.input_size),
         mean=(red, green, blue),
         sd=(sd_red, sd_green, sd_blue),
-        interpolation=_given(settings.interpolation),
-        squash=_given(settings.squash),
+        interpolation=settings.interpolation or "bilinear",
+        squash=bool(settings.squash),
     )
 
 

@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from app import models
+from app.config import Model
 from app.errors import InputError
 from app.models import checkpoint
-from app.models.vgg import DualTaskVGG, seeded
+from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, seeded
 
 SHAPE = ((4,) * 13, 8, 6, 32)
 
@@ -43,6 +45,41 @@ def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tens
         torch.save({form: state, "epoch": 3}, path)
     for key, value in load(path).state_dict().items():
         assert torch.equal(value, state[key]), key
+
+
+@pytest.fixture(scope="module")
+def full_size() -> dict[str, Tensor]:
+    return seeded(5).state_dict()
+
+
+@pytest.mark.parametrize("form", ["bare", "model_state_dict", "safetensors"])
+def test_the_full_size_there_and_back(
+    tmp_path: Path, full_size: dict[str, Tensor], form: str
+) -> None:
+    """VGG-16 with 2,137 outputs, which are read from the weights: half a gigabyte a file."""
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth.tar")
+    if form == "safetensors":
+        save_file(full_size, path)
+    elif form == "bare":
+        torch.save(full_size, path)
+    else:
+        prefixed = {f"module.{key}": value for key, value in full_size.items()}
+        torch.save({"epoch": 49, "model_state_dict": prefixed, "optimizer": {"lr": 1e-3}}, path)
+    settings = Model(
+        name="dualtask_vgg16",
+        source="vgg",
+        checkpoint=str(path),
+        widths=[*WIDTHS_VGG16],
+        face_classes=1714,
+        input_size=224,
+    )
+    network, filled, digest = models.load(settings)
+    path.unlink()
+    assert filled.outputs == 2137 and filled.trained is True
+    assert len(digest) == 64
+    state = network.state_dict()
+    assert list(state) == list(full_size)
+    assert all(torch.equal(state[key], value) for key, value in full_size.items())
 
 
 def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, Tensor]):
