@@ -12,8 +12,9 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
 from app.record import figures
 from app.record.cache import Cache, array_digest, code_digest, file_digest
+from app.stimuli import classes, floc, synthetic
 from app.stimuli import images as image_files
-from app.stimuli import synthetic
 from app.stimuli.images import Images, Progress
 
 if TYPE_CHECKING:
@@ -89,17 +90,33 @@ def localizer(config: Config, cache: Cache) -> Localizer:
             total=len(synthetic.CATEGORIES) * settings.images_per_category,
         )
     else:
-        root = settings.root or ""
         named = [category for members in (settings.domains or {}).values() for category in members]
-        images = image_files.from_folder(
-            root,
-            named or None,
-            what="category",
-            setting="stimuli.root",
-            leave_out=settings.leave_out,
-        )
+        if settings.root is None:
+            images = _fetched_floc(config, named)
+        else:
+            images = image_files.from_folder(
+                settings.root,
+                named or None,
+                what="category",
+                setting="stimuli.root",
+                leave_out=settings.leave_out,
+            )
     domains = settings.domains or {category: [category] for category in images.labels}
     return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})
+
+
+def _fetched_floc(config: Config, named: Sequence[str]) -> Images:
+    """fLoc's images of the named categories (none: all but what is left out), fetched once."""
+    settings = config.stimuli
+    digests = floc.read_digests(floc.DIGESTS)
+    wanted = named or sorted(set(digests) - set(settings.leave_out))
+    folder = Path(settings.folder).expanduser() if settings.folder else floc.default_folder()
+    address = settings.address or ""
+    total = sum(len(digests.get(category, ())) for category in wanted)
+    with progress_bar("images of fLoc", total) as progress:
+        root = floc.fetch(wanted, folder, address, digests, progress)
+    images = image_files.from_folder(root, wanted, what="category", setting="stimuli.folder")
+    return replace(images, source=address)
 
 
 def unfamiliar_identities(config: Config, cache: Cache) -> Images:
@@ -131,9 +148,23 @@ def unfamiliar_identities(config: Config, cache: Cache) -> Images:
 
 
 def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]]:
-    """Held-out images of a synthetic network's own classes, and the right output of each."""
+    """Held-out images of the network's own classes, and the right output of each.
+
+    From disk where the config names folders, of one task or of both; else those of a synthetic
+    network, drawn.
+    """
     settings, faces = config.lesion, config.model.face_classes
     objects = config.model.outputs - faces
+    tasks = {
+        name: classes.Task(own.root, own.classes, outputs)
+        for name, own, outputs in (
+            ("faces", settings.faces, range(faces)),
+            ("objects", settings.objects, range(faces, config.model.outputs)),
+        )
+        if own.root
+    }
+    if tasks:
+        return classes.from_folders(tasks, setting="lesion", at_most=settings.images_per_class)
 
     def draw(progress: synthetic.Progress) -> tuple[NDArray[np.uint8], list[str]]:
         face_pixels, face_labels = synthetic.identities(
@@ -410,6 +441,21 @@ class Lesioned:
     effects: dict[str, NDArray[np.float64]]  # of each kernel by itself, see `lesion_effects`
     searches: dict[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
 
+    @property
+    def tasks(self) -> list[str]:
+        """Those of `greedy.TASKS` of which there are images."""
+        return [task for task in greedy.TASKS if not np.isnan(self.effects[f"intact_{task}_loss"])]
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each task that is left out."""
+        return [
+            f"lesion: the {task} task is left out; images of its classes are named by "
+            f"lesion.{task}s.root=<folder>"
+            for task in greedy.TASKS
+            if task not in self.tasks
+        ]
+
 
 def lesioned(config: Config, cache: Cache, network: Callable[[], DualTaskVGG]) -> Lesioned:
     """The lesions that the config asks for."""
@@ -477,12 +523,16 @@ def lesion_effects(
 def greedy_searches(
     config: Config, cache: Cache, network: Callable[[], DualTaskVGG]
 ) -> dict[str, GreedySearch]:
-    """A greedy search for each task.
+    """A greedy search for each task of which there are images.
 
     Every step is stored as it is done, so a search that was interrupted goes on where it
     stopped, and one that drops more goes on where another ended.
     """
-    images, _ = own_classes(config, cache)
+    images, outputs = own_classes(config, cache)
+    of_faces = outputs < config.model.face_classes
+    tasks = [
+        task for task, shown in zip(greedy.TASKS, (of_faces, ~of_faces), strict=True) if shown.any()
+    ]
     kernels, group_size = _kernel_count(config), config.lesion.group_size
     drop = max(1, round(config.lesion.fraction * kernels))
     counts = greedy.dropped_after(drop, group_size)
@@ -510,9 +560,9 @@ def greedy_searches(
     def compute() -> Mapping[str, NDArray[Any]]:
         maps = functools.cache(lambda: _kept_maps(config, network, images))
         arrays: dict[str, NDArray[Any]] = {}
-        steps = len(greedy.TASKS) * (len(counts) - 1)
+        steps = len(tasks) * (len(counts) - 1)
         with progress_bar(f"greedy search of {config.layer.name}", steps, "step") as progress:
-            for task in greedy.TASKS:
+            for task in tasks:
                 found = search(task, maps, progress)
                 arrays[f"{task}_order"] = found.order
                 arrays |= {f"{task}_{name}": values for name, values in found.remaining.items()}
@@ -534,7 +584,7 @@ def greedy_searches(
             counts,
             {measure: stored[f"{task}_{measure}"] for measure in greedy.MEASURES},
         )
-        for task in greedy.TASKS
+        for task in tasks
     }
 
 
@@ -580,6 +630,7 @@ class Decoded:
     random_kernels: float  # mean accuracy over the draws
     all_kernels: float
     chance: float
+    notes: list[str]  # one line where the images ask for folds of another kind than the paper's
 
 
 def decoded(
@@ -643,6 +694,7 @@ def decoded(
         random_kernels=float(draws.mean()),
         all_kernels=from_kernels(np.arange(features.shape[1]), "all kernels").accuracy,
         chance=decoding.chance(images.labels),
+        notes=[f"decoding: {rule}" for rule in [decoding.uneven(images.labels)] if rule],
     )
 
 
@@ -679,8 +731,12 @@ def why_no_lesion(config: Config) -> str | None:
         return "lesion: switched off (lesion=none)"
     if config.aggregation.name == "unit":
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
-    if config.model.classes != "synthetic":
-        return f"lesion: no held-out images of the classes of {config.model.name} are at hand"
+    on_disk = config.lesion.faces.root or config.lesion.objects.root
+    if config.model.classes != "synthetic" and not on_disk:
+        return (
+            f"lesion: no held-out images of the classes of {config.model.name} are at hand; "
+            "lesion.faces.root and lesion.objects.root name folders of them"
+        )
     return None
 
 
