@@ -99,6 +99,11 @@ def test_parameters_lead_with_the_names_of_the_design():
         (["model.input_size=65"], "model.resize=64 is smaller"),
         ([*FULL_SIZE, "model.input_size=200"], "a multiple of 32"),
         (["model.face_classes=180"], "model.face_classes=180 must lie between"),
+        (
+            ["lesion.faces.classes=x"],
+            "lesion.faces.classes=x lists folders: give lesion.faces.root",
+        ),
+        (["lesion.images_per_class=0"], "lesion.images_per_class=0 is too small"),
         (["stimuli=folder"], "stimuli=folder needs stimuli.root"),
         (["stimuli=floc", "stimuli.root=''"], "stimuli=floc needs stimuli.root"),
         (["identities=folder"], "identities=folder needs identities.root"),
