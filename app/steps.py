@@ -460,8 +460,9 @@ class Lesioned:
 def lesioned(config: Config, cache: Cache, network: Callable[[], DualTaskVGG]) -> Lesioned:
     """The lesions that the config asks for."""
     greedily = config.lesion.name == "greedy"
-    searches = greedy_searches(config, cache, network) if greedily else {}
-    return Lesioned(lesion_effects(config, cache, network), searches)
+    own = own_classes(config, cache)
+    searches = greedy_searches(config, cache, network, own) if greedily else {}
+    return Lesioned(lesion_effects(config, cache, network, own=own), searches)
 
 
 def lesion_effects(
@@ -471,13 +472,15 @@ def lesion_effects(
     dropped: Sequence[int] = (),
     kernels: Sequence[int] | None = None,
     maps: Callable[[], list[Tensor] | None] = lambda: None,
+    own: tuple[Images, NDArray[np.int64]] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """`face_loss`, `face_top1`, `object_loss`, `object_top1` without each of the kernels (None:
     all), (kernels,); the same under `intact_…` without any of them, scalars.
 
-    The kernels in `dropped` are lesioned throughout. `maps` may bring the layer's maps.
+    The kernels in `dropped` are lesioned throughout. `maps` may bring the layer's maps, `own` what
+    `own_classes` returned.
     """
-    images, outputs = own_classes(config, cache)
+    images, outputs = own or own_classes(config, cache)
     layer = config.layer.name
     count = _kernel_count(config) if kernels is None else len(kernels)
 
@@ -521,14 +524,19 @@ def lesion_effects(
 
 
 def greedy_searches(
-    config: Config, cache: Cache, network: Callable[[], DualTaskVGG]
+    config: Config,
+    cache: Cache,
+    network: Callable[[], DualTaskVGG],
+    own: tuple[Images, NDArray[np.int64]] | None = None,
 ) -> dict[str, GreedySearch]:
     """A greedy search for each task of which there are images.
 
     Every step is stored as it is done, so a search that was interrupted goes on where it
-    stopped, and one that drops more goes on where another ended.
+    stopped, and one that drops more goes on where another ended. `own` may bring what `own_classes`
+    returned.
     """
-    images, outputs = own_classes(config, cache)
+    own = own or own_classes(config, cache)  # once: those on disk are read to know their content
+    images, outputs = own
     of_faces = outputs < config.model.face_classes
     tasks = [
         task for task, shown in zip(greedy.TASKS, (of_faces, ~of_faces), strict=True) if shown.any()
@@ -541,13 +549,13 @@ def greedy_searches(
         path = []
 
         def loss_without(dropped: tuple[int, ...]) -> NDArray[np.float64]:
-            path.append(lesion_effects(config, cache, network, dropped, maps=maps))
+            path.append(lesion_effects(config, cache, network, dropped, maps=maps, own=own))
             progress(1)
             return path[-1][f"{task}_loss"]
 
         order = greedy.rank(kernels, drop, group_size, loss_without)
         dropped = order[:drop].tolist()
-        path.append(lesion_effects(config, cache, network, dropped, kernels=(), maps=maps))
+        path.append(lesion_effects(config, cache, network, dropped, (), maps, own))
         return GreedySearch(
             order,
             counts,

@@ -168,7 +168,7 @@ def test_the_curves_of_one_task(search: str, title: str, column: int) -> None:
     course = np.arange(15, dtype=float).reshape(3, 5)
     figure = figures.greedy_curves(**{f"{search}_search": course})
     loss, top1 = figure.axes
-    assert loss.get_title() == title
+    assert loss.get_title("left") == title
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), -course[:, column])
     np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * course[:, column + 1])
     assert len(loss.lines) == len(top1.lines) == 1
