@@ -99,6 +99,8 @@ class Stimuli:
     # that: OmegaConf cannot override an optional dict that is null on the command line.
     domains: Any = None
     leave_out: list[str] = field(default_factory=list)  # categories that belong to no domain
+    address: str | None = None  # floc without a root: of the repository's files, http(s)
+    folder: str | None = None  # floc without a root: where they are kept; null: the user's cache
     images_per_category: int = 144  # synthetic only
     size: int = 64  # synthetic only, pixels a side
     seed: int = 0  # synthetic only
@@ -109,7 +111,7 @@ class Identities:
     """The faces whose identity is decoded; the network was not trained on them."""
 
     name: str = MISSING
-    root: str | None = None
+    root: str | None = None  # folder of a folder per identity; null for what is drawn
     count: int = 100  # synthetic only
     images_each: int = 10  # synthetic only
     size: int = 64  # synthetic only
@@ -117,14 +119,26 @@ class Identities:
 
 
 @dataclass
+class OwnClasses:
+    """Images of the classes of one of the network's tasks, from disk."""
+
+    root: str | None = None  # folder of a folder per class
+    # A text file, the folder of each output, one a line; null: sorted folders are the outputs.
+    classes: str | None = None
+
+
+@dataclass
 class Lesion:
     """Held-out images of the network's own classes, on which a lesion's effect is measured."""
 
     name: str = MISSING  # single | greedy | none
-    images_per_identity: int = 4
-    images_per_object: int = 8
-    size: int = 64
-    seed: int = 0
+    faces: OwnClasses = field(default_factory=OwnClasses)
+    objects: OwnClasses = field(default_factory=OwnClasses)
+    images_per_class: int | None = None  # from disk only, the first by name; null: all
+    images_per_identity: int = 4  # synthetic only
+    images_per_object: int = 8  # synthetic only
+    size: int = 64  # synthetic only
+    seed: int = 0  # synthetic only
     fraction: float = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: int = 1  # greedy only: kernels to drop a search
 
@@ -206,6 +220,7 @@ def check(config: Config) -> None:
         ("identities.count", 2),
         ("identities.images_each", 2),
         ("identities.size", 16),
+        ("lesion.images_per_class", 1),
         ("lesion.images_per_identity", 1),
         ("lesion.images_per_object", 1),
         ("lesion.group_size", 1),
@@ -232,10 +247,23 @@ def check(config: Config) -> None:
         raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")
     for room in ("stimuli", "identities"):
         settings = getattr(config, room)
-        if settings.name != "synthetic" and not settings.root:
+        fetched = settings.name == "floc" and settings.root is None
+        if settings.name != "synthetic" and not settings.root and not fetched:
             raise InputError(
                 f"{room}={settings.name} needs {room}.root=<folder that holds one folder per "
                 f"{'category' if room == 'stimuli' else 'identity'}>"
+            )
+        if fetched and not (settings.address or "").startswith(("http://", "https://")):
+            raise InputError(
+                f"stimuli.address={settings.address}: the http(s) address of the files of fLoc, or "
+                "give stimuli.root=<folder that holds adult, child, …>"
+            )
+    for task in ("faces", "objects"):
+        own = getattr(config.lesion, task)
+        if own.classes and not own.root:
+            raise InputError(
+                f"lesion.{task}.classes={own.classes} lists folders: "
+                f"give lesion.{task}.root=<folder that holds them>"
             )
     domains = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
     if domains is not None and not _is_domains(domains):

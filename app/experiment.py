@@ -87,6 +87,7 @@ def run(
         if (reason := steps.why_no_lesion(config)) is None:
             lesioned = steps.lesioned(config, cache, network)
             found |= lesion_metrics(score[metric], lesioned)
+            notes += lesioned.notes
         else:
             notes.append(reason)
 
@@ -96,7 +97,9 @@ def run(
         )
         if (reason := steps.why_no_decoding(config, kernels)) is None:
             top = decoding.top(score[metric], kernels)
-            found |= decoding_metrics(steps.decoded(config, cache, network, top, layers))
+            decoded = steps.decoded(config, cache, network, top, layers)
+            found |= decoding_metrics(decoded)
+            notes += decoded.notes
             if not selected[metric].any():
                 notes.append(
                     f"decoding: {metric} selects no kernel; decoded from its "
@@ -204,11 +207,32 @@ def lesion_figures(
     metric: str,
     title: str,
 ) -> dict[str, dict[str, bytes]]:
-    """Each kernel's lesion against its score; of a greedy search, its place and its course."""
+    """Each kernel's lesion against its score; of a greedy search, its place and its course.
+
+    Scores are set against the face task: where it has no images, only the course is left.
+    """
     shown = {"score": score, "selected": selected, "metric": metric, "title": title}
     effects, searches = lesioned.effects, lesioned.searches
-    if not searches:
-        scatter = steps.figure(
+    rendered = {}
+    if searches:
+        rendered["lesion"] = steps.figure(
+            cache,
+            figures.greedy_curves,
+            **{f"{task}_search": search.curve for task, search in searches.items()},
+            title=title,
+        )
+        if "face" in searches:
+            face = searches["face"]
+            rendered["lesion_place"] = steps.figure(
+                cache,
+                figures.place_scatter,
+                place=face.place,
+                dropped=int(face.dropped[-1]),
+                spearman=consistency.spearman(score, face.place),
+                **shown,
+            )
+    elif "face" in lesioned.tasks:
+        rendered["lesion"] = steps.figure(
             cache,
             figures.lesion_scatter,
             face_loss=effects["face_loss"],
@@ -216,21 +240,4 @@ def lesion_figures(
             spearman=consistency.spearman(score, -effects["face_loss"]),
             **shown,
         )
-        return {"lesion": scatter}
-    face = searches["face"]
-    curves = steps.figure(
-        cache,
-        figures.greedy_curves,
-        face_search=face.curve,
-        object_search=searches["object"].curve,
-        title=title,
-    )
-    scatter = steps.figure(
-        cache,
-        figures.place_scatter,
-        place=face.place,
-        dropped=int(face.dropped[-1]),
-        spearman=consistency.spearman(score, face.place),
-        **shown,
-    )
-    return {"lesion": curves, "lesion_place": scatter}
+    return rendered

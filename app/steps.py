@@ -15,8 +15,9 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +32,8 @@ from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
 from app.record import figures
 from app.record.cache import Cache, array_digest, code_digest, file_digest
+from app.stimuli import classes, floc, synthetic
 from app.stimuli import images as image_files
-from app.stimuli import synthetic
 from app.stimuli.images import Images, Progress
 
 if TYPE_CHECKING:
@@ -164,17 +165,33 @@ def localizer(config: Config, cache: Cache) -> Localizer:
             total=len(synthetic.CATEGORIES) * settings.images_per_category,
         )
     else:
-        root = settings.root or ""
         named = [category for members in (settings.domains or {}).values() for category in members]
-        images = image_files.from_folder(
-            root,
-            named or None,
-            what="category",
-            setting="stimuli.root",
-            leave_out=settings.leave_out,
-        )
+        if settings.root is None:
+            images = _fetched_floc(config, named)
+        else:
+            images = image_files.from_folder(
+                settings.root,
+                named or None,
+                what="category",
+                setting="stimuli.root",
+                leave_out=settings.leave_out,
+            )
     domains = settings.domains or {category: [category] for category in images.labels}
     return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})
+
+
+def _fetched_floc(config: Config, named: Sequence[str]) -> Images:
+    """fLoc's images of the named categories (none: all but what is left out), fetched once."""
+    settings = config.stimuli
+    digests = floc.read_digests(floc.DIGESTS)
+    wanted = named or sorted(set(digests) - set(settings.leave_out))
+    folder = Path(settings.folder).expanduser() if settings.folder else floc.default_folder()
+    address = settings.address or ""
+    total = sum(len(digests.get(category, ())) for category in wanted)
+    with progress_bar("images of fLoc", total) as progress:
+        root = floc.fetch(wanted, folder, address, digests, progress)
+    images = image_files.from_folder(root, wanted, what="category", setting="stimuli.folder")
+    return replace(images, source=address)
 
 
 def unfamiliar_identities(config: Config, cache: Cache) -> Images:
@@ -206,9 +223,25 @@ def unfamiliar_identities(config: Config, cache: Cache) -> Images:
 
 
 def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]]:
-    """Held-out images of a synthetic network's own classes, and the right output of each."""
+    """Held-out images of the network's own classes, and the right output of each.
+
+    From disk where the config names folders, of one task or of both; else those of a synthetic
+    network, drawn.
+    """
     settings, faces = config.lesion, config.model.face_classes
-    objects = (config.model.outputs or 0) - faces
+    last = config.model.outputs
+    assert last is not None, "the config is complete"
+    objects = last - faces
+    tasks = {
+        name: classes.Task(own.root, own.classes, outputs)
+        for name, own, outputs in (
+            ("faces", settings.faces, range(faces)),
+            ("objects", settings.objects, range(faces, last)),
+        )
+        if own.root
+    }
+    if tasks:
+        return classes.from_folders(tasks, setting="lesion", at_most=settings.images_per_class)
 
     def draw(progress: synthetic.Progress) -> tuple[NDArray[np.uint8], list[str]]:
         face_pixels, face_labels = synthetic.identities(
@@ -491,12 +524,28 @@ class Lesioned:
     effects: dict[str, NDArray[np.float64]]  # of each kernel by itself, see `lesion_effects`
     searches: dict[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
 
+    @property
+    def tasks(self) -> list[str]:
+        """Those of `greedy.TASKS` of which there are images."""
+        return [task for task in greedy.TASKS if not np.isnan(self.effects[f"intact_{task}_loss"])]
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each task that is left out."""
+        return [
+            f"lesion: the {task} task is left out; images of its classes are named by "
+            f"lesion.{task}s.root=<folder>"
+            for task in greedy.TASKS
+            if task not in self.tasks
+        ]
+
 
 def lesioned(config: Config, cache: Cache, network: Callable[[], DualTaskVGG]) -> Lesioned:
     """The lesions that the config asks for."""
     greedily = config.lesion.name == "greedy"
-    searches = greedy_searches(config, cache, network) if greedily else {}
-    return Lesioned(lesion_effects(config, cache, network), searches)
+    own = own_classes(config, cache)
+    searches = greedy_searches(config, cache, network, own) if greedily else {}
+    return Lesioned(lesion_effects(config, cache, network, own=own), searches)
 
 
 def lesion_effects(
@@ -506,13 +555,15 @@ def lesion_effects(
     dropped: Sequence[int] = (),
     kernels: Sequence[int] | None = None,
     maps: Callable[[], list[Tensor] | None] = lambda: None,
+    own: tuple[Images, NDArray[np.int64]] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """`face_loss`, `face_top1`, `object_loss`, `object_top1` without each of the kernels (None:
     all), (kernels,); the same under `intact_…` without any of them, scalars.
 
-    The kernels in `dropped` are lesioned throughout. `maps` may bring the layer's maps.
+    The kernels in `dropped` are lesioned throughout. `maps` may bring the layer's maps, `own` what
+    `own_classes` returned.
     """
-    images, outputs = own_classes(config, cache)
+    images, outputs = own or own_classes(config, cache)
     layer = config.layer.name
     count = _kernel_count(config) if kernels is None else len(kernels)
 
@@ -556,14 +607,23 @@ def lesion_effects(
 
 
 def greedy_searches(
-    config: Config, cache: Cache, network: Callable[[], DualTaskVGG]
+    config: Config,
+    cache: Cache,
+    network: Callable[[], DualTaskVGG],
+    own: tuple[Images, NDArray[np.int64]] | None = None,
 ) -> dict[str, GreedySearch]:
-    """A greedy search for each task.
+    """A greedy search for each task of which there are images.
 
     Every step is stored as it is done, so a search that was interrupted goes on where it
-    stopped, and one that drops more goes on where another ended.
+    stopped, and one that drops more goes on where another ended. `own` may bring what `own_classes`
+    returned.
     """
-    images, _ = own_classes(config, cache)
+    own = own or own_classes(config, cache)  # once: those on disk are read to know their content
+    images, outputs = own
+    of_faces = outputs < config.model.face_classes
+    tasks = [
+        task for task, shown in zip(greedy.TASKS, (of_faces, ~of_faces), strict=True) if shown.any()
+    ]
     kernels, group_size = _kernel_count(config), config.lesion.group_size
     drop = max(1, round(config.lesion.fraction * kernels))
     counts = greedy.dropped_after(drop, group_size)
@@ -572,13 +632,13 @@ def greedy_searches(
         path = []
 
         def loss_without(dropped: tuple[int, ...]) -> NDArray[np.float64]:
-            path.append(lesion_effects(config, cache, network, dropped, maps=maps))
+            path.append(lesion_effects(config, cache, network, dropped, maps=maps, own=own))
             progress(1)
             return path[-1][f"{task}_loss"]
 
         order = greedy.rank(kernels, drop, group_size, loss_without)
         dropped = order[:drop].tolist()
-        path.append(lesion_effects(config, cache, network, dropped, kernels=(), maps=maps))
+        path.append(lesion_effects(config, cache, network, dropped, (), maps, own))
         return GreedySearch(
             order,
             counts,
@@ -591,9 +651,9 @@ def greedy_searches(
     def compute() -> Mapping[str, NDArray[Any]]:
         maps = functools.cache(lambda: _kept_maps(config, network, images))
         arrays: dict[str, NDArray[Any]] = {}
-        steps = len(greedy.TASKS) * (len(counts) - 1)
+        steps = len(tasks) * (len(counts) - 1)
         with progress_bar(f"greedy search of {config.layer.name}", steps, "step") as progress:
-            for task in greedy.TASKS:
+            for task in tasks:
                 found = search(task, maps, progress)
                 arrays[f"{task}_order"] = found.order
                 arrays |= {f"{task}_{name}": values for name, values in found.remaining.items()}
@@ -615,7 +675,7 @@ def greedy_searches(
             counts,
             {measure: stored[f"{task}_{measure}"] for measure in greedy.MEASURES},
         )
-        for task in greedy.TASKS
+        for task in tasks
     }
 
 
@@ -661,6 +721,7 @@ class Decoded:
     random_kernels: float  # mean accuracy over the draws
     all_kernels: float
     chance: float
+    notes: list[str]  # one line where the images ask for folds of another kind than the paper's
 
 
 def decoded(
@@ -724,6 +785,7 @@ def decoded(
         random_kernels=float(draws.mean()),
         all_kernels=from_kernels(np.arange(features.shape[1]), "all kernels").accuracy,
         chance=decoding.chance(images.labels),
+        notes=[f"decoding: {rule}" for rule in [decoding.uneven(images.labels)] if rule],
     )
 
 
@@ -762,8 +824,14 @@ def why_no_lesion(config: Config) -> str | None:
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
     if config.model.source != "vgg" or config.layer.output is not None:
         return "lesion: only the convolutions of the dual-task networks are lesioned"
-    if config.model.classes != "synthetic":
-        return f"lesion: no held-out images of the classes of {config.model.name} are at hand"
+    if not config.model.face_classes:
+        return f"lesion: none of the outputs of {config.model.name} are faces (model.face_classes)"
+    on_disk = config.lesion.faces.root or config.lesion.objects.root
+    if config.model.classes != "synthetic" and not on_disk:
+        return (
+            f"lesion: no held-out images of the classes of {config.model.name} are at hand; "
+            "lesion.faces.root and lesion.objects.root name folders of them"
+        )
     return None
 
 

@@ -12,6 +12,8 @@ import pytest
 # Tests run side by side, one a core: threads that wait for each other would slow them all down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+REPOSITORY = Path(__file__).parents[1]
+
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
 SMALL = [
     "stimuli.images_per_category=8",
@@ -28,7 +30,8 @@ def run_app(folder: Path, *arguments: str, module: str = "app", **environment: s
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "120", **environment},
+        # This checkout's program, whichever is installed.
+        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY), **environment},
         capture_output=True,
         text=True,
         timeout=600,

@@ -327,7 +327,7 @@ def test_quick_answers_import_neither_torch_nor_mlflow(tmp_path: Path, case: str
         "sys.argv = ['selective-units', *sys.argv[1:]]\n"
         "try:\n    runpy.run_module('app', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'mlflow', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'mlflow', 'scipy', 'pandas', 'matplotlib', 'pooch'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     process = finished(

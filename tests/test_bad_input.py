@@ -67,7 +67,15 @@ CASES = {
     "no kernels a group": (["lesion=greedy", "lesion.group_size=0"], ["lesion.group_size=0"]),
     "unknown lesion": (["lesion.name=both"], ["lesion.name=both", "single, greedy, none"]),
     "target that is no domain": (["target=cats"], ["target=cats", "faces, bodies"]),
-    "no root": (["stimuli=floc"], ["stimuli.root"]),
+    "no root": (["stimuli=folder"], ["stimuli.root"]),
+    "fLoc from where nothing listens": (
+        ["stimuli=floc", "stimuli.address=http://127.0.0.1:9", "stimuli.folder={root}/fetched"],
+        ["http://127.0.0.1:9/stimuli/", "Connection refused"],
+    ),
+    "fLoc into a file": (
+        ["stimuli=floc", "stimuli.folder={root}/a_file/floc"],
+        ["a_file", "stimuli.folder=<folder>"],
+    ),
     "missing folder": (
         ["stimuli=floc", "stimuli.root={root}/nowhere"],
         ["nowhere", "no folder|not a folder"],

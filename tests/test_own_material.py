@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from mlflow.tracking import MlflowClient
 from PIL import Image
 from safetensors.torch import load_file
 
+from app import config as schema
+from app import experiment
+from app.commandline import CONFIG_FOLDER
 from app.models import BUILTIN_FOLDER
 from app.stimuli import synthetic
+from app.stimuli.images import Preprocessing, from_folder
 from tests.conftest import SMALL, finished, run_app
 
 FAST = ["tracking=none", "figures=false", "lesion=none"]
@@ -68,21 +77,145 @@ def test_any_folder_each_category_its_own_domain(floc: Path, tmp_path: Path):
     assert images_of(only_run(tmp_path)) == 40
 
 
-def test_identities_of_a_folder_of_pgm_files(floc: Path, tmp_path: Path):
+def identity_folders(root: Path, suffix: str) -> tuple[np.ndarray, list[str]]:
+    """Four drawn people with four images each, written as PGM or as something else."""
     people, labels = synthetic.identities(5, 4, 4, split="decoding")
-    for number, (image, label) in enumerate(zip(people, labels, strict=True)):
-        folder = tmp_path / "people" / label
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{number}.pgm")
+    for number, (pixels, label) in enumerate(zip(people, labels, strict=True)):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        path = root / label / f"{number}.{suffix}"
+        image = Image.fromarray(pixels)
+        if suffix == "pgm":  # half of them with 16 bits, 65535 white
+            deep = number % 2
+            head = f"P5 {image.width} {image.height} {65535 if deep else 255}\n".encode()
+            content = (pixels.astype(">u2") * 257).tobytes() if deep else pixels.tobytes()
+            path.write_bytes(head + content)
+        elif suffix == "png":
+            grey = image.convert("P") if number % 2 else image
+            if number % 2:
+                grey.putpalette([level for level in range(256) for _ in range(3)])
+            else:
+                grey = Image.fromarray(pixels.astype(np.uint16) * 257)
+            grey.save(path)
+        else:
+            image.save(path, lossless=True)
+    return people, labels
+
+
+@pytest.mark.parametrize("suffix", ["pgm", "png", "webp"])
+def test_every_format_brings_the_same_pixels(tmp_path: Path, suffix: str):
+    """8 and 16 bit PGM, palette and 16 bit PNG, WebP."""
+    people, labels = identity_folders(tmp_path, suffix)
+    images = from_folder(tmp_path, None, what="identity", setting="identities.root")
+    assert images.labels == tuple(labels)
+    crops = images.crops(Preprocessing(64, 64, (0, 0, 0), (1, 1, 1)))
+    np.testing.assert_array_equal(crops, np.repeat(people[..., None], 3, axis=3))
+
+
+def test_identities_of_a_folder_of_pgm_files(tmp_path: Path):
+    _, labels = identity_folders(tmp_path / "people", "pgm")
+    arguments = [
+        *SMALL, "lesion=none", "figures=false", "identities=folder",
+        f"identities.root={tmp_path}/people", "decoding.kernels=20",
+    ]  # fmt: skip
     (tmp_path / "people" / labels[0] / "0.pgm").unlink()  # one person with three images
-    process = finished(
-        run_app(
-            tmp_path, *SMALL, "tracking=none", "lesion=none", "identities=folder",
-            f"identities.root={tmp_path}/people", "decoding.kernels=20",
-        )
+    process = finished(run_app(tmp_path, *arguments))
+    assert "chance 0.250" in process.stdout and "kernels 20" in process.stdout
+    told = " ".join(process.stdout.split())
+    assert (
+        "note: decoding: identities have 3 to 4 images; each one's are dealt over 3 folds" in told
+    )
+    (run,) = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db").search_runs(["1"])
+    assert run.data.tags["decoding.note"].startswith("identities have 3 to 4 images")
+
+    broken = tmp_path / "people" / labels[-1] / "15.pgm"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    process = run_app(tmp_path, *arguments, "tracking=none")
+    assert process.returncode == 1
+    assert f"{broken} is truncated or damaged" in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
+
+
+LESIONS = [*SMALL, "tracking=none", "decoding=none", "metric=dprime"]
+
+
+def run_here(folder: Path, results: Path, *overrides: str) -> dict[str, Any]:
+    """A run in this process, with the cache of `folder`."""
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = compose("config", [*LESIONS, f"cache={folder}/outputs/cache", *overrides])
+    return experiment.run(config, results)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def lesioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose lesions are measured on drawn images; they are written beside it as files."""
+    folder = tmp_path_factory.mktemp("lesioned")
+    run_here(folder, folder / "drawn")
+    (entry,) = [
+        path
+        for path in folder.glob("outputs/cache/stimuli/*.npz")
+        if len(np.load(path)["labels"]) == 180
+    ]
+    with np.load(entry) as arrays:
+        pixels, labels = arrays["pixels"], arrays["labels"].tolist()
+    outputs = {label: output for output, label in enumerate(dict.fromkeys(labels))}
+    for image, label in zip(pixels, labels, strict=True):
+        output = outputs[label]
+        task = "faces" if output < 120 else "objects"
+        path = folder / task / f"{output:03}" / "image.pgm"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def test_lesions_on_images_from_disk_equal_those_on_the_same_drawn(lesioned: Path):
+    own = [f"lesion.{task}.root={lesioned}/{task}" for task in ("faces", "objects")]
+    # The same network as one that is not synthetic: what it knows is on disk alone.
+    finished(run_app(lesioned, *LESIONS, "model.classes=null", *own))
+    tables = [
+        pd.read_parquet(run / "lesion.parquet") for run in (only_run(lesioned), lesioned / "drawn")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+    found, expected = (
+        json.loads((run / "metrics.json").read_text())
+        for run in (only_run(lesioned), lesioned / "drawn")
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("lesion", ["single", "greedy"])
+@pytest.mark.parametrize(("task", "other"), [("faces", "objects"), ("objects", "faces")])
+def test_one_task_alone(lesioned: Path, tmp_path: Path, lesion: str, task: str, other: str):
+    """Two classes with images and a list of all; the other task is left out, and that is told."""
+    classes, count = lesioned / f"{task}.txt", {"faces": 120, "objects": 60}[task]
+    first = 0 if task == "faces" else 120
+    classes.write_text("".join(f"{first + number:03}\n" for number in range(count)))
+    some = lesioned / f"some-{task}"
+    for number in (first + 3, first + 1):
+        shutil.copytree(lesioned / task / f"{number:03}", some / f"{number:03}", dirs_exist_ok=True)
+    result = run_here(
+        lesioned, tmp_path, "model.classes=null", f"lesion={lesion}", "lesion.fraction=0.02",
+        f"lesion.{task}.root={some}", f"lesion.{task}.classes={classes}",
     )  # fmt: skip
-    assert "chance 0.250" in process.stdout
-    assert "kernels 20" in process.stdout
+    told = f"lesion: the {other[:-1]} task is left out; images of its classes are named by"
+    assert [note for note in result["notes"] if note.startswith(told)]
+    found = {name for name in result["metrics"] if "lesion" in name}
+    spearman = {"faces": "lesion/spearman", "objects": "lesion/spearman_object"}
+    assert spearman[task] in found and spearman[other] not in found
+    assert any(f"intact_{task[:-1]}_loss" in name for name in found)
+    assert not any(other[:-1] in name for name in found)
+    table = pd.read_parquet(tmp_path / "lesion.parquet")
+    assert table[f"{other[:-1]}_loss"].isna().all() and table[f"{task[:-1]}_loss"].notna().all()
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert ("lesion" in figures) == (lesion == "greedy" or task == "faces")
+    assert ("lesion_place" in figures) == (lesion == "greedy" and task == "faces")
+
+
+def test_folders_that_are_not_the_outputs(lesioned: Path):
+    process = run_app(lesioned, *LESIONS, f"lesion.faces.root={lesioned}/objects")
+    assert process.returncode == 1 and len(process.stderr.strip().splitlines()) == 1
+    assert "has 60 folders, but the network has 120 such outputs" in process.stderr
+    assert "lesion.faces.classes=" in process.stderr
 
 
 def test_a_checkpoint_by_path_gives_the_scores_of_the_same_weights(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Decoding:
     """How often the right identity was named, from one set of kernels."""
 
     accuracy: float  # 0 … 1, the mean over folds
-    folds: NDArray[np.float64]  # (folds,) accuracy of each, 0 … 1
+    folds: NDArray[np.float64]  # (folds,) of each, 0 … 1: the mean over identities
     ci95: tuple[float, float]  # Student's t interval of the mean over folds, clipped to 0 … 1
     kernels: int
 
@@ -35,11 +36,13 @@ class RandomDecoding:
 
 
 def folds(identities: Sequence[str]) -> NDArray[np.int64]:
-    """The fold of each image (images,): the k-th image of each identity is left out in fold k.
+    """The fold of each image (images,): in fold k the images of fold k are left out.
 
-    There are as many folds as the identity with the fewest images has. What another identity has
-    beyond that is in fold -1: it is never left out and trains in every fold. InputError for fewer
-    than two identities, or for one with fewer than two images.
+    There are as many folds as the identity with the fewest images has. Each identity's images are
+    dealt over them in turn, the k-th to fold k, so every image is left out once, and no fold leaves
+    out, or trains on, none of an identity. With equally many images of each that is one image of
+    each identity a fold. InputError for fewer than two identities, or for one with fewer than two
+    images.
     """
     names, codes, counts = np.unique(
         np.asarray(identities, dtype=str), return_inverse=True, return_counts=True
@@ -53,9 +56,20 @@ def folds(identities: Sequence[str]) -> NDArray[np.int64]:
         )
     fold = np.empty(len(codes), dtype=np.int64)
     for code, count in enumerate(counts):
-        fold[codes == code] = np.arange(count)
-    fold[fold >= counts.min()] = -1
+        fold[codes == code] = np.arange(count) % counts.min()
     return fold
+
+
+def uneven(identities: Sequence[str]) -> str | None:
+    """How identities with different numbers of images are decoded, in one line; else None."""
+    counts = Counter(identities).values()
+    fewest, most = min(counts), max(counts)
+    if fewest == most:
+        return None
+    return (
+        f"identities have {fewest} to {most} images; each one's are dealt over {fewest} folds, "
+        "and accuracy is the mean over identities"
+    )
 
 
 def decode(
@@ -76,8 +90,10 @@ def decode(
     threads: folds that are fitted at the same time; None = one a core. Results do not depend on it.
 
     In each fold features are standardised to the mean and standard deviation of the training
-    images; one that does not vary there counts for nothing. InputError for features that are not
-    finite and for too few images (see `folds`).
+    images; one that does not vary there counts for nothing. A fold's accuracy is the mean over
+    identities of how many of its images were named right, so that guessing reaches `chance`
+    however many images each identity has; with as many of each it is the share of all images.
+    InputError for features that are not finite and for too few images (see `folds`).
     """
     from app.findings import svm  # takes a moment to import, which stored decodings save
 
@@ -100,7 +116,8 @@ def decode(
         named = svm.classify(
             (values[train] - mean) / scale, codes[train], (values[test] - mean) / scale, penalty
         )
-        return float(np.mean(named == codes[test]))
+        right = np.bincount(codes[test], weights=named == codes[test])
+        return float(np.mean(right / np.bincount(codes[test])))
 
     # The machines run without the interpreter's lock: two threads take half the time.
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:

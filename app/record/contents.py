@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from app.config import Config
 from app.findings import consistency
-from app.findings.greedy import MEASURES, TASKS
+from app.findings.greedy import MEASURES
 from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
     from app.steps import Decoded, Lesioned, Localizer, Subject
+
+SPEARMAN = {"face": "lesion/spearman", "object": "lesion/spearman_object"}
 
 # -------------------------------------------------------------------- findings as named numbers
 
@@ -45,20 +47,19 @@ def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str
 def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, float]:
     """Spearman of score with what remains of each task: negative = such kernels matter.
 
-    What remains is -loss without the kernel, or the kernel's place in the task's greedy search.
+    What remains is -loss without the kernel, or the kernel's place in the task's greedy search. Of
+    a task without images there is nothing.
     """
     effects, searches = lesioned.effects, lesioned.searches
-    remains = {
-        task: searches[task].place if searches else -effects[f"{task}_loss"] for task in TASKS
-    }
-    found = {
-        "lesion/spearman": consistency.spearman(score, remains["face"]),
-        "lesion/spearman_object": consistency.spearman(score, remains["object"]),
-        **{f"lesion/intact_{name}": float(effects[f"intact_{name}"]) for name in MEASURES},
-    }
+    found = {}
+    for task in lesioned.tasks:
+        remains = searches[task].place if searches else -effects[f"{task}_loss"]
+        found[SPEARMAN[task]] = consistency.spearman(score, remains)
+    measures = [name for name in MEASURES if name.split("_")[0] in lesioned.tasks]
+    found |= {f"lesion/intact_{name}": float(effects[f"intact_{name}"]) for name in measures}
     for task, search in searches.items():
         found["lesion/greedy_dropped"] = float(search.dropped[-1])
-        for name in MEASURES:
+        for name in measures:
             found[f"lesion/greedy_{task}_search_{name}"] = float(search.remaining[name][-1])
     return found
 
@@ -187,5 +188,9 @@ def sentence(config: Config) -> str:
 
 
 def tags_of_notes(notes: Sequence[str]) -> dict[str, str]:
-    """`lesion: …` becomes the tag `lesion.note`."""
-    return {f"{step}.note": text for step, text in (note.split(": ", 1) for note in notes)}
+    """`lesion: …` becomes the tag `lesion.note`; several of one step, one after another."""
+    tags: dict[str, str] = {}
+    for step, text in (note.split(": ", 1) for note in notes):
+        name = f"{step}.note"
+        tags[name] = f"{tags[name]}; {text}" if name in tags else text
+    return tags

@@ -240,30 +240,41 @@ def place_scatter(
     return figure
 
 
-def greedy_curves(face_search: np.ndarray, object_search: np.ndarray, title: str = "") -> Figure:
+def greedy_curves(
+    face_search: np.ndarray | None = None,
+    object_search: np.ndarray | None = None,
+    title: str = "",
+) -> Figure:
     """What remains of both tasks as the greedy searches drop kernels.
 
     Args:
         face_search: (steps + 1, 5): fraction of kernels dropped (0 … 1), face loss (nats), face
             top-1 (0 … 1), object loss, object top-1, as the face task's search drops kernels.
-        object_search: The same as the object task's search does.
+        object_search: The same as the object task's search does. One of the two may be missing;
+            its task is then not shown.
         title: What was lesioned.
     """
-    searches = {"faces": face_search, "objects": object_search}
+    both = {"faces": face_search, "objects": object_search}
+    searches = {domain: search for domain, search in both.items() if search is not None}
+    tasks = {
+        domain: (task, column)
+        for domain, task, column in (("faces", "Face task", 1), ("objects", "Object task", 3))
+        if domain in searches
+    }
     with _style():
-        figure, grid = _grid(2, 2, 3.5, bottom=0.7, top=0.5)
+        figure, grid = _grid(2, len(tasks), 3.5, bottom=0.7, top=0.5)
         for row, (name, scale) in enumerate((("−loss (nats)", -1), ("Top-1 accuracy (%)", 100))):
-            for task, axes in enumerate(grid[row]):
+            for (_, column), axes in zip(tasks.values(), grid[row], strict=True):
                 for domain, search in searches.items():
                     axes.plot(
                         100 * search[:, 0],
-                        scale * search[:, 1 + 2 * task + row],
+                        scale * search[:, column + row],
                         color=DOMAIN_COLOURS[domain],
                         marker="o" if len(search) <= 30 else None,
                         markersize=2,
                     )
             grid[row][0].set_ylabel(name)
-        for name, axes in zip(("Face task", "Object task"), grid[0], strict=True):
+        for (name, _), axes in zip(tasks.values(), grid[0], strict=True):
             axes.set_title(name, fontsize=6.5)
         for axes in grid[1]:
             axes.set_xlabel("Kernels dropped (%)")

@@ -17,7 +17,10 @@ from PIL import Image, UnidentifiedImageError
 from app.errors import InputError
 
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".png", ".gif", ".webp", ".avif"),
+        *(".tif", ".tiff", ".bmp", ".dib", ".tga", ".pgm", ".ppm", ".pbm", ".pnm"),
+    }
 )
 
 INTERPOLATIONS = {
@@ -162,6 +165,20 @@ class ImageFiles(Images):
         return read_image(self.root / self.names[index])
 
 
+@dataclass(frozen=True)
+class JoinedImages(Images):
+    """Images of several sources, one after another."""
+
+    parts: tuple[Images, ...] = ()
+
+    def open(self, index: int) -> Image.Image:
+        for part in self.parts:
+            if index < len(part):
+                return part.open(index)
+            index -= len(part)
+        raise IndexError(f"there are {len(self)} images")
+
+
 def read_image(path: Path) -> Image.Image:
     """The decoded image; InputError naming the file where it is no image or is cut short."""
     try:
@@ -200,16 +217,16 @@ def from_folder(
     what: str,
     setting: str,
     leave_out: Sequence[str] = (),
+    at_least: int = 2,
+    at_most: int | None = None,
 ) -> ImageFiles:
     """Images of the folders below `root` that `labels` names (None: all but `leave_out`).
 
-    `what` ("category", "identity") and `setting` ("stimuli.root") word the errors. At least two
-    images each, in the order of their names, numbers by value (adult-2 before adult-10).
+    `what` ("category", "identity") and `setting` ("stimuli.root") word the errors. `at_least` so
+    many images each and the first `at_most` (None: all), in the order of their names, numbers by
+    value (adult-2 before adult-10).
     """
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        raise InputError(f"{setting}={root} is not a folder: give the folder of {what} folders")
-    present = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    root, present = folders(root, what=what, setting=setting)
     wanted = list(labels) if labels is not None else [p for p in present if p not in leave_out]
     if not wanted:
         raise InputError(f"{setting}={root} is empty: it should hold one folder per {what}")
@@ -223,18 +240,48 @@ def from_folder(
     owners: list[str] = []
     for label in wanted:
         files = sorted(
-            (p.name for p in (root / label).iterdir() if p.suffix.lower() in EXTENSIONS),
+            (
+                p.name
+                for p in (root / label).iterdir()
+                if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+            ),
             key=_by_number,
-        )
-        if len(files) < 2:
+        )[:at_most]
+        if len(files) < at_least:
             raise InputError(
                 f"{what} {label!r} in {setting}={root} has {len(files)} image(s): "
-                "at least two are needed"
+                f"at least {'one is' if at_least == 1 else 'two are'} needed"
             )
         names += [f"{label}/{name}" for name in files]
         owners += [label] * len(files)
     return ImageFiles(
         tuple(names), tuple(owners), _files_digest(root, names, owners), str(root), root
+    )
+
+
+def folders(root: str | Path, *, what: str, setting: str) -> tuple[Path, list[str]]:
+    """The folder and the sorted names of its folders, hidden ones left out; see `from_folder`."""
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{setting}={root} is not a folder: give the folder of {what} folders")
+    present = (p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return root, sorted(present)
+
+
+def joined(parts: Mapping[str, Images], labels: Sequence[str]) -> JoinedImages:
+    """The images of all parts, one after another, with new labels; a part's name leads its names.
+
+    The digest follows the parts' contents and the labels.
+    """
+    digest = hashlib.sha256("\0".join(labels).encode())
+    for name, part in parts.items():
+        digest.update(f"\n{name}\0{part.digest}".encode())
+    return JoinedImages(
+        tuple(f"{name}/{image}" for name, part in parts.items() for image in part.names),
+        tuple(labels),
+        digest.hexdigest(),
+        ", ".join(part.source for part in parts.values()),
+        tuple(parts.values()),
     )
 
 

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from app.errors import InputError
+from app.findings import svm
 from app.findings.decoding import (
     chance,
     decode,
@@ -17,6 +18,7 @@ from app.findings.decoding import (
     folds,
     standard,
     top,
+    uneven,
 )
 
 
@@ -36,8 +38,9 @@ def test_folds(counts, seed):
     names = np.random.default_rng(seed).permutation(names)
     result = folds(names.tolist())
     for name, count in zip(*np.unique(names, return_counts=True), strict=True):
-        expected = [k if k < min(counts) else -1 for k in range(count)]
-        assert result[names == name].tolist() == expected
+        assert result[names == name].tolist() == [k % min(counts) for k in range(count)]
+        left_out = np.bincount(result[names == name], minlength=min(counts))
+        assert left_out.sum() == count and np.ptp(left_out) <= 1 and left_out.min() >= 1
 
 
 @pytest.mark.parametrize(
@@ -124,14 +127,82 @@ def test_a_kernel_that_varies_only_in_the_images_left_out_counts_for_nothing():
     assert with_odd.folds[0] == decode(features, names).folds[0]
 
 
-def test_further_images_train_in_every_fold():
-    features, names = faces(0.2, identities=4, images=3)
-    fold = folds(names)
-    first = names.index("id0")
-    features, names = np.concatenate([features, features[[first]]]), [*names, "id0"]
+def some_of(features, names, counts):
+    """The first images of each identity, so many of each."""
+    kept = np.zeros(len(names), dtype=bool)
+    for name, count in counts.items():
+        kept[np.flatnonzero(np.array(names) == name)[:count]] = True
+    return features[kept], np.array(names)[kept].tolist()
+
+
+COUNTS = {"id0": 3, "id1": 9, "id2": 4, "id3": 20, "id4": 3, "id5": 5, "id6": 6, "id7": 7}
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
+def test_unequal_counts_against_sklearn(noise):
+    features, names = some_of(*faces(noise, images=20), COUNTS)
     result = decode(features, names)
+    expected = cross_val_score(
+        make_pipeline(StandardScaler(), SVC(kernel="linear")),
+        features,
+        names,
+        cv=PredefinedSplit(folds(names)),
+        scoring="balanced_accuracy",
+    )
     assert len(result.folds) == 3
-    assert folds(names).tolist() == [*fold.tolist(), -1]
+    np.testing.assert_allclose(result.folds, expected)
+
+
+def test_unequal_counts_against_a_plain_loop():
+    features, names = some_of(*faces(1.5, images=20), COUNTS)
+    seen = {name: 0 for name in COUNTS}
+    fold = []
+    for name in names:
+        fold.append(seen[name] % 3)
+        seen[name] += 1
+    accuracies = []
+    for number in range(3):
+        train = [i for i, f in enumerate(fold) if f != number]
+        scaler = StandardScaler().fit(features[train])
+        machine = SVC(kernel="linear").fit(
+            scaler.transform(features[train]), [names[i] for i in train]
+        )
+        right = {name: [] for name in COUNTS}
+        for i, f in enumerate(fold):
+            if f == number:
+                said = machine.predict(scaler.transform(features[[i]]))[0]
+                right[names[i]].append(said == names[i])
+        accuracies.append(np.mean([np.mean(hits) for hits in right.values()]))
+    np.testing.assert_allclose(decode(features, names).folds, accuracies)
+
+
+def test_chance_is_reached_by_guessing_however_uneven_the_counts():
+    """Features that say nothing: the largest identity is guessed, which must not pay."""
+    names = ["big"] * 300 + [f"id{i}" for i in range(9) for _ in range(3)]
+    result = decode(np.zeros((len(names), 2)), names)
+    assert result.accuracy == pytest.approx(chance(names))
+    assert np.mean(np.array(names) == "big") > 0.9
+
+
+def test_equal_counts_give_the_share_of_all_images():
+    """To the bit what the mean over images gives: with one image of each, nothing is weighed."""
+    features, names = faces(1.0, identities=13, images=7)
+    values, fold = features.astype(np.float64), folds(names)
+    codes = np.unique(names, return_inverse=True)[1]
+    expected = []
+    for number in range(7):
+        train, test = fold != number, fold == number
+        mean, scale = standard(values[train])
+        train_values, test_values = (values[train] - mean) / scale, (values[test] - mean) / scale
+        named = svm.classify(train_values, codes[train], test_values)
+        expected.append(float(np.mean(named == codes[test])))
+    assert decode(features, names).folds.tolist() == expected
+
+
+def test_uneven_counts_are_told():
+    assert uneven(["a", "b", "a", "b"]) is None
+    told = uneven(["a", "b", "a", "b", "b"])
+    assert told is not None and "2 to 3 images" in told and "2 folds" in told
 
 
 def test_threads_and_repeats_change_nothing():

@@ -161,6 +161,19 @@ def test_curves_show_both_tasks_of_both_searches() -> None:
     assert "search for faces\nsearch for objects" in texts(figure)
 
 
+@pytest.mark.parametrize(
+    ("search", "title", "column"), [("face", "Face task", 1), ("object", "Object task", 3)]
+)
+def test_the_curves_of_one_task(search: str, title: str, column: int) -> None:
+    course = np.arange(15, dtype=float).reshape(3, 5)
+    figure = figures.greedy_curves(**{f"{search}_search": course})
+    loss, top1 = figure.axes
+    assert loss.get_title("left") == title
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), -course[:, column])
+    np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * course[:, column + 1])
+    assert len(loss.lines) == len(top1.lines) == 1
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write figures to .*file"):

@@ -72,6 +72,15 @@ def test_only_the_folders_asked_for(folder: Path):
     assert set(read(folder, leave_out=["scrambled"]).labels) == {"adult", "car"}
 
 
+def test_hidden_files_and_further_images_are_left_out(folder: Path):
+    (folder / "car" / "._car-1.png").write_bytes(b"what another system keeps beside a file")
+    found = from_folder(folder, ["adult", "car"], what="category", setting="root", at_most=3)
+    assert found.names == (
+        "adult/adult-1.png", "adult/adult-2.png", "adult/adult-3.png",
+        "car/car-1.png", "car/car-2.png",
+    )  # fmt: skip
+
+
 def test_digest_follows_content_and_names(folder: Path):
     before = read(folder).digest
     assert read(folder).digest == before

@@ -1,0 +1,390 @@
+"""fLoc's images, fetched from a server on this machine that can go wrong in every way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from app import config as schema
+from app import steps
+from app.commandline import CONFIG_FOLDER
+from app.errors import InputError
+from app.record.cache import Cache
+from app.stimuli import floc
+
+EACH = 3
+CATEGORIES = (
+    "adult", "child", "body", "limb", "word", "number", "house", "corridor", "car", "instrument",
+    "scrambled",
+)  # fmt: skip
+
+
+@dataclass
+class Server:
+    """Stand-ins for the images, and what happens to those who ask for them."""
+
+    address: str
+    files: dict[str, bytes]
+    digests: Path  # their list
+    asked: Counter[str] = field(default_factory=Counter)
+    breaks: Counter[str] = field(default_factory=Counter)  # how often a file breaks off half-way
+    status: dict[str, int] = field(default_factory=dict)  # answered instead of 200
+    seconds: float = 0.0  # before an answer
+
+    def listed(self) -> dict[str, dict[str, str]]:
+        return floc.read_digests(self.digests)
+
+
+@pytest.fixture
+def server(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    random = np.random.default_rng(0)
+    files = {}
+    for category in CATEGORIES:
+        for number in range(1, EACH + 1):
+            buffer = io.BytesIO()
+            pixels = random.integers(0, 256, (64, 64), dtype=np.uint8)
+            Image.fromarray(pixels).save(buffer, "jpeg")
+            files[f"stimuli/{category}/{category}-{number}.jpg"] = buffer.getvalue()
+    digests = tmp_path_factory.mktemp("listed") / "digests"
+    digests.write_text(
+        "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/pinned/")
+            known.asked[name] += 1
+            time.sleep(known.seconds)
+            self.send_response(known.status.get(name, 200 if name in known.files else 404))
+            content = known.files.get(name, b"")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            broken = known.breaks[name] > 0
+            known.breaks[name] -= broken
+            self.wfile.write(content[: len(content) // 2] if broken else content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        known = Server(f"http://127.0.0.1:{listening.server_port}/pinned", files, digests)
+        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+        yield known
+        listening.shutdown()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more attempt, without the pause before it."""
+    import pooch.core
+
+    monkeypatch.setattr(floc, "RETRIES", 1)
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda _: None)
+
+
+def fetch(server: Server, folder: Path, *categories: str) -> list[int]:
+    """What the progress was told."""
+    told: list[int] = []
+    root = floc.fetch(
+        categories or ("adult", "car"), folder, server.address, server.listed(), told.append
+    )
+    assert root == folder / "stimuli"
+    return told
+
+
+def present(folder: Path) -> set[str]:
+    """The files in the folder, but for the lock that stays."""
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    return found - {".lock"}
+
+
+def of(server: Server, *categories: str) -> set[str]:
+    return {name for name in server.files if name.split("/")[1] in categories}
+
+
+def assert_sound(server: Server, folder: Path) -> None:
+    for name in present(folder):
+        assert (folder / name).read_bytes() == server.files[name]
+
+
+def failure(server: Server, folder: Path, *categories: str) -> str:
+    with pytest.raises(InputError) as caught:
+        fetch(server, folder, *categories)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not (folder / floc.PARTIAL).exists()
+    assert_sound(server, folder)
+    return message
+
+
+# ------------------------------------------------------------------------------ what ships
+
+
+def test_the_list_that_ships():
+    listed = floc.read_digests(floc.DIGESTS)
+    assert set(listed) == set(CATEGORIES)
+    for category, files in listed.items():
+        assert set(files) == {f"stimuli/{category}/{category}-{n}.jpg" for n in range(1, 145)}
+    assert len({digest for files in listed.values() for digest in files.values()}) > 1500
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stimuli/../../evil.jpg", "/etc/evil.jpg", "stimuli/adult/../evil.jpg", "../evil.jpg",
+        "stimuli\\adult\\evil.jpg", "stimuli/adult/.jpg", "stimuli/adult/evil.jpg/x",
+        "stimuli/ä/evil.jpg", "stimuli/adult/evil.sh", "http://elsewhere/evil.jpg", "",
+    ],
+)  # fmt: skip
+def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path):
+    path = tmp_path / "digests"
+    path.write_text(f"{'0' * 64}  stimuli/adult/adult-1.jpg\n{'0' * 64}  {name}\n")
+    with pytest.raises(InputError, match="line 2 of .*digests is not"):
+        floc.read_digests(path)
+
+
+def test_a_digest_cut_short_is_refused(tmp_path: Path):
+    path = tmp_path / "digests"
+    path.write_text(f"{'0' * 63}  stimuli/adult/adult-1.jpg\n")
+    with pytest.raises(InputError, match="line 1 of"):
+        floc.read_digests(path)
+
+
+# ------------------------------------------------------------------------------- fetching
+
+
+def test_only_the_categories_asked_for_once(server: Server, tmp_path: Path):
+    folder = tmp_path / "kept"
+    assert sum(fetch(server, folder)) == 2 * EACH
+    assert present(folder) == of(server, "adult", "car")
+    assert_sound(server, folder)
+    assert not (folder / floc.PARTIAL).exists()
+    assert sum(fetch(server, folder)) == 2 * EACH
+    assert sum(fetch(server, folder, "car", "house")) == 2 * EACH
+    assert server.asked == Counter(of(server, "adult", "car", "house"))
+
+
+def test_a_file_damaged_on_disk_is_fetched_again(server: Server, tmp_path: Path):
+    fetch(server, tmp_path)
+    damaged = tmp_path / "stimuli/car/car-2.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert sum(fetch(server, tmp_path)) == 2 * EACH
+    assert_sound(server, tmp_path)
+    assert server.asked.pop("stimuli/car/car-2.jpg") == 2
+    assert set(server.asked.values()) == {1}
+
+
+def test_what_a_killed_process_left_is_removed(server: Server, tmp_path: Path):
+    (tmp_path / floc.PARTIAL / "stimuli/adult").mkdir(parents=True)
+    (tmp_path / floc.PARTIAL / "stimuli/adult/tmp1234").write_text("half")
+    fetch(server, tmp_path)
+    assert not (tmp_path / floc.PARTIAL).exists()
+
+
+def test_a_complete_folder_needs_neither_server_nor_writing(server: Server, tmp_path: Path):
+    fetch(server, tmp_path)
+    (tmp_path / ".lock").unlink()
+    server.address = "http://127.0.0.1:9"
+    assert sum(fetch(server, tmp_path)) == 2 * EACH
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_broken_off_once_it_is_tried_again(server: Server, tmp_path: Path):
+    name = "stimuli/adult/adult-2.jpg"
+    server.breaks[name] = 1
+    fetch(server, tmp_path)
+    assert_sound(server, tmp_path)
+    assert present(tmp_path) == of(server, "adult", "car")
+    assert server.asked[name] == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_broken_off_again_and_again_the_next_start_goes_on(server: Server, tmp_path: Path):
+    name = "stimuli/car/car-3.jpg"
+    server.breaks[name] = 1000
+    message = failure(server, tmp_path)
+    assert f"{server.address}/{name} of fLoc cannot be fetched" in message
+    assert "stimuli.root" in message
+    kept = present(tmp_path)
+    assert kept == of(server, "adult", "car") - {name}, "it was the last in the queue"
+    server.breaks.clear()
+    server.asked.clear()
+    assert sum(fetch(server, tmp_path)) == 2 * EACH
+    assert server.asked == {name: 1}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_another_content_is_refused(server: Server, tmp_path: Path):
+    name = "stimuli/adult/adult-1.jpg"
+    sound = server.files[name]
+    server.files[name] = b"<html>Please log in</html>"
+    assert f"{name} of fLoc cannot be fetched: it is not the file" in failure(server, tmp_path)
+    assert name not in present(tmp_path)
+    server.files[name] = sound
+    fetch(server, tmp_path)
+    assert present(tmp_path) == of(server, "adult", "car")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "answers 404"), (429, "wait a while"), (500, "answers 500")]
+)
+def test_other_answers(server: Server, tmp_path: Path, status: int, said: str):
+    name = "stimuli/adult/adult-3.jpg"
+    server.status[name] = status
+    message = failure(server, tmp_path)
+    assert name in message and said in message
+    assert name not in present(tmp_path)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nothing_listens(server: Server, tmp_path: Path):
+    server.address = "http://127.0.0.1:9"
+    message = failure(server, tmp_path)
+    assert "http://127.0.0.1:9/stimuli/" in message and "Connection refused" in message
+    assert not present(tmp_path)
+
+
+def test_a_category_that_floc_has_not(server: Server, tmp_path: Path):
+    with pytest.raises(InputError, match="no category 'dog': it has adult, child, .*scrambled"):
+        fetch(server, tmp_path / "kept", "adult", "dog")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_file_where_the_folder_should_be(server: Server, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot store .*file/kept.*stimuli\.folder="):
+        fetch(server, tmp_path / "file" / "kept")
+
+
+# --------------------------------------------------------------------- processes of their own
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from app.errors import InputError
+from app.stimuli import floc
+folder, address, digests = sys.argv[1:]
+try:
+    floc.fetch(["adult", "car"], Path(folder), address, floc.read_digests(Path(digests)), print)
+except InputError as error:
+    sys.exit(str(error))
+"""
+
+
+def started(server: Server, folder: Path, **options: Callable[[], None]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", PROGRAM, str(folder), server.address, str(server.digests)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+        **options,
+    )
+
+
+def test_of_two_processes_one_fetches(server: Server, tmp_path: Path):
+    server.seconds = 0.3  # so that the other finds it at work
+    processes = [started(server, tmp_path / "kept") for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert sum(map(int, out.split())) == 2 * EACH
+    assert server.asked == Counter(of(server, "adult", "car"))
+    assert_sound(server, tmp_path / "kept")
+
+
+def test_a_full_disk(server: Server, tmp_path: Path):
+    """No file may grow beyond 500 bytes."""
+    process = started(
+        server,
+        tmp_path / "kept",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)),
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith(f"cannot store the images of fLoc in {tmp_path}/kept: File too large")
+    assert not present(tmp_path / "kept")
+    assert not (tmp_path / "kept" / floc.PARTIAL).exists()
+    assert sum(fetch(server, tmp_path / "kept")) == 2 * EACH
+
+
+def test_a_killed_process_leaves_whole_files_only(server: Server, tmp_path: Path):
+    server.seconds = 0.5
+    process = started(server, tmp_path)
+    assert process.stdout is not None
+    assert "1\n" in iter(process.stdout.readline, "")  # the first file is there
+    process.kill()
+    process.communicate()
+    assert (tmp_path / floc.PARTIAL).exists()
+    assert 0 < len({name for name in present(tmp_path) if floc.PARTIAL not in name}) < 2 * EACH
+    server.seconds = 0
+    fetch(server, tmp_path)
+    assert present(tmp_path) == of(server, "adult", "car")
+    assert_sound(server, tmp_path)
+
+
+# ---------------------------------------------------------------------------- as a localizer
+
+
+def composed(folder: Path, *overrides: str) -> schema.Config:
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return compose("config", ["stimuli=floc", f"stimuli.folder={folder}", *overrides])  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("overrides", "categories"),
+    [
+        ([], CATEGORIES[:-1]),
+        (["+stimuli.domains.noise=[scrambled]"], CATEGORIES),
+        (
+            ["~stimuli.domains.bodies", "stimuli.domains.places=[house]"],
+            ("adult", "child", "word", "number", "house", "car", "instrument"),
+        ),
+        (["stimuli.domains=null", "target=car"], sorted(CATEGORIES[:-1])),
+    ],
+)
+def test_the_localizer(server: Server, tmp_path: Path, monkeypatch, overrides, categories):
+    monkeypatch.setattr(floc, "DIGESTS", server.digests)
+    config = composed(tmp_path / "kept", f"stimuli.address={server.address}", *overrides)
+    schema.check(config)
+    images = steps.localizer(config, Cache(tmp_path / "cache")).images
+    assert list(dict.fromkeys(images.labels)) == list(categories)
+    assert len(images) == EACH * len(categories)
+    assert images.source == server.address
+    assert present(tmp_path / "kept") == of(server, *categories)
+    given = composed(tmp_path, *overrides, f"stimuli.root={tmp_path}/kept/stimuli")
+    assert steps.localizer(given, Cache(tmp_path / "cache")).images.digest == images.digest
+
+
+def test_kept_in_the_users_cache(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert floc.default_folder() == tmp_path / "selective-units" / "floc"
+
+
+@pytest.mark.parametrize("address", ["null", "ftp://host", "/a/folder"])
+def test_an_address_of_another_kind(address: str, tmp_path: Path):
+    with pytest.raises(InputError, match=r"stimuli\.address=.* http"):
+        schema.check(composed(tmp_path, f"stimuli.address={address}"))
