@@ -157,7 +157,8 @@ def draw(
     lesioned: Lesioned | None,
 ) -> None:
     """The run's figures, PNG and SVG."""
-    metric, criterion = config.metric.name, config.metric.criterion
+    criterion = config.metric.criterion
+    metric = {"label": config.metric.label, "colour": config.metric.colour}
     score = scored.scores.score
     title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
     rendered = {
@@ -166,7 +167,7 @@ def draw(
             figures.score_histogram,
             score=score,
             selected=selected,
-            metric=metric,
+            **metric,
             criterion=criterion_text(config),
             threshold=criterion.threshold if criterion.rule == "above" else None,
             title=title,
@@ -195,11 +196,14 @@ def lesion_figures(
     lesioned: Lesioned,
     score: NDArray[np.float64],
     selected: NDArray[np.bool_],
-    metric: str,
+    metric: dict[str, str],
     title: str,
 ) -> dict[str, dict[str, bytes]]:
-    """Each kernel's lesion against its score; of a greedy search, its place and its course."""
-    shown = {"score": score, "selected": selected, "metric": metric, "title": title}
+    """Each kernel's lesion against its score; of a greedy search, its place and its course.
+
+    `metric` has the `label` and the `colour` of the metric.
+    """
+    shown: dict[str, Any] = {"score": score, "selected": selected, **metric, "title": title}
     effects, searches = lesioned.effects, lesioned.searches
     if not searches:
         scatter = steps.figure(
