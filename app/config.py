@@ -256,7 +256,7 @@ def check(config: Config) -> None:
             )
     _check_threshold(config)
     for metric in metric_set(config).values():
-        _check_metric(metric, config.threshold)
+        check_metric(metric, config.threshold)
     domains = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
     if domains is not None and not _is_domains(domains):
         raise InputError(
@@ -285,7 +285,8 @@ def _check_threshold(config: Config) -> None:
                 raise InputError(f"threshold.{name}={value}: {error}") from error
 
 
-def _check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
+def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
+    """Refuse a metric's settings; `threshold` as in the config. InputError with one line."""
     where = f"metric {metric.name}"
     criterion = metric.criterion
     if not re.fullmatch("#[0-9A-Fa-f]{6}", metric.colour):
