@@ -426,7 +426,7 @@ def scores(
                 "contrast": metric.contrast,
                 "over": metric.over,
                 "options": dict(metric.options),
-                "scoring": code_digest(*SCORING, f"app.metrics.{name}"),
+                "scoring": code_digest(*SCORING, *metrics.sources(name, SCORING)),
             }
             for name, metric in compared.items()
         },
