@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from app.errors import InputError
 from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
 from app.training.material import Material
 from app.training.settings import Schedule, Train
+
+FIRST_SCALE = 2.0**16  # of the loss in float16; it adapts
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def learner(settings: Train, steps: int, device: torch.device | None = None) -> 
         optimiser,
         scheduled(optimiser, settings.schedule, settings.epochs, steps),
         # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
-        torch.amp.GradScaler("cuda", enabled=settings.precision == "float16"),
+        torch.amp.GradScaler(
+            device.type if device else "cpu", FIRST_SCALE, enabled=settings.precision == "float16"
+        ),
     )
 
 
@@ -127,7 +132,9 @@ def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> 
             learner.scaler.scale(loss).backward()
             learner.scaler.step(learner.optimiser)
             learner.scaler.update()
-            learner.schedule.step()
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                # The scaler leaves steps out until its scale fits; torch takes that for a mistake.
+                learner.schedule.step()
             total += loss.item()
             if not math.isfinite(total):
                 raise InputError(
