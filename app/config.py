@@ -297,7 +297,7 @@ def check_model(model: Model) -> None:
                 f"model.weights={model.weights} is for model=torchvision and model=timm: "
                 f"{model.name} takes model.checkpoint=<path>"
             )
-        if model.trained and model.checkpoint is None:
+        if model.trained is not False and model.checkpoint is None:
             raise InputError(
                 f"model={model.name} needs its weights: give model.checkpoint=<path>, "
                 f"or take model={model.name}_untrained"

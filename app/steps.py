@@ -91,7 +91,7 @@ def subject(config: Config, cache: Cache, network: Callable[[], Loaded]) -> tupl
     was found is stored.
     """
     model, layer = config.model, config.layer
-    if layer.output is None and model.outputs is not None:
+    if layer.output is None and None not in (model.outputs, model.trained):
         shape = models.conv_shape(model, layer.name)
         return config, Subject(shape, _conv_read(layer.name, shape), models.weights_digest(model))
 
