@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from app import memory, models, steps
-from app.config import Config, check, metric_set, parameters
-from app.findings import consistency, decoding
+from app.config import Config, Metric, check, metric_set, parameters
+from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
 from app.models import Loaded
@@ -28,6 +28,7 @@ from app.record.contents import (
     describe,
     lesion_metrics,
     lesion_table,
+    overlap_metrics,
     score_table,
     selectivity,
     sentence,
@@ -35,6 +36,8 @@ from app.record.contents import (
     unit_name,
 )
 from app.steps import Lesioned, Localizer, Subject
+
+SCATTER_POINTS = 2000  # of a pair of metrics
 
 
 def run(
@@ -80,6 +83,8 @@ def run(
         # How far the metrics agree.
         score = {name: scored[name].scores.score for name in compared}
         found |= agreement(metric, score)
+        shared = overlap.pairwise_top_k(score)
+        found |= overlap_metrics(metric, selected, shared)
 
         # Whether the network needs what the metric ranks high.
         notes = [f"layer: read {subject.read}"] if config.layer.output else []
@@ -125,8 +130,10 @@ def run(
                 subject,
                 localizer,
                 scored[metric],
-                selected[metric],
+                selected,
                 lesioned,
+                score,
+                shared,
             )
 
         record.dataset(
@@ -162,10 +169,13 @@ def draw(
     subject: Subject,
     localizer: Localizer,
     scored: Scored,
-    selected: NDArray[np.bool_],
+    selections: Mapping[str, NDArray[np.bool_]],
     lesioned: Lesioned | None,
+    scores: Mapping[str, NDArray[np.float64]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
 ) -> None:
     """The run's figures, PNG and SVG."""
+    selected = selections[config.metric.name]
     criterion = config.metric.criterion
     metric = {"label": config.metric.label, "colour": config.metric.colour}
     score = scored.scores.score
@@ -194,10 +204,67 @@ def draw(
             title=title,
         ),
     }
+    if len(scores) > 1:
+        rendered |= agreement_figures(config, cache, scores, selections, shared, title)
     if lesioned is not None:
         rendered |= lesion_figures(cache, lesioned, score, selected, metric, title)
     for name, files in rendered.items():
         figures.save(files, folder, name)
+
+
+def agreement_figures(
+    config: Config,
+    cache: Cache,
+    scores: Mapping[str, NDArray[np.float64]],
+    selections: Mapping[str, NDArray[np.bool_]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
+    title: str,
+) -> dict[str, dict[str, bytes]]:
+    """How far all compared metrics agree: the same figures whichever of them the run is about."""
+    compared = metric_set(config)
+    labels = [settings.label for settings in compared.values()]
+    colours = [settings.colour for settings in compared.values()]
+    together = overlap.intersections(selections)
+    points = overlap.thinned(np.any(list(selections.values()), axis=0), SCATTER_POINTS)
+    depths = {pair: overlap.spaced(len(curve)) for pair, curve in shared.items()}
+    return {
+        "overlap": steps.figure(
+            cache,
+            figures.selection_overlap,
+            labels=labels,
+            colours=colours,
+            sizes=np.array([mask.sum() for mask in selections.values()]),
+            members=np.array([[name in names for name in compared] for names in together]),
+            counts=np.array(list(together.values()), dtype=np.int64),
+            jaccard=np.array(
+                [[overlap.jaccard(a, b) for b in selections.values()] for a in selections.values()]
+            ),
+            title=title,
+        ),
+        "agreement": steps.figure(
+            cache,
+            figures.metric_agreement,
+            labels=labels,
+            colours=colours,
+            scores=np.array([score[points] for score in scores.values()]),
+            selected=np.array([mask[points] for mask in selections.values()]),
+            marks=[
+                mark(settings, scores[name], selections[name])
+                for name, settings in compared.items()
+            ],
+            depths=[k.tolist() for k in depths.values()],
+            shared=[shared[pair][k - 1].tolist() for pair, k in depths.items()],
+            units=len(next(iter(scores.values()))),
+            title=title,
+        ),
+    }
+
+
+def mark(settings: Metric, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
+    """The score from which on a metric selects: the criterion's own, or the smallest selected."""
+    if settings.criterion.rule == "above":
+        return settings.criterion.threshold
+    return float(score[selected].min()) if selected.any() else None
 
 
 def lesion_figures(

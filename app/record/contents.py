@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.config import Config
-from app.findings import consistency
+from app.findings import consistency, overlap
 from app.findings.greedy import MEASURES
 from app.stimuli.images import domain_of
 
@@ -42,6 +42,22 @@ def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str
     }
     summary = consistency.summary(pairs)
     return {**own, "consistency/mean": summary.mean, "consistency/sem": summary.sem}
+
+
+def overlap_metrics(
+    metric: str,
+    selected: Mapping[str, NDArray[np.bool_]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
+) -> dict[str, float]:
+    """Of this metric and each other one: Jaccard's index of what they select, and the fraction
+    that their top tenths share. `shared` is what `overlap.pairwise_top_k` found."""
+    found = {}
+    for pair, curve in shared.items():
+        if metric in pair:
+            other = pair[1] if pair[0] == metric else pair[0]
+            found[f"agreement/jaccard_{other}"] = overlap.jaccard(selected[metric], selected[other])
+            found[f"agreement/top10_percent_{other}"] = overlap.at_top_fraction(curve, 0.1)
+    return found
 
 
 def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, float]:
