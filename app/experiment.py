@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
@@ -33,6 +34,7 @@ from app.record.contents import (
     selectivity,
     sentence,
     tags_of_notes,
+    threshold_curve,
     unit_name,
 )
 from app.steps import Lesioned, Localizer, Subject
@@ -79,6 +81,8 @@ def run(
             for name, settings in compared.items()
         }
         found = selectivity(scored[metric].scores.score, selected[metric])
+        threshold = threshold_curve(config.metric, scored[metric].scores)
+        curves = {name: dict(enumerate(values)) for name, values in threshold.items()}
 
         # How far the metrics agree.
         score = {name: scored[name].scores.score for name in compared}
@@ -117,6 +121,9 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         table = score_table(config, subject.shape, score, selected)
         table.to_parquet(folder / "scores.parquet", index=False)
+        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
+            folder / "threshold.parquet", index=False
+        )
         if lesioned is not None:
             lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -144,6 +151,7 @@ def run(
         )
         record.tags({**tags_of_notes(notes), "peak_memory_gb": f"{memory.peak() / memory.GB:.2f}"})
         record.metrics(found)
+        record.curves(curves)
         record.artifacts(folder)
         run_id = record.id
     return {"params": parameters(config), "metrics": found, "notes": notes, "run_id": run_id}

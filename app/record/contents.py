@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.config import Config
+from app.config import Config, Metric
 from app.findings import consistency, overlap
 from app.findings.greedy import MEASURES
+from app.findings.selection import grid, percent_selected
+from app.metrics import Scores
 from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,17 @@ def selectivity(score: NDArray[np.float64], selected: NDArray[np.bool_]) -> dict
         "selectivity/units": float(len(score)),
         "selectivity/undefined": float(np.isnan(score).sum()),
     }
+
+
+def threshold_curve(settings: Metric, scores: Scores) -> dict[str, list[float]]:
+    """Percent selected over criteria of the metric's rule, the same ones for every layer."""
+    criterion = settings.criterion
+    low, high = criterion.range
+    presets = criterion.presets
+    numbers = [presets.get("paper", criterion.threshold), *presets.values(), criterion.threshold]
+    criteria = grid(criterion.rule, (low, high), numbers)
+    percent = percent_selected(scores, criterion.rule, criteria)
+    return {"threshold/criterion": criteria, "threshold/percent": percent.tolist()}
 
 
 def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:

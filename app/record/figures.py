@@ -354,7 +354,7 @@ def selection_overlap(
         matrix = _place(figure, side, WIDTH - side - 0.42 * many, top + 0.35 + dots, cells)
         image = np.where(np.tri(many, k=-1, dtype=bool), jaccard, np.nan)
         matrix.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for row, column in zip(*np.tril_indices(many, -1), strict=True):
+        for column, row in combinations(range(many), 2):
             value = jaccard[row, column]
             matrix.text(
                 column, row, "none" if np.isnan(value) else _number(value), ha="center",
