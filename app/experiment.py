@@ -33,6 +33,8 @@ from app.record.contents import (
     score_table,
     selectivity,
     sentence,
+    set_metrics,
+    set_table,
     tags_of_notes,
     threshold_curve,
     unit_name,
@@ -94,8 +96,11 @@ def run(
         notes = [f"layer: read {subject.read}"] if config.layer.output else []
         lesioned: Lesioned | None = None
         if (reason := steps.why_no_lesion(config)) is None:
-            lesioned = steps.lesioned(config, cache, network)
+            lesioned = steps.lesioned(config, cache, network, score[metric], selected[metric])
             found |= lesion_metrics(score[metric], lesioned)
+            without, by_percent = set_metrics(lesioned)
+            found |= without
+            curves |= by_percent
             notes += lesioned.notes
         else:
             notes.append(reason)
@@ -126,6 +131,8 @@ def run(
         )
         if lesioned is not None:
             lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
+            if lesioned.sets:
+                set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
         (folder / "metrics.json").write_text(json.dumps(found, indent=2))
@@ -283,7 +290,8 @@ def lesion_figures(
     metric: dict[str, str],
     title: str,
 ) -> dict[str, dict[str, bytes]]:
-    """Each kernel's lesion against its score; of a greedy search, its place and its course.
+    """Each kernel's lesion against its score; of a greedy search, its place and its course; of
+    sets, both tasks' accuracy against their size.
 
     Scores are set against the face task: where it has no images, only the course is left.
     `metric` has the `label` and the `colour` of the metric.
@@ -291,6 +299,17 @@ def lesion_figures(
     shown: dict[str, Any] = {"score": score, "selected": selected, **metric, "title": title}
     effects, searches = lesioned.effects, lesioned.searches
     rendered = {}
+    if lesioned.sets:
+        table = set_table(lesioned)
+        rendered["dissociation"] = steps.figure(
+            cache,
+            figures.dissociation,
+            kinds=table["set"].tolist(),
+            percent=table["percent"].to_numpy(),
+            top1={task: lesioned.without[f"{task}_top1"].tolist() for task in lesioned.tasks},
+            **metric,
+            title=title,
+        )
     if searches:
         rendered["lesion"] = steps.figure(
             cache,

@@ -93,6 +93,26 @@ def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, 
     return found
 
 
+def set_metrics(lesioned: Lesioned) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
+    """Accuracy of both tasks without what the criterion selects and without as many random kernels
+    (mean over draws); and, by the percentage of kernels lesioned, without the highest-ranked."""
+    found: dict[str, float] = {}
+    curves: dict[str, dict[int, float]] = {}
+    of = {
+        kind: [place for place, each in enumerate(lesioned.sets) if each.kind == kind]
+        for kind in ("none", "top", "selection", "random_selection")
+    }
+    for task in lesioned.tasks if lesioned.sets else []:
+        top1 = lesioned.without[f"{task}_top1"]
+        found[f"lesion/selection_{task}_top1"] = float(top1[of["selection"]].mean())
+        found[f"lesion/selection_random_{task}_top1"] = float(top1[of["random_selection"]].mean())
+        curves[f"lesion/top_{task}_top1"] = {
+            round(lesioned.sets[place].percent): float(top1[place])
+            for place in (*of["none"], *of["top"])
+        }
+    return found, curves
+
+
 def decoding_metrics(decoded: Decoded) -> dict[str, float]:
     return {
         "decoding/accuracy": decoded.chosen.accuracy,
@@ -156,6 +176,25 @@ def lesion_table(lesioned: Lesioned) -> pd.DataFrame:
             remaining = search.remaining[name][step]
             table[f"{task}_search_{name}"] = np.where(step == 0, np.nan, remaining)
     return table
+
+
+def set_table(lesioned: Lesioned) -> pd.DataFrame:
+    """A row a set of kernels that were lesioned together: what remains of both tasks.
+
+    `set` is none, top (highest-ranked), selection, random or random_selection (as many random
+    kernels as are selected); `percent` of all kernels, the exact share; `draw` of random ones.
+    """
+    count = len(lesioned.effects["face_loss"])
+    kernels = [len(each.kernels) for each in lesioned.sets]
+    return pd.DataFrame(
+        {
+            "set": [each.kind for each in lesioned.sets],
+            "percent": [100 * number / count for number in kernels],
+            "kernels": kernels,
+            "draw": pd.array([each.draw for each in lesioned.sets], dtype="Int64"),
+            **lesioned.without,
+        }
+    )
 
 
 def dataset_table(localizer: Localizer) -> pd.DataFrame:

@@ -461,6 +461,70 @@ def metric_agreement(
     return figure
 
 
+def dissociation(
+    kinds: Sequence[str],
+    percent: np.ndarray,
+    top1: Mapping[str, Sequence[float]],
+    label: str,
+    colour: str,
+    title: str = "",
+) -> Figure:
+    """Accuracy of both tasks as ever more of the highest-ranked kernels are lesioned together.
+
+    Args:
+        kinds: (sets,), none, top, selection, random or random_selection, as in
+            `app.findings.dissociation`.
+        percent: (sets,), of the layer's kernels that are lesioned.
+        top1: (sets,), 0 … 1, of each task, face or object; one of the two may be missing.
+        label: The metric, in words.
+        colour: Of its selection, #RRGGBB.
+        title: What was lesioned.
+    """
+    names = np.asarray(kinds)
+    domains = {"face": "faces", "object": "objects"}
+    with _style():
+        figure, axes = _axes(2.75)
+        notes: list[tuple[dict[str, Any], str]] = []
+        chosen = np.isin(names, ("selection", "random_selection"))
+        for task, values in top1.items():
+            accuracy, fill = 100 * np.asarray(values), DOMAIN_COLOURS[domains[task]]
+            random = np.isin(names, ("none", "random", "random_selection"))
+            sizes = np.unique(percent[random])
+            draws = [accuracy[random & (percent == size)] for size in sizes]
+            axes.fill_between(
+                sizes, [draw.min() for draw in draws], [draw.max() for draw in draws],
+                color=fill, alpha=0.2, linewidth=0,
+            )  # fmt: skip
+            dotted: dict[str, Any] = {"color": fill, "linestyle": ":"}
+            axes.plot(sizes, [draw.mean() for draw in draws], **dotted)
+            ranked = np.flatnonzero(np.isin(names, ("none", "top")))
+            solid: dict[str, Any] = {"color": fill, "marker": "o"}
+            axes.plot(percent[ranked], accuracy[ranked], markersize=2.5, **solid)
+            notes.append((solid, f"{task} task"))
+            mark = names == "selection"
+            axes.plot(
+                percent[mark], accuracy[mark], "*", markersize=7, color=colour,
+                markeredgecolor=DARK, markeredgewidth=0.5, zorder=4,
+            )  # fmt: skip
+        share = f"{percent[chosen].max(initial=0):.1f} %"
+        star: dict[str, Any] = {"color": colour, "marker": "*", "markersize": 7, "linestyle": "",
+                "markeredgecolor": DARK, "markeredgewidth": 0.5}  # fmt: skip
+        notes.append(({"color": DARK, "linestyle": ":"}, "random kernels: mean, range"))
+        notes.append((star, f"selected by {label}: {share}"))
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100) if tick <= percent.max()]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.set_xlabel(f"Kernels lesioned (%), highest {label} first")
+        axes.set_ylabel("Top-1 accuracy (%)")
+        _lines(figure, notes, columns=2)
+        figure.subplots_adjust(bottom=(0.45 + 0.14 * -(-len(notes) // 2)) / 2.75)
+        if title:
+            _title(figure, title)
+    return figure
+
+
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as `png` (150 dpi) and `svg`; the same bytes every time."""
     rendered = {}

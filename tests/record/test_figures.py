@@ -76,6 +76,14 @@ def agreements(metrics: int = 3, units: int = 40) -> Figure:
     )  # fmt: skip
 
 
+def sets(*tasks: str, chosen: float = 15.0) -> Figure:
+    kinds = ["none", "top", "top", "selection", *["random"] * 4, *["random_selection"] * 2]
+    percent = np.array([0, 10, 50, chosen, 10, 10, 50, 50, chosen, chosen])
+    top1 = [0.9, 0.8, 0.5, 0.75, 0.85, 0.87, 0.6, 0.7, 0.8, 0.84]
+    values = {task: top1 for task in tasks or ("face", "object")}
+    return figures.dissociation(kinds, percent, values, "FSI", BLUE, "conv13")
+
+
 def texts(figure: Figure) -> str:
     found = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
@@ -84,7 +92,7 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize(
-    "make", [histogram, responses, scatter, places, curves, overlaps, agreements]
+    "make", [histogram, responses, scatter, places, curves, overlaps, agreements, sets]
 )
 def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
     first = figures.save(figures.render(make()), tmp_path / "first", "figure")
@@ -261,3 +269,15 @@ def test_agreement_draws_each_unit_of_each_pair_and_the_curve() -> None:
 )
 def test_agreement_where_there_is_little_to_show(make: Callable[[], Figure]) -> None:
     assert len(figures.render(make())["png"]) > 5000
+
+
+@pytest.mark.parametrize("chosen", [15.0, 0.0, 10.0])
+def test_dissociation_draws_the_ranking_the_random_draws_and_the_selection(chosen: float) -> None:
+    figure = sets("face", chosen=chosen)
+    (axes,) = figure.axes
+    random, ranked, star = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore
+    assert ranked == [[0, 90], [10, 80], [50, 50]] and star == [[chosen, 75]]
+    assert random[-1] == pytest.approx([50, 65])
+    assert {x for x, _ in random} == {0, 10, chosen, 50}
+    assert f"selected by FSI: {chosen:.1f} %" in texts(figure)
+    assert "object task" not in texts(figure)
