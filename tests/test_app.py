@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from itertools import combinations
 from pathlib import Path
 
@@ -240,7 +241,14 @@ def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
     assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(METRICS) * len(
         LAYERS
     )
-    assert len(list((sweep[0] / "outputs/cache/lesion").glob("*.npz"))) == len(LAYERS)
+    together = []  # the kernels that each lesioning had lesioned throughout, by layer
+    for path in (sweep[0] / "outputs/cache/lesion").glob("*.npz"):
+        with zipfile.ZipFile(path) as entry:
+            identity = json.loads(json.loads(entry.read("entry.json"))["identity"])
+        parts = identity["ingredients"]
+        together.append((parts["layer"], *parts["dropped"]))
+    assert len([layer for layer, *kernels in together if not kernels]) == len(LAYERS)
+    assert len(together) == len(set(together)), "sets that metrics share are lesioned once"
 
 
 def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
