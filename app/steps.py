@@ -30,7 +30,7 @@ from app.findings import decoding, greedy
 from app.findings.greedy import GreedySearch
 from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
-from app.record import figures
+from app.record import figures, style
 from app.record.cache import Cache, array_digest, code_digest, file_digest
 from app.stimuli import classes, floc, synthetic
 from app.stimuli import images as image_files
@@ -805,8 +805,8 @@ def figure(cache: Cache, make: Callable[..., Figure], **arguments: Any) -> dict[
             name: array_digest(value) if isinstance(value, np.ndarray) else value
             for name, value in arguments.items()
         },
-        "code": code_digest("app.record.figures"),
-        "style": file_digest(figures.STYLE),
+        "code": code_digest("app.record.figures", "app.record.style"),
+        "style": file_digest(style.STYLE),
         "matplotlib": version("matplotlib"),
     }
     entry = cache.get("figures", ingredients, compute)

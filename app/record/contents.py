@@ -164,6 +164,12 @@ def unit_name(config: Config, shape: tuple[int, int, int], unit: int) -> str:
     return f"unit {place}"
 
 
+def run_name(config: Config) -> str:
+    """`<model>/<layer>/<aggregation>/<metric>`."""
+    parts = (config.model, config.layer, config.aggregation, config.metric)
+    return "/".join(part.name for part in parts)
+
+
 def describe(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter by."""
     return {

@@ -6,24 +6,22 @@ Figures are built without pyplot, which keeps global state and wants a display, 
 
 from __future__ import annotations
 
-import functools
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.errors import InputError
+from app.record.style import style as _style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
 WIDTH = 3.5  # inches: one column of a journal
 EXTREMES = 3  # units shown from either end
 BINS = 60
@@ -77,7 +75,7 @@ def score_histogram(
         if values.size:
             edges = _edges(values, mark)
             axes.stairs(np.histogram(values, edges)[0], edges, fill=True, color=GREY)
-            axes.stairs(np.histogram(chosen, edges)[0], edges, fill=True, color=_colour(metric))
+            axes.stairs(np.histogram(chosen, edges)[0], edges, fill=True, color=colour_of(metric))
         if values.size > 1000:
             axes.set_yscale("symlog", linthresh=10)  # a few selected among many stay visible
         axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
@@ -85,7 +83,10 @@ def score_histogram(
             axes.axvline(mark, color=DARK, linewidth=0.8, linestyle="--")
         percent = 100 * selected.sum() / max(score.size, 1)
         notes = [
-            (_colour(metric), f"selected: {selected.sum():,} of {score.size:,} ({percent:.1f} %)"),
+            (
+                colour_of(metric),
+                f"selected: {selected.sum():,} of {score.size:,} ({percent:.1f} %)",
+            ),
             (GREY, "not selected"),
         ]
         if not defined.all():
@@ -317,22 +318,6 @@ def save(rendered: Mapping[str, bytes], folder: Path, name: str) -> list[Path]:
 # --- parts ----------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _settings() -> Any:
-    import matplotlib
-
-    settings = matplotlib.rc_params_from_file(STYLE, use_default_template=True)
-    return {name: value for name, value in settings.items() if not name.startswith("backend")}
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context(_settings()):
-        yield
-
-
 def _axes(height: float) -> tuple[Figure, Axes]:
     figure, grid = _grid(1, 1, height, bottom=0.6, top=0.34)
     return figure, grid[0][0]
@@ -364,7 +349,7 @@ def _score_scatter(
     figure, axes = _axes(2.6)
     size = 12 if len(selected) <= 150 else 7
     chosen = np.asarray(selected, dtype=bool)
-    for mask, colour in ((~chosen, GREY), (chosen, _colour(metric))):
+    for mask, colour in ((~chosen, GREY), (chosen, colour_of(metric))):
         axes.scatter(
             score[mask], values[mask], size, color=colour, edgecolors="white", linewidths=0.3
         )
@@ -374,14 +359,14 @@ def _score_scatter(
 
 
 def _selection_notes(metric: str, selected: np.ndarray) -> list[tuple[str, str]]:
-    return [(_colour(metric), f"selected ({np.sum(selected):,})"), (GREY, "not selected")]
+    return [(colour_of(metric), f"selected ({np.sum(selected):,})"), (GREY, "not selected")]
 
 
 def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, y=1 - 0.06 / figure.get_figheight(), va="top")
 
 
-def _colour(metric: str) -> str:
+def colour_of(metric: str) -> str:
     return METRIC_COLOURS.get(metric, "#CC79A7")
 
 
