@@ -5,6 +5,7 @@ It equals the one that the sweep ended with, byte for byte, where the code is th
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.commandline import CONFIG_FOLDER, run
+from app.commandline import CONFIG_FOLDER, report, run
 from app.config import Tracking
 from app.errors import InputError
 
@@ -34,15 +35,25 @@ ConfigStore.instance().store(name="report_schema", node=Settings)
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="report")
 def job(config: Any) -> None:
     """Make the report of the sweep whose parent run is `run`."""
+    try:
+        make(config)
+    except Exception as error:  # told here, since Hydra would print more than the one line
+        report(error, debug=config.debug)
+        sys.exit(1)
+
+
+def make(config: Any) -> None:
+    """Read the store, write the report, hand it to the parent run."""
     if OmegaConf.is_missing(config, "run"):
         raise InputError("give run=<id of a sweep's parent run>, as MLflow's pages show it")
     settings: Settings = OmegaConf.to_object(config)  # type: ignore[assignment]
 
-    from app.record import report, runs, tables, tracking
+    from app.record import runs, tables, tracking
+    from app.record.report import of_runs, save
 
     title, rows = runs.of_store(settings.tracking, settings.run)
-    made = report.of_runs(runs.table(rows), title)
-    folder = report.save(made, Path(settings.output))
+    made = of_runs(runs.table(rows), title)
+    folder = save(made, Path(settings.output))
     tracking.add_artifacts(settings.tracking, settings.run, folder)
     tables.show(tables.sweep_table(rows))
     tables.show(made.summary)
