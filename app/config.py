@@ -7,12 +7,14 @@ alone cannot say (ranges, names, combinations). Values and their comments live i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from app.errors import InputError
 
@@ -62,31 +64,29 @@ class Aggregation:
     name: str = MISSING
 
 
+# `threshold.<metric>` where that is given, else the metric's own number for the preset.
+CRITERION_NUMBER = "${oc.select:threshold.${..name},${oc.select:.presets.${threshold.name}}}"
+
+
 @dataclass
 class Criterion:
     """The rule that turns a metric's scores into a selection."""
 
     rule: str = MISSING  # above | p | fdr_bh | fdr_by
-    threshold: float = MISSING  # above: a score; the others: a probability
+    presets: dict[str, float] = field(default_factory=dict)  # the number for each `threshold=…`
+    threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else a probability
     range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
 
 
 @dataclass
 class Metric:
-    name: str = MISSING
+    name: str = MISSING  # of the file in app/metrics
+    label: str = "${.name}"  # on the axes of figures
+    colour: str = "#CC79A7"  # in figures, #RRGGBB
     contrast: str = MISSING  # pooled | each
     over: str = "domains"  # domains | categories: what `each` stands for
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function
     criterion: Criterion = field(default_factory=Criterion)
-
-
-@dataclass
-class Threshold:
-    name: str = MISSING
-    fsi: float = MISSING
-    dprime: float = MISSING
-    wilcoxon: float = MISSING
-    ttest: float = MISSING
 
 
 @dataclass
@@ -163,8 +163,9 @@ class Tracking:
 class Config:
     model: Model = field(default_factory=Model)
     layer: Layer = field(default_factory=Layer)
-    # Before the metrics, whose criteria take their numbers from it: tables name the first.
-    threshold: Threshold = field(default_factory=Threshold)
+    # The preset's `name`, and numbers of single metrics that are to differ from it. Before the
+    # metrics, whose criteria take their numbers from it: tables name the first.
+    threshold: dict[str, Any] = field(default_factory=lambda: {"name": MISSING})
     metric: Metric = field(default_factory=Metric)
     metrics: dict[str, Metric] = field(default_factory=dict)  # the set whose agreement is measured
     aggregation: Aggregation = field(default_factory=Aggregation)
@@ -187,7 +188,9 @@ class Config:
 
 def register() -> None:
     """Make the schema known to Hydra as `config_schema`."""
-    ConfigStore.instance().store(name="config_schema", node=Config)
+    schema = OmegaConf.structured(Config)
+    OmegaConf.set_struct(schema.threshold, False)  # open to every metric's name; `check` looks
+    ConfigStore.instance().store(name="config_schema", node=schema)
     # Hydra copies the store for each of the 50 groups that `--help` lists, half a second in all,
     # though whatever is loaded from it is copied again.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
@@ -265,6 +268,9 @@ def check(config: Config) -> None:
                 f"lesion.{task}.classes={own.classes} lists folders: "
                 f"give lesion.{task}.root=<folder that holds them>"
             )
+    _check_threshold(config)
+    for metric in metric_set(config).values():
+        check_metric(metric, config.threshold)
     domains = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
     if domains is not None and not _is_domains(domains):
         raise InputError(
@@ -276,8 +282,6 @@ def check(config: Config) -> None:
             f"target={config.target} is no domain of the stimuli: "
             f"they have {', '.join(stimuli.domains)}"
         )
-    for metric in metric_set(config).values():
-        _check_metric(metric)
 
 
 def check_model(model: Model) -> None:
@@ -293,7 +297,7 @@ def check_model(model: Model) -> None:
                 f"model.weights={model.weights} is for model=torchvision and model=timm: "
                 f"{model.name} takes model.checkpoint=<path>"
             )
-        if model.trained and model.checkpoint is None:
+        if model.trained is not False and model.checkpoint is None:
             raise InputError(
                 f"model={model.name} needs its weights: give model.checkpoint=<path>, "
                 f"or take model={model.name}_untrained"
@@ -353,12 +357,38 @@ def _check_layer(config: Config) -> None:
         _one_of("layer.name", layer.name, LAYERS)
 
 
-def _check_metric(metric: Metric) -> None:
+def _check_threshold(config: Config) -> None:
+    for name, value in config.threshold.items():
+        if name == "name":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InputError(f"threshold.{name}={value} is not a number")
+        if name not in metric_set(config):
+            from app import metrics
+
+            try:
+                metrics.load(name)
+            except InputError as error:
+                raise InputError(f"threshold.{name}={value}: {error}") from error
+
+
+def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
+    """Refuse a metric's settings; `threshold` as in the config. InputError with one line."""
     where = f"metric {metric.name}"
     criterion = metric.criterion
+    if not re.fullmatch("#[0-9A-Fa-f]{6}", metric.colour):
+        raise InputError(f"{where}: colour={metric.colour} must be like '#CC79A7', in quotes")
     _one_of(f"{where}: contrast", metric.contrast, CONTRASTS)
     _one_of(f"{where}: over", metric.over, CONTRAST_LEVELS)
     _one_of(f"{where}: criterion.rule", criterion.rule, RULES)
+    try:
+        _ = criterion.threshold
+    except OmegaConfBaseException as error:
+        presets = ", ".join(map(str, criterion.presets))
+        raise InputError(
+            f"{where} has no number for threshold={threshold['name']}: its criterion.presets are "
+            f"{presets or 'empty'}; give threshold.{metric.name}=<number>"
+        ) from error
     low, high = criterion.range
     if criterion.rule != "above":
         low, high = max(low, 0.0), min(high, 1.0)
@@ -367,6 +397,11 @@ def _check_metric(metric: Metric) -> None:
             f"threshold.{metric.name}={criterion.threshold} is out of range: "
             f"{'a probability' if criterion.rule != 'above' else 'a score'} "
             f"between {low:g} and {high:g}"
+        )
+    if threshold.get(metric.name, criterion.threshold) != criterion.threshold:
+        raise InputError(
+            f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
+            f"criterion.threshold={criterion.threshold} is set by itself: give one of them"
         )
 
 
@@ -400,7 +435,15 @@ def parameters(config: Config) -> dict[str, Any]:
     for name in LEADING_PARAMETERS:
         value = getattr(config, name)
         flat[name] = value if name in ("target", "seed") else value.name
-    _flatten(OmegaConf.to_container(config, resolve=True), "", flat)
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    numbers = {}
+    for metric in (*tree["metrics"].values(), tree["metric"]):
+        del metric["label"], metric["colour"]  # of figures alone
+        presets = metric["criterion"].pop("presets")
+        if config.threshold["name"] in presets:
+            numbers[metric["name"]] = presets[config.threshold["name"]]
+    tree["threshold"] = {**numbers, **tree["threshold"]}
+    _flatten(tree, "", flat)
     return flat
 
 

@@ -178,7 +178,8 @@ def draw(
     lesioned: Lesioned | None,
 ) -> None:
     """The run's figures, PNG and SVG."""
-    metric, criterion = config.metric.name, config.metric.criterion
+    criterion = config.metric.criterion
+    metric = {"label": config.metric.label, "colour": config.metric.colour}
     score = scored.scores.score
     title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
     rendered = {
@@ -187,7 +188,7 @@ def draw(
             figures.score_histogram,
             score=score,
             selected=selected,
-            metric=metric,
+            **metric,
             criterion=criterion_text(config),
             threshold=criterion.threshold if criterion.rule == "above" else None,
             title=title,
@@ -216,14 +217,15 @@ def lesion_figures(
     lesioned: Lesioned,
     score: NDArray[np.float64],
     selected: NDArray[np.bool_],
-    metric: str,
+    metric: dict[str, str],
     title: str,
 ) -> dict[str, dict[str, bytes]]:
     """Each kernel's lesion against its score; of a greedy search, its place and its course.
 
     Scores are set against the face task: where it has no images, only the course is left.
+    `metric` has the `label` and the `colour` of the metric.
     """
-    shown = {"score": score, "selected": selected, "metric": metric, "title": title}
+    shown: dict[str, Any] = {"score": score, "selected": selected, **metric, "title": title}
     effects, searches = lesioned.effects, lesioned.searches
     rendered = {}
     if searches:

@@ -91,7 +91,7 @@ def subject(config: Config, cache: Cache, network: Callable[[], Loaded]) -> tupl
     was found is stored.
     """
     model, layer = config.model, config.layer
-    if layer.output is None and model.outputs is not None:
+    if layer.output is None and None not in (model.outputs, model.trained):
         shape = models.conv_shape(model, layer.name)
         return config, Subject(shape, _conv_read(layer.name, shape), models.weights_digest(model))
 
@@ -426,7 +426,7 @@ def scores(
                 "contrast": metric.contrast,
                 "over": metric.over,
                 "options": dict(metric.options),
-                "scoring": code_digest(*SCORING, f"app.metrics.{name}"),
+                "scoring": code_digest(*SCORING, *metrics.sources(name, SCORING)),
             }
             for name, metric in compared.items()
         },

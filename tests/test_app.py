@@ -313,8 +313,8 @@ def test_the_untrained_network_differs(sweep):
 
 
 QUICK = {
-    "help": (["--help"], "metric: dprime, fsi, ttest, wilcoxon"),
-    "config": (["--cfg", "job"], "threshold: ${threshold.wilcoxon}"),
+    "help": (["--help"], "metric: auc, cohens_d, dprime, fsi, ttest, welch_t, wilcoxon"),
+    "config": (["--cfg", "job"], "paper: 0.001"),
     "completion": (["-sc", "query=bash"], "metric=dprime"),
 }
 

@@ -61,6 +61,11 @@ CASES = {
     "layer the model lacks": (["layer.name=conv14"], ["layer.name=conv14", "conv13"]),
     "threshold out of range": (["threshold.fsi=2"], ["threshold.fsi=2", "between -1 and 1"]),
     "probability out of range": (["metric=wilcoxon", "threshold.wilcoxon=-1"], ["between 0 and 1"]),
+    "threshold of no metric": (
+        ["threshold.fsii=0.1"],
+        ["threshold.fsii=0.1", "'fsii'", "auc, cohens_d, dprime, fsi, ttest, welch_t, wilcoxon"],
+    ),
+    "threshold that is no number": (["threshold.auc=high"], ["threshold.auc=high", "not a number"]),
     "fraction of no kernels": (["lesion=greedy", "lesion.fraction=0"], ["lesion.fraction=0.0"]),
     "fraction above all": (["lesion=greedy", "lesion.fraction=1.5"], ["lesion.fraction=1.5"]),
     "fraction that is none": (["lesion.fraction=nan"], ["lesion.fraction=nan", "above 0"]),

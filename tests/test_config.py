@@ -42,7 +42,7 @@ def test_every_option_of_the_groups_composes_and_passes(group: str):
 def test_the_groups_of_the_design_are_all_there():
     expected = {
         "layer": {f"conv{number}" for number in range(1, 14)},
-        "metric": {"fsi", "dprime", "wilcoxon", "ttest"},
+        "metric": {"fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t"},
         "threshold": {"paper", "liberal", "strict"},
         "aggregation": {"unit", "mean", "l2", "max"},
         "stimuli": {"synthetic", "floc", "folder"},
@@ -78,13 +78,49 @@ def test_the_chosen_metric_keeps_its_own_settings_in_the_set():
     assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest"]
 
 
+def test_a_metric_beyond_the_paper_s_joins_the_set_with_its_own_number():
+    config = composed("metric=auc", "threshold=strict")
+    assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest", "auc"]
+    assert metric_set(config)["auc"].criterion.threshold == 0.76
+    config = composed("metric=fsi", "+metric@metrics.auc=auc", "threshold.auc=0.9")
+    check(config)
+    assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest", "auc"]
+    assert metric_set(config)["auc"].criterion.threshold == 0.9
+    assert metric_set(config)["fsi"].criterion.threshold == 0.3
+
+
+def test_a_threshold_of_a_metric_that_is_not_asked_is_no_mistake():
+    config = composed("metric=fsi", "threshold.auc=0.8")  # as in a sweep over metrics
+    check(config)
+    assert parameters(config)["threshold.auc"] == 0.8
+
+
+def test_a_preset_of_ones_own_with_a_number_a_metric():
+    own = {"name": "mine", "fsi": 0.25, "dprime": 0.7, "wilcoxon": 0.02}
+    config = composed()
+    config.threshold = own
+    with pytest.raises(InputError, match="ttest has no number for threshold=mine: .*paper, lib"):
+        check(config)
+    config.threshold = {**own, "ttest": 0.2}
+    check(config)
+    numbers = {n: m.criterion.threshold for n, m in metric_set(config).items()}
+    assert {"name": "mine", **numbers} == {**own, "ttest": 0.2}
+    assert parameters(config)["threshold"] == "mine"
+    assert parameters(config)["threshold.ttest"] == 0.2
+
+
 def test_parameters_lead_with_the_names_of_the_design():
     flat = parameters(composed("layer=conv2", "metric=dprime"))
     assert list(flat)[:8] == [
         "model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed",
     ]  # fmt: skip
     assert (flat["model"], flat["layer"], flat["metric"]) == ("dualtask_mini", "conv2", "dprime")
-    assert flat["threshold.fsi"] == 0.3
+    numbers = {key: value for key, value in flat.items() if key.startswith("threshold.")}
+    assert numbers == {
+        "threshold.fsi": 0.3, "threshold.dprime": 0.65, "threshold.wilcoxon": 0.001,
+        "threshold.ttest": 0.05,
+    }  # fmt: skip
+    assert not any("presets" in key or "colour" in key for key in flat)
     assert flat["metrics.wilcoxon.criterion.rule"] == "p"
     config = composed()
     leaves = OmegaConf.to_container(config, resolve=True)
@@ -123,6 +159,11 @@ def test_parameters_lead_with_the_names_of_the_design():
         (["stimuli=folder", "stimuli.root=x", "stimuli.domains=[a,b]"], "stimuli.domains="),
         (["stimuli=folder", "stimuli.root=x", "stimuli.domains={a:b}"], "list of its categories"),
         (["device=tpu"], "device=tpu is unknown"),
+        (["metric.colour=blue"], "metric fsi: colour=blue must be like '#CC79A7'"),
+        (["threshold.fsi=0.2", "metric.criterion.threshold=0.4"], "threshold.fsi=0.2 does not"),
+        (["threshold.auc=true"], "threshold.auc=True is not a number"),
+        (["threshold.scoring=1"], "threshold.scoring=1: no metric is called 'scoring'"),
+        (["threshold.name=paper", "threshold.fsi=null"], "threshold.fsi=None is not a number"),
         (["metric.contrast=all"], "contrast=all is unknown"),
         (["metric.criterion.rule=best"], "criterion.rule=best is unknown"),
     ],

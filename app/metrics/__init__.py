@@ -7,10 +7,13 @@ are pure functions of arrays; the rules that select units on what they return ar
 
 from __future__ import annotations
 
+import ast
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,6 +70,39 @@ def load(name: str) -> Callable[..., Scores]:
         known = ", ".join(module for module in _modules() if _score_function(module))
         raise InputError(f"no metric is called {name!r}; there are: {known}")
     return function
+
+
+def sources(name: str, known: Collection[str] = ()) -> list[str]:
+    """The modules that the metric `name` is made of: its own, and what it imports of this folder.
+
+    Imports are followed, except into the modules `known`, and read, not run. InputError as `load`.
+    """
+    if name not in (modules := _modules()):
+        load(name)
+    found = [f"{__name__}.{name}"]
+    for module in found:  # which grows meanwhile
+        for part in _imported(module):
+            full = f"{__name__}.{part}"
+            if part in modules and full not in found and full not in known:
+                found.append(full)
+    return found
+
+
+def _imported(module: str) -> Iterator[str]:
+    """What the file of a module here names after `app.metrics.` in its imports."""
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    for node in ast.walk(ast.parse(Path(spec.origin).read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = node.module if not node.level else f"{__name__}.{node.module or ''}".strip(".")
+            names = [f"{parent}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith(f"{__name__}."):
+                yield name.removeprefix(f"{__name__}.").partition(".")[0]
 
 
 def _modules() -> list[str]:

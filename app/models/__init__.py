@@ -131,7 +131,11 @@ def _load_vgg(settings: Model) -> Loaded:
         return Loaded(network.eval(), filled, weights_digest(settings))
     path = locate(settings.checkpoint)
     state = checkpoint.read(path)
-    filled = _filled(settings, outputs=checkpoint.outputs(state, "classifier.6", path))
+    filled = _filled(
+        settings,
+        outputs=checkpoint.outputs(state, "classifier.6", path),
+        trained=checkpoint.about(path).get("trained") != "false",
+    )
     with torch.device("meta"):  # the shapes alone: the file brings the values
         network = DualTaskVGG(widths, settings.hidden, _given(filled.outputs), size)
     checkpoint.fill(network, state, path)

@@ -1,19 +1,23 @@
-"""Weights from files: safetensors, or PyTorch files read as tensors only."""
+"""Weights from and to files: safetensors, or PyTorch files read as tensors only."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from app.errors import InputError
+
+PARTIAL = ".partial"  # ends the name of a file that is being written
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -47,6 +51,14 @@ def read(path: Path) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise _unreadable(path, f"{key} is no tensor but {type(value).__name__}")
     return state
+
+
+def about(path: Path) -> dict[str, str]:
+    """What a safetensors file says of its weights; PyTorch's files say nothing."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
@@ -97,6 +109,32 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     network.load_state_dict(
         {key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True
     )
+
+
+def write(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """A state dict as a safetensors file; `about` goes into its metadata."""
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    write_whole(path, lambda partial: save_file(tensors, partial, {"format": "pt", **about}))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then move it there: a kill leaves the old or the new.
+
+    InputError where it cannot be written, and nothing half-made.
+    """
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        write(partial)
+        os.chmod(partial, mode)  # safetensors makes files that nobody else may read
+        os.replace(partial, path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's is a RuntimeError
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be written: {reason}; is the disk full? Make room, or write elsewhere"
+        ) from error
 
 
 def _unreadable(path: Path, why: str) -> InputError:

@@ -178,6 +178,8 @@ def describe(config: Config, subject: Subject) -> dict[str, str]:
         "layer": config.layer.name,
         "aggregation": config.aggregation.name,
         "metric": config.metric.name,
+        "metric.label": config.metric.label,  # the sweep's report shows it as the run's figures do
+        "metric.colour": config.metric.colour,
         "target": config.target,
         "model.digest": subject.digest,
         "layer.read": subject.read,

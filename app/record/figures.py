@@ -26,14 +26,7 @@ WIDTH = 3.5  # inches: one column of a journal
 EXTREMES = 3  # units shown from either end
 BINS = 60
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. A metric keeps its colour.
-METRIC_COLOURS = {
-    "fsi": "#0072B2",
-    "dprime": "#E69F00",
-    "wilcoxon": "#009E73",
-    "ttest": "#D55E00",
-}
-METRIC_NAMES = {"fsi": "FSI", "dprime": "d′", "wilcoxon": "rank-sum z", "ttest": "t"}
+# Okabe and Ito's colours, which colour-blind readers tell apart.
 DOMAIN_COLOURS = {
     "faces": "#D55E00",
     "bodies": "#E69F00",
@@ -50,7 +43,8 @@ MANY = len(DOMAIN_COLOURS) + len(OTHER_COLOURS)  # domains, beyond which colours
 def score_histogram(
     score: np.ndarray,
     selected: np.ndarray,
-    metric: str,
+    label: str,
+    colour: str,
     criterion: str,
     threshold: float | None,
     title: str,
@@ -60,7 +54,8 @@ def score_histogram(
     Args:
         score: (units,), NaN where undefined.
         selected: (units,), the selection.
-        metric: Name of the metric; decides the colour.
+        label: The metric, as the axis names it.
+        colour: Of what is selected, #RRGGBB.
         criterion: The rule in words, such as "score > 0.3".
         threshold: The criterion's score; None, where the rule is no score, marks the smallest
             selected score instead.
@@ -75,7 +70,7 @@ def score_histogram(
         if values.size:
             edges = _edges(values, mark)
             axes.stairs(np.histogram(values, edges)[0], edges, fill=True, color=GREY)
-            axes.stairs(np.histogram(chosen, edges)[0], edges, fill=True, color=colour_of(metric))
+            axes.stairs(np.histogram(chosen, edges)[0], edges, fill=True, color=colour)
         if values.size > 1000:
             axes.set_yscale("symlog", linthresh=10)  # a few selected among many stay visible
         axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
@@ -83,10 +78,7 @@ def score_histogram(
             axes.axvline(mark, color=DARK, linewidth=0.8, linestyle="--")
         percent = 100 * selected.sum() / max(score.size, 1)
         notes = [
-            (
-                colour_of(metric),
-                f"selected: {selected.sum():,} of {score.size:,} ({percent:.1f} %)",
-            ),
+            (colour, f"selected: {selected.sum():,} of {score.size:,} ({percent:.1f} %)"),
             (GREY, "not selected"),
         ]
         if not defined.all():
@@ -94,7 +86,7 @@ def score_histogram(
         if mark is None:
             notes.append(("none", f"rule: {criterion}"))
         _legend(figure, notes, criterion if mark is not None else None)
-        axes.set_xlabel(f"Selectivity score ({METRIC_NAMES.get(metric, metric)})")
+        axes.set_xlabel(f"Selectivity score ({label})")
         axes.set_ylabel("Number of units")
         _title(figure, title)
     return figure
@@ -184,7 +176,8 @@ def lesion_scatter(
     face_loss: np.ndarray,
     intact_loss: float,
     spearman: float,
-    metric: str,
+    label: str,
+    colour: str,
     selected: np.ndarray,
     title: str = "",
 ) -> Figure:
@@ -195,14 +188,17 @@ def lesion_scatter(
         face_loss: (kernels,), the face task's cross-entropy with the kernel silenced, in nats.
         intact_loss: The same with no lesion.
         spearman: Rank correlation of score and remaining performance (-loss).
-        metric: Name of the metric; decides the colour.
+        label: The metric, as the axis names it.
+        colour: Of what is selected, #RRGGBB.
         selected: (kernels,), the selection.
         title: What was lesioned.
     """
     with _style():
-        figure, axes = _score_scatter(score, -np.asarray(face_loss, dtype=float), metric, selected)
+        figure, axes = _score_scatter(
+            score, -np.asarray(face_loss, dtype=float), label, colour, selected
+        )
         axes.axhline(-intact_loss, color=DARK, linewidth=0.8, linestyle="--", zorder=1)
-        _legend(figure, _selection_notes(metric, selected), "no lesion")
+        _legend(figure, _selection_notes(colour, selected), "no lesion")
         axes.set_ylabel("Face performance (−loss, nats)")
         axes.set_title(f"Spearman r = {_number(spearman)}", loc="right", fontsize=6.5)
         if title:
@@ -215,7 +211,8 @@ def place_scatter(
     place: np.ndarray,
     dropped: int,
     spearman: float,
-    metric: str,
+    label: str,
+    colour: str,
     selected: np.ndarray,
     title: str = "",
 ) -> Figure:
@@ -226,14 +223,15 @@ def place_scatter(
         place: (kernels,), 0 is the kernel that was dropped first.
         dropped: How many were dropped; the others are in the order of the last search.
         spearman: Rank correlation of score and place.
-        metric: Name of the metric; decides the colour.
+        label: The metric, as the axis names it.
+        colour: Of what is selected, #RRGGBB.
         selected: (kernels,), the selection.
         title: What was lesioned.
     """
     with _style():
-        figure, axes = _score_scatter(score, place, metric, selected)
+        figure, axes = _score_scatter(score, place, label, colour, selected)
         axes.axhline(dropped - 0.5, color=DARK, linewidth=0.8, linestyle="--", zorder=1)
-        _legend(figure, _selection_notes(metric, selected), "dropped below")
+        _legend(figure, _selection_notes(colour, selected), "dropped below")
         axes.set_ylabel("Place in the face search (0: first)")
         axes.set_title(f"Spearman r = {_number(spearman)}", loc="right", fontsize=6.5)
         if title:
@@ -343,31 +341,27 @@ def _grid(
 
 
 def _score_scatter(
-    score: np.ndarray, values: np.ndarray, metric: str, selected: np.ndarray
+    score: np.ndarray, values: np.ndarray, label: str, colour: str, selected: np.ndarray
 ) -> tuple[Figure, Axes]:
     """Kernels by score (across) and a value (up), the selected ones in colour."""
     figure, axes = _axes(2.6)
     size = 12 if len(selected) <= 150 else 7
     chosen = np.asarray(selected, dtype=bool)
-    for mask, colour in ((~chosen, GREY), (chosen, colour_of(metric))):
+    for mask, fill in ((~chosen, GREY), (chosen, colour)):
         axes.scatter(
-            score[mask], values[mask], size, color=colour, edgecolors="white", linewidths=0.3
+            score[mask], values[mask], size, color=fill, edgecolors="white", linewidths=0.3
         )
     axes.margins(0.05, 0.08)
-    axes.set_xlabel(f"Selectivity score ({METRIC_NAMES.get(metric, metric)})")
+    axes.set_xlabel(f"Selectivity score ({label})")
     return figure, axes
 
 
-def _selection_notes(metric: str, selected: np.ndarray) -> list[tuple[str, str]]:
-    return [(colour_of(metric), f"selected ({np.sum(selected):,})"), (GREY, "not selected")]
+def _selection_notes(colour: str, selected: np.ndarray) -> list[tuple[str, str]]:
+    return [(colour, f"selected ({np.sum(selected):,})"), (GREY, "not selected")]
 
 
 def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, y=1 - 0.06 / figure.get_figheight(), va="top")
-
-
-def colour_of(metric: str) -> str:
-    return METRIC_COLOURS.get(metric, "#CC79A7")
 
 
 def _domain_colours(domains: Sequence[str], target: str) -> dict[str, str]:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from app.config import AGGREGATIONS, LEADING_PARAMETERS
+from app.config import AGGREGATIONS, LEADING_PARAMETERS, Metric
 from app.errors import InputError
 from app.findings.consistency import spearman
 from app.record import figures, panels
-from app.record.figures import METRIC_NAMES, colour_of
 from app.record.panels import Style
 from app.record.tables import differing
 
@@ -614,10 +613,10 @@ def _uncompared(group: Group, table: pd.DataFrame | None, thresholds: bool = Fal
 def _styles(runs: pd.DataFrame) -> dict[str, Style]:
     """Label and colour of each metric, as its first run has them."""
     first = runs.drop_duplicates("params.metric")
-    tags = first[["params.metric", "tags.metric.label", "tags.metric.colour"]]
+    given = [first[f"tags.metric.{name}"].fillna("") for name in ("label", "colour")]
     return {
-        str(metric): Style(label or METRIC_NAMES.get(metric, metric), colour or colour_of(metric))
-        for metric, label, colour in tags.itertuples(index=False)
+        str(metric): Style(str(label or metric), str(colour or Metric.colour))
+        for metric, label, colour in zip(first["params.metric"], *given, strict=True)
     }
 
 

@@ -105,21 +105,18 @@ class _Sweep:
     def _table(self, columns: Mapping[str, str]) -> Table:
         table = _table()
         for name in self._params:
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
-        for header in columns:
+            table.add_column(name, overflow="fold")
+        for header, name in columns.items():
             title = "decoding [95 % CI]" if header == "decoding" else header
-            table.add_column(title, justify="right", no_wrap=True)
+            # Where room is short, names are folded, numbers never.
+            width = max(len(title), *(len(_cell(name, r["metrics"])) for r in self._results))
+            table.add_column(title, justify="right", no_wrap=True, min_width=width)
         if not self._params:
             table.add_column("")  # a row needs at least a place to say that it failed
         for result in self._results:
             metrics = result["metrics"]
             cells = [str(result["params"].get(name, NONE)) for name in self._params]
-            cells += [
-                _accuracy(metrics)
-                if name == "decoding/accuracy"
-                else _value(name, metrics.get(name))
-                for name in columns.values()
-            ]
+            cells += [_cell(name, metrics) for name in columns.values()]
             table.add_row(*cells, style="red" if result["status"] == "failed" else None)
         return table
 
@@ -161,6 +158,10 @@ def _value(name: str, value: float | None) -> str:
     if name == "selectivity/percent":
         return f"{value:.2f}"
     return f"{value:.3f}"
+
+
+def _cell(name: str, metrics: Mapping[str, float]) -> str:
+    return _accuracy(metrics) if name == "decoding/accuracy" else _value(name, metrics.get(name))
 
 
 def _accuracy(metrics: Mapping[str, float]) -> str:

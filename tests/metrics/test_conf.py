@@ -6,41 +6,59 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from app.config import CONTRAST_LEVELS, CONTRASTS, Config, Threshold
+from app.config import CONTRAST_LEVELS, CONTRASTS, Config
 from app.findings.selection import RULES
 from app.metrics import load
 
 CONF = Path(__file__).parents[2] / "conf"
 METRICS = sorted((CONF / "metric").glob("*.yaml"))
-THRESHOLDS = {
-    "liberal": {"fsi": 0.2, "dprime": 0.5, "wilcoxon": 0.01, "ttest": 0.1},
-    "paper": {"fsi": 0.3, "dprime": 0.65, "wilcoxon": 0.001, "ttest": 0.05},
-    "strict": {"fsi": 0.5, "dprime": 1.0, "wilcoxon": 0.0001, "ttest": 0.01},
+PRESETS = {
+    "fsi": {"liberal": 0.2, "paper": 0.3, "strict": 0.5},
+    "dprime": {"liberal": 0.5, "paper": 0.65, "strict": 1.0},
+    "wilcoxon": {"liberal": 0.01, "paper": 0.001, "strict": 0.0001},
+    "ttest": {"liberal": 0.1, "paper": 0.05, "strict": 0.01},
+    "auc": {"liberal": 0.64, "paper": 0.68, "strict": 0.76},
+    "cohens_d": {"liberal": 0.5, "paper": 0.8, "strict": 1.2},
+    "welch_t": {"liberal": 5, "paper": 10, "strict": 15},
 }
 
 
-@pytest.mark.parametrize("path", METRICS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_metric(path, threshold):
+def settings(path: Path, threshold: str):
     whole = OmegaConf.structured(Config)
     whole.merge_with({"threshold": OmegaConf.load(CONF / "threshold" / f"{threshold}.yaml")})
     whole.merge_with({"metric": OmegaConf.load(path)})
-    metric = OmegaConf.to_object(whole.metric)
+    return OmegaConf.to_object(whole.metric)
+
+
+@pytest.mark.parametrize("path", METRICS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("threshold", ["liberal", "paper", "strict"])
+def test_metric(path, threshold):
+    metric = settings(path, threshold)
     assert metric.name == path.stem
     assert metric.contrast in CONTRASTS
     assert metric.over in CONTRAST_LEVELS
     assert metric.criterion.rule in RULES
     low, high = metric.criterion.range
     assert low < metric.criterion.threshold < high
+    assert metric.criterion.threshold == PRESETS[metric.name][threshold]
     inspect.signature(load(metric.name)).bind(None, None, **metric.options)
 
 
 def test_every_metric_has_a_file():
-    assert {path.stem for path in METRICS} >= {"fsi", "dprime", "wilcoxon", "ttest"}
+    assert {path.stem for path in METRICS} == set(PRESETS)
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
-def test_thresholds(name):
-    loaded = OmegaConf.load(CONF / "threshold" / f"{name}.yaml")
-    merged = OmegaConf.merge(OmegaConf.structured(Threshold), loaded)
-    assert OmegaConf.to_container(merged) == {"name": name, **THRESHOLDS[name]}
+def test_metrics_keep_their_colours_and_labels_apart():
+    metrics = [settings(path, "paper") for path in METRICS]
+    assert len({metric.colour for metric in metrics}) == len(metrics)
+    assert len({metric.label for metric in metrics}) == len(metrics)
+
+
+def test_a_metric_needs_no_more_than_its_contrast_and_criterion():
+    whole = OmegaConf.structured(Config)
+    criterion = {"rule": "above", "presets": {"paper": 0.8}}
+    own = {"name": "novel", "contrast": "pooled", "criterion": criterion}
+    whole.merge_with({"threshold": {"name": "paper"}, "metric": own})
+    metric = OmegaConf.to_object(whole.metric)
+    assert (metric.label, metric.over, metric.options) == ("novel", "domains", {})
+    assert metric.criterion.threshold == 0.8

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from app import metrics
 from app.errors import InputError
 from app.metrics import blocks as blocks_module
-from app.metrics import load, smallest
+from app.metrics import load, smallest, sources
 from app.metrics.contrast import contrast
 from app.metrics.moments import moments
+from app.steps import SCORING
 from tests.metrics.cases import assert_close, cases
 
-NAMES = ["fsi", "dprime", "wilcoxon", "ttest"]
+NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t"]
 
 
 def arrays(scores):
@@ -36,7 +37,9 @@ def test_load(name):
 
 @pytest.mark.parametrize("name", ["contrast", "moments", "nonesuch", "", "os", "app.metrics.fsi"])
 def test_load_refuses_what_is_no_metric(name):
-    with pytest.raises(InputError, match="there are: .*dprime, .*fsi.*ttest.*wilcoxon") as error:
+    with pytest.raises(
+        InputError, match="there are: auc, cohens_d, dprime, fsi, ttest, welch_t, wi"
+    ) as error:
         load(name)
     assert "moments" not in str(error.value).split("there are")[1]
 
@@ -48,6 +51,25 @@ def test_a_new_metric_is_one_file(tmp_path, monkeypatch):
         assert load("novel")(None, None) == "novel"
     finally:
         sys.modules.pop("app.metrics.novel", None)
+
+
+def test_a_metric_is_made_of_what_it_imports(tmp_path, monkeypatch):
+    assert sources("fsi") == [
+        f"app.metrics.{name}" for name in ("fsi", "contrast", "moments", "blocks", "compiled")
+    ]
+    assert sources("fsi", SCORING) == ["app.metrics.fsi"]
+    assert sources("welch_t", SCORING) == ["app.metrics.welch_t", "app.metrics.ttest"]
+    with pytest.raises(InputError, match="no metric is called 'nonesuch'"):
+        sources("nonesuch")
+    (tmp_path / "novel.py").write_text(
+        "import numpy as np\nimport app.metrics.ranks as r\nfrom . import helper\n"
+        "from app.metrics import Scores, fsi\n"
+        "def score(a, b):\n    from .wilcoxon import standardise\n"
+    )
+    (tmp_path / "helper.py").write_text("raise SystemExit  # read, not run")
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    found = sources("novel", SCORING)
+    assert found == [f"app.metrics.{name}" for name in ("novel", "helper", "fsi", "wilcoxon")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,9 +157,10 @@ def test_larger_means_more_selective(name):
     responses = np.random.default_rng(2).normal(size=(20, 3))
     responses[:10] += [10, 0, -10]
     chosen = contrast(["a"] * 10 + ["b"] * 10, {"a": ["a"], "b": ["b"]}, "a")
-    score = load(name)(responses + 20, chosen).score
+    result = load(name)(responses + 20, chosen)
+    score = result.score
     assert score[0] > score[1] > score[2]
-    assert score[0] > 0 > score[2]
+    assert result.statistic[:, 0].min() > 0 > result.statistic[:, 2].max()
 
 
 @pytest.mark.parametrize("name", NAMES)

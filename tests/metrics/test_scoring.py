@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from app.errors import InputError
 from app.metrics import Question, load, scoring
 from tests.metrics.cases import cases
-from tests.metrics.test_metrics import arrays, assert_same_bits
-
-NAMES = ["fsi", "dprime", "wilcoxon", "ttest"]
+from tests.metrics.test_metrics import NAMES, arrays, assert_same_bits
 
 
 def questions(contrast):

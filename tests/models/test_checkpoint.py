@@ -82,6 +82,18 @@ def test_the_full_size_there_and_back(
     assert all(torch.equal(state[key], value) for key, value in full_size.items())
 
 
+@pytest.mark.parametrize(("said", "trained"), [("false", False), ("true", True), (None, True)])
+def test_weights_may_say_that_they_are_untrained(tmp_path: Path, state, said, trained) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(state, path, None if said is None else {"trained": said})
+    settings = Model(
+        name="own", source="vgg", checkpoint=str(path), widths=[4] * 13, hidden=8, input_size=32
+    )
+    assert models.load(settings).settings.trained is trained
+    settings.trained = True  # what the user says counts
+    assert models.load(settings).settings.trained is True
+
+
 def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, Tensor]):
     torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
     loaded = load(tmp_path / "half.pt").state_dict()

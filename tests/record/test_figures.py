@@ -7,19 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from app.errors import InputError
 from app.record import figures
 
 REPOSITORY = Path(__file__).parents[2]
+BLUE = "#0072B2"
 DOMAINS = {"faces": ["adult", "child"], "objects": ["car"], "tools": ["saw"]}
 
 
 def histogram(threshold: float | None = 0.3) -> Figure:
     score = np.linspace(-1, 1, 200)
     score[:7] = np.nan
-    return figures.score_histogram(score, score > 0.3, "fsi", "score > 0.3", threshold, "conv13")
+    return figures.score_histogram(
+        score, score > 0.3, "FSI", BLUE, "score > 0.3", threshold, "conv13"
+    )
 
 
 def responses(units: int = 8) -> Figure:
@@ -35,12 +39,12 @@ def responses(units: int = 8) -> Figure:
 def scatter(spearman: float = -0.29) -> Figure:
     score = np.array([0.1, 0.5, np.nan, -0.2])
     loss = np.array([1.0, 1.2, 1.1, 0.9])
-    return figures.lesion_scatter(score, loss, 0.95, spearman, "ttest", score > 0.3)
+    return figures.lesion_scatter(score, loss, 0.95, spearman, "t", BLUE, score > 0.3)
 
 
 def places(spearman: float = -0.29) -> Figure:
     score, place = np.array([0.1, 0.5, np.nan, -0.2]), np.array([2, 0, 1, 3])
-    return figures.place_scatter(score, place, 2, spearman, "ttest", score > 0.3)
+    return figures.place_scatter(score, place, 2, spearman, "t", BLUE, score > 0.3)
 
 
 def curves() -> Figure:
@@ -107,7 +111,7 @@ def test_histogram_marks_the_smallest_selected_score_where_the_rule_is_no_score(
 @pytest.mark.parametrize("fill", [np.nan, 0.5])
 def test_histogram_of_nothing_defined_or_one_value(fill: float, tmp_path: Path) -> None:
     score, none = np.full(20, fill), np.zeros(20, dtype=bool)
-    figure = figures.score_histogram(score, none, "fsi", "p < 0.001", None, "conv1")
+    figure = figures.score_histogram(score, none, "FSI", BLUE, "p < 0.001", None, "conv1")
     figures.save(figures.render(figure), tmp_path, "figure")
     assert "selected: 0 of 20" in texts(figure)
 
@@ -180,15 +184,19 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         figures.save(figures.render(scatter()), tmp_path / "file", "figure")
 
 
-def test_metrics_keep_their_colours_apart() -> None:
-    assert len(set(figures.METRIC_COLOURS.values())) == len(figures.METRIC_COLOURS) == 4
+def test_the_selected_have_the_metric_s_colour_and_axes_its_label() -> None:
+    for figure in (histogram(), scatter(), places()):
+        assert "Selectivity score (" in figure.axes[0].get_xlabel()
+        drawn = [*figure.axes[0].patches, *figure.axes[0].collections]
+        assert to_hex(np.ravel(drawn[-1].get_facecolor())[:4]).upper() == BLUE  # type: ignore
+    assert histogram().axes[0].get_xlabel() == "Selectivity score (FSI)"
 
 
 def test_no_pyplot() -> None:
     code = (
         "import sys; import app.record.figures as f; assert 'matplotlib' not in sys.modules;"
         "import numpy as np; z = np.zeros(3);"
-        "f.score_histogram(z, z > 0, 'fsi', 'a', 0.3, 't');"
+        "f.score_histogram(z, z > 0, 'FSI', '#0072B2', 'a', 0.3, 't');"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     command = [sys.executable, "-c", code]

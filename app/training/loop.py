@@ -1,0 +1,196 @@
+"""How a network learns: optimiser, learning rate, one epoch, its test, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from app.errors import InputError
+from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
+from app.training.material import Material
+from app.training.settings import Schedule, Train
+
+FIRST_SCALE = 2.0**16  # of the loss in float16; it adapts
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a step of training changes."""
+
+    network: DualTaskVGG
+    optimiser: Optimizer
+    schedule: LRScheduler
+    scaler: torch.amp.GradScaler
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def untrained(settings: Train) -> DualTaskVGG:
+    """The network before training, on the CPU."""
+    model = settings.model
+    return seeded(model.seed, model.widths, model.hidden, model.outputs, model.input_size)
+
+
+def learner(settings: Train, steps: int, device: torch.device | None = None) -> Learner:
+    """The network ready to learn, so many steps an epoch, and what makes it learn."""
+    network = _trainable(untrained(settings), settings).to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    chosen = settings.optimiser
+    optimiser: Optimizer
+    if chosen.name == "adamw":
+        optimiser = AdamW(groups, chosen.learning_rate, weight_decay=chosen.weight_decay)
+    else:
+        optimiser = SGD(
+            groups, chosen.learning_rate, chosen.momentum, weight_decay=chosen.weight_decay
+        )
+    return Learner(
+        network,
+        optimiser,
+        scheduled(optimiser, settings.schedule, settings.epochs, steps),
+        # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
+        torch.amp.GradScaler(
+            device.type if device else "cpu", FIRST_SCALE, enabled=settings.precision == "float16"
+        ),
+    )
+
+
+def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
+    if settings.batch_norm:
+        return add_batch_norm(plain, settings.dropout)
+    for module in plain.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = settings.dropout
+    return plain.train()
+
+
+def normalised(network: DualTaskVGG) -> bool:
+    """Whether the network has batch normalisation, as while it is trained."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.features)
+
+
+def plain(network: DualTaskVGG) -> DualTaskVGG:
+    """The network in evaluation mode, without batch normalisation (then a copy on the CPU)."""
+    return fold_batch_norm(network) if normalised(network) else network.eval()
+
+
+def scheduled(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:
+    """The learning rate of every step; `steps` are those of one epoch."""
+    total, peak = epochs * steps, optimiser.param_groups[0]["lr"]
+    if settings.name == "onecycle":
+        return lr_scheduler.OneCycleLR(
+            optimiser, peak, total_steps=total, pct_start=settings.warmup
+        )
+    rising = round(settings.warmup * total)
+    # Made first: a scheduler sets its own first rate when it is made.
+    warm = (
+        lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising) if rising else None
+    )
+    main: LRScheduler
+    if settings.name == "cosine":
+        main = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total - rising))
+    elif settings.name == "step":
+        main = lr_scheduler.StepLR(optimiser, settings.every * steps, settings.factor)
+    else:
+        main = lr_scheduler.ConstantLR(optimiser, 1.0)
+    return lr_scheduler.SequentialLR(optimiser, [warm, main], [rising]) if warm else main
+
+
+def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> float:
+    """One epoch, in an order of its own; the mean loss. InputError where it is not finite."""
+    # All that is random in an epoch (order, augmentation, dropout) follows from its number, so a
+    # checkpoint between epochs holds no random state.
+    torch.manual_seed(settings.seed * 10_000 + epoch)
+    learner.network.train()
+    device, total = learner.device, 0.0
+    title = f"epoch {epoch + 1}/{settings.epochs}"
+    batches = material.to_learn(epoch)
+    with tqdm(batches, title, material.steps, unit="batch", disable=None) as bar:
+        for done, (pixels, right) in enumerate(bar, start=1):
+            inputs = material.inputs(pixels.to(device, non_blocking=True))
+            with _autocast(device, settings.precision):
+                loss = cross_entropy(
+                    learner.network(inputs),
+                    right.to(device),
+                    label_smoothing=settings.label_smoothing,
+                )
+            learner.optimiser.zero_grad()
+            learner.scaler.scale(loss).backward()
+            learner.scaler.step(learner.optimiser)
+            learner.scaler.update()
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                # The scaler leaves steps out until its scale fits; torch takes that for a mistake.
+                learner.schedule.step()
+            total += loss.item()
+            if not math.isfinite(total):
+                raise InputError(
+                    f"the training diverged: the loss is {loss.item()} in epoch {epoch + 1}; give "
+                    "a lower optimiser.learning_rate, a longer schedule.warmup or another name="
+                )
+            bar.set_postfix(loss=f"{total / done:.3f}")
+    return total / material.steps
+
+
+@torch.no_grad()
+def tested(
+    network: DualTaskVGG, material: Material, face_classes: int, precision: str = "float32"
+) -> dict[str, float]:
+    """Held-out images: mean cross-entropy `loss`, and top-1 accuracy over all outputs.
+
+    `face_top1` is that of images whose right output is below `face_classes`, `object_top1` that of
+    the others.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    losses, hits, rights = [], [], []
+    with tqdm(
+        material.to_test(), "held out", material.tests, unit="batch", disable=None, leave=False
+    ) as bar:
+        for pixels, right in bar:
+            with _autocast(device, precision):
+                logits = network(material.inputs(pixels.to(device, non_blocking=True)))
+            logits = logits.float().cpu()
+            losses.append(cross_entropy(logits, right, reduction="none"))
+            hits.append(logits.argmax(1) == right)
+            rights.append(right)
+    hit, face = torch.cat(hits).double(), torch.cat(rights) < face_classes
+    return {
+        "loss": float(torch.cat(losses).double().mean()),
+        "face_top1": float(hit[face].mean()),
+        "object_top1": float(hit[~face].mean()),
+    }
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def best_epoch(losses: Sequence[float], min_delta: float = 0.0) -> int:
+    """The last epoch, from 0, whose loss was lower than all before it by more than `min_delta`."""
+    best = 0
+    for epoch, loss in enumerate(losses):
+        if loss < losses[best] - min_delta or math.isnan(losses[best]):
+            best = epoch
+    return best
+
+
+def is_over(losses: Sequence[float], epochs: int, patience: int | None, min_delta: float) -> bool:
+    """Whether all epochs are done, or `patience` of them have passed since the best."""
+    if not losses or len(losses) >= epochs:
+        return len(losses) >= epochs
+    waited = len(losses) - 1 - best_epoch(losses, min_delta)
+    return patience is not None and waited >= patience

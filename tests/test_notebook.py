@@ -1,0 +1,140 @@
+"""The rooms from Python: the README's own lines, and the same answers as the rooms one by one."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import InputError
+from app.findings.selection import select
+from app.metrics import load
+from app.metrics.contrast import contrast
+from app.notebook import ask
+
+REPOSITORY = Path(__file__).parents[1]
+DOMAINS = {"a": ["a1", "a2"], "b": ["b1"], "c": ["c1", "c2"]}
+CATEGORIES = np.repeat(["a1", "a2", "b1", "c1", "c2", "scrambled"], 6)
+
+
+def readme_block(heading: str) -> str:
+    """The one block of Python's prompt under a heading of the README."""
+    text = (REPOSITORY / "README.md").read_text()
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^```pycon\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return block
+
+
+def failures(block: str) -> tuple[int, int]:
+    """How many examples of the block fail, and how many there are."""
+    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+    result = doctest.DocTestRunner(verbose=False).run(test)
+    return result.failed, result.attempted
+
+
+def test_what_the_readme_shows_is_what_comes_out():
+    block = readme_block("From Python")
+    failed, examples = failures(block)
+    assert failed == 0
+    assert examples >= 15
+    assert failures(block.replace("0.885", "0.886")) == (1, examples), "it can fail"
+
+
+@pytest.fixture(scope="module")
+def responses() -> np.ndarray:
+    random = np.random.default_rng(1)
+    values = np.maximum(random.normal(size=(36, 40)), 0).astype(np.float32)
+    values[:12, :10] += np.linspace(0, 3, 10, dtype=np.float32)
+    values[:, 11] = 0
+    return values
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "rule", "number"),
+    [
+        ("fsi", "pooled", "above", 0.3),
+        ("dprime", "pooled", "above", 0.65),
+        ("wilcoxon", "each", "p", 0.001),
+        ("ttest", "each", "fdr_bh", 0.05),
+        ("auc", "pooled", "above", 0.68),
+        ("cohens_d", "pooled", "above", 0.8),
+        ("welch_t", "pooled", "above", 10),
+    ],
+)
+def test_the_same_as_room_by_room(responses, metric, kind, rule, number):
+    scores = load(metric)(responses, contrast(CATEGORIES.tolist(), DOMAINS, "a", kind=kind))
+    answer = ask(metric, responses, CATEGORIES, "a", domains=DOMAINS)
+    np.testing.assert_array_equal(answer.score, scores.score)
+    np.testing.assert_array_equal(answer.scores.statistic, scores.statistic)
+    np.testing.assert_array_equal(answer.selected, select(scores, rule, number))
+    assert np.isnan(answer.score[11]) and not answer.selected[11]
+    assert answer.selected.dtype == bool
+
+
+def test_what_is_given_goes_before_the_metric_s_own(responses):
+    answer = ask(
+        "ttest", responses, CATEGORIES, "c", domains=DOMAINS, threshold=0.3, rule="fdr_by",
+        over="categories", equal_variance=False,
+    )  # fmt: skip
+    asked = contrast(CATEGORIES.tolist(), DOMAINS, "c", kind="each", over="categories")
+    expected = load("ttest")(responses, asked, equal_variance=False)
+    np.testing.assert_array_equal(answer.scores.p, expected.p)
+    np.testing.assert_array_equal(answer.selected, select(expected, "fdr_by", 0.3))
+    assert answer.contrast.names == ("a1", "a2", "b1")
+    assert (answer.settings.criterion.rule, answer.settings.criterion.threshold) == ("fdr_by", 0.3)
+
+
+def test_presets_by_name(responses):
+    counts = [
+        ask("dprime", responses, CATEGORIES, "a", domains=DOMAINS, threshold=preset).selected.sum()
+        for preset in ("liberal", "paper", "strict")
+    ]
+    assert counts[0] > counts[1] > counts[2] > 0
+
+
+def test_without_domains_each_category_is_its_own_and_lists_will_do():
+    answer = ask("fsi", [[3, 0], [1, 0], [1, 2], [1, 4]], ["cat", "cat", "dog", "dog"], "cat")
+    np.testing.assert_allclose(answer.score, [1 / 3, -1])
+    assert answer.selected.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "fsy"}, "no metric is called 'fsy'; there are: auc, cohens_d, dprime, fsi, tt"),
+        ({"responses": np.ones((35, 2))}, r"responses \(35, 2\) do not fit 36 categories"),
+        ({"responses": np.ones(36)}, r"responses \(36,\) do not fit 36 categories"),
+        ({"responses": np.full((36, 2), np.nan)}, "60 responses are NaN or infinite"),
+        ({"target": "z"}, "target 'z' is no domain; domains are: a, b, c"),
+        ({"threshold": "mild"}, "fsi has no number for threshold=mild: .* paper, liberal, strict"),
+        ({"threshold": 7}, "threshold.fsi=7.0 is out of range"),
+        ({"rule": "best"}, "criterion.rule=best is unknown"),
+        ({"rule": "p", "threshold": 0.01}, "needs p-values, which this metric does not have"),
+        ({"kind": "all"}, "contrast=all is unknown"),
+        ({"over": "images"}, "over=images is unknown"),
+    ],
+)
+def test_refused_in_one_line(responses, arguments, message):
+    whole = {"metric": "fsi", "responses": responses, "target": "a", **arguments}
+    with pytest.raises(InputError, match=message) as error:
+        ask(categories=CATEGORIES, domains=DOMAINS, **whole)
+    assert "\n" not in str(error.value)
+
+
+def test_neither_torch_nor_mlflow_is_imported():
+    code = (
+        "import sys, numpy as np\n"
+        "from app.findings import consistency, decoding, selection\n"
+        "from app.notebook import ask\n"
+        "for metric in ('fsi', 'auc', 'wilcoxon'):\n"
+        "    ask(metric, np.eye(4), ['a', 'a', 'b', 'b'], 'a')\n"
+        "print({'torch', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr

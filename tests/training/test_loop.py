@@ -1,0 +1,98 @@
+"""Learning rates, the best epoch, early stopping, and the optimisers that the config names."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.models.vgg import seeded
+from app.training.loop import best_epoch, is_over, learner, plain, scheduled
+from app.training.settings import Schedule
+from tests.test_train import same, settings
+
+
+def rates(name: str, *, warmup: float, epochs: int, steps: int, every: int = 1) -> list[float]:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 2.0)
+    schedule = scheduled(optimiser, Schedule(name, warmup, every, 0.1), epochs, steps)
+    found = []
+    for _ in range(epochs * steps):
+        found.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    return found
+
+
+def test_cosine_after_a_linear_warm_up_is_its_formula():
+    found = rates("cosine", warmup=0.2, epochs=4, steps=5)
+    rising = [2 * (1 + 4 * k / 4) / 5 for k in range(4)]
+    falling = [1 + math.cos(math.pi * k / 16) for k in range(16)]
+    assert found == pytest.approx(rising + falling)
+
+
+def test_cosine_without_warm_up_starts_at_the_peak():
+    found = rates("cosine", warmup=0.0, epochs=2, steps=4)
+    assert found == pytest.approx([1 + math.cos(math.pi * k / 8) for k in range(8)])
+
+
+def test_steps_multiply_the_rate_every_so_many_epochs():
+    found = rates("step", warmup=0.0, epochs=5, steps=2, every=2)
+    assert found == pytest.approx([2.0] * 4 + [0.2] * 4 + [0.02] * 2)
+
+
+def test_constant_and_one_cycle():
+    assert rates("constant", warmup=0.0, epochs=2, steps=3) == [2.0] * 6
+    found = rates("onecycle", warmup=0.25, epochs=4, steps=5)
+    assert max(found) == pytest.approx(2.0) and found.index(max(found)) == 4
+    assert found[0] < 0.1 and found[-1] < 0.001
+
+
+def test_the_best_epoch_is_the_last_clear_improvement():
+    assert best_epoch([3.0]) == 0
+    assert best_epoch([3.0, 2.0, 2.0, 2.5]) == 1
+    assert best_epoch([3.0, 2.9, 2.8], min_delta=0.15) == 2
+    assert best_epoch([3.0, 2.9, 2.9], min_delta=0.15) == 0
+    assert best_epoch([math.nan, 5.0, math.nan]) == 1
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30))
+def test_without_min_delta_the_best_is_the_first_of_the_lowest(losses):
+    assert best_epoch(losses) == losses.index(min(losses))
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(1, 5))
+def test_patience_counts_epochs_since_the_best(losses, patience):
+    """Against the counter that a loop would carry along."""
+    best, waited, stops = math.inf, 0, None
+    for epoch, loss in enumerate(losses, start=1):
+        best, waited = (loss, 0) if loss < best else (best, waited + 1)
+        if waited >= patience:
+            stops = epoch
+            break
+    first = next((n for n in range(1, 31) if is_over(losses[:n], 99, patience, 0.0)), None)
+    assert first == stops
+    assert not is_over(losses, 99, None, 0.0)
+    assert is_over(losses, len(losses), None, 0.0)
+
+
+def test_the_optimisers_and_what_is_decayed():
+    with_outputs = ["model.outputs=6", "model.face_classes=3", "optimiser.weight_decay=0.25"]
+    adam = learner(settings(*with_outputs), 2).optimiser
+    assert isinstance(adam, torch.optim.AdamW)
+    sgd = learner(settings(*with_outputs, "optimiser.name=sgd"), 2).optimiser
+    assert isinstance(sgd, torch.optim.SGD)
+    for optimiser in (adam, sgd):
+        weights, others = optimiser.param_groups
+        assert (weights["weight_decay"], others["weight_decay"]) == (0.25, 0.0)
+        assert {p.ndim for p in weights["params"]} == {2, 4}
+        assert {p.ndim for p in others["params"]} == {1}
+
+
+def test_without_batch_normalisation_the_network_is_trained_as_it_is_analysed():
+    six = settings("model.outputs=6", "model.face_classes=3", "batch_norm=false", "dropout=0.3")
+    network = learner(six, 2).network
+    start = seeded(0, [2] * 13, 4, 6, 32).state_dict()
+    assert same(network.state_dict(), start)
+    assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.3, 0.3]
+    assert plain(network) is network and not network.training
