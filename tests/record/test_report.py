@@ -15,6 +15,12 @@ from app.record import report, runs
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv7", "conv13")
 AGGREGATIONS = ("unit", "mean", "l2", "max")
+STYLES = {
+    "fsi": {"metric.label": "FSI", "metric.colour": "#0072B2"},
+    "dprime": {"metric.label": "d′", "metric.colour": "#E69F00"},
+    "wilcoxon": {"metric.label": "rank-sum z", "metric.colour": "#009E73"},
+    "ttest": {"metric.label": "t", "metric.colour": "#D55E00"},
+}
 
 
 def as_in_the_paper(job: dict[str, str], trained: bool) -> dict[str, float]:
@@ -75,7 +81,7 @@ def rows(
             "reason": "",
             "params": params,
             "metrics": as_in_the_paper({**params, "layer.number": number}, trained),
-            "tags": {"trained": str(trained).lower(), "model.digest": model},
+            "tags": {"trained": str(trained).lower(), "model.digest": model, **STYLES[metric]},
         }
         change(row)
         made.append(row)
@@ -278,13 +284,14 @@ def test_nothing_but_failures(tmp_path: Path):
     assert "0 of 8 jobs finished" in (report.save(made, tmp_path) / "report.md").read_text()
 
 
-def test_metrics_bring_their_own_label_and_colour():
+def test_metrics_without_label_and_colour_have_their_name():
     def change(row: dict[str, Any]) -> None:
-        row["tags"] |= {"metric.label": row["params"]["metric"].upper(), "metric.colour": "#123456"}
+        if row["params"]["metric"] == "ttest":
+            del row["tags"]["metric.label"], row["tags"]["metric.colour"]
 
     made = told(change=change)
-    assert made.styles["ttest"].label == "TTEST" and made.styles["ttest"].colour == "#123456"
-    assert "DPRIME up to" in panels(made)["b"].says
+    assert made.styles["ttest"].label == "ttest" and made.styles["ttest"].colour == "#CC79A7"
+    assert made.styles["fsi"].label == "FSI" and made.styles["fsi"].colour == "#0072B2"
 
 
 def test_undefined_findings_are_said_not_hidden(tmp_path: Path):
