@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PAGE = 7.2  # inches: both columns of a journal
 LEFT, RIGHT, GAP, BETWEEN = 0.66, 0.08, 0.7, 0.14  # inches around and between axes
 TOP, BOTTOM, TALL, LEGEND = 0.4, 0.52, 1.35, 0.26
+TURNED = 0.3  # more at the bottom, where layers have long names
+LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
+ONE_ROW = 4  # axes
 ROWS = (("b", "c"), ("d", "e", "f"))  # as in the paper
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PALE = 0.35
@@ -49,6 +52,8 @@ def figure(drawn: Sequence[Drawn], styles: Mapping[str, Style], title: str = "")
     """
     by_letter = {each[0]: each for each in drawn}
     rows = [[by_letter[name] for name in row if name in by_letter] for row in ROWS]
+    if sum(_facets(letter, table) for letter, _, table in drawn) <= ONE_ROW:
+        rows = [[each for row in rows for each in row]]
     return _draw([row for row in rows if row], styles, PAGE, title)
 
 
@@ -65,12 +70,14 @@ def _draw(
     from matplotlib.figure import Figure
 
     head = 0.2 if title else 0.0
-    height = head + len(rows) * (TOP + TALL + BOTTOM) + LEGEND
+    turned = [any(not _are_convolutions(_layers(table)) for _, _, table in row) for row in rows]
+    tall = [TOP + TALL + BOTTOM + TURNED * turn for turn in turned]
+    height = head + sum(tall) + LEGEND
     with style():
         drawing = Figure(figsize=(width, height))
         FigureCanvasAgg(drawing)
         for number, row in enumerate(rows):
-            bottom = height - head - number * (TOP + TALL + BOTTOM) - TOP - TALL
+            bottom = height - head - sum(tall[:number]) - TOP - TALL
             parts = [_facets(letter, table) for letter, _, table in row]
             count = sum(parts)
             free = width - LEFT - RIGHT - GAP * (len(row) - 1)
@@ -124,6 +131,7 @@ def _kernels(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Sty
                       fontsize=6.5)  # fmt: skip
         if one is not axes[0]:
             one.tick_params(labelleft=False)
+    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))  # of all: they share it
     axes[0].set_ylabel("Selective kernels (%)")
 
 
@@ -141,7 +149,7 @@ def _selection(
         places = [layers.index(name) + offset for name in part["layer"]]
         axes.plot(places, part["percent"], marker="o", color=styles[metric].colour, clip_on=False)
     _over_layers(axes, layers)
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1))
+    axes.set_ylim(0, max(1.08 * table["percent"].max(), 1))
 
 
 def _lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
@@ -235,15 +243,22 @@ def _layers(table: pd.DataFrame) -> list[str]:
 
 
 def _over_layers(axes: Axes, layers: Sequence[str]) -> None:
-    """Layers across; names are shortened, and turned where they are long."""
-    short = all(name.startswith("conv") and name[4:].isdigit() for name in layers)
-    labels = [name.removeprefix("conv") for name in layers] if short else list(layers)
-    turned = not short and (len(layers) > 2 or max(map(len, layers)) > 8)
-    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(layers)), labels, **(turn if turned else {}))
-    axes.set_xlim(-0.5, len(layers) - 0.5)
-    if short:
+    """Layers across: convolutions by number, modules by name, turned where they are long."""
+    places = list(range(len(layers)))
+    if len(layers) > MANY:
+        places = places[::-2][::-1]  # the deepest has its label
+    labels = [layers[place] for place in places]
+    if _are_convolutions(layers):
         axes.set_xlabel("Layer (conv)")
+        labels = [name.removeprefix("conv") for name in labels]
+    labels = [name if len(name) <= LONG else f"…{name[1 - LONG :]}" for name in labels]
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(places, labels, **({} if _are_convolutions(layers) else turn))
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def _are_convolutions(layers: Sequence[str]) -> bool:
+    return all(name.startswith("conv") and name[4:].isdigit() for name in layers)
 
 
 def _metrics(rows: Sequence[Sequence[Drawn]], styles: Mapping[str, Style]) -> list[str]:

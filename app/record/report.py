@@ -36,6 +36,21 @@ PAPER = {
     "e": "highly similar across metrics.",
     "f": "trained above untrained from conv7 on; grows with depth only when trained.",
 }
+# What is shown, and the rules of the claims that their words do not say.
+CAPTIONS = {
+    "b": "Percent of single units that each metric's criterion selects, by layer.",
+    "c": "The same of kernels, by aggregation. A metric grows with depth where its percentage, the "
+    "mean over aggregations, has a rank correlation with depth above 0.5; mean gives fewest where "
+    "its mean over layers and metrics is below that of L2 and of max.",
+    "d": "Spearman's r of score and face performance without the kernel; the deepest layer in full "
+    "colour. The closest metric has the lowest r, below 0; alike are metrics whose scores have a "
+    "high mean rank correlation.",
+    "e": "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
+    "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
+    "value.",
+    "f": "Mean over pairs of metrics of their rank correlation over single units; SEM across pairs. "
+    "It grows with depth where its own rank correlation with depth is above 0.5.",
+}
 OTHERS_AT_MOST = 3.0  # percent of units, panel b
 ABOVE_FROM = "conv7"  # panel f; of a network without such a layer, its second half
 GROWS = 0.5  # rank correlation with depth, above which a finding grows with it
@@ -685,7 +700,7 @@ def _markdown(report: Report) -> str:
             letter = panel.letter
             picture = f"panel_{letter}{_suffix(number)}.png"
             lines += [f"### {letter}. {panel.title}", "", f"![{panel.title}]({picture})", ""]
-            lines += [panel.sentence, ""]
+            lines += [CAPTIONS[letter], "", panel.sentence, ""]
             lines += [*_pipe_table(panel.table), ""]
         for line in section.missing:
             lines += [line, ""]
