@@ -19,7 +19,7 @@ from app import config as schema
 from app.commandline import CONFIG_FOLDER
 from app.config import Tracking
 from app.errors import InputError
-from app.record import runs
+from app.record import report, runs
 from app.sweep import read_results
 from tests.conftest import SMALL, finished, run_app
 
@@ -170,6 +170,9 @@ def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
     assert report_of(logged) == first
     for path in logged.iterdir():
         path.write_text("gone")
+    process = run_app(folder, f"run={parent}", "tracking.folder=elsewhere", module="app.report")
+    assert process.returncode == 1 and "mlflow.db is no file" in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1, process.stderr
     finished(run_app(folder, f"run={parent}", module="app.report"))
     assert report_of(folder / "outputs/reports" / parent) == first
     assert report_of(logged) == first
@@ -188,19 +191,20 @@ def test_without_tracking(sweep):
     folder, swept, _ = sweep
     finished(
         run_app(
-            folder, *REDUCED, "layer=conv13", "aggregation=l2", "tracking=none", *SMALL,
-            "hydra.sweep.dir=untracked",
+            folder, *REDUCED, "layer=conv13", "aggregation=l2", "metric=fsi,ttest", "tracking=none",
+            "hydra.sweep.dir=untracked", *SMALL,
         )
     )  # fmt: skip
-    report = folder / "untracked" / "report"
+    made = folder / "untracked" / "report"
     for letter in "cde":  # the same findings as of the tracked sweep
         tracked = panel(sweep, letter)
-        expected = tracked[tracked["layer"] == "conv13"].reset_index(drop=True)
-        found = pd.read_parquet(report / f"panel_{letter}.parquet")
+        asked = (tracked["layer"] == "conv13") & tracked["metric"].isin(["fsi", "ttest"])
+        expected = tracked[asked].reset_index(drop=True)
+        found = pd.read_parquet(made / f"panel_{letter}.parquet")
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    text = (report / "report.md").read_text()
+    text = (made / "report.md").read_text()
     assert "Panel b is left out: no single units were scored (aggregation=unit)." in text
-    assert "Panel f is left out" in text and not (report / "panel_f.png").exists()
+    assert "Panel f is left out" in text and not (made / "panel_f.png").exists()
 
 
 def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
@@ -223,8 +227,9 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
     (cats,) = [run for run in children if run.data.tags["job"] == "2"]
     assert cats.data.params["target"] == "cats" and cats.data.params["layer"] == "conv13"
     assert cats.data.tags["error"].startswith("target=cats is no domain")
-    finished(run_app(folder, f"run={parent}", "output=again", module="app.report"))
-    assert report_of(folder / "again") == report_of(folder / "failing/report")
+    title, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
+    again = report.save(report.of_runs(runs.table(rows), title), folder / "again")
+    assert report_of(again) == report_of(folder / "failing/report")
 
 
 @pytest.mark.parametrize(
@@ -243,10 +248,8 @@ def test_a_report_of_nothing(sweep, monkeypatch, settings: dict, run: str, needl
     assert not Path("elsewhere").exists()
 
 
-def test_a_report_of_a_job_ends_in_one_line(sweep):
+def test_a_job_is_no_sweep(sweep):
     folder, swept, _ = sweep
     job = json.loads((swept / "0/result.json").read_text())["run_id"]
-    process = run_app(folder, f"run={job}", module="app.report")
-    assert process.returncode == 1 and "has no jobs" in process.stderr
-    assert len(process.stderr.strip().splitlines()) == 1, process.stderr
-    assert not (folder / "outputs/reports" / job).exists()
+    with pytest.raises(InputError, match="has no jobs"):
+        runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), job)

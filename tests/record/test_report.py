@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.record import report, runs
+from app.record import figures, report, runs
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv7", "conv13")
@@ -162,7 +162,7 @@ def test_the_numbers_in_a_sentence_are_the_tables():
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path: Path):
-    made = rows()
+    made = rows(models=["mini"], layers=("conv2", "conv13"))
     first = report.save(report.of_runs(runs.table(made), "sweep"), tmp_path / "first")
     again = report.save(report.of_runs(runs.table(made[::-1]), "sweep"), tmp_path / "again")
     names = sorted(path.name for path in first.iterdir())
@@ -294,7 +294,7 @@ def test_metrics_without_label_and_colour_have_their_name():
     assert made.styles["fsi"].label == "FSI" and made.styles["fsi"].colour == "#0072B2"
 
 
-def test_undefined_findings_are_said_not_hidden(tmp_path: Path):
+def test_undefined_findings_are_said_not_hidden():
     def change(row: dict[str, Any]) -> None:
         row["metrics"] |= {"consistency/mean": float("nan"), "consistency/sem": float("nan")}
         if row["params"]["metric"] == "fsi" and "lesion/spearman" in row["metrics"]:
@@ -303,7 +303,9 @@ def test_undefined_findings_are_said_not_hidden(tmp_path: Path):
     made = told(change=change)
     assert "undefined" in panels(made)["f"].says
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
-    report.save(made, tmp_path)
+    consistency = panels(made)["f"]
+    drawn = report.panels.alone("f", consistency.title, consistency.table, made.styles)
+    assert figures.render(drawn)["png"]
 
 
 def test_undefined_metrics_of_the_store_are_read_back():
