@@ -48,8 +48,8 @@ CAPTIONS = {
     "e": "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
     "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
     "value.",
-    "f": "Mean over pairs of metrics of their rank correlation over single units, SEM across pairs; "
-    "it grows with depth where its own rank correlation with depth is above 0.5.",
+    "f": "Mean over pairs of metrics of their rank correlation over single units, and SEM across "
+    "pairs. It grows with depth where its own rank correlation with depth is above 0.5.",
 }
 OTHERS_AT_MOST = 3.0  # percent of units, panel b
 ABOVE_FROM = "conv7"  # panel f; of a network without such a layer, its second half
