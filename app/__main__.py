@@ -7,16 +7,19 @@ answer at once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
 from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.sweep import close, layers_of, parent_of, write_result
+from app.sweep import close, layers_of, parent_of, record_failure, write_result
 
 schema.register()
 
@@ -31,6 +34,7 @@ def job(config: Config) -> None:
     sweep_folder = Path(hydra_config.sweep.dir)
     overrides = list(hydra_config.overrides.task)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
+    tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     try:
         schema.check(config)  # before anything that takes seconds to import
 
@@ -38,7 +42,7 @@ def job(config: Config) -> None:
 
         parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
         layers = layers_of(sweep_folder) if sweeping else ()
-        result = {"status": "finished", **experiment.run(config, folder, parent, layers)}
+        result = {"status": "finished", **experiment.run(config, folder, parent, layers, tags)}
     except KeyboardInterrupt:
         if sweeping:
             close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)
@@ -48,11 +52,14 @@ def job(config: Config) -> None:
         result = {
             "status": "failed",
             "reason": reason_of(error),
-            "params": dict(override.lstrip("+~").partition("=")[::2] for override in overrides),
+            "name": " ".join(overrides),
+            "params": asked(config, overrides),
             "metrics": {},
             "notes": [],
         }
-    result["folder"] = str(folder)
+        if sweeping:
+            record_failure(sweep_folder, config.tracking, sys.argv[1:], tags["job"], result)
+    result |= {**tags, "folder": str(folder)}
     write_result(folder, result)
     if result["status"] == "failed" and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
@@ -60,6 +67,14 @@ def job(config: Config) -> None:
     if not sweeping:
         print(f"Results: {folder}")
         print(tracking.how_to_compare(config.tracking))
+
+
+def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """The parameters of a job that failed; where its config is not whole, its overrides."""
+    try:
+        return schema.parameters(config)
+    except OmegaConfBaseException:
+        return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 
 def main() -> None:

@@ -132,6 +132,7 @@ class Lesion:
     """Held-out images of the network's own classes, on which a lesion's effect is measured."""
 
     name: str = MISSING  # single | greedy | none
+    layers: list[str] | None = None  # that are lesioned; null: every one
     faces: OwnClasses = field(default_factory=OwnClasses)
     objects: OwnClasses = field(default_factory=OwnClasses)
     images_per_class: int | None = None  # from disk only, the first by name; null: all
@@ -148,6 +149,7 @@ class Lesion:
 @dataclass
 class Decoding:
     name: str = MISSING  # svm | none
+    layers: list[str] | None = None  # that are decoded from; null: every one
     kernels: int | None = None  # null: the smallest count that any metric selects
     penalty: float = 1.0  # the support vector machine's C
     random_draws: int = 20

@@ -30,6 +30,7 @@ from app.record.contents import (
     lesion_metrics,
     lesion_table,
     overlap_metrics,
+    run_name,
     score_table,
     selectivity,
     sentence,
@@ -45,13 +46,18 @@ SCATTER_POINTS = 2000  # of a pair of metrics
 
 
 def run(
-    config: Config, folder: Path, parent: str | None = None, layers: Sequence[str] = ()
+    config: Config,
+    folder: Path,
+    parent: str | None = None,
+    layers: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
     `parent` is the MLflow run of the sweep that this run belongs to, `layers` are those that the
-    sweep asks for: one forward pass reads the kernels of all. Returns the run's parameters,
-    metrics and notes (one line for each step that did not apply).
+    sweep asks for: one forward pass reads the kernels of all; `tags` are further ones of the MLflow
+    run. Returns the run's name, parameters, tags, metrics and notes (one line for each step that
+    did not apply).
     """
     check(config)
     memory.forget_peak()
@@ -59,14 +65,13 @@ def run(
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
     metric, compared = config.metric.name, metric_set(config)
+    name, described = run_name(config), describe(config, subject)
     tracking.prepare(config.tracking)
     with tracking.start(
         config.tracking,
-        name="/".join(
-            (config.model.name, config.layer.name, config.aggregation.name, config.metric.name)
-        ),
+        name=name,
         params=parameters(config),
-        tags=describe(config, subject),
+        tags={**described, **(tags or {})},
         description=sentence(config),
         parent=parent,
     ) as record:
@@ -161,7 +166,14 @@ def run(
         record.curves(curves)
         record.artifacts(folder)
         run_id = record.id
-    return {"params": parameters(config), "metrics": found, "notes": notes, "run_id": run_id}
+    return {
+        "name": name,
+        "params": parameters(config),
+        "tags": described,
+        "metrics": found,
+        "notes": notes,
+        "run_id": run_id,
+    }
 
 
 def load_network(config: Config) -> Loaded:

@@ -31,7 +31,7 @@ from app.findings.dissociation import KernelSet, kernel_sets
 from app.findings.greedy import GreedySearch
 from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
-from app.record import figures
+from app.record import figures, style
 from app.record.cache import Cache, array_digest, code_digest, file_digest
 from app.stimuli import classes, floc, synthetic
 from app.stimuli import images as image_files
@@ -859,8 +859,8 @@ def figure(cache: Cache, make: Callable[..., Figure], **arguments: Any) -> dict[
             name: array_digest(value) if isinstance(value, np.ndarray) else value
             for name, value in arguments.items()
         },
-        "code": code_digest("app.record.figures"),
-        "style": file_digest(figures.STYLE),
+        "code": code_digest("app.record.figures", "app.record.style"),
+        "style": file_digest(style.STYLE),
         "matplotlib": version("matplotlib"),
     }
     entry = cache.get("figures", ingredients, compute)
@@ -876,6 +876,8 @@ def why_no_lesion(config: Config) -> str | None:
         return "lesion: switched off (lesion=none)"
     if config.aggregation.name == "unit":
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
+    if config.lesion.layers is not None and config.layer.name not in config.lesion.layers:
+        return f"lesion: {config.layer.name} is not one of lesion.layers={config.lesion.layers}"
     if config.model.source != "vgg" or config.layer.output is not None:
         return "lesion: only the convolutions of the dual-task networks are lesioned"
     if not config.model.face_classes:
@@ -895,6 +897,10 @@ def why_no_decoding(config: Config, kernels: int) -> str | None:
         return "decoding: switched off (decoding=none)"
     if config.aggregation.name == "unit":
         return "decoding: kernels are decoded, not single units; take aggregation=mean, l2 or max"
+    if config.decoding.layers is not None and config.layer.name not in config.decoding.layers:
+        return (
+            f"decoding: {config.layer.name} is not one of decoding.layers={config.decoding.layers}"
+        )
     if not kernels:
         return (
             "decoding: no metric selects a kernel here; set decoding.kernels to decode "

@@ -1,4 +1,4 @@
-"""A sweep's parent run: opened before the first job, closed after the last with a table of all.
+"""A sweep's parent run: opened before the first job, closed after the last with a report of all.
 
 Jobs may run in other processes, so they learn of the parent, and tell of their results, through
 files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `--help` too.
@@ -7,6 +7,8 @@ files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `-
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from app.config import Tracking
+from app.errors import InputError
+
+log = logging.getLogger(__name__)
 
 PARENT = "sweep.json"
 RESULT = "result.json"
@@ -37,13 +42,18 @@ def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str
         if not path.is_file():
             run_id = tracking.open_run(
                 settings,
-                name="sweep " + " ".join(overrides),
+                name=title_of(overrides),
                 params={},
                 tags={"sweep": "true"},
                 description="All jobs of: " + " ".join(overrides),
             )
             path.write_text(json.dumps({"run_id": run_id}))
     return _parent_id(folder)
+
+
+def title_of(overrides: Sequence[str]) -> str:
+    """What a sweep is called, after the words of its command line."""
+    return " ".join(("sweep", *overrides))
 
 
 def _parent_id(folder: Path) -> str | None:
@@ -57,14 +67,37 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / RESULT).write_text(json.dumps(result, indent=2))
 
 
+def record_failure(
+    folder: Path, settings: Tracking, overrides: Sequence[str], job: str, result: Mapping[str, Any]
+) -> None:
+    """Leave a job that failed as a FAILED run under the parent of the sweep in `folder`."""
+    from app.record import tracking
+
+    try:
+        parent = parent_of(folder, settings, overrides)
+        if parent is not None:
+            tracking.record_failure(
+                settings, parent, job, result["name"], result["params"], result["reason"]
+            )
+    except InputError as error:  # the job's own error, told already, is the one that counts
+        log.info("the failure was not recorded: %s", error)
+
+
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """The results of all jobs below the sweep's folder, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
     return [json.loads(path.read_text()) for path in paths]
 
 
-def close(folder: Path, settings: Tracking, status: str, finished: int, failed: int) -> None:
-    """End the parent run."""
+def close(
+    folder: Path,
+    settings: Tracking,
+    status: str,
+    finished: int,
+    failed: int,
+    artifacts: Path | None = None,
+) -> None:
+    """End the parent run; `artifacts` is the folder of the sweep's report."""
     from app.record import tracking
 
     tracking.finish(
@@ -72,6 +105,7 @@ def close(folder: Path, settings: Tracking, status: str, finished: int, failed: 
         _parent_id(folder),
         status=status,
         metrics={"jobs/finished": float(finished), "jobs/failed": float(failed)},
+        artifacts=artifacts,
     )
 
 
@@ -82,14 +116,19 @@ def layers_of(folder: Path) -> tuple[str, ...]:
 
 
 def swept_layers(overrides: Sequence[str]) -> list[str]:
-    """The layers that a sweep's overrides name: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
+    """The layers that a sweep's overrides name: `layer=conv2,conv13`, `layer.name=fc6,fc7`.
+
+    As in Hydra, what comes later in the list stands for what came before under the same name.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    last = {override.key_or_group: override for override in parsed}
     return [
         layer.partition("=")[2] if "=" in layer else layer
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-        if override.key_or_group in ("layer", "layer.name") and override.is_choice_sweep()
-        for layer in override.sweep_string_iterator()
+        for name in ("layer", "layer.name")
+        if name in last and last[name].is_choice_sweep()
+        for layer in last[name].sweep_string_iterator()
     ]
 
 
@@ -133,20 +172,39 @@ class SweepCallback(Callback):
             (folder / LAYERS_FILE).write_text(json.dumps(sorted(set(layers))))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from app import commandline
         from app.record import tables, tracking
 
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)
         failed = sum(result["status"] == "failed" for result in results)
         tables.show(tables.sweep_table(results))
-        close(
-            folder,
-            config.tracking,
-            "FAILED" if failed else "FINISHED",
-            finished=len(results) - failed,
-            failed=failed,
-        )
+        ended = "FAILED" if failed else "FINISHED"
+        counts = {"finished": len(results) - failed, "failed": failed}
+        report_folder: Path | None = None
+        try:  # Hydra would make a warning of an error here, and the exit code 0
+            try:
+                report_folder = write_report(folder, config.tracking, results)
+            finally:
+                close(folder, config.tracking, ended, **counts, artifacts=report_folder)
+        except Exception as error:
+            commandline.report(error, debug=config.debug)
+            failed += 1
         print(f"Results: {folder}")
         print(tracking.how_to_compare(config.tracking))
         if failed:
             raise SystemExit(1)
+
+
+def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
+    """The report of the sweep in `folder`, told from the store, or without one from the results."""
+    from app.record import report, runs, tables
+
+    parent = _parent_id(folder)
+    if parent is None:
+        title, rows = title_of(sys.argv[1:]), runs.of_results(results)
+    else:
+        title, rows = runs.of_store(settings, parent)
+    made = report.of_runs(runs.table(rows), title)
+    tables.show(made.summary)
+    return report.save(made, folder / "report")

@@ -232,6 +232,12 @@ def unit_name(config: Config, shape: tuple[int, int, int], unit: int) -> str:
     return f"unit {place}"
 
 
+def run_name(config: Config) -> str:
+    """`<model>/<layer>/<aggregation>/<metric>`."""
+    parts = (config.model, config.layer, config.aggregation, config.metric)
+    return "/".join(part.name for part in parts)
+
+
 def describe(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter by."""
     return {
@@ -240,6 +246,8 @@ def describe(config: Config, subject: Subject) -> dict[str, str]:
         "layer": config.layer.name,
         "aggregation": config.aggregation.name,
         "metric": config.metric.name,
+        "metric.label": config.metric.label,  # the sweep's report shows it as the run's figures do
+        "metric.colour": config.metric.colour,
         "target": config.target,
         "model.digest": subject.digest,
         "layer.read": subject.read,

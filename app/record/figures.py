@@ -6,11 +6,9 @@ Figures are built without pyplot, which keeps global state and wants a display, 
 
 from __future__ import annotations
 
-import functools
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.errors import InputError
+from app.record.style import style as _style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
 WIDTH = 3.5  # inches: one column of a journal
 EXTREMES = 3  # units shown from either end
 BINS = 60
@@ -556,22 +554,6 @@ def save(rendered: Mapping[str, bytes], folder: Path, name: str) -> list[Path]:
 
 
 # --- parts ----------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _settings() -> Any:
-    import matplotlib
-
-    settings = matplotlib.rc_params_from_file(STYLE, use_default_template=True)
-    return {name: value for name, value in settings.items() if not name.startswith("backend")}
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context(_settings()):
-        yield
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

@@ -79,7 +79,7 @@ class _Sweep:
 
     def __init__(self, results: Sequence[Mapping[str, Any]]) -> None:
         self._results = results
-        self._params = _differing([result["params"] for result in results])
+        self._params = differing([result["params"] for result in results])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         both = self._table(SELECTION | DECODING)
@@ -127,7 +127,7 @@ def _table() -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
 
 
-def _differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
+def differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the params that tell the jobs apart.
 
     A dotted name is left out where the names before it already decide its value, as the metric

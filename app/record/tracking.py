@@ -36,6 +36,7 @@ from app.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run as StoredRun
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ def open_run(
     if parent is not None:
         all_tags["mlflow.parentRunId"] = parent
     experiment = _experiment_id(settings)
-    all_tags = _cut(all_tags, TAG_LENGTH)
+    all_tags = as_text(all_tags, TAG_LENGTH)
     created = _call(
         settings, lambda client: client.create_run(experiment, tags=all_tags, run_name=name)
     )
@@ -221,6 +222,70 @@ def finish(
     if artifacts is not None:
         run.artifacts(artifacts)
     run.end(status)
+
+
+def record_failure(
+    settings: Settings,
+    parent: str,
+    job: str,
+    name: str,
+    params: Mapping[str, Any],
+    reason: str,
+) -> None:
+    """Leave a sweep's job that failed as a FAILED child, whether it began a run or never came to.
+
+    The tag `error` holds the reason. `job` is the job's number in the sweep, its tag `job`.
+    """
+    begun = children(settings, parent, job)
+    tags = {"job": job}
+    run_id = begun[0].info.run_id if begun else open_run(settings, name, params, tags, "", parent)
+    Run(settings, run_id).end("FAILED", reason)
+
+
+def add_artifacts(settings: Settings, run_id: str, folder: Path) -> None:
+    """Store all files below a folder with a run that has ended; those of the same name go."""
+    Run(settings, run_id).artifacts(folder)
+
+
+def get_run(settings: Settings, run_id: str) -> StoredRun:
+    """A run of the store; InputError where it has none of this id, or keeps nothing."""
+    if settings.name == "none":
+        raise InputError(
+            "tracking=none keeps no runs; give the tracking that the run was made with"
+        )
+    if not re.fullmatch("[0-9a-f]{32}", run_id):
+        raise InputError(f"run={run_id} is no id of a run: 32 digits, as MLflow's pages show it")
+    uri = store_uri(settings)
+    if uri.startswith("sqlite:"):
+        database = _folder(settings) / DATABASE
+        if not database.is_file():
+            raise InputError(
+                f"{database} is no file: there are no runs; name their folder with tracking.folder"
+            )
+    else:
+        _check_server(uri)
+    return _call(settings, lambda client: client.get_run(run_id))
+
+
+def children(settings: Settings, parent: str, job: str | None = None) -> list[StoredRun]:
+    """The runs of a sweep's jobs, or of the one job of this number, in the order they began."""
+    wanted = f"tags.`mlflow.parentRunId` = '{parent}'"
+    if job is not None:
+        wanted += f" and tags.job = '{job}'"
+    experiment = get_run(settings, parent).info.experiment_id
+    found: list[StoredRun] = []
+    token = None
+    while True:
+        page = _call(
+            settings,
+            lambda client, token=token: client.search_runs(  # type: ignore[misc]
+                [experiment], wanted, order_by=["attributes.start_time ASC"], page_token=token
+            ),
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 class Run:
@@ -275,7 +340,7 @@ class Run:
             return
         from mlflow.entities import Param
 
-        batch = [Param(name, text) for name, text in _cut(values, PARAM_LENGTH).items()]
+        batch = [Param(name, text) for name, text in as_text(values, PARAM_LENGTH).items()]
         self._do(lambda client, id: client.log_batch(id, params=batch))
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -284,7 +349,7 @@ class Run:
             return
         from mlflow.entities import RunTag
 
-        batch = [RunTag(name, text) for name, text in _cut(values, TAG_LENGTH).items()]
+        batch = [RunTag(name, text) for name, text in as_text(values, TAG_LENGTH).items()]
         self._do(lambda client, id: client.log_batch(id, tags=batch))
 
     def dataset(
@@ -524,7 +589,8 @@ def _one_line(error: Exception) -> str:
 # --- what is written ------------------------------------------------------------------------------
 
 
-def _cut(values: Mapping[str, Any], length: int) -> dict[str, str]:
+def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
+    """Values as they are stored: written as on the command line, cut where too long for MLflow."""
     texts = {name: _text(value) for name, value in values.items()}
     return {
         name: text if len(text) <= length else f"{text[: length - 1]}…"

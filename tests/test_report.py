@@ -1,0 +1,255 @@
+"""A sweep's report through the real command line, its numbers recomputed from the jobs' tables."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from mlflow import MlflowClient
+from scipy import stats
+
+from app import config as schema
+from app.commandline import CONFIG_FOLDER
+from app.config import Tracking
+from app.errors import InputError
+from app.record import report, runs
+from app.sweep import read_results
+from tests.conftest import SMALL, finished, run_app
+
+METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
+LAYERS = ("conv10", "conv13")
+REDUCED = ["+experiment=figure1", "model=dualtask_mini", f"layer={','.join(LAYERS)}"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory):
+    """Figure 1 in little: its folder, its sweep's folder and what it printed."""
+    folder = tmp_path_factory.mktemp("figure1")
+    process = finished(run_app(folder, *REDUCED, "aggregation=unit,l2", *SMALL))
+    (swept,) = folder.glob("outputs/sweeps/*/*")
+    return folder, swept, process.stdout
+
+
+@pytest.fixture(scope="module")
+def jobs(sweep) -> dict[tuple[str, str, str], dict]:
+    """Of each job: its scores, its lesions' effects and what it logged."""
+    found = {}
+    for path in sweep[1].glob("*/result.json"):
+        result, folder = json.loads(path.read_text()), path.parent
+        asked = tuple(result["params"][name] for name in ("aggregation", "layer", "metric"))
+        found[asked] = {"scores": pd.read_parquet(folder / "scores.parquet")}
+        if (folder / "lesion.parquet").is_file():
+            found[asked]["lesion"] = pd.read_parquet(folder / "lesion.parquet")
+        found[asked]["logged"] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def panel(sweep, letter: str) -> pd.DataFrame:
+    path = sweep[1] / "report" / f"panel_{letter}"
+    table = pd.read_parquet(path.with_suffix(".parquet"))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(path.with_suffix(".csv")), table, check_dtype=False, check_exact=False
+    )
+    return table
+
+
+def report_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_whole_design_is_160_jobs():
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER.absolute()), version_base="1.3"):
+        config = compose("config", ["+experiment=figure1"], return_hydra_config=True)
+    assert config.hydra.mode.name == "MULTIRUN" and config.figures is False
+    words = [f"{name}={values}" for name, values in config.hydra.sweeper.params.items()]
+    parsed = OverridesParser.create().parse_overrides(words)
+    ((*jobs,),) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    assert len(jobs) == 160
+    assert {tuple(sorted(job)) for job in jobs} == {
+        tuple(sorted((f"model={a}", f"layer={b}", f"aggregation={c}", f"metric={d}")))
+        for a, b, c, d in product(
+            ("dualtask_mini", "dualtask_mini_untrained"),
+            ("conv2", "conv4", "conv7", "conv10", "conv13"),
+            ("unit", "mean", "l2", "max"),
+            METRICS,
+        )
+    }
+
+
+@pytest.mark.parametrize(("letter", "aggregation"), [("b", "unit"), ("c", "l2")])
+def test_selections_recounted(sweep, jobs, letter: str, aggregation: str):
+    table = panel(sweep, letter)
+    assert len(table) == len(LAYERS) * len(METRICS)
+    for row in table.to_dict("records"):
+        scores = jobs[aggregation, row["layer"], row["metric"]]["scores"]
+        selected = scores[f"selected_{row['metric']}"]
+        assert row["count"] == selected.sum() and row["units"] == len(scores)
+        assert row["percent"] == pytest.approx(100 * selected.sum() / len(scores))
+        assert row["undefined"] == scores[row["metric"]].isna().sum()
+
+
+def test_lesions_recomputed(sweep, jobs):
+    table = panel(sweep, "d")
+    assert len(table) == len(LAYERS) * len(METRICS)
+    for row in table.to_dict("records"):
+        job = jobs["l2", row["layer"], row["metric"]]
+        score, defined = job["scores"][row["metric"]], job["scores"][row["metric"]].notna()
+        for task, column in (("face", "spearman"), ("object", "spearman_object")):
+            left = -job["lesion"][f"{task}_loss"]
+            expected = stats.spearmanr(score[defined], left[defined]).statistic
+            assert row[column] == pytest.approx(expected)
+        for other in set(METRICS) - {row["metric"]}:
+            pair = job["scores"][[row["metric"], other]].dropna()
+            expected = stats.spearmanr(*pair.to_numpy().T).statistic
+            assert row[f"with_{other}"] == pytest.approx(expected)
+
+
+def test_decoding_is_that_of_the_deepest_layer(sweep, jobs):
+    table = panel(sweep, "e")
+    assert list(table["metric"]) == list(METRICS) and set(table["layer"]) == {"conv13"}
+    for row in table.to_dict("records"):
+        logged = jobs["l2", "conv13", row["metric"]]["logged"]
+        scores = jobs["l2", "conv13", row["metric"]]["scores"]
+        counts = [scores[f"selected_{name}"].sum() for name in METRICS]
+        assert row["kernels"] == min(count for count in counts if count)
+        for name in ("accuracy", "ci95_low", "ci95_high", "chance", "random_kernels"):
+            assert row[name] == logged[f"decoding/{name}"]
+
+
+def test_consistency_recomputed(sweep, jobs):
+    table = panel(sweep, "f")
+    assert list(table["layer"]) == list(LAYERS) and table["trained"].all()
+    for row in table.to_dict("records"):
+        scores = jobs["unit", row["layer"], "fsi"]["scores"]
+        pairs = []
+        for first, second in combinations(METRICS, 2):
+            pair = scores[[first, second]].dropna()
+            pairs.append(stats.spearmanr(pair[first], pair[second]).statistic)
+        assert row["mean"] == pytest.approx(np.mean(pairs))
+        assert row["sem"] == pytest.approx(np.std(pairs, ddof=1) / np.sqrt(6))
+
+
+def test_the_terminal_says_what_each_panel_shows(sweep):
+    printed = " ".join(sweep[2].split())
+    for letter, paper in {
+        "b": "FSI up to 20 %; the other three at most 3 %.",
+        "c": "only FSI grows with depth.",
+        "d": "FSI closest, r = −0.29",
+        "e": "highly similar across metrics.",
+        "f": "no untrained network was asked. The paper: trained above untrained",
+    }.items():
+        assert f" {letter}: " in printed and paper in printed
+    text = (sweep[1] / "report" / "report.md").read_text()
+    assert "16 of 16 jobs finished. Swept: layer (2), metric (4) and aggregation (2)." in text
+    most = panel(sweep, "b").groupby("metric")["percent"].max()
+    assert f"FSI up to {most['fsi']:.1f} %" in text
+
+
+def test_pictures_of_all_and_of_each_panel(sweep):
+    names = set(report_of(sweep[1] / "report"))
+    drawn = {f"{name}.{kind}" for name in ("figure", *(f"panel_{x}" for x in "bcdef"))
+             for kind in ("png", "svg")}  # fmt: skip
+    assert drawn <= names
+    assert {"report.md", "jobs.csv", "jobs.parquet"} <= names
+    assert len(pd.read_csv(sweep[1] / "report" / "jobs.csv")) == 16
+
+
+def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
+    folder, swept, _ = sweep
+    parent = json.loads((swept / "sweep.json").read_text())["run_id"]
+    (logged,) = folder.glob(f"mlruns/artifacts/{parent}/artifacts")
+    first = report_of(swept / "report")
+    assert report_of(logged) == first
+    for path in logged.iterdir():
+        path.write_text("gone")
+    process = run_app(folder, f"run={parent}", "tracking.folder=elsewhere", module="app.report")
+    assert process.returncode == 1 and "mlflow.db is no file" in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1, process.stderr
+    finished(run_app(folder, f"run={parent}", module="app.report"))
+    assert report_of(folder / "outputs/reports" / parent) == first
+    assert report_of(logged) == first
+    assert not (folder / "report.log").exists()
+
+
+def test_the_store_and_the_jobs_folders_tell_the_same(sweep):
+    folder, swept, _ = sweep
+    parent = json.loads((swept / "sweep.json").read_text())["run_id"]
+    _, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
+    told = runs.table(runs.of_results(read_results(swept)))
+    pd.testing.assert_frame_equal(runs.table(rows), told, check_exact=True)
+
+
+def test_without_tracking(sweep):
+    folder, swept, _ = sweep
+    finished(
+        run_app(
+            folder, *REDUCED, "layer=conv13", "aggregation=l2", "metric=fsi,ttest", "tracking=none",
+            "hydra.sweep.dir=untracked", *SMALL,
+        )
+    )  # fmt: skip
+    made = folder / "untracked" / "report"
+    for letter in "cde":  # the same findings as of the tracked sweep
+        tracked = panel(sweep, letter)
+        asked = (tracked["layer"] == "conv13") & tracked["metric"].isin(["fsi", "ttest"])
+        expected = tracked[asked].reset_index(drop=True)
+        found = pd.read_parquet(made / f"panel_{letter}.parquet")
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    text = (made / "report.md").read_text()
+    assert "Panel b is left out: no single units were scored (aggregation=unit)." in text
+    assert "Panel f is left out" in text and not (made / "panel_f.png").exists()
+
+
+def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
+    folder, _, _ = sweep
+    process = run_app(
+        folder, "-m", *SMALL, "target=faces,cats", "identities=synthetic,folder",
+        "identities.root=nowhere", "lesion=none", "figures=false", "hydra.sweep.dir=failing",
+    )  # fmt: skip
+    assert process.returncode == 1 and "1 of 4 jobs finished" in process.stdout
+    text = (folder / "failing/report/report.md").read_text()
+    assert "1 of 4 jobs finished" in text
+    assert text.count("target=cats is no domain of the stimuli") == 2
+    assert text.count("identities.root=nowhere") >= 1
+    parent = json.loads((folder / "failing/sweep.json").read_text())["run_id"]
+    client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    assert client.get_run(parent).info.status == "FAILED"
+    children = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+    states = {run.data.tags["job"]: run.info.status for run in children}
+    assert states == {"0": "FINISHED", "1": "FAILED", "2": "FAILED", "3": "FAILED"}
+    (cats,) = [run for run in children if run.data.tags["job"] == "2"]
+    assert cats.data.params["target"] == "cats" and cats.data.params["layer"] == "conv13"
+    assert cats.data.tags["error"].startswith("target=cats is no domain")
+    title, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
+    again = report.save(report.of_runs(runs.table(rows), title), folder / "again")
+    assert report_of(again) == report_of(folder / "failing/report")
+
+
+@pytest.mark.parametrize(
+    ("settings", "run", "needle"),
+    [
+        ({"folder": "mlruns"}, "abc", "no id of a run"),
+        ({"folder": "mlruns"}, "0" * 32, "not found"),
+        ({"folder": "elsewhere"}, "0" * 32, "mlflow.db is no file"),
+        ({"name": "none"}, "0" * 32, "tracking=none keeps no runs"),
+    ],
+)
+def test_a_report_of_nothing(sweep, monkeypatch, settings: dict, run: str, needle: str):
+    monkeypatch.chdir(sweep[0])
+    with pytest.raises(InputError, match=needle):
+        runs.of_store(Tracking(**{"name": "sqlite", **settings}), run)
+    assert not Path("elsewhere").exists()
+
+
+def test_a_job_is_no_sweep(sweep):
+    folder, swept, _ = sweep
+    job = json.loads((swept / "0/result.json").read_text())["run_id"]
+    with pytest.raises(InputError, match="has no jobs"):
+        runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), job)
