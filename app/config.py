@@ -139,6 +139,8 @@ class Lesion:
     images_per_object: int = 8  # synthetic only
     size: int = 64  # synthetic only
     seed: int = 0  # synthetic only
+    sets: list[int] = field(default_factory=list)  # percent of kernels lesioned together
+    random_draws: int = 3  # of random kernels, for each size of a set
     fraction: float = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: int = 1  # greedy only: kernels to drop a search
 
@@ -227,6 +229,7 @@ def check(config: Config) -> None:
         ("lesion.images_per_identity", 1),
         ("lesion.images_per_object", 1),
         ("lesion.group_size", 1),
+        ("lesion.random_draws", 1),
         ("decoding.kernels", 1),
         ("decoding.random_draws", 1),
         ("model.hidden", 1),
@@ -245,6 +248,12 @@ def check(config: Config) -> None:
         raise InputError(
             f"lesion.fraction={config.lesion.fraction}: the part of the layer's kernels to drop, "
             "above 0 and at most 1"
+        )
+    wrong = [percent for percent in config.lesion.sets if not 1 <= percent <= 100]
+    if wrong or len(set(config.lesion.sets)) < len(config.lesion.sets):
+        raise InputError(
+            f"lesion.sets={list(config.lesion.sets)}: percentages of the layer's kernels, "
+            "1 to 100, each once; [] lesions no sets"
         )
     if not config.decoding.penalty > 0:
         raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")

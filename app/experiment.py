@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from app import memory, models, steps
-from app.config import Config, check, metric_set, parameters
-from app.findings import consistency, decoding
+from app.config import Config, Metric, check, metric_set, parameters
+from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
 from app.models import Loaded
@@ -28,14 +29,20 @@ from app.record.contents import (
     describe,
     lesion_metrics,
     lesion_table,
+    overlap_metrics,
     run_name,
     score_table,
     selectivity,
     sentence,
+    set_metrics,
+    set_table,
     tags_of_notes,
+    threshold_curve,
     unit_name,
 )
 from app.steps import Lesioned, Localizer, Subject
+
+SCATTER_POINTS = 2000  # of a pair of metrics
 
 
 def run(
@@ -81,17 +88,24 @@ def run(
             for name, settings in compared.items()
         }
         found = selectivity(scored[metric].scores.score, selected[metric])
+        threshold = threshold_curve(config.metric, scored[metric].scores)
+        curves = {name: dict(enumerate(values)) for name, values in threshold.items()}
 
         # How far the metrics agree.
         score = {name: scored[name].scores.score for name in compared}
         found |= agreement(metric, score)
+        shared = overlap.pairwise_top_k(score)
+        found |= overlap_metrics(metric, selected, shared)
 
         # Whether the network needs what the metric ranks high.
         notes = [f"layer: read {subject.read}"] if config.layer.output else []
         lesioned: Lesioned | None = None
         if (reason := steps.why_no_lesion(config)) is None:
-            lesioned = steps.lesioned(config, cache, network)
+            lesioned = steps.lesioned(config, cache, network, score[metric], selected[metric])
             found |= lesion_metrics(score[metric], lesioned)
+            without, by_percent = set_metrics(lesioned)
+            found |= without
+            curves |= by_percent
             notes += lesioned.notes
         else:
             notes.append(reason)
@@ -117,8 +131,13 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         table = score_table(config, subject.shape, score, selected)
         table.to_parquet(folder / "scores.parquet", index=False)
+        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
+            folder / "threshold.parquet", index=False
+        )
         if lesioned is not None:
             lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
+            if lesioned.sets:
+                set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
         (folder / "metrics.json").write_text(json.dumps(found, indent=2))
@@ -130,8 +149,10 @@ def run(
                 subject,
                 localizer,
                 scored[metric],
-                selected[metric],
+                selected,
                 lesioned,
+                score,
+                shared,
             )
 
         record.dataset(
@@ -142,6 +163,7 @@ def run(
         )
         record.tags({**tags_of_notes(notes), "peak_memory_gb": f"{memory.peak() / memory.GB:.2f}"})
         record.metrics(found)
+        record.curves(curves)
         record.artifacts(folder)
         run_id = record.id
     return {
@@ -174,10 +196,13 @@ def draw(
     subject: Subject,
     localizer: Localizer,
     scored: Scored,
-    selected: NDArray[np.bool_],
+    selections: Mapping[str, NDArray[np.bool_]],
     lesioned: Lesioned | None,
+    scores: Mapping[str, NDArray[np.float64]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
 ) -> None:
     """The run's figures, PNG and SVG."""
+    selected = selections[config.metric.name]
     criterion = config.metric.criterion
     metric = {"label": config.metric.label, "colour": config.metric.colour}
     score = scored.scores.score
@@ -206,10 +231,67 @@ def draw(
             title=title,
         ),
     }
+    if len(scores) > 1:
+        rendered |= agreement_figures(config, cache, scores, selections, shared, title)
     if lesioned is not None:
         rendered |= lesion_figures(cache, lesioned, score, selected, metric, title)
     for name, files in rendered.items():
         figures.save(files, folder, name)
+
+
+def agreement_figures(
+    config: Config,
+    cache: Cache,
+    scores: Mapping[str, NDArray[np.float64]],
+    selections: Mapping[str, NDArray[np.bool_]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
+    title: str,
+) -> dict[str, dict[str, bytes]]:
+    """How far all compared metrics agree: the same figures whichever of them the run is about."""
+    compared = metric_set(config)
+    labels = [settings.label for settings in compared.values()]
+    colours = [settings.colour for settings in compared.values()]
+    together = overlap.intersections(selections)
+    points = overlap.thinned(np.any(list(selections.values()), axis=0), SCATTER_POINTS)
+    depths = {pair: overlap.spaced(len(curve)) for pair, curve in shared.items()}
+    return {
+        "overlap": steps.figure(
+            cache,
+            figures.selection_overlap,
+            labels=labels,
+            colours=colours,
+            sizes=np.array([mask.sum() for mask in selections.values()]),
+            members=np.array([[name in names for name in compared] for names in together]),
+            counts=np.array(list(together.values()), dtype=np.int64),
+            jaccard=np.array(
+                [[overlap.jaccard(a, b) for b in selections.values()] for a in selections.values()]
+            ),
+            title=title,
+        ),
+        "agreement": steps.figure(
+            cache,
+            figures.metric_agreement,
+            labels=labels,
+            colours=colours,
+            scores=np.array([score[points] for score in scores.values()]),
+            selected=np.array([mask[points] for mask in selections.values()]),
+            marks=[
+                mark(settings, scores[name], selections[name])
+                for name, settings in compared.items()
+            ],
+            depths=[k.tolist() for k in depths.values()],
+            shared=[shared[pair][k - 1].tolist() for pair, k in depths.items()],
+            units=len(next(iter(scores.values()))),
+            title=title,
+        ),
+    }
+
+
+def mark(settings: Metric, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
+    """The score from which on a metric selects: the criterion's own, or the smallest selected."""
+    if settings.criterion.rule == "above":
+        return settings.criterion.threshold
+    return float(score[selected].min()) if selected.any() else None
 
 
 def lesion_figures(
@@ -220,7 +302,8 @@ def lesion_figures(
     metric: dict[str, str],
     title: str,
 ) -> dict[str, dict[str, bytes]]:
-    """Each kernel's lesion against its score; of a greedy search, its place and its course.
+    """Each kernel's lesion against its score; of a greedy search, its place and its course; of
+    sets, both tasks' accuracy against their size.
 
     Scores are set against the face task: where it has no images, only the course is left.
     `metric` has the `label` and the `colour` of the metric.
@@ -228,6 +311,17 @@ def lesion_figures(
     shown: dict[str, Any] = {"score": score, "selected": selected, **metric, "title": title}
     effects, searches = lesioned.effects, lesioned.searches
     rendered = {}
+    if lesioned.sets:
+        table = set_table(lesioned)
+        rendered["dissociation"] = steps.figure(
+            cache,
+            figures.dissociation,
+            kinds=table["set"].tolist(),
+            percent=table["percent"].to_numpy(),
+            top1={task: lesioned.without[f"{task}_top1"].tolist() for task in lesioned.tasks},
+            **metric,
+            title=title,
+        )
     if searches:
         rendered["lesion"] = steps.figure(
             cache,

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from app import memory, metrics, models
 from app.config import LAYERS, Config, Metric, Model, check_model
 from app.findings import decoding, greedy
+from app.findings.dissociation import KernelSet, kernel_sets
 from app.findings.greedy import GreedySearch
 from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
@@ -523,6 +524,8 @@ class Lesioned:
 
     effects: dict[str, NDArray[np.float64]]  # of each kernel by itself, see `lesion_effects`
     searches: dict[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
+    sets: Sequence[KernelSet]  # lesioned together; none where lesion.sets is empty
+    without: dict[str, NDArray[np.float64]]  # (sets,) by measure, see `greedy.MEASURES`
 
     @property
     def tasks(self) -> list[str]:
@@ -540,12 +543,63 @@ class Lesioned:
         ]
 
 
-def lesioned(config: Config, cache: Cache, network: Callable[[], DualTaskVGG]) -> Lesioned:
-    """The lesions that the config asks for."""
-    greedily = config.lesion.name == "greedy"
+def lesioned(
+    config: Config,
+    cache: Cache,
+    network: Callable[[], DualTaskVGG],
+    score: NDArray[np.float64],
+    selected: NDArray[np.bool_],
+) -> Lesioned:
+    """The lesions that the config asks for; `score` and `selected` (kernels,) say of which sets."""
+    settings = config.lesion
     own = own_classes(config, cache)
-    searches = greedy_searches(config, cache, network, own) if greedily else {}
-    return Lesioned(lesion_effects(config, cache, network, own=own), searches)
+    searches = greedy_searches(config, cache, network, own) if settings.name == "greedy" else {}
+    effects = lesion_effects(config, cache, network, own=own)
+    sets: list[KernelSet] = []
+    if settings.sets:
+        sets = kernel_sets(score, selected, settings.sets, settings.random_draws, config.seed)
+    without = lesioned_sets(config, cache, network, [each.kernels for each in sets], effects, own)
+    return Lesioned(effects, searches, sets, without)
+
+
+def lesioned_sets(
+    config: Config,
+    cache: Cache,
+    network: Callable[[], DualTaskVGG],
+    sets: Sequence[tuple[int, ...]],
+    effects: Mapping[str, NDArray[np.float64]],
+    own: tuple[Images, NDArray[np.int64]],
+) -> dict[str, NDArray[np.float64]]:
+    """What remains of both tasks without each set of kernels, (sets,) by `greedy.MEASURES`.
+
+    Each set is stored by itself: other metrics, criteria and percentages find those they share.
+    Sets of no kernel and of one are read off `effects`, all kernels' by themselves.
+    """
+
+    def compute() -> dict[str, NDArray[np.float64]]:
+        maps = functools.cache(lambda: _kept_maps(config, network, own[0]))
+        found: dict[tuple[int, ...], list[Any]] = {}
+        different = list(dict.fromkeys(sets))
+        with progress_bar(f"lesioning sets of {config.layer.name}", len(different), "set") as done:
+            for kernels in different:
+                if not kernels:
+                    found[kernels] = [effects[f"intact_{name}"] for name in greedy.MEASURES]
+                elif len(kernels) == 1:
+                    found[kernels] = [effects[name][kernels[0]] for name in greedy.MEASURES]
+                else:
+                    whole = lesion_effects(config, cache, network, kernels, (), maps, own)
+                    found[kernels] = [whole[f"intact_{name}"] for name in greedy.MEASURES]
+                done(1)
+        values = np.array([found[kernels] for kernels in sets], dtype=np.float64)
+        return dict(zip(greedy.MEASURES, values.reshape(-1, len(greedy.MEASURES)).T, strict=True))
+
+    if not sets:
+        return compute()  # empty arrays
+    ingredients = {
+        **_lesion_ingredients(config, own[0]),
+        "sets": [list(map(int, kernels)) for kernels in sets],
+    }
+    return cache.get("lesion_sets", ingredients, compute)
 
 
 def lesion_effects(

@@ -21,6 +21,8 @@ SMALL = [
     "identities.images_each=4",
     "lesion.images_per_identity=1",
     "lesion.images_per_object=1",
+    "lesion.sets=[10,50]",
+    "lesion.random_draws=2",
     "decoding.random_draws=3",
 ]
 

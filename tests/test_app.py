@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +26,9 @@ SWEEP = ["-m", f"metric={','.join(METRICS)}", f"layer={','.join(LAYERS)}"]
 LOGGED = {
     "selectivity/count", "selectivity/percent", "selectivity/units", "selectivity/undefined",
     "consistency/mean", "lesion/spearman", "lesion/spearman_object",
+    "lesion/selection_face_top1", "lesion/selection_random_face_top1", "lesion/top_face_top1",
+    "lesion/selection_object_top1", "lesion/selection_random_object_top1", "lesion/top_object_top1",
+    "threshold/percent", "threshold/criterion",
     "decoding/accuracy", "decoding/ci95_low", "decoding/ci95_high", "decoding/kernels",
     "decoding/chance", "decoding/random_kernels", "decoding/all_kernels",
 }  # fmt: skip
@@ -74,7 +78,12 @@ def test_eight_finished_children_under_one_parent(runs):
 def test_every_metric_of_the_design_is_logged(runs):
     for run in runs[1]:
         own = run.data.params["metric"]
-        others = {f"consistency/spearman_{name}" for name in METRICS if name != own}
+        others = {
+            f"{measure}_{name}"
+            for measure in ("consistency/spearman", "agreement/top10_percent")
+            for name in METRICS
+            if name != own
+        }
         assert set(run.data.metrics) >= LOGGED | others, run.info.run_name
         assert f"consistency/spearman_{own}" not in run.data.metrics
         assert set(LEADING) <= set(run.data.params)
@@ -93,9 +102,12 @@ def test_artifacts(client: MlflowClient, runs):
     for run in runs[1]:
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         assert {"scores.parquet", "config.yaml", "versions.json", "figures"} <= names
+        assert {"lesion.parquet", "lesion_sets.parquet", "threshold.parquet"} <= names
         figures = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
         wanted = {
-            f"figures/{n}.{s}" for n in ("scores", "responses", "lesion") for s in ("png", "svg")
+            f"figures/{n}.{s}"
+            for n in ("scores", "responses", "overlap", "agreement", "lesion", "dissociation")
+            for s in ("png", "svg")
         }
         assert wanted <= figures
 
@@ -186,6 +198,35 @@ def test_logged_findings_agree_with_the_tables(sweep, runs):
             assert logged[name] == pytest.approx(expected)
 
 
+def test_logged_agreement_and_curves_agree_with_the_tables(sweep, client: MlflowClient, runs):
+    folders = job_folders(sweep[0])
+    for run in runs[1]:
+        metric, layer = run.data.params["metric"], run.data.params["layer"]
+        table = pd.read_parquet(folders[metric, layer] / "scores.parquet")
+        logged = run.data.metrics
+        mine = set(table.index[table[f"selected_{metric}"]])
+        for other in set(METRICS) - {metric}:
+            theirs = set(table.index[table[f"selected_{other}"]])
+            if mine | theirs:
+                expected = len(mine & theirs) / len(mine | theirs)
+                assert logged[f"agreement/jaccard_{other}"] == pytest.approx(expected)
+            pair = table[[metric, other]].dropna()
+            k = max(1, round(len(pair) / 10))
+            tops = [set(pair[name].nlargest(k).index) for name in (metric, other)]
+            shared = logged[f"agreement/top10_percent_{other}"]
+            assert shared == pytest.approx(len(tops[0] & tops[1]) / k)
+        curve = pd.read_parquet(folders[metric, layer] / "threshold.parquet")
+        number = float(run.data.params[f"threshold.{metric}"])
+        at_criterion = curve.loc[curve["criterion"] == number, "percent"].item()
+        assert at_criterion == logged["selectivity/percent"]
+        history = client.get_metric_history(run.info.run_id, "threshold/percent")
+        assert {point.step: point.value for point in history} == curve["percent"].to_dict()
+        sets = pd.read_parquet(folders[metric, layer] / "lesion_sets.parquet")
+        assert sets.loc[sets["set"] == "selection", "kernels"].item() == len(mine)
+        history = client.get_metric_history(run.info.run_id, "lesion/top_face_top1")
+        assert [point.step for point in history] == [0, 10, 50]
+
+
 def test_what_the_terminal_shows(sweep):
     folder, process = sweep
     assert str(folder) in process.stdout or "outputs/sweeps" in process.stdout
@@ -200,7 +241,14 @@ def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
     assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(METRICS) * len(
         LAYERS
     )
-    assert len(list((sweep[0] / "outputs/cache/lesion").glob("*.npz"))) == len(LAYERS)
+    together = []  # the kernels that each lesioning had lesioned throughout, by layer
+    for path in (sweep[0] / "outputs/cache/lesion").glob("*.npz"):
+        with zipfile.ZipFile(path) as entry:
+            identity = json.loads(json.loads(entry.read("entry.json"))["identity"])
+        parts = identity["ingredients"]
+        together.append((parts["layer"], *parts["dropped"]))
+    assert len([layer for layer, *kernels in together if not kernels]) == len(LAYERS)
+    assert len(together) == len(set(together)), "sets that metrics share are lesioned once"
 
 
 def test_a_second_run_computes_nothing_and_finds_the_same(sweep):

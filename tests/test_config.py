@@ -99,7 +99,9 @@ def test_a_preset_of_ones_own_with_a_number_a_metric():
     own = {"name": "mine", "fsi": 0.25, "dprime": 0.7, "wilcoxon": 0.02}
     config = composed()
     config.threshold = own
-    with pytest.raises(InputError, match="ttest has no number for threshold=mine: .*paper, lib"):
+    with pytest.raises(
+        InputError, match="ttest has no number for threshold=mine: .*liberal, level_4, paper"
+    ):
         check(config)
     config.threshold = {**own, "ttest": 0.2}
     check(config)

@@ -57,3 +57,19 @@ def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
     jobs = sorted(folder.glob("*/result.json"))
     layers = [json.loads(job.read_text())["params"]["layer"] for job in jobs]
     assert layers == ["conv1", "conv3", "conv2"], "each job has the config of its own overrides"
+
+
+def test_the_sweep_over_levels_moves_every_metrics_criterion(tmp_path: Path):
+    quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
+    levels = "threshold=level_1,paper"
+    arguments = ["+experiment=threshold_sensitivity", "metric=ttest", levels]
+    process = finished(run_app(tmp_path, *arguments, *quick))
+    assert "2 of 2 jobs finished" in process.stdout
+    jobs = sorted(tmp_path.glob("outputs/sweeps/*/*/*/result.json"))
+    results = [json.loads(job.read_text()) for job in jobs]
+    params = [result["params"] for result in results]
+    assert [each["threshold.ttest"] for each in params] == [0.3, 0.05]
+    assert [each["metrics.fsi.criterion.threshold"] for each in params] == [0.1, 0.3]
+    assert [each["metric.criterion.threshold"] for each in params] == [0.3, 0.05]
+    counts = [result["metrics"]["selectivity/count"] for result in results]
+    assert counts[0] > counts[1] > 0

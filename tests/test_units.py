@@ -64,7 +64,7 @@ def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monk
     scored = steps.scores(
         config,
         cache,
-        lambda: load_network(config),
+        lambda: load_network(config).network,
         steps.localizer(config, cache),
         schema.metric_set(config),
     )

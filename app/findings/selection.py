@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,17 +51,87 @@ def rejected(
 ) -> NDArray[np.bool_]:
     """The tests (units,) of one contrast that a false discovery rate of `rate` lets reject.
 
-    The step-up procedure of Benjamini & Hochberg (1995) for `fdr_bh`, of Benjamini & Yekutieli
-    (2001) for `fdr_by`, over the tests whose statistic is defined; the rest are not rejected.
-    The same as `statsmodels.stats.multitest.multipletests`, but sorts values instead of indices.
+    See `cutoffs`; tests whose statistic is undefined are not rejected.
     """
-    defined = ~np.isnan(statistic)
-    ascending = np.sort(p[defined])
+    (cutoff,) = cutoffs(p, statistic, rule, [rate])
+    return ~np.isnan(statistic) & (p <= cutoff)
+
+
+def cutoffs(
+    p: NDArray[np.float64], statistic: NDArray[np.float64], rule: str, rates: Sequence[float]
+) -> NDArray[np.float64]:
+    """The largest p-value that each false discovery rate lets reject, (rates,); -inf: none.
+
+    The step-up procedure of Benjamini & Hochberg (1995) for `fdr_bh`, of Benjamini & Yekutieli
+    (2001) for `fdr_by`, over the tests (units,) of one contrast whose statistic is defined. `rates`
+    ascend. The same as `statsmodels.stats.multitest.multipletests`, but sorts values instead of
+    indices, and once for all rates.
+    """
+    ascending = np.sort(p[~np.isnan(statistic)])
     rank = np.arange(1, len(ascending) + 1)
     share = rank / len(ascending)  # of all tests, up to each rank
     if rule == "fdr_by":
         share = share / np.sum(1 / rank)
-    passing = np.flatnonzero(ascending <= share * rate)
-    if not len(passing):
-        return np.zeros(len(p), dtype=bool)
-    return defined & (p <= ascending[passing[-1]])
+    found = np.full(len(rates), -np.inf)
+    last = 0  # ranks up to here pass; a higher rate lets them pass too
+    for place, rate in enumerate(rates):
+        possible = int(np.searchsorted(ascending, rate, side="right"))  # no share is above 1
+        passing = np.flatnonzero(ascending[last:possible] <= share[last:possible] * rate)
+        if len(passing):
+            last += int(passing[-1]) + 1
+        if last:
+            found[place] = ascending[last - 1]
+    return found
+
+
+def percent_selected(scores: Scores, rule: str, thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """The percentage of all units that `select` selects at each threshold, (thresholds,).
+
+    `thresholds` ascend. The work is done once for all of them. NaN where there are no units.
+    """
+    if not len(scores.score):
+        return np.full(len(thresholds), np.nan)
+    if rule == "above":
+        score = scores.score[~np.isnan(scores.score)]
+        passed = np.searchsorted(thresholds, score, side="left")  # so many lie below the score
+        counts = np.bincount(passed, minlength=len(thresholds) + 1)[::-1].cumsum()[::-1][1:]
+        return 100 * (counts / len(scores.score))
+    if scores.p is None:
+        select(scores, rule, thresholds[0])  # which says so
+    assert scores.p is not None
+    first = np.zeros(len(scores.score), dtype=np.int64)  # threshold that lets the unit pass
+    for p, statistic in zip(scores.p, scores.statistic, strict=True):
+        if rule == "p":
+            mine = np.searchsorted(thresholds, p, side="right")
+        else:
+            mine = np.searchsorted(cutoffs(p, statistic, rule, thresholds), p, side="left")
+        first = np.maximum(first, np.where(statistic > 0, mine, len(thresholds)))
+    counts = np.bincount(first, minlength=len(thresholds) + 1).cumsum()[:-1]
+    return 100 * (counts / len(scores.score))
+
+
+def grid(
+    rule: str, limits: tuple[float, float], numbers: Sequence[float], points: int = 50
+) -> list[float]:
+    """Criteria over which to look at a selection, ascending, the first of `numbers` among them.
+
+    They do not depend on the scores, so that curves of several layers and networks can be laid
+    over each other. `numbers` are criteria in use; where the rule asks for a probability, those
+    that are none are passed over. Probabilities are equally far apart on a log scale, 10^-6 … 0.5.
+    Scores go from the lower to the upper of the metric's `limits`; where these are infinite, from
+    0 to twice the largest of `numbers` (from minus that, if one is negative).
+    """
+    if rule != "above":
+        values = np.geomspace(1e-6, 0.5, points)
+        number = next(number for number in numbers if 0 < number < 1)
+        nearest = np.abs(np.log(values / number)).argmin()
+    else:
+        number = numbers[0]
+        most = 2 * max(abs(number) for number in numbers) or 1.0
+        low, high = limits
+        low = low if np.isfinite(low) else -most if min(numbers) < 0 else min(0.0, high - most)
+        high = high if np.isfinite(high) else max(most, low + most)
+        values = np.linspace(low, high, points)
+        nearest = np.abs(values - number).argmin()
+    values[nearest] = number
+    return values.tolist()

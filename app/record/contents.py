@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.config import Config
-from app.findings import consistency
+from app.config import Config, Metric
+from app.findings import consistency, overlap
 from app.findings.greedy import MEASURES
+from app.findings.selection import grid, percent_selected
+from app.metrics import Scores
 from app.stimuli.images import domain_of
 
 if TYPE_CHECKING:
@@ -32,6 +34,17 @@ def selectivity(score: NDArray[np.float64], selected: NDArray[np.bool_]) -> dict
     }
 
 
+def threshold_curve(settings: Metric, scores: Scores) -> dict[str, list[float]]:
+    """Percent selected over criteria of the metric's rule, the same ones for every layer."""
+    criterion = settings.criterion
+    low, high = criterion.range
+    presets = criterion.presets
+    numbers = [presets.get("paper", criterion.threshold), *presets.values(), criterion.threshold]
+    criteria = grid(criterion.rule, (low, high), numbers)
+    percent = percent_selected(scores, criterion.rule, criteria)
+    return {"threshold/criterion": criteria, "threshold/percent": percent.tolist()}
+
+
 def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     """Spearman of this metric with each other one, and the layer's mean over all pairs."""
     pairs = consistency.pairwise(score)
@@ -42,6 +55,22 @@ def agreement(metric: str, score: Mapping[str, NDArray[np.float64]]) -> dict[str
     }
     summary = consistency.summary(pairs)
     return {**own, "consistency/mean": summary.mean, "consistency/sem": summary.sem}
+
+
+def overlap_metrics(
+    metric: str,
+    selected: Mapping[str, NDArray[np.bool_]],
+    shared: Mapping[tuple[str, str], NDArray[np.float64]],
+) -> dict[str, float]:
+    """Of this metric and each other one: Jaccard's index of what they select, and the fraction
+    that their top tenths share. `shared` is what `overlap.pairwise_top_k` found."""
+    found = {}
+    for pair, curve in shared.items():
+        if metric in pair:
+            other = pair[1] if pair[0] == metric else pair[0]
+            found[f"agreement/jaccard_{other}"] = overlap.jaccard(selected[metric], selected[other])
+            found[f"agreement/top10_percent_{other}"] = overlap.at_top_fraction(curve, 0.1)
+    return found
 
 
 def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, float]:
@@ -62,6 +91,26 @@ def lesion_metrics(score: NDArray[np.float64], lesioned: Lesioned) -> dict[str, 
         for name in measures:
             found[f"lesion/greedy_{task}_search_{name}"] = float(search.remaining[name][-1])
     return found
+
+
+def set_metrics(lesioned: Lesioned) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
+    """Accuracy of both tasks without what the criterion selects and without as many random kernels
+    (mean over draws); and, by the percentage of kernels lesioned, without the highest-ranked."""
+    found: dict[str, float] = {}
+    curves: dict[str, dict[int, float]] = {}
+    of = {
+        kind: [place for place, each in enumerate(lesioned.sets) if each.kind == kind]
+        for kind in ("none", "top", "selection", "random_selection")
+    }
+    for task in lesioned.tasks if lesioned.sets else []:
+        top1 = lesioned.without[f"{task}_top1"]
+        found[f"lesion/selection_{task}_top1"] = float(top1[of["selection"]].mean())
+        found[f"lesion/selection_random_{task}_top1"] = float(top1[of["random_selection"]].mean())
+        curves[f"lesion/top_{task}_top1"] = {
+            round(lesioned.sets[place].percent): float(top1[place])
+            for place in (*of["none"], *of["top"])
+        }
+    return found, curves
 
 
 def decoding_metrics(decoded: Decoded) -> dict[str, float]:
@@ -127,6 +176,25 @@ def lesion_table(lesioned: Lesioned) -> pd.DataFrame:
             remaining = search.remaining[name][step]
             table[f"{task}_search_{name}"] = np.where(step == 0, np.nan, remaining)
     return table
+
+
+def set_table(lesioned: Lesioned) -> pd.DataFrame:
+    """A row a set of kernels that were lesioned together: what remains of both tasks.
+
+    `set` is none, top (highest-ranked), selection, random or random_selection (as many random
+    kernels as are selected); `percent` of all kernels, the exact share; `draw` of random ones.
+    """
+    count = len(lesioned.effects["face_loss"])
+    kernels = [len(each.kernels) for each in lesioned.sets]
+    return pd.DataFrame(
+        {
+            "set": [each.kind for each in lesioned.sets],
+            "percent": [100 * number / count for number in kernels],
+            "kernels": kernels,
+            "draw": pd.array([each.draw for each in lesioned.sets], dtype="Int64"),
+            **lesioned.without,
+        }
+    )
 
 
 def dataset_table(localizer: Localizer) -> pd.DataFrame:

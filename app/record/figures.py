@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +38,9 @@ DOMAIN_COLOURS = {
 OTHER_COLOURS = ("#CC79A7", "#F0E442", "#000000", "#999999")
 GREY = "#BBBBBB"
 DARK = "#444444"
+BOTH = "#000000"  # what two metrics select
+PAIR_COLOURS = (*DOMAIN_COLOURS.values(), *(c for c in OTHER_COLOURS if c != BOTH))
+COMBINATIONS = 15  # of metrics, that an UpSet plot has room for
 MANY = len(DOMAIN_COLOURS) + len(OTHER_COLOURS)  # domains, beyond which colours run out
 
 
@@ -283,6 +287,242 @@ def greedy_curves(
     return figure
 
 
+def selection_overlap(
+    labels: Sequence[str],
+    colours: Sequence[str],
+    sizes: np.ndarray,
+    members: np.ndarray,
+    counts: np.ndarray,
+    jaccard: np.ndarray,
+    title: str = "",
+) -> Figure:
+    """Which metrics select the same units: an UpSet plot, and Jaccard's index of each pair.
+
+    Args:
+        labels: The metrics, as axes name them.
+        colours: Of the metrics, #RRGGBB.
+        sizes: (metrics,), how many units each selects.
+        members: (combinations, metrics), the metrics of each combination.
+        counts: (combinations,), units that exactly these metrics select; the first 15 are shown.
+        jaccard: (metrics, metrics), 0 … 1, NaN where undefined.
+        title: What was asked.
+    """
+    shown = min(len(counts), COMBINATIONS)
+    many = len(labels)
+    dots, cells, bars, side = 0.15 * many, 0.2 * many, 0.9, 1.05
+    height = 0.3 + bars + 0.05 + dots + 0.35 + cells
+    with _style():
+        figure = _blank(height)
+        top = 0.3 + bars
+        above = _place(figure, side, 0.1, 0.3, bars)
+        below = _place(figure, side, 0.1, top + 0.05, dots)
+        across = np.arange(shown)
+        above.bar(across, counts[:shown], 0.6, color=DARK)
+        for place, count in zip(across, counts[:shown], strict=True):
+            above.annotate(
+                f"{count:,}", (place, count), (0, 1), textcoords="offset points", ha="center",
+                va="bottom", fontsize=5 if shown > 8 else 6,
+            )  # fmt: skip
+        above.locator_params(axis="y", nbins=4, integer=True)
+        if not shown:
+            above.set_yticks([])
+            above.text(0.5, 0.4, "nothing is selected", ha="center", transform=above.transAxes)
+        above.set_ylabel("Units selected by\nexactly these")
+        above.margins(y=0.16)
+        above.spines["bottom"].set_visible(False)
+        for axes in (above, below):
+            axes.set_xticks([])
+            axes.set_xlim(-0.6, max(shown, 5) - 0.4)
+        rows = np.arange(many)
+        for place in across:
+            inside = rows[members[place].astype(bool)]
+            below.plot([place] * many, rows, "o", color="#E3E3E3", markersize=4)
+            below.plot([place] * 2, [inside.min(), inside.max()], color=DARK, linewidth=1)
+            for row in inside:
+                below.plot([place], [row], "o", color=colours[row], markersize=4)
+        texts = [f"{label}  {size:,}" for label, size in zip(labels, sizes, strict=True)]
+        below.set_yticks(rows, texts)
+        below.set_ylim(many - 0.5, -0.5)
+        below.tick_params(length=0)
+        for spine in below.spines.values():
+            spine.set_visible(False)
+        if shown < len(counts):
+            above.set_title(f"{shown} largest of {len(counts)}", loc="right", fontsize=6)
+
+        matrix = _place(figure, side, WIDTH - side - 0.42 * many, top + 0.35 + dots, cells)
+        image = np.where(np.tri(many, k=-1, dtype=bool), jaccard, np.nan)
+        matrix.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for column, row in combinations(range(many), 2):
+            value = jaccard[row, column]
+            matrix.text(
+                column, row, "none" if np.isnan(value) else _number(value), ha="center",
+                va="center", fontsize=6, color="white" if value > 0.5 else DARK,
+            )  # fmt: skip
+        matrix.set_yticks(rows[1:], labels[1:])
+        matrix.set_xticks(rows[:-1], labels[:-1])
+        matrix.set_ylim(many - 0.5, 0.5)
+        matrix.set_xlim(-0.5, max(many - 1.5, 0.5))
+        matrix.tick_params(length=0)
+        matrix.xaxis.tick_top()
+        for spine in matrix.spines.values():
+            spine.set_visible(False)
+        figure.text(0.03, max(0.4 * cells, 0.26) / height, "Jaccard", rotation=90, va="center")
+        _title(figure, title)
+    return figure
+
+
+def metric_agreement(
+    labels: Sequence[str],
+    colours: Sequence[str],
+    scores: np.ndarray,
+    selected: np.ndarray,
+    marks: Sequence[float | None],
+    depths: Sequence[Sequence[int]],
+    shared: Sequence[Sequence[float]],
+    units: int,
+    title: str = "",
+) -> Figure:
+    """Score against score for each pair of metrics, and the part of units that their tops share.
+
+    Args:
+        labels: The metrics, as axes name them.
+        colours: Of the metrics, #RRGGBB.
+        scores: (metrics, points), NaN where undefined.
+        selected: (metrics, points), the selections.
+        marks: Of each metric, the score from which on it selects; None draws none.
+        depths: Of each pair, in the order of `itertools.combinations`, how many units make up the
+            top; the last is all that both define.
+        shared: Of each pair, the fraction (0 … 1) of the top that both have in common.
+        units: Of the layer; the scatter plots may show fewer.
+        title: What was asked.
+    """
+    pairs = list(combinations(range(len(labels)), 2))
+    across = min(3, max(len(pairs), 1))
+    down = -(-len(pairs) // across)
+    side = (WIDTH - 0.48 - 0.08 - 0.42 * (across - 1)) / across
+    tall = min(side, 1.3)
+    step, curve = tall + 0.4, 1.25
+    columns = 3 if max(map(len, labels)) < 12 else 2
+    lines = -(-(len(pairs) + 3) // columns)
+    height = 0.32 + step * down + curve + 0.45 + 0.14 * lines
+    with _style():
+        figure = _blank(height)
+        for number, (first, second) in enumerate(pairs):
+            left = 0.48 + number % across * (side + 0.42)
+            axes = _place(figure, left, WIDTH - left - side, 0.32 + number // across * step, tall)
+            x, y = scores[first], scores[second]
+            one, other = selected[first].astype(bool), selected[second].astype(bool)
+            for mask, colour in (
+                (~one & ~other, GREY),
+                (one & ~other, colours[first]),
+                (other & ~one, colours[second]),
+                (one & other, BOTH),
+            ):
+                axes.plot(
+                    x[mask], y[mask], ".", color=colour, markersize=3 if x.size < 500 else 1.8,
+                    markeredgewidth=0, rasterized=x.size > 500,
+                )  # fmt: skip
+            for mark, draw in ((marks[first], axes.axvline), (marks[second], axes.axhline)):
+                if mark is not None:
+                    draw(mark, color=DARK, linewidth=0.6, linestyle="--", zorder=1)
+            axes.set_xlabel(labels[first], labelpad=1, fontsize=6.5)
+            axes.set_ylabel(labels[second], labelpad=1, fontsize=6.5)
+            axes.locator_params(nbins=3)
+            axes.tick_params(labelsize=5.5, pad=1.5)
+        axes = _place(figure, 0.48, 0.1, 0.36 + step * down, curve)
+        notes: list[tuple[dict[str, Any], str]] = [
+            ({"color": BOTH, "marker": "o", "linestyle": ""}, "selected by both"),
+            ({"color": DARK, "linestyle": "--", "linewidth": 0.6}, "criterion"),
+        ]
+        most = 1
+        for number, (first, second) in enumerate(pairs):
+            style: dict[str, Any] = {
+                "color": PAIR_COLOURS[number % len(PAIR_COLOURS)],
+                "linestyle": ("-", "-.", "--")[number // len(PAIR_COLOURS) % 3],
+            }
+            axes.plot(depths[number], shared[number], **style)
+            most = max([most, *depths[number]])
+            notes.append((style, f"{labels[first]} – {labels[second]}"))
+        chance = np.unique(np.geomspace(1, most, 60).round())
+        style = {"color": DARK, "linestyle": ":"}
+        axes.plot(chance, chance / most, **style)
+        notes.append((style, "chance (k of all)"))
+        axes.set_xscale("log")
+        axes.set_xlim(0.9, most * 1.1)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("k highest-ranked units")
+        axes.set_ylabel("Shared by both")
+        _lines(figure, notes, columns)
+        points = scores.shape[1]
+        few = f"; scatter: {points:,} of {units:,} units" if points < units else ""
+        _title(figure, title + few)
+    return figure
+
+
+def dissociation(
+    kinds: Sequence[str],
+    percent: np.ndarray,
+    top1: Mapping[str, Sequence[float]],
+    label: str,
+    colour: str,
+    title: str = "",
+) -> Figure:
+    """Accuracy of both tasks as ever more of the highest-ranked kernels are lesioned together.
+
+    Args:
+        kinds: (sets,), none, top, selection, random or random_selection, as in
+            `app.findings.dissociation`.
+        percent: (sets,), of the layer's kernels that are lesioned.
+        top1: (sets,), 0 … 1, of each task, face or object; one of the two may be missing.
+        label: The metric, in words.
+        colour: Of its selection, #RRGGBB.
+        title: What was lesioned.
+    """
+    names = np.asarray(kinds)
+    domains = {"face": "faces", "object": "objects"}
+    with _style():
+        figure, axes = _axes(2.75)
+        notes: list[tuple[dict[str, Any], str]] = []
+        chosen = np.isin(names, ("selection", "random_selection"))
+        for task, values in top1.items():
+            accuracy, fill = 100 * np.asarray(values), DOMAIN_COLOURS[domains[task]]
+            random = np.isin(names, ("none", "random", "random_selection"))
+            sizes = np.unique(percent[random])
+            draws = [accuracy[random & (percent == size)] for size in sizes]
+            axes.fill_between(
+                sizes, [draw.min() for draw in draws], [draw.max() for draw in draws],
+                color=fill, alpha=0.2, linewidth=0,
+            )  # fmt: skip
+            dotted: dict[str, Any] = {"color": fill, "linestyle": ":"}
+            axes.plot(sizes, [draw.mean() for draw in draws], **dotted)
+            ranked = np.flatnonzero(np.isin(names, ("none", "top")))
+            solid: dict[str, Any] = {"color": fill, "marker": "o"}
+            axes.plot(percent[ranked], accuracy[ranked], markersize=2.5, **solid)
+            notes.append((solid, f"{task} task"))
+            mark = names == "selection"
+            axes.plot(
+                percent[mark], accuracy[mark], "*", markersize=7, color=colour,
+                markeredgecolor=DARK, markeredgewidth=0.5, zorder=4,
+            )  # fmt: skip
+        share = f"{percent[chosen].max(initial=0):.1f} %"
+        star: dict[str, Any] = {"color": colour, "marker": "*", "markersize": 7, "linestyle": "",
+                "markeredgecolor": DARK, "markeredgewidth": 0.5}  # fmt: skip
+        notes.append(({"color": DARK, "linestyle": ":"}, "random kernels: mean, range"))
+        notes.append((star, f"selected by {label}: {share}"))
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100) if tick <= percent.max()]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.set_xlabel(f"Kernels lesioned (%), highest {label} first")
+        axes.set_ylabel("Top-1 accuracy (%)")
+        _lines(figure, notes, columns=2)
+        figure.subplots_adjust(bottom=(0.45 + 0.14 * -(-len(notes) // 2)) / 2.75)
+        if title:
+            _title(figure, title)
+    return figure
+
+
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as `png` (150 dpi) and `svg`; the same bytes every time."""
     rendered = {}
@@ -325,19 +565,44 @@ def _grid(
     rows: int, columns: int, height: float, bottom: float, top: float
 ) -> tuple[Figure, list[list[Axes]]]:
     """Axes at fixed places, all lengths in inches: a layout engine would double the cost."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     left, right, across, down = 0.62, 0.08, 0.36, 0.36
     width = (WIDTH - left - right - across * (columns - 1)) / columns
     tall = (height - bottom - top - down * (rows - 1)) / rows
-    figure = Figure(figsize=(WIDTH, height))
-    FigureCanvasAgg(figure)
+    figure = _blank(height)
     figure.subplots_adjust(
         left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height,
         across / width, down / tall,
     )  # fmt: skip
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def _blank(height: float) -> Figure:
+    """A figure for axes at places of their own, see `_place`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _place(figure: Figure, left: float, right: float, top: float, tall: float) -> Axes:
+    """Axes with these margins to the figure's left, right and top, and this tall, in inches."""
+    height = figure.get_figheight()
+    return figure.add_axes(
+        (left / WIDTH, 1 - (top + tall) / height, (WIDTH - left - right) / WIDTH, tall / height)
+    )
+
+
+def _lines(figure: Figure, notes: Sequence[tuple[dict[str, Any], str]], columns: int) -> None:
+    """A legend of lines, at the figure's lower end."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **style) for style, _ in notes]
+    texts = [text for _, text in notes]
+    figure.legend(
+        handles, texts, loc="lower center", ncols=columns, columnspacing=1.0, handletextpad=0.4
+    )
 
 
 def _score_scatter(

@@ -126,8 +126,11 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, lesioning, gro
 
 
 def test_single_lesions_are_the_first_step(tmp_path, lesioning):
-    config = composed(*SMALL_NETWORK, "lesion=single")
-    single = steps.lesioned(config, Cache(tmp_path), lambda: models.load(config.model).network)
+    config = composed(*SMALL_NETWORK, "lesion=single", "lesion.sets=[]")
+    score = np.zeros(8)
+    single = steps.lesioned(
+        config, Cache(tmp_path), lambda: models.load(config.model).network, score, score > 0
+    )
     assert single.searches == {} and lesioning.dropped == [()] and lesioning.maps == 0
     searches = searches_of(tmp_path)
     assert lesioning.dropped.count(()) == 1

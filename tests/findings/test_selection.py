@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from app.errors import InputError
-from app.findings.selection import RULES, rejected, select
+from app.findings.selection import RULES, grid, percent_selected, rejected, select
 from app.metrics import Scores, smallest
 
 
@@ -103,3 +103,56 @@ def test_unknown_rule():
     with pytest.raises(InputError, match="'bonferroni'; there are: above, p, fdr_bh, fdr_by"):
         select(Scores(np.ones(3), np.ones((1, 3))), "bonferroni", 0.05)
     assert RULES == ("above", "p", "fdr_bh", "fdr_by")
+
+
+@settings(deadline=None, max_examples=200)
+@given(scores(), st.sampled_from(RULES), st.integers(1, 20))
+def test_a_curve_is_what_select_says_at_each_threshold(scores, rule, points):
+    if rule == "above":
+        thresholds = np.sort(np.append(np.linspace(-1, 3, points), scores.score[:3])).tolist()
+        thresholds = [value for value in thresholds if not np.isnan(value)]
+    else:
+        thresholds = sorted({0.01, 0.05, *np.geomspace(1e-6, 0.9, points).tolist()})
+    found = percent_selected(scores, rule, thresholds)
+    if scores.score.size:
+        expected = [100 * select(scores, rule, value).mean() for value in thresholds]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    else:
+        assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("rule", ["fdr_bh", "fdr_by"])
+def test_a_curve_of_p_values_on_the_lines_themselves(rule):
+    rates = np.geomspace(1e-3, 0.5, 50)
+    rank = np.arange(1, 51)
+    harmonic = np.sum(1 / rank) if rule == "fdr_by" else 1
+    p = np.random.default_rng(0).permutation(rank / 50 / harmonic * rates)[None]
+    scores = Scores(np.ones(50), np.ones((1, 50)), p)
+    expected = [100 * select(scores, rule, rate).mean() for rate in rates]
+    np.testing.assert_allclose(percent_selected(scores, rule, rates.tolist()), expected)
+
+
+def test_a_curve_needs_p_values_where_the_rule_does():
+    with pytest.raises(InputError, match="needs p-values"):
+        percent_selected(Scores(np.ones(3), np.ones((1, 3))), "p", [0.1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "limits", "numbers", "first", "last"),
+    [
+        ("above", (-1, 1), [0.3, 0.2, 0.5], -1, 1),
+        ("above", (-np.inf, np.inf), [0.65, 0.5, 1.0], 0, 2),
+        ("above", (-np.inf, np.inf), [0.5, -1.0], -2, 2),
+        ("above", (0, np.inf), [3.0], 0, 6),
+        ("above", (-np.inf, 0), [-3.0], -6, 0),
+        ("above", (-np.inf, np.inf), [0.0], 0, 1),
+        ("p", (0, 1), [0.001, 0.01], 1e-6, 0.5),
+        ("fdr_bh", (-np.inf, np.inf), [10, 0.05], 1e-6, 0.5),
+        ("p", (0, 1), [0.9], 1e-6, 0.9),
+    ],
+)
+def test_grids(rule, limits, numbers, first, last):
+    values = grid(rule, limits, numbers)
+    assert len(values) == 50 and (np.diff(values) > 0).all()
+    assert values[0] == pytest.approx(first) and values[-1] == pytest.approx(last)
+    assert next(n for n in numbers if rule == "above" or 0 < n < 1) in values

@@ -23,6 +23,11 @@ PRESETS = {
 }
 
 
+LEVELS = (
+    "level_1", "level_2", "liberal", "level_4", "paper", "level_6", "strict", "level_8", "level_9",
+)  # fmt: skip
+
+
 def settings(path: Path, threshold: str):
     whole = OmegaConf.structured(Config)
     whole.merge_with({"threshold": OmegaConf.load(CONF / "threshold" / f"{threshold}.yaml")})
@@ -42,6 +47,19 @@ def test_metric(path, threshold):
     assert low < metric.criterion.threshold < high
     assert metric.criterion.threshold == PRESETS[metric.name][threshold]
     inspect.signature(load(metric.name)).bind(None, None, **metric.options)
+
+
+@pytest.mark.parametrize("path", METRICS, ids=lambda path: path.stem)
+def test_levels_go_from_many_units_to_few(path):
+    metric = settings(path, "paper")
+    numbers = [metric.criterion.presets[level] for level in LEVELS]
+    if metric.criterion.rule != "above":
+        numbers.reverse()
+    assert len(metric.criterion.presets) == len(LEVELS)
+    assert numbers == sorted(set(numbers))
+    assert {path.stem for path in (CONF / "threshold").glob("*.yaml")} == set(LEVELS)
+    experiment = OmegaConf.load(CONF / "experiment" / "threshold_sensitivity.yaml")
+    assert experiment.hydra.sweeper.params.threshold == ",".join(LEVELS)
 
 
 def test_every_metric_has_a_file():

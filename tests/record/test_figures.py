@@ -53,6 +53,37 @@ def curves() -> Figure:
     return figures.greedy_curves(face, face[:, [0, 3, 4, 1, 2]], "conv13")
 
 
+LABELS, COLOURS = ["FSI", "d′", "t"], [BLUE, "#E69F00", "#D55E00"]
+
+
+def overlaps(metrics: int = 3, chosen: bool = True) -> Figure:
+    members = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1]])[: 3 * chosen, :metrics]
+    jaccard = np.full((metrics, metrics), 0.5 if chosen else np.nan)
+    return figures.selection_overlap(
+        LABELS[:metrics], COLOURS[:metrics], np.array([12, 9, 9][:metrics]), members,
+        np.array([7, 5, 2])[: 3 * chosen], jaccard, "conv13",
+    )  # fmt: skip
+
+
+def agreements(metrics: int = 3, units: int = 40) -> Figure:
+    scores = np.random.default_rng(0).normal(size=(metrics, units))
+    scores[0, :1] = np.nan
+    pairs = metrics * (metrics - 1) // 2
+    depths = [[1, units - 1]] * pairs if units > 1 else [[]] * pairs
+    return figures.metric_agreement(
+        LABELS[:metrics], COLOURS[:metrics], scores, scores > 0.5, [0.5, None, 0.5][:metrics],
+        depths, [[0.0, 1.0][: len(k)] for k in depths], 3_000, "conv13",
+    )  # fmt: skip
+
+
+def sets(*tasks: str, chosen: float = 15.0) -> Figure:
+    kinds = ["none", "top", "top", "selection", *["random"] * 4, *["random_selection"] * 2]
+    percent = np.array([0, 10, 50, chosen, 10, 10, 50, 50, chosen, chosen])
+    top1 = [0.9, 0.8, 0.5, 0.75, 0.85, 0.87, 0.6, 0.7, 0.8, 0.84]
+    values = {task: top1 for task in tasks or ("face", "object")}
+    return figures.dissociation(kinds, percent, values, "FSI", BLUE, "conv13")
+
+
 def texts(figure: Figure) -> str:
     found = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
@@ -60,7 +91,9 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("make", [histogram, responses, scatter, places, curves])
+@pytest.mark.parametrize(
+    "make", [histogram, responses, scatter, places, curves, overlaps, agreements, sets]
+)
 def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
     first = figures.save(figures.render(make()), tmp_path / "first", "figure")
     again = figures.save(figures.render(make()), tmp_path / "again", "figure")
@@ -202,3 +235,49 @@ def test_no_pyplot() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_overlap_draws_each_combination_and_each_pair() -> None:
+    bars, dots, matrix = overlaps().axes
+    assert [bar.get_height() for bar in bars.patches] == [7, 5, 2]
+    assert [label.get_text() for label in dots.get_yticklabels()] == ["FSI  12", "d′  9", "t  9"]
+    colours = [to_hex(line.get_color()).upper() for line in dots.lines]
+    assert [colours.count(colour) for colour in COLOURS] == [2, 2, 2]
+    assert [text.get_text() for text in matrix.texts] == ["0.50"] * 3
+
+
+def test_agreement_draws_each_unit_of_each_pair_and_the_curve() -> None:
+    *pairs, curve = agreements().axes
+    assert len(pairs) == 3
+    for axes, defined in zip(pairs, (39, 39, 40), strict=True):
+        drawn = [line.get_xydata() for line in axes.lines if line.get_marker() == "."]
+        assert np.isfinite(np.concatenate(drawn)).all(axis=1).sum() == defined
+    assert [line.get_ydata()[-1] for line in curve.lines] == [1] * 4  # three pairs and chance
+    assert "40 of 3,000 units" in agreements()._suptitle.get_text()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: overlaps(chosen=False),
+        lambda: overlaps(2, chosen=False),
+        lambda: overlaps(2),
+        lambda: agreements(2),
+        lambda: agreements(2, units=2),
+        lambda: agreements(3, units=1),
+    ],
+)
+def test_agreement_where_there_is_little_to_show(make: Callable[[], Figure]) -> None:
+    assert len(figures.render(make())["png"]) > 5000
+
+
+@pytest.mark.parametrize("chosen", [15.0, 0.0, 10.0])
+def test_dissociation_draws_the_ranking_the_random_draws_and_the_selection(chosen: float) -> None:
+    figure = sets("face", chosen=chosen)
+    (axes,) = figure.axes
+    random, ranked, star = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore
+    assert ranked == [[0, 90], [10, 80], [50, 50]] and star == [[chosen, 75]]
+    assert random[-1] == pytest.approx([50, 65])
+    assert {x for x, _ in random} == {0, 10, chosen, 50}
+    assert f"selected by FSI: {chosen:.1f} %" in texts(figure)
+    assert "object task" not in texts(figure)

@@ -57,6 +57,7 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
         assert stored(store, run.id).info.status == "RUNNING"
         run.metrics({"selectivity/percent": 12.5, "selectivity/count": 8})
         run.metrics({"curve": 0.5}, step=3)
+        run.curves({"grid": {0: 0.1, 5: 0.2, 7: math.nan}, "lost": {}})
         run.tags({"lesion": "does not apply: no face head"})
         run.params({"late": 1.5})
         run.dataset(TABLE, name="synthetic", source="drawn by app.stimuli", digest="0123" * 16)
@@ -68,7 +69,10 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
         "selectivity/percent": 12.5,
         "selectivity/count": 8.0,
         "curve": 0.5,
+        "grid": 0.2,
     }
+    history = MlflowClient(tracking.store_uri(store)).get_metric_history(run.id, "grid")
+    assert [(point.step, point.value) for point in history] == [(0, 0.1), (5, 0.2)]
     assert found.data.params["group.number_149"] == "149"
     assert len(found.data.params) == 155
     assert found.data.params["trained"] == "true"

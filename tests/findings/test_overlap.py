@@ -1,0 +1,88 @@
+"""Overlap of selections and of the tops of rankings, against plain sets."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.findings import overlap
+from app.findings.decoding import top
+
+
+@st.composite
+def scores(draw, metrics: int):
+    """Scores (metrics, units) with ties and undefined ones."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = random.integers(
+        0, draw(st.sampled_from([3, 1000])), (metrics, draw(st.integers(1, 30)))
+    )
+    undefined = random.random(values.shape) < draw(st.sampled_from([0, 0.3, 1]))
+    return np.where(undefined, np.nan, values.astype(float))
+
+
+@settings(deadline=None)
+@given(scores(4), st.integers(0, 3))
+def test_selections_against_sets(values, criterion):
+    masks = dict(zip("abcd", values > criterion, strict=True))
+    chosen = {name: set(np.flatnonzero(mask)) for name, mask in masks.items()}
+    for a, b in combinations(masks, 2):
+        union = chosen[a] | chosen[b]
+        expected = len(chosen[a] & chosen[b]) / len(union) if union else math.nan
+        assert overlap.jaccard(masks[a], masks[b]) == pytest.approx(expected, nan_ok=True)
+    found = overlap.intersections(masks)
+    for size in range(1, 5):
+        for names in combinations("abcd", size):
+            inside = set.intersection(*(chosen[name] for name in names))
+            outside = set().union(*(chosen[name] for name in "abcd" if name not in names))
+            assert found.get(names, 0) == len(inside - outside)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert 0 not in found.values()
+
+
+@settings(deadline=None, max_examples=200)
+@given(scores(2))
+def test_shared_tops_against_sets(values):
+    a, b = values
+    both = np.flatnonzero(~np.isnan(a) & ~np.isnan(b))
+    curve = overlap.top_k_agreement(a, b)
+    assert len(curve) == len(both)
+    for k in range(1, len(both) + 1):
+        shared = set(top(a[both], k)) & set(top(b[both], k))
+        assert curve[k - 1] == pytest.approx(len(shared) / k)
+    (pair,) = overlap.pairwise_top_k({"a": a, "b": b}).values()
+    np.testing.assert_array_equal(pair, curve)
+    if len(both):
+        assert curve[-1] == 1
+        k = max(1, round(len(both) / 10))
+        assert overlap.at_top_fraction(curve, 0.1) == curve[k - 1]
+    else:
+        assert math.isnan(overlap.at_top_fraction(curve, 0.1))
+
+
+def test_chance_is_k_of_all():
+    random = np.random.default_rng(0)
+    curves = [overlap.top_k_agreement(*random.random((2, 40))) for _ in range(2000)]
+    np.testing.assert_allclose(np.mean(curves, axis=0), np.arange(1, 41) / 40, atol=0.03)
+
+
+@pytest.mark.parametrize("units", [0, 1, 2, 59, 3_211_264])
+def test_depths_go_from_one_to_all(units):
+    depths = overlap.spaced(units)
+    assert len(depths) <= 60 and (np.diff(depths) > 0).all()
+    assert depths.tolist()[:1] == [1][:units] and depths.tolist()[-1:] == [units][:units]
+
+
+@pytest.mark.parametrize(
+    ("selected", "others", "kept", "rest"),
+    [(5, 10, 5, 10), (5, 400, 5, 95), (60, 400, 60, 40), (90, 400, 75, 25), (300, 10, 90, 10),
+     (300, 0, 100, 0), (0, 300, 0, 100), (0, 0, 0, 0)],
+)  # fmt: skip
+def test_thinning_keeps_what_is_selected(selected, others, kept, rest):
+    mask = np.random.default_rng(0).permutation(np.arange(selected + others) < selected)
+    units = overlap.thinned(mask, 100)
+    assert (int(mask[units].sum()), int((~mask[units]).sum())) == (kept, rest)
+    assert (np.diff(units) > 0).all()
+    np.testing.assert_array_equal(units, overlap.thinned(mask, 100))
