@@ -96,6 +96,8 @@ def _place(name: str) -> tuple[int, int, str]:
 def _of_run(run: StoredRun) -> dict[str, Any]:
     tags = dict(run.data.tags)
     finished = run.info.status == "FINISHED"
+    curves = tags.get("curves", "").split(", ")
+    metrics = {name: value for name, value in run.data.metrics.items() if name not in curves}
     reason = tags.get("error") or f"the run is {run.info.status.lower()}"
     return {
         "job": int(tags.get("job", 0)),
@@ -104,7 +106,7 @@ def _of_run(run: StoredRun) -> dict[str, Any]:
         "status": "finished" if finished else "failed",
         "reason": "" if finished else reason,
         "params": dict(run.data.params),
-        "metrics": {**run.data.metrics, **_undefined(tags.get("undefined_metrics", ""))},
+        "metrics": {**metrics, **_undefined(tags.get("undefined_metrics", ""))},
         "tags": tags,
     }
 

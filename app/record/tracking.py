@@ -319,7 +319,8 @@ class Run:
     def curves(self, values: Mapping[str, Mapping[int, float]]) -> None:
         """Log metrics by step, which MLflow's pages draw as curves: 1,000 points at most.
 
-        They are written at once. What is not finite is left out.
+        They are written at once. What is not finite is left out. The tag `curves` names them: of
+        a curve's points the runs' table has the last alone, which is no finding.
         """
         if self.id is None:
             return
@@ -333,6 +334,7 @@ class Run:
             if math.isfinite(value)
         ]
         self._do(lambda client, id: client.log_batch(id, metrics=batch))
+        self.tags({"curves": ", ".join(values)})
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, written as on the command line; what is too long for MLflow is cut."""
