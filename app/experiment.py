@@ -54,12 +54,11 @@ def run(
 ) -> dict[str, Any]:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
-    `parent` is the MLflow run of the sweep that this run belongs to, `layers` are those that the
+    The config has passed `app.config.check`. `parent` is the MLflow run of the sweep that this run belongs to, `layers` are those that the
     sweep asks for: one forward pass reads the kernels of all; `tags` are further ones of the MLflow
     run. Returns the run's name, parameters, tags, metrics and notes (one line for each step that
     did not apply).
     """
-    check(config)
     memory.forget_peak()
     cache = Cache(config.cache)
     loaded = functools.cache(functools.partial(load_network, config))

@@ -61,7 +61,7 @@ def _found(metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name, value in metrics.items():
         finding, _, measure = name.partition("/")
-        if name in ("decoding/ci95_low", "decoding/ci95_high"):
+        if name in ("decoding/ci95_low", "decoding/ci95_high") or measure.startswith("top10_"):
             continue
         words = measure.removeprefix("spearman_" if finding == "consistency" else "")
         text = _accuracy(metrics) if name == "decoding/accuracy" else _value(name, value)
