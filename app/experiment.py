@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from app import memory, models, steps
-from app.config import Config, Metric, check, metric_set, parameters
+from app.config import Config, Metric, metric_set, parameters
 from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
@@ -54,10 +54,10 @@ def run(
 ) -> dict[str, Any]:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
-    The config has passed `app.config.check`. `parent` is the MLflow run of the sweep that this run belongs to, `layers` are those that the
-    sweep asks for: one forward pass reads the kernels of all; `tags` are further ones of the MLflow
-    run. Returns the run's name, parameters, tags, metrics and notes (one line for each step that
-    did not apply).
+    The config has passed `app.config.check`. `parent` is the MLflow run of the sweep that this run
+    belongs to, `layers` are those that the sweep asks for: one forward pass reads the kernels of
+    all; `tags` are further ones of the MLflow run. Returns the run's name, parameters, tags,
+    metrics and notes (one line for each step that did not apply).
     """
     memory.forget_peak()
     cache = Cache(config.cache)
