@@ -64,12 +64,13 @@ def run(
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
     metric, compared = config.metric.name, metric_set(config)
+    params = parameters(config)
     name, described = run_name(config), describe(config, subject)
     tracking.prepare(config.tracking)
     with tracking.start(
         config.tracking,
         name=name,
-        params=parameters(config),
+        params=params,
         tags={**described, **(tags or {})},
         description=sentence(config),
         parent=parent,
@@ -167,7 +168,7 @@ def run(
         run_id = record.id
     return {
         "name": name,
-        "params": parameters(config),
+        "params": params,
         "tags": described,
         "metrics": found,
         "notes": notes,
