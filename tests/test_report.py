@@ -25,7 +25,8 @@ from tests.conftest import SMALL, finished, run_app
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv10", "conv13")
-REDUCED = ["+experiment=figure1", "model=dualtask_mini", f"layer={','.join(LAYERS)}"]
+REDUCED = ["+experiment=figure1", "model=dualtask_mini", f"layer={','.join(LAYERS)}",
+           "lesion.layers=null", "decoding.layers=null"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def test_the_whole_design_is_160_jobs():
     with initialize_config_dir(str(CONFIG_FOLDER.absolute()), version_base="1.3"):
         config = compose("config", ["+experiment=figure1"], return_hydra_config=True)
     assert config.hydra.mode.name == "MULTIRUN" and config.figures is False
+    assert config.lesion.layers == config.decoding.layers == ["conv13"]
     words = [f"{name}={values}" for name, values in config.hydra.sweeper.params.items()]
     parsed = OverridesParser.create().parse_overrides(words)
     ((*jobs,),) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
