@@ -331,23 +331,28 @@ def check_model(model: Model) -> None:
         )
     if model.interpolation is not None:
         _one_of("model.interpolation", model.interpolation, INTERPOLATIONS)
-    if model.resize and model.input_size and model.resize < model.input_size:
-        raise InputError(
-            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
-            "the crop would leave the image"
-        )
+    check_preprocessing(model)
     if model.source == "vgg" and model.input_size and model.input_size % 32:
         raise InputError(
             f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
         )
-    given = [values for values in (model.mean, model.sd) if values is not None]
-    if any(len(values) != 3 for values in given) or (model.sd and min(model.sd) <= 0):
-        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
     if model.face_classes < 0 or model.outputs and not model.face_classes < model.outputs:
         raise InputError(
             f"model.face_classes={model.face_classes} must lie between 0 and "
             f"model.outputs={model.outputs}"
         )
+
+
+def check_preprocessing(model: Model) -> None:
+    """Refuse a crop outside the image, and channels that cannot be scaled."""
+    if model.resize and model.input_size and model.resize < model.input_size:
+        raise InputError(
+            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
+            "the crop would leave the image"
+        )
+    given = [values for values in (model.mean, model.sd) if values is not None]
+    if any(len(values) != 3 for values in given) or (model.sd and min(model.sd) <= 0):
+        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
 
 
 def _check_layer(config: Config) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics import Scores, smallest
-from app.metrics.blocks import blocks, refuse_not_finite
 from app.metrics.contrast import Contrast
-from app.metrics.ranks import count_pairs
+from app.metrics.ranks import group_pairs
 
 
 def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -> Scores:
@@ -33,17 +32,8 @@ def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -
     if there is none. InputError for responses that are not finite.
     """
     area = np.empty((len(contrast.others), responses.shape[1]))
-    images = contrast.images
-    size, *others = (len(members) for members in images)
-    for units, block in blocks(responses, contrast):
-        if not np.isfinite(block).all():
-            refuse_not_finite(responses, contrast)
-        if device == "cpu":
-            twice_u, ties = count_pairs(block, images)
-        else:
-            from app.metrics import ranks_torch
-
-            twice_u, ties = ranks_torch.count_pairs(block, images, device)
+    size, *others = (len(members) for members in contrast.images)
+    for units, twice_u, ties in group_pairs(responses, contrast, device):
         for row, other in enumerate(others):
             total = size + other
             all_tied = ties[row] == total**3 - total

@@ -8,16 +8,37 @@ leaves, need no sorting: they are counted. What does not fit takes 64 bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.metrics.blocks import blocks, refuse_not_finite
 from app.metrics.compiled import compiled
+from app.metrics.contrast import Contrast
 
 WIDE = 32  # bits below the value in a 64-bit key
 INFINITE = np.uint32(0x7F800000)  # the bits of infinity: above those of all finite numbers
+
+
+def group_pairs(
+    responses: NDArray[Any], contrast: Contrast, device: str
+) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
+    """The slice of units, and 2U and the ties of the target with each other group, block by block.
+
+    Counted as in `count_pairs`, on `device`: `cpu` or a torch device. InputError for responses that
+    are not finite.
+    """
+    for units, block in blocks(responses, contrast):
+        if not np.isfinite(block).all():
+            refuse_not_finite(responses, contrast)
+        if device == "cpu":
+            yield units, *count_pairs(block, contrast.images)
+        else:
+            from app.metrics import ranks_torch
+
+            yield units, *ranks_torch.count_pairs(block, contrast.images, device)
 
 
 def count_pairs(

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from app.metrics import Scores, smallest
-from app.metrics.blocks import blocks, refuse_not_finite
 from app.metrics.contrast import Contrast
-from app.metrics.ranks import count_pairs
+from app.metrics.ranks import group_pairs
 
 
 def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -> Scores:
@@ -34,17 +33,8 @@ def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -
     that are not finite.
     """
     statistic = np.empty((len(contrast.others), responses.shape[1]))
-    images = contrast.images
-    size, *others = (len(members) for members in images)
-    for units, block in blocks(responses, contrast):
-        if not np.isfinite(block).all():
-            refuse_not_finite(responses, contrast)
-        if device == "cpu":
-            twice_u, ties = count_pairs(block, images)
-        else:
-            from app.metrics import ranks_torch
-
-            twice_u, ties = ranks_torch.count_pairs(block, images, device)
+    size, *others = (len(members) for members in contrast.images)
+    for units, twice_u, ties in group_pairs(responses, contrast, device):
         for row, other in enumerate(others):
             statistic[row, units] = standardise(twice_u[row], ties[row], size, other)
     p = 2 * special.ndtr(-np.abs(statistic))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from app.models import LAYERS as LAYERS
+from app.models import POOLED
 
 WIDTHS_VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 WIDTHS_MINI = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
 
-_POOLED = (2, 4, 7, 10, 13)  # the convolutions that a max pooling follows
 _POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in `features`
 
 
@@ -129,7 +129,7 @@ def _features(widths: Sequence[int], batch_norm: bool) -> nn.Sequential:
         if batch_norm:
             modules.append(nn.BatchNorm2d(width))
         modules.append(nn.ReLU())
-        if number in _POOLED:
+        if number in POOLED:
             modules.append(nn.MaxPool2d(2))
     return nn.Sequential(*modules)
 

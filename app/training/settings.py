@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from app.config import Model, Tracking
+from app.config import Model, Tracking, check_preprocessing
 from app.errors import InputError
 
 OPTIMISERS = ("adamw", "sgd")
@@ -225,14 +225,8 @@ def _check_folders(settings: Train) -> None:
                 f"{other}.root is given, but {task}.root is not: give both folders, or none to "
                 "learn drawn images"
             )
-    model, varied = settings.model, settings.augmentation
-    if model.resize < model.input_size:
-        raise InputError(
-            f"model.resize={model.resize} is smaller than model.input_size={model.input_size}: "
-            "the crop would leave the image"
-        )
-    if any(len(values) != 3 for values in (model.mean, model.sd)) or min(model.sd) <= 0:
-        raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
+    check_preprocessing(settings.model)
+    varied = settings.augmentation
     if varied.scale is not None and not _is_range(varied.scale, 1):
         raise InputError(
             f"augmentation.scale={varied.scale}: the least and the largest share of the image, "
