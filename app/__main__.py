@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from app import config as schema
 from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.sweep import close, layers_of, parent_of, record_failure, write_result
+from app.sweep import DRAWN, Plan, close, parent_of, plan_of, record_failure, write_result
 
 schema.register()
 
@@ -41,8 +41,11 @@ def job(config: Config) -> None:
         from app import experiment
 
         parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
-        layers = layers_of(sweep_folder) if sweeping else ()
-        result = {"status": "finished", **experiment.run(config, folder, parent, layers, tags)}
+        plan = plan_of(sweep_folder) if sweeping else Plan()
+        if config.figures is None:
+            config.figures = plan.jobs <= DRAWN
+        found = experiment.run(config, folder, parent, plan.layers, tags)
+        result = {"status": "finished", **found}
     except KeyboardInterrupt:
         if sweeping:
             close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)

@@ -186,7 +186,7 @@ class Config:
     precision: str = "float32"  # of the forward pass; on a GPU also float16, bfloat16
     memory_gb: float = 4.0  # resident memory that scoring single units may take, 10^9 bytes
     cache: str = "outputs/cache"
-    figures: bool = True
+    figures: bool | None = None  # null: in single runs and in sweeps of few jobs
     debug: bool = False  # show tracebacks
 
 
@@ -398,7 +398,7 @@ def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
     _one_of(f"{where}: over", metric.over, CONTRAST_LEVELS)
     _one_of(f"{where}: criterion.rule", criterion.rule, RULES)
     try:
-        _ = criterion.threshold
+        number = criterion.threshold
     except OmegaConfBaseException as error:
         presets = ", ".join(map(str, criterion.presets))
         raise InputError(
@@ -408,16 +408,16 @@ def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
     low, high = criterion.range
     if criterion.rule != "above":
         low, high = max(low, 0.0), min(high, 1.0)
-    if not low < criterion.threshold < high:
+    if not low < number < high:
         raise InputError(
-            f"threshold.{metric.name}={criterion.threshold} is out of range: "
+            f"threshold.{metric.name}={number} is out of range: "
             f"{'a probability' if criterion.rule != 'above' else 'a score'} "
             f"between {low:g} and {high:g}"
         )
-    if threshold.get(metric.name, criterion.threshold) != criterion.threshold:
+    if threshold.get(metric.name, number) != number:
         raise InputError(
             f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
-            f"criterion.threshold={criterion.threshold} is set by itself: give one of them"
+            f"criterion.threshold={number} is set by itself: give one of them"
         )
 
 

@@ -56,6 +56,7 @@ SCORING = tuple(
 )
 NETWORK = ("app.models", "app.models.vgg", "app.models.modules", "app.models.libraries")
 FORWARD = ("app.responses", "app.stimuli.images", *NETWORK)
+STORED_MAPS = 2**27  # bytes of a layer's maps that the cache holds for further lesions
 
 
 @dataclass(frozen=True)
@@ -577,7 +578,7 @@ def lesioned_sets(
     """
 
     def compute() -> dict[str, NDArray[np.float64]]:
-        maps = functools.cache(lambda: _kept_maps(config, network, own[0]))
+        maps = functools.cache(lambda: _kept_maps(config, cache, network, own[0]))
         found: dict[tuple[int, ...], list[Any]] = {}
         different = list(dict.fromkeys(sets))
         with progress_bar(f"lesioning sets of {config.layer.name}", len(different), "set") as done:
@@ -703,7 +704,7 @@ def greedy_searches(
         )
 
     def compute() -> Mapping[str, NDArray[Any]]:
-        maps = functools.cache(lambda: _kept_maps(config, network, images))
+        maps = functools.cache(lambda: _kept_maps(config, cache, network, images))
         arrays: dict[str, NDArray[Any]] = {}
         steps = len(tasks) * (len(counts) - 1)
         with progress_bar(f"greedy search of {config.layer.name}", steps, "step") as progress:
@@ -734,21 +735,40 @@ def greedy_searches(
 
 
 def _kept_maps(
-    config: Config, network: Callable[[], DualTaskVGG], images: Images
+    config: Config, cache: Cache, network: Callable[[], DualTaskVGG], images: Images
 ) -> list[Tensor] | None:
+    """The layer's maps, for lesions of many sets; stored where they are small. None: too many."""
+    import torch
+
     from app import responses
     from app.findings.lesion import kept_maps
 
-    with progress_bar(f"{config.layer.name} maps", len(images)) as progress:
-        return kept_maps(
-            network(),
-            config.layer.name,
-            images,
-            models.preprocessing(config.model),
-            batch_size=config.batch_size,
-            device=responses.choose_device(config.device),
-            progress=progress,
-        )
+    layer, device = config.layer.name, responses.choose_device(config.device)
+
+    def compute() -> list[Tensor] | None:
+        with progress_bar(f"{layer} maps", len(images)) as progress:
+            return kept_maps(
+                network(),
+                layer,
+                images,
+                models.preprocessing(config.model),
+                batch_size=config.batch_size,
+                device=device,
+                progress=progress,
+            )
+
+    def arrays() -> dict[str, NDArray[Any]]:
+        maps = compute()
+        assert maps is not None, "what is stored is far below what is kept"
+        return {f"{i:06d}": np.ascontiguousarray(each.cpu().numpy()) for i, each in enumerate(maps)}
+
+    if 4 * len(images) * math.prod(models.conv_shape(config.model, layer)) > STORED_MAPS:
+        return compute()
+    stored = cache.get("lesion_maps", _lesion_ingredients(config, images), arrays)
+    return [
+        torch.from_numpy(stored[name]).to(device, memory_format=torch.channels_last)
+        for name in sorted(stored)
+    ]
 
 
 def _lesion_ingredients(config: Config, images: Images) -> dict[str, Any]:

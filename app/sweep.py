@@ -6,16 +6,22 @@ files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `-
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from app import composition
 from app.config import Tracking
 from app.errors import InputError
 
@@ -23,8 +29,8 @@ log = logging.getLogger(__name__)
 
 PARENT = "sweep.json"
 RESULT = "result.json"
-LAYERS_FILE = "layers.json"
-KEPT_CONFIGS = 1000  # of a sweep's jobs, at most: a third of a megabyte each
+PLAN = "plan.json"
+DRAWN = 16  # jobs, at most, whose single figures `figures=null` draws
 
 
 def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str | None:
@@ -109,67 +115,59 @@ def close(
     )
 
 
-def layers_of(folder: Path) -> tuple[str, ...]:
-    """The layers that the sweep in `folder` asks for; none where it asks for the default one."""
-    path = folder / LAYERS_FILE
-    return tuple(json.loads(path.read_text())) if path.is_file() else ()
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep's jobs know of each other."""
+
+    layers: tuple[str, ...] = ()  # that the sweep asks for; none where it asks for the default one
+    jobs: int = 1
 
 
-def swept_layers(overrides: Sequence[str]) -> list[str]:
-    """The layers that a sweep's overrides name: `layer=conv2,conv13`, `layer.name=fc6,fc7`.
+def plan_of(folder: Path) -> Plan:
+    """The plan of the sweep in `folder`, made before its first job."""
+    path = folder / PLAN
+    if not path.is_file():
+        return Plan()
+    plan = json.loads(path.read_text())
+    return Plan(tuple(plan["layers"]), plan["jobs"])
+
+
+def planned(overrides: Sequence[str], config_loader: ConfigLoader | None = None) -> Plan:
+    """The plan of a sweep with these overrides: `layer=conv2,conv13`, `layer.name=fc6,fc7`.
 
     As in Hydra, what comes later in the list stands for what came before under the same name.
+    `config_loader` finds what `metric=glob(*)` stands for.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = OverridesParser.create(config_loader).parse_overrides(list(overrides))
     last = {override.key_or_group: override for override in parsed}
-    return [
+    swept = {
+        name: list(override.sweep_string_iterator())
+        for name, override in last.items()
+        if override.is_discrete_sweep()
+    }
+    layers = {
         layer.partition("=")[2] if "=" in layer else layer
         for name in ("layer", "layer.name")
-        if name in last and last[name].is_choice_sweep()
-        for layer in last[name].sweep_string_iterator()
-    ]
-
-
-def compose_once() -> None:
-    """Let the launcher use the configs that the sweeper composed to see whether they are legal.
-
-    Hydra composes each job's config twice, a third of a second each time: most of what a job
-    costs whose work is stored. A config is handed out once, since the launcher changes it.
-    """
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-    compose = ConfigLoaderImpl.load_sweep_config
-    composed: dict[tuple[str, ...], DictConfig] = {}
-
-    def load_sweep_config(
-        self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
-    ) -> DictConfig:
-        key = tuple(sweep_overrides)
-        if key in composed:
-            return composed.pop(key)
-        config = compose(self, master_config, sweep_overrides)
-        if len(composed) < KEPT_CONFIGS:
-            composed[key] = config
-        return config
-
-    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
+        for layer in swept.get(name, [])
+    }
+    return Plan(tuple(sorted(layers)), math.prod(map(len, swept.values())))
 
 
 class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        compose_once()
+        composition.keep()
         # Hydra's own words for a sweep: the command line's, and those of its `params`.
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]
-        layers = swept_layers([*overrides, *config.hydra.overrides.task])
-        if layers:
-            folder = Path(config.hydra.sweep.dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / LAYERS_FILE).write_text(json.dumps(sorted(set(layers))))
+        loader = GlobalHydra.instance().config_loader()
+        plan = planned([*overrides, *config.hydra.overrides.task], loader)
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from app import commandline

@@ -7,29 +7,65 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from omegaconf import OmegaConf
 
-from app.sweep import layers_of, swept_layers
+from app import composition
+from app import config as schema
+from app.commandline import CONFIG_FOLDER
+from app.sweep import Plan, plan_of, planned
 from tests.conftest import SMALL, finished, run_app
 
 
 @pytest.mark.parametrize(
-    ("overrides", "layers"),
+    ("overrides", "plan"),
     [
-        (["layer=conv2,conv13", "metric=fsi,dprime"], ["conv2", "conv13"]),
-        (["layer=choice(conv4, conv7)"], ["conv4", "conv7"]),
-        (["layer=conv2", "metric=fsi,dprime"], []),
-        (["threshold.fsi=0.1,0.2", "target=faces,places"], []),
-        (["+seed=range(1,4)"], []),
+        (["layer=conv2,conv13", "metric=fsi,dprime"], Plan(("conv13", "conv2"), 4)),
+        (["layer=choice(conv4, conv7)", "seed=1"], Plan(("conv4", "conv7"), 2)),
+        (["layer=conv2", "metric=fsi,dprime"], Plan((), 2)),
+        (["threshold.fsi=0.1,0.2", "target=faces,places"], Plan((), 4)),
+        (["seed=range(1,4)", "layer=conv2,conv4", "layer=conv2"], Plan((), 3)),
     ],
 )
-def test_the_layers_that_overrides_name(overrides, layers):
-    assert swept_layers(overrides) == layers
+def test_the_plan_that_overrides_make(overrides, plan):
+    assert planned(overrides) == plan
 
 
-def test_no_layers_where_none_are_swept(tmp_path: Path):
-    assert layers_of(tmp_path) == ()
-    (tmp_path / "layers.json").write_text('["conv2"]')
-    assert layers_of(tmp_path) == ("conv2",)
+def test_no_plan_is_one_job(tmp_path: Path):
+    assert plan_of(tmp_path) == Plan()
+    (tmp_path / "plan.json").write_text('{"layers": ["conv2"], "jobs": 3}')
+    assert plan_of(tmp_path) == Plan(("conv2",), 3)
+
+
+def test_what_is_kept_composes_the_same(monkeypatch):
+    """Choices of files, of packages and of values, one after another and once more."""
+    for owner, name in (
+        (ConfigRepository, "load_config"),
+        (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
+        (ConfigLoaderImpl, "load_sweep_config"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
+    asked = [
+        ["metric=dprime", "threshold.fsi=0.1"],
+        ["metric=dprime", "threshold.fsi=0.2", "+metric.options.a=1"],
+        ["metric=fsi", "layer=conv2", "+experiment=threshold_sensitivity"],
+        ["metric=dprime"],
+        ["stimuli=folder", "lesion=greedy", "~metrics.ttest"],
+        ["metric=dprime", "threshold=strict", "lesion.sets=[1]"],
+    ]
+    schema.register()
+
+    def texts() -> list[str]:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            composed = [compose("config", each, return_hydra_config=True) for each in asked]
+        return [OmegaConf.to_yaml(each) for each in composed]
+
+    plainly = texts()
+    composition.keep()
+    assert texts() == plainly
+    assert texts() == plainly
 
 
 def entries(folder: Path) -> dict[str, set[str]]:
@@ -53,7 +89,7 @@ def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
     assert localizer == {"conv1", "conv2", "conv3"}
     # Of equal age to the second: conv2 and conv3 came from one pass, in the first job that asked.
     folder = next(tmp_path.glob("outputs/sweeps/*/*"))
-    assert layers_of(folder) == ("conv1", "conv2", "conv3")
+    assert plan_of(folder) == Plan(("conv1", "conv2", "conv3"), 3)
     jobs = sorted(folder.glob("*/result.json"))
     layers = [json.loads(job.read_text())["params"]["layer"] for job in jobs]
     assert layers == ["conv1", "conv3", "conv2"], "each job has the config of its own overrides"

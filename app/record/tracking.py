@@ -140,6 +140,7 @@ def prepare(settings: Settings) -> None:
         _experiment_id(settings, fresh=True)
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of those that its numbers depend on."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}

@@ -163,3 +163,15 @@ def test_no_sets_where_none_are_asked_for(tmp_path, lesioned_together):
     found = lesioned(tmp_path, SCORE, SELECTED, "lesion.sets=[]")
     assert lesioned_together == {"sets": [()], "maps": 0}
     assert list(found.sets) == [] and set_metrics(found) == ({}, {})
+
+
+def test_maps_that_are_stored_and_those_too_large_for_it_leave_the_same(tmp_path, monkeypatch):
+    lesioned(tmp_path / "stored")
+    assert len(list((tmp_path / "stored" / "lesion_maps").glob("*.npz"))) == 1
+    others = np.flip(SCORE), np.flip(SELECTED)  # further sets, from the maps that are stored
+    stored = lesioned(tmp_path / "stored", *others)
+    monkeypatch.setattr(steps, "STORED_MAPS", 0)
+    computed = lesioned(tmp_path / "computed", *others)
+    assert not (tmp_path / "computed" / "lesion_maps").exists()
+    for measure, values in stored.without.items():
+        np.testing.assert_array_equal(values, computed.without[measure])

@@ -68,6 +68,7 @@ def lesioning(monkeypatch):
 
     class Counted:
         dropped: list[tuple[int, ...]] = []
+        brought: list[bool] = []  # whether each was given the layer's maps
         maps = 0
         most = 10**6
 
@@ -75,7 +76,7 @@ def lesioning(monkeypatch):
             if len(self.dropped) == self.most:
                 raise Interrupted
             self.dropped.append(tuple(sorted(dropped)))
-            assert (more["maps"] is not None) == (self.maps > 0)
+            self.brought.append(more["maps"] is not None)
             return each(*arguments, dropped=dropped, **more)
 
         def kept(self, *arguments, **more):
@@ -83,7 +84,7 @@ def lesioning(monkeypatch):
             return kept(*arguments, **more)
 
         def start(self, most: int = 10**6) -> None:
-            self.dropped, self.maps, self.most = [], 0, most
+            self.dropped, self.brought, self.maps, self.most = [], [], 0, most
 
     counted = Counted()
     counted.start()
@@ -111,7 +112,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, lesioning, gro
     done = list(lesioning.dropped)
     assert len(whole["face"].dropped) == (5 if group_size == 1 else 3)
     assert done.count(()) == 1, "both searches start from the same step"
-    assert lesioning.maps == 1
+    assert lesioning.maps == 1 and all(lesioning.brought)
 
     lesioning.start(most=3)
     with pytest.raises(Interrupted):
@@ -119,6 +120,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, lesioning, gro
     lesioning.start()
     assert_equal(searches_of(tmp_path / "parts", *overrides), whole)
     assert lesioning.dropped == done[3:]
+    assert lesioning.maps == 0 and all(lesioning.brought), "maps of a small layer are stored"
 
     lesioning.start()
     assert_equal(searches_of(tmp_path / "parts", *overrides), whole)
@@ -131,7 +133,8 @@ def test_single_lesions_are_the_first_step(tmp_path, lesioning):
     single = steps.lesioned(
         config, Cache(tmp_path), lambda: models.load(config.model).network, score, score > 0
     )
-    assert single.searches == {} and lesioning.dropped == [()] and lesioning.maps == 0
+    assert single.searches == {} and lesioning.dropped == [()]
+    assert lesioning.brought == [False] and lesioning.maps == 0, "one pass needs no maps"
     searches = searches_of(tmp_path)
     assert lesioning.dropped.count(()) == 1
     for task in greedy.TASKS:
