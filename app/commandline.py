@@ -12,6 +12,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from app import composition
 from app.errors import InputError
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ def report(error: Exception, *, debug: bool) -> None:
 def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    composition.keep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
     try:
         job()

@@ -21,7 +21,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from app import composition
 from app.config import Tracking
 from app.errors import InputError
 
@@ -159,7 +158,6 @@ class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        composition.keep()
         # Hydra's own words for a sweep: the command line's, and those of its `params`.
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from omegaconf import OmegaConf
@@ -42,6 +43,7 @@ def test_no_plan_is_one_job(tmp_path: Path):
 def test_what_is_kept_composes_the_same(monkeypatch):
     """Choices of files, of packages and of values, one after another and once more."""
     for owner, name in (
+        (config_loader_impl, "create_defaults_list"),
         (ConfigRepository, "load_config"),
         (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
         (ConfigLoaderImpl, "load_sweep_config"),
