@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.config import Config, Metric
+from app.config import Config, Metric, metric_set
 from app.findings import consistency, overlap
 from app.findings.greedy import MEASURES
 from app.findings.selection import grid, percent_selected
@@ -240,15 +241,18 @@ def run_name(config: Config) -> str:
 
 def describe(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter by."""
+    paper = config.metric.criterion.presets.get("paper")
+    # The sweep's report shows metrics as the run's figures do.
+    styles = {name: [each.label, each.colour] for name, each in metric_set(config).items()}
     return {
         "model": config.model.name,
         "trained": str(config.model.trained).lower(),
         "layer": config.layer.name,
         "aggregation": config.aggregation.name,
         "metric": config.metric.name,
-        "metric.label": config.metric.label,  # the sweep's report shows it as the run's figures do
-        "metric.colour": config.metric.colour,
+        "metrics.styles": json.dumps(styles, ensure_ascii=False),
         "target": config.target,
+        **({} if paper is None else {"criterion.paper": str(paper)}),  # its number with the paper's
         "model.digest": subject.digest,
         "layer.read": subject.read,
     }

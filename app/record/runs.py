@@ -22,8 +22,8 @@ OWN = ("job", "run", "run_id", "status", "reason")
 TAGS = (
     "trained",
     "model.digest",
-    "metric.label",
-    "metric.colour",
+    "metrics.styles",
+    "criterion.paper",
 )  # that a report asks for, beside the notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -10,16 +11,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.record import figures, report, runs
+from app.record import figure1, figures, report, runs
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv7", "conv13")
 AGGREGATIONS = ("unit", "mean", "l2", "max")
 STYLES = {
-    "fsi": {"metric.label": "FSI", "metric.colour": "#0072B2"},
-    "dprime": {"metric.label": "d′", "metric.colour": "#E69F00"},
-    "wilcoxon": {"metric.label": "rank-sum z", "metric.colour": "#009E73"},
-    "ttest": {"metric.label": "t", "metric.colour": "#D55E00"},
+    "fsi": ["FSI", "#0072B2"],
+    "dprime": ["d′", "#E69F00"],
+    "wilcoxon": ["rank-sum z", "#009E73"],
+    "ttest": ["t", "#D55E00"],
 }
 
 
@@ -81,7 +82,11 @@ def rows(
             "reason": "",
             "params": params,
             "metrics": as_in_the_paper({**params, "layer.number": number}, trained),
-            "tags": {"trained": str(trained).lower(), "model.digest": model, **STYLES[metric]},
+            "tags": {
+                "trained": str(trained).lower(),
+                "model.digest": model,
+                "metrics.styles": json.dumps(STYLES),
+            },
         }
         change(row)
         made.append(row)
@@ -152,7 +157,7 @@ def test_consistency_that_training_does_not_change_disagrees():
     ],
 )
 def test_growth_with_depth(values: list[float], grows: bool | None):
-    assert report._grows(values) is grows
+    assert figure1._grows(values) is grows
 
 
 def test_the_numbers_in_a_sentence_are_the_tables():
@@ -224,7 +229,8 @@ def test_many_groups_are_not_all_drawn():
 def test_other_criteria_are_not_set_against_the_papers():
     made = panels(told(threshold=("liberal",)))
     assert (
-        made["b"].verdict == "Not compared: the paper's criteria are threshold=paper, not liberal."
+        made["b"].verdict
+        == "Not compared: the paper's criteria are threshold=paper, fsi's is liberal."
     )
     assert made["d"].verdict.startswith("Agrees")
 
@@ -286,8 +292,7 @@ def test_nothing_but_failures(tmp_path: Path):
 
 def test_metrics_without_label_and_colour_have_their_name():
     def change(row: dict[str, Any]) -> None:
-        if row["params"]["metric"] == "ttest":
-            del row["tags"]["metric.label"], row["tags"]["metric.colour"]
+        row["tags"]["metrics.styles"] = json.dumps({"fsi": STYLES["fsi"]})
 
     made = told(change=change)
     assert made.styles["ttest"].label == "ttest" and made.styles["ttest"].colour == "#CC79A7"
