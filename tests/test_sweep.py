@@ -6,6 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
@@ -98,7 +99,7 @@ def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
 
 
 def test_the_sweep_over_levels_moves_every_metrics_criterion(tmp_path: Path):
-    quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
+    quick = [*SMALL, "lesion.sets=[10]", "decoding=none", "figures=false", "tracking=none"]
     levels = "threshold=level_1,paper"
     arguments = ["+experiment=threshold_sensitivity", "metric=ttest", levels]
     process = finished(run_app(tmp_path, *arguments, *quick))
@@ -111,3 +112,33 @@ def test_the_sweep_over_levels_moves_every_metrics_criterion(tmp_path: Path):
     assert [each["metric.criterion.threshold"] for each in params] == [0.3, 0.05]
     counts = [result["metrics"]["selectivity/count"] for result in results]
     assert counts[0] > counts[1] > 0
+    tables = [
+        {name: pd.read_parquet(job.with_name(f"{name}.parquet")) for name in
+         ("scores", "lesion_sets")}
+        for job in jobs
+    ]  # fmt: skip
+    panels_are_what_a_reader_finds(jobs[0].parents[1] / "report", tables)
+
+
+def panels_are_what_a_reader_finds(report: Path, tables: list[dict[str, pd.DataFrame]]) -> None:
+    """Panels g, h and j of two criteria, from the jobs' own tables."""
+    shown = {letter: pd.read_csv(report / f"panel_{letter}.csv") for letter in "ghj"}
+    # The table ascends in the criterion: for a rate the stricter one comes first.
+    for place, job in enumerate(reversed(tables)):
+        selected = job["scores"].filter(like="selected_").astype(bool)
+        mine = selected["selected_ttest"]
+        assert shown["g"]["percent"][place] == pytest.approx(100 * mine.mean())
+        for other in ("fsi", "dprime", "wilcoxon"):
+            theirs = selected[f"selected_{other}"]
+            either = (mine | theirs).sum()
+            expected = (mine & theirs).sum() / either if either else float("nan")
+            at = shown["h"]["criterion"] == shown["g"]["criterion"][place]
+            found = shown["h"][at & (shown["h"]["other"] == other)]["jaccard"]
+            assert found.tolist() == pytest.approx([expected], nan_ok=True)
+        sets = job["lesion_sets"].groupby("set")
+        for task in ("face", "object"):
+            left = sets[f"{task}_top1"].mean()
+            assert shown["j"][f"{task}_top1"][place] == pytest.approx(left["selection"])
+            random = shown["j"][f"random_{task}_top1"][place]
+            assert random == pytest.approx(left["random_selection"])
+            assert shown["j"][f"intact_{task}_top1"][place] == pytest.approx(left["none"])
