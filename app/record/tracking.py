@@ -168,7 +168,8 @@ def start(
     try:
         yield run
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)
+        # Ctrl-C, or a cluster that takes the job off its node to put it back into the queue.
+        killed = not isinstance(error, Exception)
         reason = "interrupted" if killed else str(error) or type(error).__name__
         try:
             run.end("KILLED" if killed else "FAILED", reason)
