@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from app.commandline import report
 from app.config import Tracking
 from app.errors import InputError
 
@@ -24,10 +27,11 @@ log = logging.getLogger(__name__)
 PARENT = "sweep.json"
 RESULT = "result.json"
 LAYERS_FILE = "layers.json"
+COMMAND = "command.json"
 KEPT_CONFIGS = 1000  # of a sweep's jobs, at most: a third of a megabyte each
 
 
-def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str | None:
+def parent_of(folder: Path, settings: Tracking) -> str | None:
     """The MLflow run of the sweep in `folder`, opened by the first job that asks.
 
     None where tracking is off.
@@ -40,6 +44,7 @@ def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str
     path = folder / PARENT
     with FileLock(folder / f"{PARENT}.lock"):
         if not path.is_file():
+            overrides = _command(folder)
             run_id = tracking.open_run(
                 settings,
                 name=title_of(overrides),
@@ -56,6 +61,11 @@ def title_of(overrides: Sequence[str]) -> str:
     return " ".join(("sweep", *overrides))
 
 
+def _command(folder: Path) -> list[str]:
+    """The words of the sweep's command line, which a job in another process does not have."""
+    return json.loads((folder / COMMAND).read_text())
+
+
 def _parent_id(folder: Path) -> str | None:
     path = folder / PARENT
     return json.loads(path.read_text())["run_id"] if path.is_file() else None
@@ -68,13 +78,13 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def record_failure(
-    folder: Path, settings: Tracking, overrides: Sequence[str], job: str, result: Mapping[str, Any]
+    folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]
 ) -> None:
     """Leave a job that failed as a FAILED run under the parent of the sweep in `folder`."""
     from app.record import tracking
 
     try:
-        parent = parent_of(folder, settings, overrides)
+        parent = parent_of(folder, settings)
         if parent is not None:
             tracking.record_failure(
                 settings, parent, job, result["name"], result["params"], result["reason"]
@@ -157,38 +167,71 @@ def compose_once() -> None:
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
 
 
+_open: list[DictConfig] = []  # the sweep that this process began and has not ended
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """End a sweep that Hydra leaves open: interrupted, or its launcher lost a job's process.
+
+    The jobs that are done are reported; the parent run ends as KILLED or FAILED.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        begun = [config for config in _open if (Path(config.hydra.sweep.dir) / PARENT).is_file()]
+        for config in begun:
+            if isinstance(error, Exception):
+                report(error, debug=config.debug)
+                SweepCallback().on_multirun_end(config, lost=1)
+            else:
+                folder = Path(config.hydra.sweep.dir)
+                close(folder, config.tracking, "KILLED", *_counts(read_results(folder)))
+        raise
+
+
+def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many jobs finished and how many failed."""
+    failed = sum(result["status"] == "failed" for result in results)
+    return len(results) - failed, failed
+
+
 class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        _open.append(config)
         compose_once()
+        # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / COMMAND).write_text(json.dumps(sys.argv[1:]))
         # Hydra's own words for a sweep: the command line's, and those of its `params`.
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]
         layers = swept_layers([*overrides, *config.hydra.overrides.task])
         if layers:
-            folder = Path(config.hydra.sweep.dir)
-            folder.mkdir(parents=True, exist_ok=True)
             (folder / LAYERS_FILE).write_text(json.dumps(sorted(set(layers))))
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from app import commandline
+    def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
         from app.record import tables, tracking
 
+        _open.clear()
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)
-        failed = sum(result["status"] == "failed" for result in results)
+        finished, failed = _counts(results)
+        failed += lost
         tables.show(tables.sweep_table(results))
-        ended = "FAILED" if failed else "FINISHED"
-        counts = {"finished": len(results) - failed, "failed": failed}
+        status = "FAILED" if failed else "FINISHED"
         report_folder: Path | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
                 report_folder = write_report(folder, config.tracking, results)
             finally:
-                close(folder, config.tracking, ended, **counts, artifacts=report_folder)
+                close(folder, config.tracking, status, finished, failed, report_folder)
         except Exception as error:
-            commandline.report(error, debug=config.debug)
+            report(error, debug=config.debug)
             failed += 1
         print(f"Results: {folder}")
         print(tracking.how_to_compare(config.tracking))
@@ -198,13 +241,14 @@ class SweepCallback(Callback):
 
 def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
     """The report of the sweep in `folder`, told from the store, or without one from the results."""
-    from app.record import report, runs, tables
+    from app.record import runs, tables
+    from app.record import report as reports
 
     parent = _parent_id(folder)
     if parent is None:
-        title, rows = title_of(sys.argv[1:]), runs.of_results(results)
+        title, rows = title_of(_command(folder)), runs.of_results(results)
     else:
         title, rows = runs.of_store(settings, parent)
-    made = report.of_runs(runs.table(rows), title)
+    made = reports.of_runs(runs.table(rows), title)
     tables.show(made.summary)
-    return report.save(made, folder / "report")
+    return reports.save(made, folder / "report")
