@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
+    # The preset has the name of the plugin's own settings, on purpose.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
     run(ended()(job))
 
 

@@ -77,9 +77,7 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / RESULT).write_text(json.dumps(result, indent=2))
 
 
-def record_failure(
-    folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]
-) -> None:
+def record_failure(folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]) -> None:
     """Leave a job that failed as a FAILED run under the parent of the sweep in `folder`."""
     from app.record import tracking
 
@@ -241,8 +239,8 @@ class SweepCallback(Callback):
 
 def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
     """The report of the sweep in `folder`, told from the store, or without one from the results."""
-    from app.record import runs, tables
     from app.record import report as reports
+    from app.record import runs, tables
 
     parent = _parent_id(folder)
     if parent is None:

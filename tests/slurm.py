@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo")
 START_SECONDS = 30
 
@@ -39,13 +41,13 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=2,batch_sched_delay=1
 ReturnToService=2
 JobRequeue=1
 MinJobAge=300
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -77,8 +79,15 @@ def cluster(cpus: int = 2) -> Iterator[dict[str, str]]:
             for each in (one, two):
                 each.bind(("127.0.0.1", 0))
             controller, daemon = (each.getsockname()[1] for each in (one, two))
-        config.write_text(
-            CONFIG.format(folder=folder, host=host, cpus=cpus, controller=controller, daemon=daemon)
+        config.write_text(  # fmt: skip
+            CONFIG.format(
+                folder=folder,
+                host=host,
+                cpus=cpus,
+                controller=controller,
+                daemon=daemon,
+                megabytes=psutil.virtual_memory().total // 2**20,
+            )
         )
         environment = {**os.environ, "PATH": path, "SLURM_CONF": str(config)}
 
