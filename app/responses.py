@@ -309,12 +309,12 @@ def _conv2d(
     groups: int = 1,
 ) -> Tensor:
     if isinstance(padding, str) or not _plain(input):
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     step, pad, apart = (
         [value] * 2 if isinstance(value, int) else list(value)
         for value in (stride, padding, dilation)
     )
-    return torch.mkldnn_convolution(input, weight, bias, pad, step, apart, groups)  # type: ignore
+    return torch.mkldnn_convolution(input, weight, bias, pad, step, apart, groups)
 
 
 def _plain(input: Tensor) -> bool:

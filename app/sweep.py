@@ -179,6 +179,9 @@ def ended() -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         begun = [config for config in _open if (Path(config.hydra.sweep.dir) / PARENT).is_file()]
         for config in begun:
+            # joblib's workers end with the launcher; what SLURM has in its queue goes on.
+            if "submitit" not in config.hydra.launcher._target_:
+                _end_jobs(config)
             if isinstance(error, Exception):
                 report(error, debug=config.debug)
                 SweepCallback().on_multirun_end(config, lost=1)
@@ -186,6 +189,15 @@ def ended() -> Iterator[None]:
                 folder = Path(config.hydra.sweep.dir)
                 close(folder, config.tracking, "KILLED", *_counts(read_results(folder)))
         raise
+
+
+def _end_jobs(config: DictConfig) -> None:
+    """End the runs of jobs whose processes were ended before they could."""
+    from app.record import tracking
+
+    parent = _parent_id(Path(config.hydra.sweep.dir))
+    if parent is not None:
+        tracking.end_children(config.tracking, parent, "its process was ended")
 
 
 def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

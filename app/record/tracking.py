@@ -289,6 +289,13 @@ def children(settings: Settings, parent: str, job: str | None = None) -> list[St
             return found
 
 
+def end_children(settings: Settings, parent: str, reason: str) -> None:
+    """End as KILLED, for this reason, the runs of a sweep's jobs that are marked as running."""
+    for child in children(settings, parent):
+        if child.info.status == "RUNNING":
+            Run(settings, child.info.run_id).end("KILLED", reason)
+
+
 class Run:
     """One run in the store. Without an id it accepts everything and records nothing."""
 
