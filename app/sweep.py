@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -206,10 +207,27 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     return len(results) - failed, failed
 
 
+def check_launcher(target: str) -> None:
+    """InputError where the package of a launcher, by its class, is not installed."""
+    package = ".".join(target.split(".")[:2])
+    try:
+        found = find_spec(package) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        extra = " (pip install 'selective-units[slurm]')" if "submitit" in target else ""
+        raise InputError(f"the launcher needs {package}, which is not installed{extra}")
+
+
 class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            check_launcher(config.hydra.launcher._target_)
+        except InputError as error:  # Hydra would make a warning of it
+            report(error, debug=config.debug)
+            raise SystemExit(1) from error
         _open.append(config)
         compose_once()
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
@@ -232,12 +250,14 @@ class SweepCallback(Callback):
         results = read_results(folder)
         finished, failed = _counts(results)
         failed += lost
-        tables.show(tables.sweep_table(results))
+        if results:
+            tables.show(tables.sweep_table(results))
         status = "FAILED" if failed else "FINISHED"
         report_folder: Path | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
-                report_folder = write_report(folder, config.tracking, results)
+                if results:
+                    report_folder = write_report(folder, config.tracking, results)
             finally:
                 close(folder, config.tracking, status, finished, failed, report_folder)
         except Exception as error:

@@ -98,23 +98,33 @@ def test_slurm_too_and_a_job_at_its_time_out_goes_on(alone, tmp_path):
     assert stored == entries(alone)
 
 
+def ends(folder: Path) -> dict[bool, set[str]]:
+    """How the parent run (True) and its children ended."""
+    client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    found: dict[bool, set[str]] = {}
+    for run in client.search_runs([client.get_experiment_by_name("selectivity").experiment_id]):
+        found.setdefault("mlflow.parentRunId" not in run.data.tags, set()).add(run.info.status)
+    return found
+
+
 def test_a_job_whose_process_dies_ends_the_sweep_in_one_line(tmp_path):
     """The first job's process kills itself, as a machine out of memory would."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "class Kill:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'app.experiment' and 'loky' in ' '.join(sys.orig_argv):\n"
+        "        if name == 'app.responses' and 'loky' in ' '.join(sys.orig_argv):\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.meta_path.insert(0, Kill())\n"
     )
     process = run_app(
-        tmp_path, "-m", "seed=0,1", "tracking=none", *JOBLIB,
+        tmp_path, "-m", "seed=0,1", *SMALL, *JOBLIB,
         PYTHONPATH=f"{tmp_path}{os.pathsep}{REPOSITORY}",
     )  # fmt: skip
     assert process.returncode == 1
     assert process.stderr.count("error: ") == 1, process.stderr
-    assert "Traceback" not in process.stderr
+    assert "SIGKILL" in process.stderr and "Traceback" not in process.stderr
+    assert ends(tmp_path) == {True: {"FAILED"}, False: {"KILLED"}}
 
 
 def test_ctrl_c_ends_the_parent_run_and_every_worker(tmp_path):
@@ -131,9 +141,7 @@ def test_ctrl_c_ends_the_parent_run_and_every_worker(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "interrupted\n" in errors and "Traceback" not in errors
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("selectivity").experiment_id])
-    assert {run.info.status for run in runs} == {"KILLED"}
+    assert set.union(*ends(tmp_path).values()) == {"KILLED"}
 
 
 def test_threads_are_the_share_that_the_environment_gives(monkeypatch):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.sweep import layers_of, swept_layers
+from app.errors import InputError
+from app.sweep import check_launcher, layers_of, swept_layers
 from tests.conftest import SMALL, finished, run_app
 
 
@@ -24,6 +25,13 @@ from tests.conftest import SMALL, finished, run_app
 )
 def test_the_layers_that_overrides_name(overrides, layers):
     assert swept_layers(overrides) == layers
+
+
+def test_a_launcher_that_is_not_installed_is_named():
+    check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    check_launcher("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
+    with pytest.raises(InputError, match=r"needs hydra_plugins.no_submitit.*\[slurm\]"):
+        check_launcher("hydra_plugins.no_submitit.launcher.SlurmLauncher")
 
 
 def test_no_layers_where_none_are_swept(tmp_path: Path):
