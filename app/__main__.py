@@ -6,7 +6,9 @@ answer at once.
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from app import config as schema
 from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.sweep import DRAWN, Plan, close, parent_of, plan_of, record_failure, write_result
+from app.sweep import DRAWN, Plan, ended, parent_of, plan_of, record_failure, write_result
 
 schema.register()
 
@@ -35,21 +37,19 @@ def job(config: Config) -> None:
     overrides = list(hydra_config.overrides.task)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
+    # Who says how far it is, where several do.
+    multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
     try:
         schema.check(config)  # before anything that takes seconds to import
 
         from app import experiment
 
-        parent = parent_of(sweep_folder, config.tracking, sys.argv[1:]) if sweeping else None
+        parent = parent_of(sweep_folder, config.tracking) if sweeping else None
         plan = plan_of(sweep_folder) if sweeping else Plan()
         if config.figures is None:
             config.figures = plan.jobs <= DRAWN
         found = experiment.run(config, folder, parent, plan.layers, tags)
         result = {"status": "finished", **found}
-    except KeyboardInterrupt:
-        if sweeping:
-            close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)
-        raise
     except Exception as error:
         report(error, debug=config.debug)
         result = {
@@ -61,7 +61,7 @@ def job(config: Config) -> None:
             "notes": [],
         }
         if sweeping:
-            record_failure(sweep_folder, config.tracking, sys.argv[1:], tags["job"], result)
+            record_failure(sweep_folder, config.tracking, tags["job"], result)
     result |= {**tags, "folder": str(folder)}
     write_result(folder, result)
     if result["status"] == "failed" and not sweeping:
@@ -82,7 +82,9 @@ def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
-    run(job)
+    # The preset has the name of the plugin's own settings, on purpose.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
+    run(ended()(job))
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class Config:
     target: str = "faces"
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda
-    threads: int | None = None  # of torch and decoding; null: one a core
+    threads: int | None = None  # of a job; null: its share of the cores
     batch_size: int | None = None  # images that run together; null: what suits the device
     precision: str = "float32"  # of the forward pass; on a GPU also float16, bfloat16
     memory_gb: float = 4.0  # resident memory that scoring single units may take, 10^9 bytes

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from app import memory, models, steps
+from app import memory, models, steps, threads
 from app.config import Config, Metric, metric_set, parameters
 from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
@@ -180,7 +180,7 @@ def load_network(config: Config) -> Loaded:
     """The network of the config as its layer is read, torch set up for it."""
     import torch
 
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    torch.set_num_threads(config.threads or threads.available())
     loaded = models.load(config.model)
     if config.layer.output is not None:
         return models.by_modules(loaded, config.layer.output)

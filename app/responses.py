@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from app.errors import InputError
 from app.models.modules import ModuleNetwork
@@ -95,7 +97,7 @@ def by_kernel(
     parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {
         layer: {name: [] for name in AGGREGATE} for layer in layers
     }
-    with torch.inference_mode():
+    with torch.inference_mode(), SteadySums():
         for batch in images.batches(preprocessing, batch_size):
             for layer, maps in forward.run(_on(batch, device, precision)):
                 for name, aggregate in AGGREGATE.items():
@@ -143,7 +145,7 @@ def by_unit(
         together = batch_size or batch_of(device, forward.largest(seen.stop - seen.start))
         for start in range(0, len(images), together):
             batch = preprocessing.scale(crops[start : start + together, seen])
-            with torch.inference_mode():
+            with torch.inference_mode(), SteadySums():
                 pixels = _on(batch.transpose(0, 3, 1, 2), device, precision)
                 for _, maps in forward.run(pixels):
                     yield start, maps[:, :, inside].permute(0, 2, 3, 1)  # as they lie in memory
@@ -269,6 +271,54 @@ def workspace(
         return 0
     largest = _forward(network, (layer,)).largest(network.input_size)
     return 3 * 4 * (batch_size * largest if batch_size else max(largest, BATCH_VALUES["cpu"]))
+
+
+class SteadySums(TorchFunctionMode):
+    """Inside it, the same input gives the same bits on any number of a CPU's threads.
+
+    Linear layers and convolutions go to oneDNN, whose sums have an order of their own. Left to
+    itself torch takes MKL for linear layers, and for 1 x 1 convolutions on one thread: MKL shares a
+    sum among threads. What is not float32 on a CPU goes its usual way.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.backends.mkldnn.is_available():
+            if function is functional.linear:
+                return _linear(*args, **kwargs)
+            if function is torch.conv2d:
+                return _conv2d(*args, **kwargs)
+        return function(*args, **kwargs)
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not _plain(input):
+        return functional.linear(input, weight, bias)
+    return functional.linear(input.to_mkldnn(), weight, bias).to_dense()
+
+
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    if isinstance(padding, str) or not _plain(input):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    step, pad, apart = (
+        [value] * 2 if isinstance(value, int) else list(value)
+        for value in (stride, padding, dilation)
+    )
+    return torch.mkldnn_convolution(input, weight, bias, pad, step, apart, groups)
+
+
+def _plain(input: Tensor) -> bool:
+    return (input.device.type, input.dtype, input.is_mkldnn) == ("cpu", torch.float32, False)
 
 
 # ------------------------------------------------------------------------------ the pass

@@ -13,6 +13,8 @@ import functools
 import inspect
 import json
 import math
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from app.models.vgg import DualTaskVGG
     from app.responses import Network
 
+LINE_SECONDS = 30.0  # between lines of progress, where there is no terminal for a bar
+
 # The source files whose change makes stored results of a step outdated.
 DRAWING = tuple(
     f"app.stimuli.{name}"
@@ -67,11 +71,28 @@ class Localizer:
     domains: dict[str, tuple[str, ...]]
 
 
+class _Lines(tqdm):
+    """Progress as lines, of which several processes may write to the same place."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if msg is None:
+            job = multiprocessing.current_process().name
+            self.fp.write(f"{job}: {self}\n")
+
+
 @contextmanager
 def progress_bar(what: str, total: int, unit: str = "image") -> Iterator[Callable[[int], object]]:
-    """A bar on standard error, on terminals only."""
-    with tqdm(total=total, desc=what, unit=unit, disable=None, leave=False) as bar:
-        yield bar.update
+    """Progress on standard error: a bar on the terminal of a process that has it for itself.
+
+    Elsewhere (jobs side by side, logs of a cluster) a line every `LINE_SECONDS`, of what takes
+    longer than that.
+    """
+    alone = sys.stderr.isatty() and multiprocessing.parent_process() is None
+    how: Any = {} if alone else {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "ncols": 80}
+    with (tqdm if alone else _Lines)(
+        total=total, desc=what, unit=unit, leave=False, **how
+    ) as progress:
+        yield progress.update
 
 
 # ---------------------------------------------------------------------------------- network

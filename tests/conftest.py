@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,21 @@ def finished(process: subprocess.CompletedProcess[str]) -> subprocess.CompletedP
     """The process, which must have ended well."""
     assert process.returncode == 0, process.stdout + process.stderr
     return process
+
+
+def entries(folder: Path) -> dict[str, bytes]:
+    """What the cache in a folder of `run_app` holds."""
+    cache = folder / "outputs/cache"
+    return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*.npz")}
+
+
+def computed(folder: Path) -> Counter[str]:
+    """How often each of these entries was computed, as the logs of sweeps' jobs have it."""
+    return Counter(
+        path
+        for log in folder.glob("outputs/sweeps/*/*/*/app.log")
+        for path in re.findall("computed .*outputs/cache/(.*)", log.read_text())
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from app.stimuli.synthetic import DOMAINS
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import SMALL, computed, entries, finished, run_app
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv13")
@@ -265,12 +266,26 @@ def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
     assert all(len(pair) == 2 and pair[0] == pair[1] for pair in tables.values())
 
 
-def test_scores_are_bit_identical_when_computed_again(sweep, tmp_path: Path):
-    arguments = [*SMALL, "layer=conv13", "metric=ttest", "lesion=none", "decoding=none"]
-    finished(run_app(tmp_path, *arguments, "tracking=none", "figures=false"))
-    (again,) = tmp_path.glob("outputs/runs/*/*/scores.parquet")
-    first = pd.read_parquet(job_folders(sweep[0])["ttest", "conv13"] / "scores.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(again), first, check_exact=True)
+def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep, tmp_path: Path):
+    """By joblib, each job on two threads where those of the main job had one."""
+    jobs = ["-m", "metric=fsi,ttest", "layer=conv13", *SMALL, "figures=false", "threads=2"]
+    process = finished(run_app(tmp_path, *jobs, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"))
+    stored, before = entries(tmp_path), entries(sweep[0])
+    assert computed(tmp_path) == Counter(list(stored))
+    assert stored == {name: before[name] for name in stored}
+    assert {"responses", "scores", "lesion", "decoding"} <= {name.split("/")[0] for name in stored}
+
+    assert "UserWarning" not in process.stderr
+    assert "2 of 2 jobs finished" in process.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("selectivity").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.run_name.startswith("sweep -m metric=fsi,ttest layer=conv13")
+    assert parent.data.metrics["jobs/finished"] == 2
+    assert client.list_artifacts(parent.info.run_id), "the report"
+    children = [run for run in runs if run is not parent]
+    assert sorted(run.data.tags["job"] for run in children) == ["0", "1"]
 
 
 def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):

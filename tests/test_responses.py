@@ -172,6 +172,51 @@ def test_the_same_images_give_the_same_bits(network, images):
         assert all(np.array_equal(first[layer][name], second[layer][name]) for name in first[layer])
 
 
+class Attention(torch.nn.Module):
+    """What a vision transformer's block adds up: linear layers and attention."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.three, self.out = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        parts = self.three(tokens).unflatten(-1, (3, 4, -1)).movedim(2, 0).transpose(2, 3)
+        mixed = torch.nn.functional.scaled_dot_product_attention(*parts)
+        return tokens + self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def test_sums_are_the_same_bits_on_any_number_of_threads():
+    torch.manual_seed(0)
+    classifier = seeded(0, WIDTHS, 256, 75, 64).classifier.eval()
+    inner = torch.nn.Conv2d(32, 32, 3, stride=2, padding=1, groups=2)
+    bottleneck = torch.nn.Sequential(torch.nn.Conv2d(512, 32, 1), inner, torch.nn.Conv2d(32, 64, 1))
+    cases = [
+        *((classifier, (count, 12 * 2 * 2)) for count in (1, 4, 5, 7, 16)),
+        *((torch.nn.Linear(512, 256), (count, 512)) for count in (5, 7)),
+        (torch.nn.Conv2d(512, 256, 1), (5, 512, 1, 1)),
+        (bottleneck, (5, 512, 7, 7)),
+        (Attention(64), (5, 50, 64)),
+    ]
+    threads = torch.get_num_threads()
+    plain: list[bool] = []
+    try:
+        with torch.inference_mode():
+            for module, shape in cases:
+                given = torch.randn(shape)
+                found = []
+                for count in (1, 2, 3, 4):
+                    torch.set_num_threads(count)
+                    with responses.SteadySums():
+                        found.append(module(given))
+                    plain.append(torch.equal(module(given), found[0]))
+                    torch.testing.assert_close(module(given), found[0], rtol=1e-4, atol=1e-5)
+                assert all(torch.equal(found[0], other) for other in found[1:]), (module, shape)
+    finally:
+        torch.set_num_threads(threads)
+    if torch.backends.mkl.is_available():
+        assert not all(plain), "torch by itself would do"
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision_is_close_and_leaves_the_weights(network, images, precision):
     before = {name: weight.clone() for name, weight in network.state_dict().items()}

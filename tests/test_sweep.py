@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from app import composition
 from app import config as schema
 from app.commandline import CONFIG_FOLDER
-from app.sweep import Plan, plan_of, planned
+from app.errors import InputError
+from app.sweep import Plan, check_launcher, plan_of, planned
 from tests.conftest import SMALL, finished, run_app
 
 
@@ -37,8 +38,8 @@ def test_the_plan_that_overrides_make(overrides, plan):
 
 def test_no_plan_is_one_job(tmp_path: Path):
     assert plan_of(tmp_path) == Plan()
-    (tmp_path / "plan.json").write_text('{"layers": ["conv2"], "jobs": 3}')
-    assert plan_of(tmp_path) == Plan(("conv2",), 3)
+    (tmp_path / "plan.json").write_text('{"layers": ["conv2"], "jobs": 3, "command": ["-m"]}')
+    assert plan_of(tmp_path) == Plan(("conv2",), 3, ("-m",))
 
 
 def test_what_is_kept_composes_the_same(monkeypatch):
@@ -71,6 +72,13 @@ def test_what_is_kept_composes_the_same(monkeypatch):
     assert texts() == plainly
 
 
+def test_a_launcher_that_is_not_installed_is_named():
+    check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    check_launcher("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
+    with pytest.raises(InputError, match=r"needs hydra_plugins.no_submitit.*\[slurm\]"):
+        check_launcher("hydra_plugins.no_submitit.launcher.SlurmLauncher")
+
+
 def entries(folder: Path) -> dict[str, set[str]]:
     """The layers whose responses are stored, by the digest of the images."""
     found: dict[str, set[str]] = {}
@@ -92,7 +100,9 @@ def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
     assert localizer == {"conv1", "conv2", "conv3"}
     # Of equal age to the second: conv2 and conv3 came from one pass, in the first job that asked.
     folder = next(tmp_path.glob("outputs/sweeps/*/*"))
-    assert plan_of(folder) == Plan(("conv1", "conv2", "conv3"), 3)
+    plan = plan_of(folder)
+    assert (plan.layers, plan.jobs) == (("conv1", "conv2", "conv3"), 3)
+    assert plan.command[0] == "-m" and "layer=conv1,conv3,conv2" in plan.command
     jobs = sorted(folder.glob("*/result.json"))
     layers = [json.loads(job.read_text())["params"]["layer"] for job in jobs]
     assert layers == ["conv1", "conv3", "conv2"], "each job has the config of its own overrides"

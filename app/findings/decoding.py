@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from app.errors import InputError
+from app.threads import available
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def decode(
         changes results by rounding at most.
     identities: the identity of each image; see `folds`.
     penalty: C of the machine (one against one, as LIBSVM does several classes).
-    threads: folds that are fitted at the same time; None = one a core. Results do not depend on it.
+    threads: folds that are fitted at the same time; None = `app.threads.available`. Results do not
+        depend on it.
 
     In each fold features are standardised to the mean and standard deviation of the training
     images; one that does not vary there counts for nothing. A fold's accuracy is the mean over
@@ -120,7 +121,7 @@ def decode(
         return float(np.mean(right / np.bincount(codes[test])))
 
     # The machines run without the interpreter's lock: two threads take half the time.
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or available()) as pool:
         accuracies = np.array(list(pool.map(accuracy, range(fold.max() + 1))))
     return summary(accuracies, values.shape[1])
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.models.vgg import LAYERS, DualTaskVGG, layer_position
-from app.responses import batch_of
+from app.responses import SteadySums, batch_of
 from app.stimuli.images import Images, Preprocessing, Progress
 
 # Values of the largest activation of as many lesions as go through the rest together. Modest
@@ -91,7 +91,7 @@ def lesion_each(
     right_sum = np.zeros((len(kernels) + 1, 2))
 
     done = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), SteadySums():
         for batch in maps:
             shown = slice(done, done + len(batch))
             done += len(batch)
@@ -193,7 +193,7 @@ class _Following:
             size, padding = self.operation.kernel_size, self.operation.padding
             taps = functional.unfold(maps[:, None], size, padding=padding)  # type: ignore[arg-type]
             taps = taps.transpose(1, 2).flatten(0, 1)
-        sums.view(-1, sums.shape[-1]).addmm_(taps, self.weights[kernel], alpha=-1)
+        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, self.weights[kernel].T))
 
     def logits(self, sums: Tensor) -> Tensor:
         """Run the rest on sums, which it overwrites."""
@@ -269,13 +269,14 @@ def _parts(
 @torch.inference_mode()
 def _through(modules: Sequence[nn.Module], activation: Tensor) -> Tensor:
     """Run modules one after another. ReLUs work in place: nothing else needs their input."""
-    for module in modules:
-        if isinstance(module, nn.ReLU):
-            activation = activation.relu_()
-        elif isinstance(module, nn.Linear):
-            activation = module(activation.flatten(1))
-        else:
-            activation = module(activation)
+    with SteadySums():
+        for module in modules:
+            if isinstance(module, nn.ReLU):
+                activation = activation.relu_()
+            elif isinstance(module, nn.Linear):
+                activation = module(activation.flatten(1))
+            else:
+                activation = module(activation)
     return activation
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics import Question, Scored, Scores
+from app.threads import available
 
 # Responses that a thread scores by every metric while they are in its processor's cache.
 CHUNK_VALUES = 2**20
@@ -26,7 +26,7 @@ def score_layer(
 
     A block is the numbers (units,) of its units in the layer and their responses (images, units);
     together the blocks hold each unit once. Scores do not depend, to the bit, on the blocks or on
-    the number of `threads` (None: one a core).
+    the number of `threads` (None: `app.threads.available`).
     """
     whole: dict[str, Scored] = {}
     for numbers, responses in blocks:
@@ -52,7 +52,7 @@ def score_block(
         }
 
     # Sorting and the compiled loops run without the interpreter's lock.
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or available()) as pool:
         parts = list(pool.map(score, range(0, units, width)))
     return {name: _side_by_side([part[name] for part in parts]) for name in questions}
 

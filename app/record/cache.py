@@ -238,6 +238,7 @@ def _write(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            log.info("computed %s", path)
         finally:
             temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)

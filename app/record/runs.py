@@ -33,7 +33,9 @@ def of_store(settings: tracking.Settings, parent: str) -> tuple[str, list[dict[s
     InputError where there is no such run, or it has no jobs.
     """
     run = tracking.get_run(settings, parent)
-    rows = [_of_run(child) for child in tracking.children(settings, parent)]
+    # A job that a cluster put back into its queue began again: its last run counts.
+    last = {row["job"]: row for row in map(_of_run, tracking.children(settings, parent))}
+    rows = list(last.values())
     if not rows:
         raise tracking.InputError(
             f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"

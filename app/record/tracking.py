@@ -169,7 +169,8 @@ def start(
     try:
         yield run
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)
+        # Ctrl-C, or a cluster that takes the job off its node to put it back into the queue.
+        killed = not isinstance(error, Exception)
         reason = "interrupted" if killed else str(error) or type(error).__name__
         try:
             run.end("KILLED" if killed else "FAILED", reason)
@@ -287,6 +288,13 @@ def children(settings: Settings, parent: str, job: str | None = None) -> list[St
         token = page.token
         if not token:
             return found
+
+
+def end_children(settings: Settings, parent: str, reason: str) -> None:
+    """End as KILLED, for this reason, the runs of a sweep's jobs that are marked as running."""
+    for child in children(settings, parent):
+        if child.info.status == "RUNNING":
+            Run(settings, child.info.run_id).end("KILLED", reason)
 
 
 class Run:
