@@ -17,7 +17,14 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
-from app.commandline import CONFIG_FOLDER, reason_of, report, run
+from app.commandline import (
+    CONFIG_FOLDER,
+    UNDELIVERED,
+    reason_of,
+    report,
+    run,
+    tell_undelivered,
+)
 from app.config import Config
 from app.sweep import close, layers_of, parent_of, record_failure, write_result
 
@@ -45,7 +52,7 @@ def job(config: Config) -> None:
         result = {"status": "finished", **experiment.run(config, folder, parent, layers, tags)}
     except KeyboardInterrupt:
         if sweeping:
-            close(sweep_folder, config.tracking, "KILLED", finished=0, failed=0)
+            close(sweep_folder, "KILLED", finished=0, failed=0)
         raise
     except Exception as error:
         report(error, debug=config.debug)
@@ -58,13 +65,18 @@ def job(config: Config) -> None:
             "notes": [],
         }
         if sweeping:
-            record_failure(sweep_folder, config.tracking, sys.argv[1:], tags["job"], result)
+            record_failure(folder, sweep_folder, config.tracking, sys.argv[1:], tags["job"], result)
     result |= {**tags, "folder": str(folder)}
     write_result(folder, result)
     if result["status"] == "failed" and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     tables.show(tables.job_table(result))
+    behind = result.get("undelivered")
+    if behind is not None:
+        tell_undelivered(behind, folder)
     if not sweeping:
+        if behind is not None:
+            sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
         print(tracking.how_to_compare(config.tracking))
 

@@ -1,7 +1,8 @@
 """A sweep's parent run: opened before the first job, closed after the last with a report of all.
 
 Jobs may run in other processes, so they learn of the parent, and tell of their results, through
-files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `--help` too.
+files in the sweep's folder; the process that launches them holds the folder's lock. Imports nothing
+heavy: Hydra loads this file for `--help` too.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from omegaconf import DictConfig
 
 from app.config import Tracking
 from app.errors import InputError
+from app.record.delivery import RESULT
 
 log = logging.getLogger(__name__)
 
-PARENT = "sweep.json"
-RESULT = "result.json"
 LAYERS_FILE = "layers.json"
 KEPT_CONFIGS = 1000  # of a sweep's jobs, at most: a third of a megabyte each
 
@@ -34,21 +34,17 @@ def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str
     """
     from filelock import FileLock
 
-    from app.record import tracking
+    from app.record import delivery
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PARENT
-    with FileLock(folder / f"{PARENT}.lock"):
-        if not path.is_file():
-            run_id = tracking.open_run(
-                settings,
-                name=title_of(overrides),
-                params={},
-                tags={"sweep": "true"},
-                description="All jobs of: " + " ".join(overrides),
-            )
-            path.write_text(json.dumps({"run_id": run_id}))
-    return _parent_id(folder)
+    with FileLock(folder / ".sweep.lock"):
+        return delivery.opened(
+            settings,
+            folder,
+            name=title_of(overrides),
+            tags={"sweep": "true"},
+            description="All jobs of: " + " ".join(overrides),
+        )
 
 
 def title_of(overrides: Sequence[str]) -> str:
@@ -57,27 +53,42 @@ def title_of(overrides: Sequence[str]) -> str:
 
 
 def _parent_id(folder: Path) -> str | None:
-    path = folder / PARENT
-    return json.loads(path.read_text())["run_id"] if path.is_file() else None
+    from app.record import delivery
+
+    record = delivery.read(folder)
+    return None if record is None else record.run_id
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Leave a job's result where the sweep's end finds it."""
+    from app.record import delivery
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).write_text(json.dumps(result, indent=2))
+    delivery.write_whole(folder / RESULT, json.dumps(result, indent=2))
 
 
 def record_failure(
-    folder: Path, settings: Tracking, overrides: Sequence[str], job: str, result: Mapping[str, Any]
+    folder: Path,
+    sweep_folder: Path,
+    settings: Tracking,
+    overrides: Sequence[str],
+    job: str,
+    result: Mapping[str, Any],
 ) -> None:
-    """Leave a job that failed as a FAILED run under the parent of the sweep in `folder`."""
-    from app.record import tracking
+    """Leave a job that failed, in `folder`, as a FAILED run under the sweep's parent."""
+    from app.record import delivery
 
     try:
-        parent = parent_of(folder, settings, overrides)
+        parent = parent_of(sweep_folder, settings, overrides)
         if parent is not None:
-            tracking.record_failure(
-                settings, parent, job, result["name"], result["params"], result["reason"]
+            delivery.record_failure(
+                settings,
+                folder,
+                name=result["name"],
+                params=result["params"],
+                tags={"job": job},
+                parent=parent,
+                reason=result["reason"],
             )
     except InputError as error:  # the job's own error, told already, is the one that counts
         log.info("the failure was not recorded: %s", error)
@@ -90,23 +101,38 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def close(
-    folder: Path,
-    settings: Tracking,
-    status: str,
-    finished: int,
-    failed: int,
-    artifacts: Path | None = None,
-) -> None:
-    """End the parent run; `artifacts` is the folder of the sweep's report."""
-    from app.record import tracking
+    folder: Path, status: str, finished: int, failed: int, artifacts: Path | None = None
+) -> str | None:
+    """End the sweep: its jobs are over, on whichever machines they ran.
 
-    tracking.finish(
-        settings,
-        _parent_id(folder),
+    Delivers what they could not, then the parent run; `artifacts` is the folder of the sweep's
+    report. Returns why something cannot be delivered now, or None.
+    """
+    from app.record import delivery
+
+    delivery.end(
+        folder,
         status=status,
         metrics={"jobs/finished": float(finished), "jobs/failed": float(failed)},
         artifacts=artifacts,
     )
+    delivery.release(folder)
+    try:
+        delivery.settle_sweep(folder, ended=True)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def deliver_jobs(folder: Path, settings: Tracking) -> bool:
+    """Deliver what the sweep's jobs could not; whether the store has all of them now."""
+    from app.record import delivery
+
+    try:
+        delivery.settle_jobs(folder, ended=True, patience=settings.patience_s)
+    except InputError:
+        return False
+    return True
 
 
 def layers_of(folder: Path) -> tuple[str, ...]:
@@ -161,13 +187,22 @@ class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from app import commandline
+        from app.record import delivery
+
         compose_once()
+        folder = Path(config.hydra.sweep.dir)
+        if config.tracking.name != "none":
+            try:
+                delivery.hold(folder)  # until this process ends, however it does
+            except InputError as error:
+                commandline.report(error, debug=config.debug)
+                raise SystemExit(1) from None
         # Hydra's own words for a sweep: the command line's, and those of its `params`.
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]
         layers = swept_layers([*overrides, *config.hydra.overrides.task])
         if layers:
-            folder = Path(config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / LAYERS_FILE).write_text(json.dumps(sorted(set(layers))))
 
@@ -182,29 +217,36 @@ class SweepCallback(Callback):
         ended = "FAILED" if failed else "FINISHED"
         counts = {"finished": len(results) - failed, "failed": failed}
         report_folder: Path | None = None
+        behind: str | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
                 report_folder = write_report(folder, config.tracking, results)
             finally:
-                close(folder, config.tracking, ended, **counts, artifacts=report_folder)
+                behind = close(folder, ended, **counts, artifacts=report_folder)
         except Exception as error:
             commandline.report(error, debug=config.debug)
             failed += 1
         print(f"Results: {folder}")
-        print(tracking.how_to_compare(config.tracking))
-        if failed:
-            raise SystemExit(1)
+        if behind is not None:
+            commandline.tell_undelivered(behind, folder)
+        else:
+            print(tracking.how_to_compare(config.tracking))
+        if failed or behind is not None:
+            raise SystemExit(1 if failed else commandline.UNDELIVERED)
 
 
 def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
-    """The report of the sweep in `folder`, told from the store, or without one from the results."""
+    """The report of the sweep in `folder`, told from the store; without one, or one that went away,
+    from the results: the same but for the ids of runs that the store does not have."""
     from app.record import report, runs, tables
 
+    title, rows = title_of(sys.argv[1:]), runs.of_results(results)
     parent = _parent_id(folder)
-    if parent is None:
-        title, rows = title_of(sys.argv[1:]), runs.of_results(results)
-    else:
-        title, rows = runs.of_store(settings, parent)
+    if parent is not None and deliver_jobs(folder, settings):
+        try:
+            title, rows = runs.of_store(settings, parent)
+        except InputError as error:
+            log.info("the report is made from what the jobs left: %s", error)
     made = report.of_runs(runs.table(rows), title)
     tables.show(made.summary)
     return report.save(made, folder / "report")
