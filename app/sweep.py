@@ -97,7 +97,7 @@ def record_failure(
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """The results of all jobs below the sweep's folder, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
-    return [json.loads(path.read_text()) for path in paths]
+    return [json.loads(path.read_text()) for path in paths if path.stat().st_size]
 
 
 def close(

@@ -11,10 +11,12 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from app.commandline import UNDELIVERED, run
 from app.errors import InputError
+from app.record.tracking import Stored
 
 SAYS = {
     "delivered": "delivered",
@@ -41,11 +43,14 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     counts: Counter[str] = Counter()
     reasons: list[str] = []
     left: dict[Path, str] = {}
+    stores: set[Stored] = set()
     for folder in tqdm(deepest_first, desc="runs", unit="run", disable=None, leave=False):
         if folder in left:
             counts[left[folder]] += 1
             continue
         try:
+            record = delivery.read(folder)
+            stores |= {record.settings} if record is not None else set()
             outcome = delivery.settle(folder, ended=ended)
         except (InputError, OSError) as error:
             reasons.append(f"{folder}: {error}")
@@ -53,6 +58,9 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
         counts[outcome] += 1
         if outcome in ("failed", "running"):
             left |= dict.fromkeys(folder.parents, outcome)
+    for settings in stores:  # killed between the last word to its record and to the store
+        with suppress(InputError):
+            delivery.settle_dead(settings)
     return counts, reasons
 
 

@@ -103,7 +103,10 @@ def read(folder: Path) -> Record | None:
     """The record in a folder; None where there is none. InputError for one that is no record."""
     path = folder / RECORD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text:  # killed before the first word
+            return None
+        content = json.loads(text)
         for name in ("points", "artifacts"):
             content[name] = [tuple(entry) for entry in content[name]]
         return Record(**content)
@@ -120,13 +123,23 @@ def write(folder: Path, record: Record) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A small text file, written beside its place and moved there."""
-    new = path.with_name(f".{path.name}.new")  # whoever writes next takes over what a kill left
-    with open(new, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    """A small text file; one that is there already is replaced by the whole new one.
+
+    InputError where it cannot be written, and nothing half-made.
+    """
+    first = not path.exists()  # then at once: nothing is left beside it by a kill
+    new = path if first else path.with_name(f".{path.name}.new")
+    try:
+        with open(new, "wb", buffering=0) as file:
+            file.write(text.encode())
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; is the disk full? Make room"
+        ) from error
 
 
 # --- a run as it happens --------------------------------------------------------------------------
@@ -215,7 +228,7 @@ class Run:
             write(self._folder, self._record)
             deliver(self._folder, patience)
             self._record = read(self._folder) or self._record
-        except (InputError, OSError) as error:
+        except InputError as error:
             self.undelivered = str(error)
 
 
@@ -430,14 +443,15 @@ def _create(record: Record, give_up: float | None, *, fresh: bool) -> str:
 _away: set[str] = set()  # stores that this process has waited for in vain: not for every run again
 
 
-def deliver(folder: Path, patience: float | None = None) -> bool:
+def deliver(folder: Path, patience: float | None = None, *, again: bool = False) -> bool:
     """Bring the folder's ended run to its store, or complete what was brought; False: it was there.
 
     A store that went away is waited for, `patience` seconds (None: those of the settings), once a
     process. InputError where it does not come back. The caller is the only one at the folder.
+    `again` delivers what the record says was delivered.
     """
     record = read(folder)
-    if record is None or record.delivered:
+    if record is None or (record.delivered and not again):
         return False
     settings = record.settings
     uri = tracking.store_uri(settings)
@@ -460,47 +474,52 @@ def deliver(folder: Path, patience: float | None = None) -> bool:
         for file, place in record.artifacts:
             if (folder / file).is_file():  # else the user took it away
                 tracking.add_artifact(settings, record.run_id, folder / file, place, give_up)
+        # Before the end: a run that the store still has as running is looked at again.
+        record.announced = record.delivered = True
+        write(folder, record)
         tracking.terminate(settings, record.run_id, record.status, record.ended, give_up)
     except InputError:
         _away.add(uri)
+        if record.delivered:
+            record.delivered = False
+            write(folder, record)
         raise
     _away.discard(uri)
-    record.announced = record.delivered = True
-    write(folder, record)
     return True
 
 
-def settle(folder: Path, *, ended: bool = False, patience: float = 0) -> str:
+def settle(folder: Path, *, ended: bool = False, patience: float = 0, again: bool = False) -> str:
     """Deliver what the run of a folder left behind, if its process is gone; see `deliver`.
 
     Returns `running` where a process is at it, `delivered`, or `complete` where nothing was to be
     done. A run that did not come to its end is delivered as KILLED. What runs on another machine
-    cannot be seen from here, and counts as running; `ended` says that nothing does.
+    cannot be seen from here, and counts as running; `ended` says that nothing does. `again` as in
+    `deliver`.
     """
     with _claimed(folder, ended) as free:
         record = read(folder) if free else None
         if not free:
             return "running"
-        delivered = record is not None and _settle(folder, record, patience)
+        delivered = record is not None and _settle(folder, record, patience, again)
         return "delivered" if delivered else "complete"
 
 
-def _settle(folder: Path, record: Record, patience: float = 0) -> bool:
+def _settle(folder: Path, record: Record, patience: float = 0, again: bool = False) -> bool:
     if record.status == RUNNING:
         last_sign = int((folder / RECORD).stat().st_mtime * 1000)
         record.end("KILLED", DIED, max(last_sign, record.begun))
         write(folder, record)
-    return deliver(folder, patience)
+    return deliver(folder, patience, again=again)
 
 
-def settle_sweep(folder: Path, *, ended: bool = False) -> list[str]:
+def settle_sweep(folder: Path, *, ended: bool = False, again: bool = False) -> list[str]:
     """`settle` the runs below a folder, then its own: unless one of them runs. What became of each.
 
     InputError where one cannot be delivered; those above it are left for the next time.
     """
     found = settle_jobs(folder, ended=ended)
     if "running" not in found and (folder / RECORD).is_file():
-        found.append(settle(folder, ended=ended))
+        found.append(settle(folder, ended=ended, again=again))
     return found
 
 
@@ -520,7 +539,7 @@ def settle_dead(settings: tracking.Settings) -> None:
         try:
             record = read(folder)
             if record is not None and record.key == run.data.tags["record"]:
-                settle_sweep(folder)
+                settle_sweep(folder, again=True)
         except (InputError, OSError) as error:  # another user's folder, say
             log.info("the run in %s stays as it is: %s", folder, error)
 
