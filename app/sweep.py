@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from app.config import Tracking
 from app.errors import InputError
+from app.record import tracking
 from app.record.delivery import RESULT
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ def parent_of(folder: Path, settings: Tracking, overrides: Sequence[str]) -> str
 
 
 def title_of(overrides: Sequence[str]) -> str:
-    """What a sweep is called, after the words of its command line."""
-    return " ".join(("sweep", *overrides))
+    """What a sweep is called, after the words of its command line, as far as names may go."""
+    return tracking.cut(" ".join(("sweep", *overrides)), tracking.NAME_LENGTH)
 
 
 def _parent_id(folder: Path) -> str | None:
@@ -208,7 +209,7 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from app import commandline
-        from app.record import tables, tracking
+        from app.record import tables
 
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)

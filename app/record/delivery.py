@@ -363,7 +363,7 @@ def _record(
     tracking.store_uri(settings)  # refuses an address that holds credentials
     record = Record(
         dataclasses.asdict(tracking.Stored.of(settings)),
-        name,
+        tracking.cut(name, tracking.NAME_LENGTH),
         tracking.as_text(params),
         {},
         parent,

@@ -43,6 +43,7 @@ T = TypeVar("T")
 DATABASE = "mlflow.db"
 ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
 RETRY_SECONDS = 60.0  # for which a write that collided with another process's is repeated
+NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
 PARAM_LENGTH = 6000  # MLflow's limits, in characters
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
@@ -555,11 +556,12 @@ def _one_line(error: Exception) -> str:
             "it does not let you in; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, in the environment say who you are"
         )
-    system = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", text)  # the root of nested messages
+    # The root of nested messages, as the system says it.
+    system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
     if system:
         return system[1].strip()
     text = re.split(r" \[SQL:| \(Background on", text)[0]
-    return text if len(text) <= 300 else f"{text[:300]} …"
+    return cut(text, 300)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -567,11 +569,12 @@ def _one_line(error: Exception) -> str:
 
 def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
     """Values as they are stored: written as on the command line, cut where too long for MLflow."""
-    texts = {name: _text(value) for name, value in values.items()}
-    return {
-        name: text if len(text) <= length else f"{text[: length - 1]}…"
-        for name, text in texts.items()
-    }
+    return {name: cut(_text(value), length) for name, value in values.items()}
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most that many characters."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _text(value: Any) -> str:

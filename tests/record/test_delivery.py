@@ -54,7 +54,7 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
     with delivery.start(
         store,
         tmp_path,
-        name="mini/conv13/l2/fsi",
+        name="mini/conv13/l2/fsi" + "x" * 300,
         params=params,
         tags={"model": "mini"} | {f"tag_{i}": "x" for i in range(150)},
         description="Which units are face-selective?",
@@ -71,7 +71,7 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
     assert run.undelivered is None
     found = stored(store, run.id)
     assert found.info.status == "FINISHED"
-    assert found.info.run_name == "mini/conv13/l2/fsi"
+    assert found.info.run_name == "mini/conv13/l2/fsi" + "x" * 231 + "…", "as PostgreSQL takes it"
     assert found.data.metrics == {
         "selectivity/percent": 12.5,
         "selectivity/count": 8.0,
