@@ -245,6 +245,10 @@ def whole(settings: Tracking, run_id: str) -> dict[str, Any]:
     }
 
 
+def gone(*_: Any, **__: Any) -> Any:
+    raise InputError("away")
+
+
 @pytest.mark.parametrize("answer_lost", [False, True])
 def test_a_run_delivered_in_part_is_completed_and_never_doubled(
     store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
@@ -299,10 +303,6 @@ def test_a_job_begins_without_its_store_and_the_same_job_again_delivers_it(
 ) -> None:
     parent = delivery.opened(store, tmp_path, name="sweep", tags={}, description="")
     with monkeypatch.context() as away:
-
-        def gone(*_: Any, **__: Any) -> Any:
-            raise InputError("away")
-
         away.setattr(tracking, "call", gone)
         with delivery.start(store, tmp_path / "0", name="job", params={}, parent=parent) as run:
             log_all(run, tmp_path / "0")
@@ -317,6 +317,28 @@ def test_a_job_begins_without_its_store_and_the_same_job_again_delivers_it(
     assert (child.info.run_id, child.info.status) == (run.id, "FINISHED")
     again = whole(store, child.info.run_id)
     assert [step for step, _ in again["points"]["loss"]] == [0, 1, 2]
+
+
+def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="next")
+    sweep = tmp_path / "sweep"
+    parent = delivery.opened(settings, sweep, name="sweep", tags={}, description="")
+    with monkeypatch.context() as away:
+        away.setattr(tracking, "call", gone)
+        with delivery.start(settings, sweep / "0", name="job", params={}, parent=parent) as run:
+            log_all(run, sweep / "0")
+        delivery.end(sweep, status="FINISHED", metrics={"jobs/finished": 1.0})
+        with pytest.raises(InputError, match="away"):
+            delivery.settle_sweep(sweep)
+    assert [found.info.status for found in all_runs(settings)] == ["RUNNING"]
+    with delivery.start(settings, tmp_path / "next", name="next", params={}):
+        states = {found.info.run_name: found.info.status for found in all_runs(settings)}
+    assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
+    (child,) = tracking.children(settings, parent or "")
+    assert whole(settings, child.info.run_id)["artifacts"] == ["config.yaml", "scores.txt"]
+    assert stored(settings, parent).data.metrics == {"jobs/finished": 1.0}
 
 
 # --- who is alive ---------------------------------------------------------------------------------
