@@ -19,7 +19,14 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
-from app.commandline import CONFIG_FOLDER, reason_of, report, run
+from app.commandline import (
+    CONFIG_FOLDER,
+    UNDELIVERED,
+    reason_of,
+    report,
+    run,
+    tell_undelivered,
+)
 from app.config import Config
 from app.sweep import DRAWN, Plan, ended, parent_of, plan_of, record_failure, write_result
 
@@ -61,13 +68,18 @@ def job(config: Config) -> None:
             "notes": [],
         }
         if sweeping:
-            record_failure(sweep_folder, config.tracking, tags["job"], result)
+            record_failure(folder, sweep_folder, config.tracking, tags["job"], result)
     result |= {**tags, "folder": str(folder)}
     write_result(folder, result)
     if result["status"] == "failed" and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     tables.show(tables.job_table(result))
+    behind = result.get("undelivered")
+    if behind is not None:
+        tell_undelivered(behind, folder)
     if not sweeping:
+        if behind is not None:
+            sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
         print(tracking.how_to_compare(config.tracking))
 

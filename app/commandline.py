@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -18,6 +19,8 @@ from app.errors import InputError
 HERE = Path(__file__).parent
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
 
 def reason_of(error: BaseException) -> str:
@@ -38,16 +41,43 @@ def report(error: Exception, *, debug: bool) -> None:
     print(f"error: {reason_of(error)}{hint}", file=sys.stderr)
 
 
+def tell_undelivered(reason: str, folder: Path) -> None:
+    """One line for work that is done, but not in the tracking store; see `UNDELIVERED`."""
+    print(
+        f"not delivered: {reason}; the results are in {folder}, and "
+        f"python -m app.sync {folder} delivers them",
+        file=sys.stderr,
+    )
+
+
 def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
     composition.keep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
     try:
-        job()
+        _refuse_credentials(sys.argv[1:])
+        try:
+            job()
+        finally:
+            sys.stdout.flush()  # here, where its failure can be caught
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         report(error, debug=debug)
         sys.exit(1)
+
+
+def _refuse_credentials(arguments: Sequence[str]) -> None:
+    """Before Hydra writes the command line into its files."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name.lstrip("+").startswith("tracking.") and re.search("//[^/]*@", value):
+            raise InputError(
+                f"{name}=… holds credentials; give them by MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD in the environment"
+            )

@@ -161,6 +161,7 @@ class Tracking:
     uri: str | None = None  # http(s) address of a server; null: SQLite in `folder`
     folder: str = "mlruns"
     experiment: str = "selectivity"
+    patience_s: float = 30.0  # for which a server that went away is waited for, at a run's end
 
 
 @dataclass
@@ -246,6 +247,11 @@ def check(config: Config) -> None:
             raise InputError(f"{name} is negative: a seed is 0 or more")
     if not config.memory_gb > 0:
         raise InputError(f"memory_gb={config.memory_gb}: a positive number of gigabytes")
+    if not 0 <= config.tracking.patience_s < math.inf:
+        raise InputError(
+            f"tracking.patience_s={config.tracking.patience_s}: seconds for which a run waits for "
+            "a server that went away, 0 or more"
+        )
     if not 0 < config.lesion.fraction <= 1:
         raise InputError(
             f"lesion.fraction={config.lesion.fraction}: the part of the layer's kernels to drop, "

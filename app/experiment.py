@@ -19,7 +19,7 @@ from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
 from app.models import Loaded
-from app.record import figures, tracking
+from app.record import delivery, figures, tracking
 from app.record.cache import Cache
 from app.record.contents import (
     agreement,
@@ -57,18 +57,21 @@ def run(
     The config has passed `app.config.check`. `parent` is the MLflow run of the sweep that this run
     belongs to, `layers` are those that the sweep asks for: one forward pass reads the kernels of
     all; `tags` are further ones of the MLflow run. Returns the run's name, parameters, tags,
-    metrics and notes (one line for each step that did not apply).
+    metrics and notes (one line for each step that did not apply), and under `undelivered` why the
+    tracking store lacks it (None: it does not).
     """
     memory.forget_peak()
+    if parent is None:  # else the sweep has begun: its results stay here until the store is back
+        tracking.prepare(config.tracking)
     cache = Cache(config.cache)
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
     metric, compared = config.metric.name, metric_set(config)
     params = parameters(config)
     name, described = run_name(config), describe(config, subject)
-    tracking.prepare(config.tracking)
-    with tracking.start(
+    with delivery.start(
         config.tracking,
+        folder,
         name=name,
         params=params,
         tags={**described, **(tags or {})},
@@ -127,7 +130,7 @@ def run(
         else:
             notes.append(reason)
 
-        # Everything to disk first, then to MLflow: a server that dies loses nothing.
+        # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         folder.mkdir(parents=True, exist_ok=True)
         table = score_table(config, subject.shape, score, selected)
         table.to_parquet(folder / "scores.parquet", index=False)
@@ -165,14 +168,14 @@ def run(
         record.metrics(found)
         record.curves(curves)
         record.artifacts(folder)
-        run_id = record.id
     return {
         "name": name,
         "params": params,
         "tags": described,
         "metrics": found,
         "notes": notes,
-        "run_id": run_id,
+        "run_id": record.id,
+        "undelivered": record.undelivered,
     }
 
 

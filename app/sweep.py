@@ -1,7 +1,8 @@
 """A sweep's parent run: opened before the first job, closed after the last with a report of all.
 
 Jobs may run in other processes, so they learn of the parent, and tell of their results, through
-files in the sweep's folder. Imports nothing heavy: Hydra loads this file for `--help` too.
+files in the sweep's folder; the process that launches them holds the folder's lock. Imports nothing
+heavy: Hydra loads this file for `--help` too.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from app.commandline import report
+from app.commandline import UNDELIVERED, report, tell_undelivered
 from app.config import Tracking
 from app.errors import InputError
+from app.record import tracking
+from app.record.delivery import RESULT
 
 log = logging.getLogger(__name__)
 
-PARENT = "sweep.json"
-RESULT = "result.json"
 PLAN = "plan.json"
 DRAWN = 16  # jobs, at most, whose single figures `figures=null` draws
 
@@ -43,49 +44,57 @@ def parent_of(folder: Path, settings: Tracking) -> str | None:
     """
     from filelock import FileLock
 
-    from app.record import tracking
+    from app.record import delivery
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PARENT
-    with FileLock(folder / f"{PARENT}.lock"):
-        if not path.is_file():
-            command = plan_of(folder).command
-            run_id = tracking.open_run(
-                settings,
-                name=title_of(command),
-                params={},
-                tags={"sweep": "true"},
-                description="All jobs of: " + " ".join(command),
-            )
-            path.write_text(json.dumps({"run_id": run_id}))
-    return _parent_id(folder)
+    command = plan_of(folder).command
+    with FileLock(folder / ".sweep.lock"):
+        return delivery.opened(
+            settings,
+            folder,
+            name=title_of(command),
+            tags={"sweep": "true"},
+            description="All jobs of: " + " ".join(command),
+        )
 
 
 def title_of(overrides: Sequence[str]) -> str:
-    """What a sweep is called, after the words of its command line."""
-    return " ".join(("sweep", *overrides))
+    """What a sweep is called, after the words of its command line, as far as names may go."""
+    return tracking.cut(" ".join(("sweep", *overrides)), tracking.NAME_LENGTH)
 
 
 def _parent_id(folder: Path) -> str | None:
-    path = folder / PARENT
-    return json.loads(path.read_text())["run_id"] if path.is_file() else None
+    from app.record import delivery
+
+    record = delivery.read(folder)
+    return None if record is None else record.run_id
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Leave a job's result where the sweep's end finds it."""
+    from app.record import delivery
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).write_text(json.dumps(result, indent=2))
+    delivery.write_whole(folder / RESULT, json.dumps(result, indent=2))
 
 
-def record_failure(folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]) -> None:
-    """Leave a job that failed as a FAILED run under the parent of the sweep in `folder`."""
-    from app.record import tracking
+def record_failure(
+    folder: Path, sweep_folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]
+) -> None:
+    """Leave a job that failed, in `folder`, as a FAILED run under the sweep's parent."""
+    from app.record import delivery
 
     try:
-        parent = parent_of(folder, settings)
+        parent = parent_of(sweep_folder, settings)
         if parent is not None:
-            tracking.record_failure(
-                settings, parent, job, result["name"], result["params"], result["reason"]
+            delivery.record_failure(
+                settings,
+                folder,
+                name=result["name"],
+                params=result["params"],
+                tags={"job": job},
+                parent=parent,
+                reason=result["reason"],
             )
     except InputError as error:  # the job's own error, told already, is the one that counts
         log.info("the failure was not recorded: %s", error)
@@ -94,27 +103,51 @@ def record_failure(folder: Path, settings: Tracking, job: str, result: Mapping[s
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """The results of all jobs below the sweep's folder, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
-    return [json.loads(path.read_text()) for path in paths]
+    return [json.loads(path.read_text()) for path in paths if path.stat().st_size]
 
 
 def close(
     folder: Path,
-    settings: Tracking,
     status: str,
     finished: int,
     failed: int,
     artifacts: Path | None = None,
-) -> None:
-    """End the parent run; `artifacts` is the folder of the sweep's report."""
-    from app.record import tracking
+    *,
+    over: bool = True,
+) -> str | None:
+    """End the sweep, whose jobs are `over`, on whichever machines they ran.
 
-    tracking.finish(
-        settings,
-        _parent_id(folder),
+    Delivers what they could not, then the parent run; `artifacts` is the folder of the sweep's
+    report. Returns why something cannot be delivered now, or None.
+    """
+    from app.record import delivery
+
+    delivery.end(
+        folder,
         status=status,
         metrics={"jobs/finished": float(finished), "jobs/failed": float(failed)},
         artifacts=artifacts,
     )
+    delivery.release(folder)
+    try:
+        if over:
+            delivery.settle_sweep(folder, ended=True)
+        else:
+            delivery.settle(folder)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def deliver_jobs(folder: Path, settings: Tracking) -> bool:
+    """Deliver what the sweep's jobs could not; whether the store has all of them now."""
+    from app.record import delivery
+
+    try:
+        delivery.settle_jobs(folder, ended=True, patience=settings.patience_s)
+    except InputError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -174,27 +207,18 @@ def ended() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        begun = [config for config in _open if (Path(config.hydra.sweep.dir) / PARENT).is_file()]
-        for config in begun:
-            # joblib's workers end with the launcher; what SLURM has in its queue goes on.
-            if "submitit" not in config.hydra.launcher._target_:
-                _end_jobs(config)
+        for config in list(_open):
+            folder = Path(config.hydra.sweep.dir)
+            if _parent_id(folder) is None:
+                continue
             if isinstance(error, Exception):
                 report(error, debug=config.debug)
                 SweepCallback().on_multirun_end(config, lost=1)
             else:
-                folder = Path(config.hydra.sweep.dir)
-                close(folder, config.tracking, "KILLED", *_counts(read_results(folder)))
+                # joblib's workers end with the launcher; what SLURM has in its queue goes on.
+                queued = "submitit" in config.hydra.launcher._target_
+                close(folder, "KILLED", *_counts(read_results(folder)), over=not queued)
         raise
-
-
-def _end_jobs(config: DictConfig) -> None:
-    """End the runs of jobs whose processes were ended before they could."""
-    from app.record import tracking
-
-    parent = _parent_id(Path(config.hydra.sweep.dir))
-    if parent is not None:
-        tracking.end_children(config.tracking, parent, "its process was ended")
 
 
 def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -219,8 +243,13 @@ class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from app.record import delivery
+
+        folder = Path(config.hydra.sweep.dir)
         try:
             check_launcher(config.hydra.launcher._target_)
+            if config.tracking.name != "none":
+                delivery.hold(folder)  # until this process ends, however it does
         except InputError as error:  # Hydra would make a warning of it
             report(error, debug=config.debug)
             raise SystemExit(1) from error
@@ -232,12 +261,11 @@ class SweepCallback(Callback):
         overrides = [f"{name}={value}" for name, value in params.items()]
         loader = GlobalHydra.instance().config_loader()
         plan = planned([*overrides, *config.hydra.overrides.task], loader, sys.argv[1:])
-        folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)))
 
     def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
-        from app.record import tables, tracking
+        from app.record import tables
 
         _open.clear()
         folder = Path(config.hydra.sweep.dir)
@@ -248,31 +276,38 @@ class SweepCallback(Callback):
             tables.show(tables.sweep_table(results))
         status = "FAILED" if failed else "FINISHED"
         report_folder: Path | None = None
+        behind: str | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
                 if results:
                     report_folder = write_report(folder, config.tracking, results)
             finally:
-                close(folder, config.tracking, status, finished, failed, report_folder)
+                behind = close(folder, status, finished, failed, report_folder)
         except Exception as error:
             report(error, debug=config.debug)
             failed += 1
         print(f"Results: {folder}")
-        print(tracking.how_to_compare(config.tracking))
-        if failed:
-            raise SystemExit(1)
+        if behind is not None:
+            tell_undelivered(behind, folder)
+        else:
+            print(tracking.how_to_compare(config.tracking))
+        if failed or behind is not None:
+            raise SystemExit(1 if failed else UNDELIVERED)
 
 
 def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
-    """The report of the sweep in `folder`, told from the store, or without one from the results."""
+    """The report of the sweep in `folder`, told from the store; without one, or one that went away,
+    from the results: the same but for the ids of runs that the store does not have."""
     from app.record import report as reports
     from app.record import runs, tables
 
+    title, rows = title_of(plan_of(folder).command), runs.of_results(results)
     parent = _parent_id(folder)
-    if parent is None:
-        title, rows = title_of(plan_of(folder).command), runs.of_results(results)
-    else:
-        title, rows = runs.of_store(settings, parent)
+    if parent is not None and deliver_jobs(folder, settings):
+        try:
+            title, rows = runs.of_store(settings, parent)
+        except InputError as error:
+            log.info("the report is made from what the jobs left: %s", error)
     made = reports.of_runs(runs.table(rows), title)
     tables.show(made.summary)
     return reports.save(made, folder / "report")

@@ -10,9 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import OmegaConf
 
-from app.commandline import CONFIG_FOLDER, run
+from app.commandline import CONFIG_FOLDER, UNDELIVERED, run, tell_undelivered
 from app.errors import InputError
 from app.training.settings import Train, check, from_folders, identity, with_outputs
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from app.models.vgg import DualTaskVGG
-    from app.record.tracking import Run
+    from app.record.delivery import Run
     from app.training.checkpoints import History
     from app.training.loop import Learner
     from app.training.material import Listing, Material
@@ -62,7 +60,7 @@ def train(settings: Train, folder: Path) -> dict[str, Any]:
         about = {**_about(settings, material), "trained": "false"}
         checkpoints.write_weights(folder / INITIAL, loop.untrained(settings), about)
         _write_lists(folder, settings, material)
-        with _tracked(settings, material, known) as record:
+        with _tracked(settings, folder, material, known) as record:
             for epoch, figures in enumerate(history):
                 record.metrics(figures, step=epoch)
             _keep_best(folder, state, history, settings, material)
@@ -72,8 +70,10 @@ def train(settings: Train, folder: Path) -> dict[str, Any]:
                 checkpoints.save(folder, state, history, known)
                 _keep_best(folder, state, history, settings, material)
                 record.metrics(figures, step=len(history) - 1)
+                record.send()
                 _tell(history, settings)
-            return _finish(settings, folder, state, material, history, record)
+            results = _finish(settings, folder, state, material, history, record)
+        return {**results, "undelivered": record.undelivered}
 
 
 def _material(settings: Train) -> Material:
@@ -198,19 +198,23 @@ def _write_lists(folder: Path, settings: Train, material: Material) -> None:
 
 
 @contextmanager
-def _tracked(settings: Train, material: Material, known: dict[str, Any]) -> Iterator[Run]:
-    """An MLflow run of its own: one that goes on logs the epochs before it again."""
-    from app.record import tracking
+def _tracked(
+    settings: Train, folder: Path, material: Material, known: dict[str, Any]
+) -> Iterator[Run]:
+    """The training's MLflow run: one that goes on notes the epochs before it again."""
+    from app.record import delivery, tracking
 
+    tracking.prepare(settings.tracking)
     source = "images from folders" if from_folders(settings) else "synthetic faces and objects"
-    with tracking.start(
+    with delivery.start(
         settings.tracking,
+        folder,
         name=f"train/{settings.name}",
         params=known | {"threads": settings.threads, "device": settings.device},
         tags={"kind": "training"},
         description=f"Training of a dual-task network on {source}.",
     ) as record:
-        if record.id is not None:
+        if settings.tracking.name != "none":
             for context, listing in (("train", material.learned), ("val", material.held_out)):
                 _log_dataset(record, f"{settings.name}/{context}", context, listing)
         yield record
@@ -263,11 +267,7 @@ def _finish(
                 f"untrained/{name}": results["untrained"][name],
             }
         )
-    with tempfile.TemporaryDirectory() as small:
-        for path in (folder / name for name in SMALL):
-            if path.exists():
-                shutil.copy(path, small)
-        record.artifacts(Path(small))
+    record.artifacts(folder, SMALL)
     if not from_folders(settings):
         record.artifacts(folder / PACKAGE)
     return results
@@ -310,6 +310,9 @@ def job(config: Any) -> None:
     print(f"Classes in the order of the outputs: {folder / FACES}, {OBJECTS}")
     if not from_folders(settings):
         print(f"Weights and model card: {folder / PACKAGE}")
+    if results["undelivered"] is not None:
+        tell_undelivered(results["undelivered"], folder)
+        sys.exit(UNDELIVERED)
 
 
 def main() -> None:

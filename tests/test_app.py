@@ -19,7 +19,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from app.stimuli.synthetic import DOMAINS
-from tests.conftest import SMALL, computed, entries, finished, run_app
+from tests.conftest import REPOSITORY, SMALL, computed, entries, finished, run_app
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv13")
@@ -404,3 +404,25 @@ def test_quick_answers_import_neither_torch_nor_mlflow(tmp_path: Path, case: str
         )
     )
     assert expected in process.stdout
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # as `head -1` would, a little earlier
+    assert process.stderr.read() == b""
+    process.wait()
+
+
+def test_credentials_on_the_command_line_are_written_nowhere(tmp_path: Path):
+    process = run_app(tmp_path, "tracking=server", "tracking.uri=http://me:open-sesame@host:5000")
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: tracking.uri=… holds credentials; give them by MLFLOW")
+    assert "open-sesame" not in process.stderr + process.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,6 @@ import http.client
 import importlib.metadata
 import json
 import logging
-import math
 import os
 import random
 import re
@@ -24,8 +23,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -38,13 +38,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as StoredRun
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 DATABASE = "mlflow.db"
 ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
 RETRY_SECONDS = 60.0  # for which a write that collided with another process's is repeated
+NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
 PARAM_LENGTH = 6000  # MLflow's limits, in characters
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
@@ -65,8 +64,8 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    # A server that dies costs a job half a minute; MLflow's own bounds add up to many minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # `call` repeats what failed: MLflow itself would create a run twice whose answer got lost.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
@@ -82,6 +81,24 @@ class Settings(Protocol):
     def folder(self) -> str: ...
     @property
     def experiment(self) -> str: ...
+    @property
+    def patience_s(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The same, kept beside what is to be delivered."""
+
+    name: str
+    uri: str | None
+    folder: str  # absolute
+    experiment: str
+    patience_s: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Stored:
+        values = {field.name: getattr(settings, field.name) for field in fields(cls)}
+        return cls(**{**values, "folder": str(Path(settings.folder).expanduser().absolute())})
 
 
 def store_uri(settings: Settings) -> str:
@@ -119,7 +136,7 @@ def ui_page(settings: Settings) -> str:
     if not uri:
         return ""
     server = "http://127.0.0.1:5000" if uri.startswith("sqlite:") else uri
-    experiment = _experiment_id(settings)
+    experiment = experiment_id(settings)
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
@@ -136,8 +153,12 @@ def prepare(settings: Settings) -> None:
     Creates the folder, the database and the experiment where they are missing; of a server it
     asks that it answers within seconds. Raises InputError when the store cannot be used.
     """
-    if settings.name != "none":
-        _experiment_id(settings, fresh=True)
+    if settings.name == "none":
+        return
+    uri = store_uri(settings)
+    if not uri.startswith("sqlite:"):
+        _check_server(uri)  # at once; one that is there may be slow to begin with
+    experiment_id(settings, until(settings.patience_s), fresh=True)
 
 
 @functools.cache
@@ -150,103 +171,139 @@ def versions() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def start(
+def create_run(
     settings: Settings,
+    key: str,
+    name: str,
+    begun: int,
+    tags: Mapping[str, str],
+    give_up: float | None = None,
     *,
-    name: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str] | None = None,
-    description: str = "",
-    parent: str | None = None,
-) -> Iterator[Run]:
-    """Track the body of the `with` statement as one run.
+    fresh: bool,
+) -> str:
+    """Create the run whose tag `record` is `key`, once; its id.
 
-    The run ends as FINISHED; as FAILED, with the tag `error`, when the body raises or calls
-    `Run.fail`; as KILLED on Ctrl-C. Exceptions go on their way.
+    Unless it is `fresh`, it is looked for first: an earlier attempt may have made it though the
+    answer got lost.
     """
-    run = Run(settings, open_run(settings, name, params, tags, description, parent))
-    try:
-        yield run
-    except BaseException as error:
-        # Ctrl-C, or a cluster that takes the job off its node to put it back into the queue.
-        killed = not isinstance(error, Exception)
-        reason = "interrupted" if killed else str(error) or type(error).__name__
-        try:
-            run.end("KILLED" if killed else "FAILED", reason)
-        except InputError as second:  # the first error is the one to report
-            log.warning("the run's end was not recorded: %s", second)
-        raise
-    run.end()
+    experiment = experiment_id(settings, give_up)
+    first = fresh
+
+    def find_or_create(client: MlflowClient) -> StoredRun:
+        nonlocal first
+        if not first:
+            wanted = f"tags.record = '{key}'"
+            found = client.search_runs([experiment], wanted, _any_stage(), max_results=1)
+            if found:
+                return found[0]
+        first = False
+        return client.create_run(experiment, begun, dict(tags), name)
+
+    return str(call(settings, find_or_create, give_up).info.run_id)
 
 
-def open_run(
+def _any_stage() -> int:
+    from mlflow.entities import ViewType
+
+    return ViewType.ALL
+
+
+def reopen(settings: Settings, run_id: str, give_up: float | None = None) -> None:
+    """Let a run that ended, or seems to, run again, without the reason of its failure."""
+
+    def again(client: MlflowClient) -> None:
+        client.update_run(run_id, "RUNNING")
+        if "error" in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, "error")
+
+    call(settings, again, give_up)
+
+
+def terminate(
+    settings: Settings, run_id: str, status: str, at: int | None, give_up: float | None = None
+) -> None:
+    """End a run: FINISHED, FAILED or KILLED, at this time in milliseconds since 1970."""
+    call(settings, lambda client: client.set_terminated(run_id, status, at), give_up)
+
+
+def log(
     settings: Settings,
-    name: str,
-    params: Mapping[str, Any],
+    run_id: str,
+    *,
+    params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
-    description: str = "",
-    parent: str | None = None,
-) -> str | None:
-    """Create a run and leave it running; `finish` ends it. None when nothing is tracked."""
-    if settings.name == "none":
-        return None
-    all_tags = {**_origin(), **(tags or {})}
-    if description:
-        all_tags["mlflow.note.content"] = description
-    if parent is not None:
-        all_tags["mlflow.parentRunId"] = parent
-    experiment = _experiment_id(settings)
-    all_tags = as_text(all_tags, TAG_LENGTH)
-    created = _call(
-        settings, lambda client: client.create_run(experiment, tags=all_tags, run_name=name)
+    points: Sequence[tuple[str, float, int, int]] = (),
+    datasets: Sequence[Mapping[str, Any]] = (),
+    give_up: float | None = None,
+) -> None:
+    """Tell the store of a run; what it knows already it keeps once.
+
+    `points` are metrics: name, value, step, time in milliseconds since 1970. `datasets` are what
+    `describe_dataset` returned.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+    batch: dict[str, Any] = {
+        "metrics": [Metric(name, value, at, step) for name, value, step, at in points],
+        "params": [Param(name, text) for name, text in (params or {}).items()],
+        "tags": [RunTag(name, text) for name, text in (tags or {}).items()],
+    }
+    if any(batch.values()):
+        call(settings, lambda client: client.log_batch(run_id, **batch), give_up)
+    if datasets:
+        inputs = [
+            DatasetInput(
+                Dataset(**described["dataset"]),
+                [InputTag(name, text) for name, text in described["tags"].items()],
+            )
+            for described in datasets
+        ]
+        call(settings, lambda client: client.log_inputs(run_id, inputs), give_up)
+
+
+def describe_dataset(
+    table: pd.DataFrame, name: str, source: str, digest: str, context: str
+) -> dict[str, Any]:
+    """A data set that a run used, as `log` takes it: its description, not the data.
+
+    Args:
+        table: One row an item; its columns and size are recorded.
+        name: Shown in the runs table.
+        source: Where the data come from: a folder, an address, or words.
+        digest: Of the content; MLflow shows its beginning and keeps the whole as a tag.
+        context: What the run used it for.
+    """
+    from mlflow.data import pandas_dataset
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+
+    described = pandas_dataset.from_pandas(
+        table,
+        source=CodeDatasetSource({"source": source}),
+        name=name,
+        digest=digest[:DIGEST_LENGTH],
     )
-    run = Run(settings, created.info.run_id)
-    run.params(params)
-    return run.id
+    return {
+        "dataset": described.to_dict(),
+        "tags": {"mlflow.data.context": context, "digest": digest[:500]},
+    }
 
 
-def finish(
-    settings: Settings,
-    run_id: str | None,
-    *,
-    status: str = "FINISHED",
-    metrics: Mapping[str, float] | None = None,
-    tags: Mapping[str, str] | None = None,
-    artifacts: Path | None = None,
+def add_artifact(
+    settings: Settings, run_id: str, file: Path, place: str = "", give_up: float | None = None
 ) -> None:
-    """Log what a run that `open_run` left running still lacks, and end it."""
-    run = Run(settings, run_id)
-    if metrics:
-        run.metrics(metrics)
-    if tags:
-        run.tags(tags)
-    if artifacts is not None:
-        run.artifacts(artifacts)
-    run.end(status)
+    """Store a file with a run, in the folder `place`; one of the same name goes."""
+    call(settings, lambda client: client.log_artifact(run_id, str(file), place or None), give_up)
 
 
-def record_failure(
-    settings: Settings,
-    parent: str,
-    job: str,
-    name: str,
-    params: Mapping[str, Any],
-    reason: str,
-) -> None:
-    """Leave a sweep's job that failed as a FAILED child, whether it began a run or never came to.
-
-    The tag `error` holds the reason. `job` is the job's number in the sweep, its tag `job`.
-    """
-    begun = children(settings, parent, job)
-    tags = {"job": job}
-    run_id = begun[0].info.run_id if begun else open_run(settings, name, params, tags, "", parent)
-    Run(settings, run_id).end("FAILED", reason)
+def unfinished(settings: Settings) -> list[StoredRun]:
+    """The runs that the store has as running and that left a record in a folder."""
+    wanted = "attributes.status = 'RUNNING' and tags.record LIKE '%' and tags.folder LIKE '%'"
+    return _all_pages(settings, experiment_id(settings), wanted)
 
 
 def add_artifacts(settings: Settings, run_id: str, folder: Path) -> None:
     """Store all files below a folder with a run that has ended; those of the same name go."""
-    Run(settings, run_id).artifacts(folder)
+    call(settings, lambda client: client.log_artifacts(run_id, str(folder)))
 
 
 def get_run(settings: Settings, run_id: str) -> StoredRun:
@@ -266,19 +323,20 @@ def get_run(settings: Settings, run_id: str) -> StoredRun:
             )
     else:
         _check_server(uri)
-    return _call(settings, lambda client: client.get_run(run_id))
+    return call(settings, lambda client: client.get_run(run_id))
 
 
-def children(settings: Settings, parent: str, job: str | None = None) -> list[StoredRun]:
-    """The runs of a sweep's jobs, or of the one job of this number, in the order they began."""
-    wanted = f"tags.`mlflow.parentRunId` = '{parent}'"
-    if job is not None:
-        wanted += f" and tags.job = '{job}'"
+def children(settings: Settings, parent: str) -> list[StoredRun]:
+    """The runs of a sweep's jobs, in the order they began."""
     experiment = get_run(settings, parent).info.experiment_id
+    return _all_pages(settings, experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
+
+
+def _all_pages(settings: Settings, experiment: str, wanted: str) -> list[StoredRun]:
     found: list[StoredRun] = []
     token = None
     while True:
-        page = _call(
+        page = call(
             settings,
             lambda client, token=token: client.search_runs(  # type: ignore[misc]
                 [experiment], wanted, order_by=["attributes.start_time ASC"], page_token=token
@@ -288,142 +346,6 @@ def children(settings: Settings, parent: str, job: str | None = None) -> list[St
         token = page.token
         if not token:
             return found
-
-
-def end_children(settings: Settings, parent: str, reason: str) -> None:
-    """End as KILLED, for this reason, the runs of a sweep's jobs that are marked as running."""
-    for child in children(settings, parent):
-        if child.info.status == "RUNNING":
-            Run(settings, child.info.run_id).end("KILLED", reason)
-
-
-class Run:
-    """One run in the store. Without an id it accepts everything and records nothing."""
-
-    def __init__(self, settings: Settings, id: str | None) -> None:
-        self.id = id
-        self._settings = settings
-        self._failure: str | None = None
-        self._undefined: list[str] = []
-        self._lost = False  # the store stopped answering; do not wait for it again
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics. Those that are not finite become the tag `undefined_metrics`.
-
-        MLflow's database stores NaN as 0 with a mark that filters ignore, and infinity as the
-        largest number; some versions of its pages fail on either.
-        """
-        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        if finite and self.id is not None:
-            from mlflow.entities import Metric
-
-            now = int(time.time() * 1000)
-            batch = [Metric(name, value, now, step) for name, value in finite.items()]
-            self._do(lambda client, id: client.log_batch(id, metrics=batch))
-        undefined = [f"{name}={value}" for name, value in values.items() if name not in finite]
-        if undefined:
-            self._undefined += undefined
-            self.tags({"undefined_metrics": ", ".join(self._undefined)})
-
-    def curves(self, values: Mapping[str, Mapping[int, float]]) -> None:
-        """Log metrics by step, which MLflow's pages draw as curves: 1,000 points at most.
-
-        They are written at once. What is not finite is left out. The tag `curves` names them: of
-        a curve's points the runs' table has the last alone, which is no finding.
-        """
-        if self.id is None:
-            return
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        batch = [
-            Metric(name, float(value), now, step)
-            for name, curve in values.items()
-            for step, value in curve.items()
-            if math.isfinite(value)
-        ]
-        self._do(lambda client, id: client.log_batch(id, metrics=batch))
-        self.tags({"curves": ", ".join(values)})
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        """Log parameters, written as on the command line; what is too long for MLflow is cut."""
-        if self.id is None:
-            return
-        from mlflow.entities import Param
-
-        batch = [Param(name, text) for name, text in as_text(values, PARAM_LENGTH).items()]
-        self._do(lambda client, id: client.log_batch(id, params=batch))
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags; what is too long for MLflow is cut."""
-        if self.id is None:
-            return
-        from mlflow.entities import RunTag
-
-        batch = [RunTag(name, text) for name, text in as_text(values, TAG_LENGTH).items()]
-        self._do(lambda client, id: client.log_batch(id, tags=batch))
-
-    def dataset(
-        self,
-        table: pd.DataFrame,
-        *,
-        name: str,
-        source: str,
-        digest: str,
-        context: str = "stimuli",
-    ) -> None:
-        """Log a data set that the run used: its description, not the data.
-
-        Args:
-            table: One row an item; its columns and size are recorded.
-            name: Shown in the runs table.
-            source: Where the data come from: a folder, an address, or words.
-            digest: Of the content; MLflow shows its beginning and keeps the whole as a tag.
-            context: What the run used it for.
-        """
-        if self.id is None:
-            return
-        from mlflow.data import pandas_dataset
-        from mlflow.data.code_dataset_source import CodeDatasetSource
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        described = pandas_dataset.from_pandas(
-            table,
-            source=CodeDatasetSource({"source": source}),
-            name=name,
-            digest=digest[:DIGEST_LENGTH],
-        )
-        entity = Dataset(**described.to_dict())
-        tags = [InputTag("mlflow.data.context", context), InputTag("digest", digest[:500])]
-        self._do(lambda client, id: client.log_inputs(id, [DatasetInput(entity, tags)]))
-
-    def artifacts(self, folder: Path) -> None:
-        """Store all files below a folder with the run."""
-        self._do(lambda client, id: client.log_artifacts(id, str(folder)))
-
-    def fail(self, reason: str) -> None:
-        """Let the run end as FAILED for this reason."""
-        self._failure = reason
-
-    def end(self, status: str = "FINISHED", reason: str | None = None) -> None:
-        """End the run. What `start` opened it ends itself."""
-        if self._failure is not None and status == "FINISHED":
-            status, reason = "FAILED", self._failure
-        if self._lost:
-            return
-        if reason:
-            self.tags({"error": reason})
-        self._do(lambda client, id: client.set_terminated(id, status))
-
-    def _do(self, function: Callable[[MlflowClient, str], object]) -> None:
-        run_id = self.id
-        if run_id is None:
-            return
-        try:
-            _call(self._settings, lambda client: function(client, run_id))
-        except InputError:
-            self._lost = True
-            raise
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -469,16 +391,20 @@ def _import_mlflow(uri: str) -> None:
 _experiments: dict[tuple[str, str], str] = {}  # ids of those found ready, by store and name
 
 
-def _experiment_id(settings: Settings, fresh: bool = False) -> str:
+def experiment_id(settings: Settings, give_up: float | None = None, *, fresh: bool = False) -> str:
+    """MLflow's id of the experiment, in a store that is made ready first, once a process.
+
+    InputError where a server does not answer until `give_up`, see `call`.
+    """
     uri = store_uri(settings)
     key = (uri, settings.experiment)
     if fresh or key not in _experiments:
         if uri.startswith("sqlite:"):
             _experiments[key] = _prepare_database(settings, uri)
         else:
-            _check_server(uri)
+            _check_server(uri, give_up)
             _import_mlflow(uri)
-            _experiments[key] = _find_or_create(settings, location=None)
+            _experiments[key] = _find_or_create(settings, None, give_up)
     return _experiments[key]
 
 
@@ -527,7 +453,7 @@ def _check_database(database: Path) -> None:
         ) from error
 
 
-def _find_or_create(settings: Settings, location: str | None) -> str:
+def _find_or_create(settings: Settings, location: str | None, give_up: float | None = None) -> str:
     name = settings.experiment
 
     def find_or_create(client: MlflowClient) -> Any:
@@ -539,7 +465,7 @@ def _find_or_create(settings: Settings, location: str | None) -> str:
             found = client.get_experiment_by_name(name)
         return found
 
-    experiment = _call(settings, find_or_create)
+    experiment = call(settings, find_or_create, give_up)
     if experiment.lifecycle_stage != "active":
         raise InputError(
             f"the experiment {name!r} was deleted from {store_uri(settings)}; restore it there "
@@ -548,21 +474,49 @@ def _find_or_create(settings: Settings, location: str | None) -> str:
     return str(experiment.experiment_id)
 
 
-def _check_server(uri: str) -> None:
-    try:
-        urllib.request.urlopen(f"{uri}/health", timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        error.close()  # whatever it says, somebody answers
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"tracking server {uri} does not answer: "
-            f"{getattr(reason, 'strerror', None) or reason}; start it or use tracking=sqlite"
-        ) from error
+def _check_server(uri: str, give_up: float | None = None) -> None:
+    while True:
+        try:
+            urllib.request.urlopen(f"{uri}/health", timeout=ANSWER_SECONDS).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()  # whatever it says, somebody answers
+            return
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if not _pause(give_up):
+                reason = getattr(error, "reason", error)
+                raise InputError(
+                    f"tracking server {uri} does not answer: "
+                    f"{getattr(reason, 'strerror', None) or reason}; "
+                    "start it or use tracking=sqlite"
+                ) from error
 
 
-def _call(settings: Settings, function: Callable[[MlflowClient], T]) -> T:
-    """Call MLflow; repeat what collided with another process; else one clear line."""
+def until(seconds: float) -> float:
+    """The `give_up` of `call` that many seconds from now."""
+    return time.monotonic() + seconds
+
+
+def _pause(give_up: float | None, longest: float = 2.0) -> bool:
+    """Wait a little before the next attempt; False where there is no time for one.
+
+    The waits differ: hundreds of jobs that lost their server come back one by one.
+    """
+    left = 0 if give_up is None else give_up - time.monotonic()
+    if left <= 0:
+        return False
+    time.sleep(min(left, random.uniform(0.1, 1) * longest))
+    return True
+
+
+def call(
+    settings: Settings, function: Callable[[MlflowClient], T], give_up: float | None = None
+) -> T:
+    """Call MLflow; repeat what collided with another process; else one clear line.
+
+    A server that does not answer, or is in trouble, is asked again until `give_up`, see `until`.
+    The function may be called again though the store has done what it asked: the answer was lost.
+    """
     from mlflow.exceptions import MlflowException
 
     uri = store_uri(settings)
@@ -572,14 +526,22 @@ def _call(settings: Settings, function: Callable[[MlflowClient], T]) -> T:
         from sqlalchemy.exc import SQLAlchemyError
 
         errors += (SQLAlchemyError,)
-    give_up = time.monotonic() + RETRY_SECONDS
+    collisions = until(RETRY_SECONDS)
     while True:
         try:
             return function(_client(uri))
         except errors as error:
-            if not _is_collision(str(error)) or time.monotonic() > give_up:
-                raise InputError(f"tracking {kind} {uri} failed: {_one_line(error)}") from error
-            time.sleep(random.uniform(0.05, 0.5))
+            if _is_collision(str(error)) and _pause(collisions, 0.5):
+                continue
+            if kind == "server" and _is_passing(error) and _pause(give_up):
+                continue
+            raise InputError(f"tracking {kind} {uri} failed: {_one_line(error)}") from error
+
+
+def _is_passing(error: Exception) -> bool:
+    """The server cannot be reached, or is in trouble, or wants fewer requests."""
+    status = getattr(error, "get_http_status_code", lambda: 500)()
+    return status == 429 or status >= 500
 
 
 def _is_collision(message: str) -> bool:
@@ -590,11 +552,17 @@ def _is_collision(message: str) -> bool:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    system = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", text)  # the root of nested messages
+    if re.search(r"error code 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED", text):
+        return (
+            "it does not let you in; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, in the environment say who you are"
+        )
+    # The root of nested messages, as the system says it.
+    system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
     if system:
         return system[1].strip()
     text = re.split(r" \[SQL:| \(Background on", text)[0]
-    return text if len(text) <= 300 else f"{text[:300]} …"
+    return cut(text, 300)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -602,11 +570,12 @@ def _one_line(error: Exception) -> str:
 
 def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
     """Values as they are stored: written as on the command line, cut where too long for MLflow."""
-    texts = {name: _text(value) for name, value in values.items()}
-    return {
-        name: text if len(text) <= length else f"{text[: length - 1]}…"
-        for name, text in texts.items()
-    }
+    return {name: cut(_text(value), length) for name, value in values.items()}
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most that many characters."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _text(value: Any) -> str:
@@ -620,7 +589,7 @@ def _text(value: Any) -> str:
 
 
 @functools.cache
-def _origin() -> dict[str, str]:
+def origin() -> dict[str, str]:
     """Tags that say who ran what: user, program, and the code's commit where it has one."""
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     module = main.name.removesuffix(".__main__") if main is not None else ""

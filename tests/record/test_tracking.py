@@ -1,252 +1,26 @@
-"""Runs arrive in the store whole, whoever else is writing, and end in the state they deserve."""
+"""The store is made ready, whoever else is at it, and what is wrong with it is one line."""
 
+import base64
 import http.server
-import logging
-import math
 import os
-import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run as StoredRun
 
 from app.config import Tracking
 from app.errors import InputError
 from app.record import tracking
+from tests.record.serving import free_port
 
 REPOSITORY = Path(__file__).parents[2]
-TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "category": ["adult", "car"]})
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
-    """A store of its own in a folder whose name needs quoting; building one takes seconds."""
-    settings = Tracking(name="sqlite", folder=str(tmp_path_factory.mktemp("a store") / "é #1"))
-    tracking.prepare(settings)
-    return settings
-
-
-def stored(settings: Tracking, run_id: str | None) -> StoredRun:
-    assert run_id is not None
-    return MlflowClient(tracking.store_uri(settings)).get_run(run_id)
-
-
-def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> None:
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "config.yaml").write_text("a: 1\n")
-    (tmp_path / "figures" / "scores.svg").write_text("<svg/>")
-    params: dict[str, Any] = {f"group.number_{i}": i for i in range(150)}
-    params |= {"trained": True, "checkpoint": None, "widths": [8, 16], "long": "x" * 7000}
-    with tracking.start(
-        store,
-        name="mini/conv13/l2/fsi",
-        params=params,
-        tags={"model": "mini"} | {f"tag_{i}": "x" for i in range(150)},
-        description="Which units are face-selective?",
-    ) as run:
-        assert stored(store, run.id).info.status == "RUNNING"
-        run.metrics({"selectivity/percent": 12.5, "selectivity/count": 8})
-        run.metrics({"curve": 0.5}, step=3)
-        run.curves({"grid": {0: 0.1, 5: 0.2, 7: math.nan}, "lost": {}})
-        run.tags({"lesion": "does not apply: no face head"})
-        run.params({"late": 1.5})
-        run.dataset(TABLE, name="synthetic", source="drawn by app.stimuli", digest="0123" * 16)
-        run.artifacts(tmp_path)
-    found = stored(store, run.id)
-    assert found.info.status == "FINISHED"
-    assert found.info.run_name == "mini/conv13/l2/fsi"
-    assert found.data.metrics == {
-        "selectivity/percent": 12.5,
-        "selectivity/count": 8.0,
-        "curve": 0.5,
-        "grid": 0.2,
-    }
-    history = MlflowClient(tracking.store_uri(store)).get_metric_history(run.id, "grid")
-    assert [(point.step, point.value) for point in history] == [(0, 0.1), (5, 0.2)]
-    assert found.data.params["group.number_149"] == "149"
-    assert len(found.data.params) == 155
-    assert found.data.params["trained"] == "true"
-    assert found.data.params["checkpoint"] == "null"
-    assert found.data.params["widths"] == "[8, 16]"
-    assert found.data.params["late"] == "1.5"
-    assert found.data.params["long"] == "x" * 5999 + "…"
-    tags = found.data.tags
-    assert tags["model"] == "mini"
-    assert tags["tag_149"] == "x"
-    assert tags["lesion"] == "does not apply: no face head"
-    assert tags["mlflow.note.content"] == "Which units are face-selective?"
-    assert "mlflow.user" in tags
-    assert "mlflow.parentRunId" not in tags
-    assert "error" not in tags
-    assert found.inputs is not None
-    (used,) = found.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest) == ("synthetic", "0123" * 4)
-    assert '"num_rows": 2' in str(used.dataset.profile)
-    assert "category" in str(used.dataset.schema)
-    labels = {tag.key: tag.value for tag in used.tags}
-    assert labels == {"mlflow.data.context": "stimuli", "digest": "0123" * 16}
-    client = MlflowClient(tracking.store_uri(store))
-    (history,) = client.get_metric_history(found.info.run_id, "curve")
-    assert history.step == 3
-    assert {file.path for file in client.list_artifacts(found.info.run_id)} == {
-        "config.yaml",
-        "figures",
-    }
-    artifacts = Path(store.folder, "artifacts", found.info.run_id, "artifacts")
-    assert (artifacts / "figures" / "scores.svg").read_text() == "<svg/>"
-
-
-def test_a_sweep_nests_its_jobs(store: Tracking, tmp_path: Path) -> None:
-    (tmp_path / "report.csv").write_text("a\n")
-    parent = tracking.open_run(store, "sweep", {"metric": "fsi,ttest"}, {"jobs": "2"}, "A sweep.")
-    ids = []
-    for metric in ("fsi", "ttest"):
-        with tracking.start(store, name=metric, params={}, parent=parent) as run:
-            ids.append(run.id)
-    assert stored(store, parent).info.status == "RUNNING"
-    tracking.finish(
-        store, parent, status="FAILED", metrics={"n": 2}, tags={"failed": "1"}, artifacts=tmp_path
-    )
-    found = stored(store, parent)
-    assert found.info.status == "FAILED"
-    assert found.data.metrics == {"n": 2.0}
-    assert found.data.tags["failed"] == "1"
-    client = MlflowClient(tracking.store_uri(store))
-    children = client.search_runs(
-        [found.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
-    )
-    assert {child.info.run_id for child in children} == set(ids)
-    assert [file.path for file in client.list_artifacts(parent or "")] == ["report.csv"]
-
-
-def test_an_exception_fails_the_run_and_goes_on(store: Tracking) -> None:
-    with (
-        pytest.raises(InputError, match="no such layer"),
-        tracking.start(store, name="job", params={}) as run,
-    ):
-        raise InputError("no such layer")
-    found = stored(store, run.id)
-    assert found.info.status == "FAILED"
-    assert found.data.tags["error"] == "no such layer"
-
-
-def test_a_run_can_fail_without_an_exception(store: Tracking) -> None:
-    with tracking.start(store, name="job", params={}) as run:
-        run.fail("one of eight jobs failed")
-    assert stored(store, run.id).info.status == "FAILED"
-    assert stored(store, run.id).data.tags["error"] == "one of eight jobs failed"
-
-
-def test_ctrl_c_kills_the_run(store: Tracking) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        tracking.start(store, name="job", params={}) as run,
-    ):
-        raise KeyboardInterrupt
-    assert stored(store, run.id).info.status == "KILLED"
-
-
-def test_metrics_that_are_not_finite_become_a_tag(store: Tracking) -> None:
-    with tracking.start(store, name="job", params={}) as run:
-        run.metrics({"lesion/spearman": math.nan, "selectivity/count": 0})
-        run.metrics({"odd": math.inf})
-    found = stored(store, run.id)
-    assert found.data.metrics == {"selectivity/count": 0.0}
-    assert found.data.tags["undefined_metrics"] == "lesion/spearman=nan, odd=inf"
-
-
-def test_nothing_is_recorded_without_tracking(tmp_path: Path) -> None:
-    settings = Tracking(name="none", folder=str(tmp_path / "mlruns"))
-    tracking.prepare(settings)
-    with tracking.start(settings, name="job", params={"a": 1}) as run:
-        assert run.id is None
-        run.metrics({"a": 1.0, "b": math.nan})
-        run.params({"a": 1})
-        run.tags({"a": "b"})
-        run.dataset(TABLE, name="a", source="b", digest="c")
-        run.artifacts(tmp_path)
-        run.fail("reason")
-    tracking.finish(settings, tracking.open_run(settings, "sweep", {}), artifacts=tmp_path)
-    assert tracking.store_uri(settings) == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-EIGHT = """
-import os, sys, time
-from pathlib import Path
-import pandas as pd
-from app.config import Tracking
-from app.record import tracking
-
-folder, artifacts = sys.argv[1:]
-settings = Tracking(name="sqlite", folder=folder)
-tracking._import_mlflow("sqlite:")  # once for all eight, so that they arrive together
-begin = time.monotonic() + 0.5
-
-def work(number):
-    time.sleep(begin - time.monotonic())
-    table = pd.DataFrame({"path": ["a.png"], "category": ["adult"]})
-    for repeat in range(3):
-        params = {f"p{i}": i for i in range(60)} | {"number": number}
-        with tracking.start(settings, name=f"{number}", params=params) as run:
-            run.metrics({f"group/m{i}": float(i) for i in range(25)})
-            run.tags({"t": str(number)})
-            run.dataset(table, name="shared", source="drawn", digest="same" * 4 + str(repeat))
-            run.artifacts(Path(artifacts))
-
-children = []
-for number in range(8):
-    child = os.fork()
-    if child == 0:
-        try:
-            work(number)
-            os._exit(0)
-        except BaseException as error:
-            print(number, repr(error), flush=True)
-            os._exit(1)
-    children.append(child)
-print([os.waitpid(child, 0)[1] for child in children])
-"""
-
-
-def test_eight_processes_at_once_on_a_fresh_folder(tmp_path: Path) -> None:
-    artifacts = tmp_path / "artifacts"
-    artifacts.mkdir()
-    (artifacts / "scores.txt").write_text("1")
-    settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
-    done = subprocess.run(
-        [sys.executable, "-c", EIGHT, settings.folder, str(artifacts)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.stdout == f"{[0] * 8}\n"  # neither errors …
-    assert done.stderr == ""  # … nor chatter
-    client = MlflowClient(tracking.store_uri(settings))
-    experiments = [found.name for found in client.search_experiments()]
-    assert sorted(experiments) == ["Default", "selectivity"]
-    experiment = client.get_experiment_by_name("selectivity")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    assert sorted(run.info.run_name or "" for run in runs) == sorted([*"01234567"] * 3)
-    for run in runs:
-        assert run.info.status == "FINISHED"
-        assert len(run.data.params) == 61
-        assert len(run.data.metrics) == 25
-        assert run.data.tags["t"] == run.data.params["number"]
-        assert run.inputs is not None and len(run.inputs.dataset_inputs) == 1
-        assert len(client.list_artifacts(run.info.run_id)) == 1
 
 
 def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
@@ -265,9 +39,7 @@ def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
     assert not half.with_name("mlflow.db").exists()
 
     tracking.prepare(settings)
-    with tracking.start(settings, name="job", params={}) as run:
-        pass
-    assert stored(settings, run.id).info.status == "FINISHED"
+    assert MlflowClient(tracking.store_uri(settings)).get_experiment_by_name("selectivity")
     assert not half.exists()
 
 
@@ -350,24 +122,6 @@ def test_a_database_that_may_not_be_written(tmp_path: Path) -> None:
     assert f"cannot keep runs in {tmp_path}/mlflow.db: attempt to write a readonly" in message
 
 
-def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
-    shutil.copy(Path(store.folder, "mlflow.db"), tmp_path)
-    settings = Tracking(name="sqlite", folder=str(tmp_path))
-    with (
-        pytest.raises(InputError) as caught,
-        tracking.start(settings, name="job", params={}) as run,
-    ):
-        with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-            connection.execute("DROP TABLE latest_metrics")
-            connection.execute("DROP TABLE metrics")
-        run.metrics({"m": 1.0})
-    message = str(caught.value)
-    assert message.startswith(f"tracking database sqlite:///{tmp_path}/mlflow.db failed: ")
-    assert "no such table" in message
-    assert len(message) < 400
-    assert "\n" not in message
-
-
 @pytest.mark.parametrize("name", ["what?", "a%20b"])
 def test_a_folder_that_sqlite_would_misread(tmp_path: Path, name: str) -> None:
     assert "tracking.folder=" in refused(Tracking(name="sqlite", folder=str(tmp_path / name)))
@@ -396,12 +150,6 @@ def test_credentials_do_not_belong_in_the_address() -> None:
     assert "secret" not in message
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_server_that_is_not_there() -> None:
     began = time.monotonic()
     uri = f"http://127.0.0.1:{free_port()}"
@@ -419,8 +167,13 @@ def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class NoMlflow(http.server.BaseHTTPRequestHandler):
+    status = 404
+    came: ClassVar[list[str | None]] = []  # who asks for more than its health
+
     def do_GET(self) -> None:
-        self.send_response(404)
+        if not self.path.endswith("/health"):
+            self.came.append(self.headers["Authorization"])
+        self.send_response(self.status)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -437,71 +190,20 @@ def no_mlflow() -> Iterator[str]:
 
 
 def test_a_server_that_is_not_mlflow(no_mlflow: str) -> None:
-    message = refused(Tracking(name="server", uri=no_mlflow))
+    message = refused(Tracking(name="server", uri=no_mlflow, patience_s=0))
     assert f"tracking server {no_mlflow} failed" in message
 
 
-@pytest.fixture
-def server(store: Tracking, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    shutil.copy(Path(store.folder, "mlflow.db"), tmp_path / "server.db")  # spares its making
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "kept")]
-    with open(tmp_path / "server.log", "wb") as said:
-        process = subprocess.Popen(
-            command,
-            stdout=said,
-            stderr=said,
-            cwd=tmp_path,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
-    uri = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            tracking._check_server(uri)
-            break
-        except InputError:
-            time.sleep(0.2)
-    yield uri, process
-    stop(process)
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, 9)  # the server and its workers
-        process.wait()
-
-
-def test_a_server_and_its_death(
-    server: tuple[str, "subprocess.Popen[bytes]"],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_credentials_come_from_the_environment(
+    no_mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    uri, process = server
-    results = tmp_path / "results"
-    results.mkdir()
-    (results / "scores.txt").write_text("1")
-    settings = Tracking(name="server", uri=uri, experiment="served")
-    with tracking.start(settings, name="job", params={"a": 1}) as run:
-        run.metrics({"m": 1.0})
-        run.dataset(TABLE, name="synthetic", source="drawn", digest="abc")
-        run.artifacts(results)
-    found = stored(settings, run.id)
-    assert found.info.status == "FINISHED"
-    assert found.data.metrics == {"m": 1.0}
-    assert found.inputs is not None and len(found.inputs.dataset_inputs) == 1
-    assert len(list((tmp_path / "kept").rglob("scores.txt"))) == 1
-    with (
-        caplog.at_level(logging.WARNING),
-        pytest.raises(InputError) as caught,
-        tracking.start(settings, name="job", params={"a": 1}) as run,
-    ):
-        stop(process)
-        run.metrics({"m": 1.0})
-    assert str(caught.value) == f"tracking server {uri} failed: Connection refused"
-    assert caplog.messages == []
+    settings = Tracking(name="server", uri=no_mlflow, patience_s=0)
+    monkeypatch.setattr(NoMlflow, "status", 401)
+    assert "failed: it does not let you in; MLFLOW_TRACKING_USERNAME and" in refused(settings)
+    assert set(NoMlflow.came) == {None}
+    monkeypatch.setattr(NoMlflow, "came", [])
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    message = refused(settings)
+    assert "it does not let you in" in message and "secret" not in message
+    assert f"Basic {base64.b64encode(b'me:secret').decode()}" in NoMlflow.came
