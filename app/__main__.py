@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from app import config as schema
 from app.commandline import CONFIG_FOLDER, reason_of, report, run
 from app.config import Config
-from app.sweep import close, layers_of, parent_of, record_failure, write_result
+from app.sweep import close, layers_of, parent_of, record_failure, words, write_result
 
 schema.register()
 
@@ -32,7 +33,7 @@ def job(config: Config) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)
-    overrides = list(hydra_config.overrides.task)
+    overrides = words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     try:
@@ -60,8 +61,12 @@ def job(config: Config) -> None:
         if sweeping:
             record_failure(sweep_folder, config.tracking, sys.argv[1:], tags["job"], result)
     result |= {**tags, "folder": str(folder)}
-    write_result(folder, result)
-    if result["status"] == "failed" and not sweeping:
+    failed = result["status"] == "failed"
+    with (
+        suppress(OSError) if failed else nullcontext()
+    ):  # the failure, told already, is what counts
+        write_result(folder, result)
+    if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     tables.show(tables.job_table(result))
     if not sweeping:
@@ -73,7 +78,7 @@ def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """The parameters of a job that failed; where its config is not whole, its overrides."""
     try:
         return schema.parameters(config)
-    except OmegaConfBaseException:
+    except (OmegaConfBaseException, KeyError):
         return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 

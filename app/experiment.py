@@ -63,6 +63,7 @@ def run(
     cache = Cache(config.cache)
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
+    steps.check_folders(config)
     metric, compared = config.metric.name, metric_set(config)
     params = parameters(config)
     name, described = run_name(config), describe(config, subject)

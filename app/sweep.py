@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from app.config import Tracking
 from app.errors import InputError
@@ -115,6 +115,12 @@ def layers_of(folder: Path) -> tuple[str, ...]:
     return tuple(json.loads(path.read_text())) if path.is_file() else ()
 
 
+def words(hydra: Any) -> list[str]:
+    """The command line's overrides of the program's config, references in them as they stand."""
+    found: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return found
+
+
 def swept_layers(overrides: Sequence[str]) -> list[str]:
     """The layers that a sweep's overrides name: `layer=conv2,conv13`, `layer.name=fc6,fc7`.
 
@@ -165,7 +171,7 @@ class SweepCallback(Callback):
         # Hydra's own words for a sweep: the command line's, and those of its `params`.
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]
-        layers = swept_layers([*overrides, *config.hydra.overrides.task])
+        layers = swept_layers([*overrides, *words(config.hydra)])
         if layers:
             folder = Path(config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
