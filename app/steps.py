@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from app import memory, metrics, models
 from app.config import LAYERS, Config, Metric, Model, check_model
+from app.errors import InputError
 from app.findings import decoding, greedy
 from app.findings.dissociation import KernelSet, kernel_sets
 from app.findings.greedy import GreedySearch
@@ -296,9 +297,14 @@ def check_folders(config: Config) -> None:
     The config is complete, see `subject`. InputError as that step's; images are not opened.
     """
     if config.identities.name == "folder" and _may_decode(config):
-        image_files.list_folder(
+        root, _, people = image_files.list_folder(
             config.identities.root or "", None, what="identity", setting="identities.root"
         )
+        if len(set(people)) < 2:
+            raise InputError(
+                f"identities.root={root} has one folder, {people[0]!r}: decoding needs two "
+                "identities or more"
+            )
     if why_no_lesion(config) is None:
         classes.check_folders(_own_tasks(config), setting="lesion")
 
