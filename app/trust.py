@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,7 @@ def guard(own: Path) -> None:
         *arguments: Any,
         **options: Any,
     ) -> DictConfig:
-        try:
-            config = compose(self, config_name, overrides, *arguments, **options)
-        except (HydraException, OmegaConfBaseException, InputError):
-            raise
-        except Exception as error:  # what Hydra's own checks let through: `=3`, broken YAML, …
-            raise InputError(
-                f"no config can be made of this command line and its files: "
-                f"{' '.join(str(error).split())}; --help shows how overrides are written"
-            ) from error
+        config = composed(lambda: compose(self, config_name, overrides, *arguments, **options))
         check(config, overrides, own)
         return config
 
@@ -98,6 +90,19 @@ def guard(own: Path) -> None:
 
     ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
     ConfigSearchPathImpl.append = append_path  # type: ignore[method-assign]
+
+
+def composed(compose: Callable[[], DictConfig]) -> DictConfig:
+    """What `compose` returns; InputError for what Hydra's own checks let through: `=3`, no YAML."""
+    try:
+        return compose()
+    except (HydraException, OmegaConfBaseException, InputError):
+        raise
+    except Exception as error:
+        raise InputError(
+            "no config can be made of this command line and its files: "
+            f"{' '.join(str(error).split())}; --help shows how overrides are written"
+        ) from error
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
