@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,7 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
     logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, told in one line
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
     argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
     trust.guard(CONFIG_FOLDER)

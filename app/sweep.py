@@ -62,9 +62,14 @@ def _parent_id(folder: Path) -> str | None:
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Leave a job's result where the sweep's end finds it."""
+    """Leave a job's result where the sweep's end finds it, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).write_text(json.dumps(result, indent=2))
+    partial = folder / f".{RESULT}.partial"
+    try:
+        partial.write_text(json.dumps(result, indent=2))
+        partial.replace(folder / RESULT)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def record_failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -88,7 +89,7 @@ def _run_warm(
 
 @functools.cache
 def _warm() -> subprocess.Popen[str]:
-    """The process that forks; it ends with this one, whose end closes its standard input."""
+    """The process that forks, ended with this one: its standard input closes."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.warm"],
         cwd=REPOSITORY,
@@ -100,6 +101,7 @@ def _warm() -> subprocess.Popen[str]:
     )
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n", "the warm process did not start"
+    atexit.register(server.communicate)
     return server
 
 
