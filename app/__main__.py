@@ -10,6 +10,7 @@ import multiprocessing
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from app.commandline import (
     tell_undelivered,
 )
 from app.config import Config
-from app.sweep import DRAWN, Plan, ended, parent_of, plan_of, record_failure, write_result
+from app.errors import InputError
+from app.sweep import DRAWN, Plan, ended, parent_of, plan_of, record_failure, words, write_result
 
 schema.register()
 
@@ -41,7 +43,7 @@ def job(config: Config) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)
-    overrides = list(hydra_config.overrides.task)
+    overrides = words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     # Who says how far it is, where several do.
@@ -70,8 +72,12 @@ def job(config: Config) -> None:
         if sweeping:
             record_failure(folder, sweep_folder, config.tracking, tags["job"], result)
     result |= {**tags, "folder": str(folder)}
-    write_result(folder, result)
-    if result["status"] == "failed" and not sweeping:
+    failed = result["status"] == "failed"
+    with (
+        suppress(InputError) if failed else nullcontext()
+    ):  # the failure, told already, is what counts
+        write_result(folder, result)
+    if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     tables.show(tables.job_table(result))
     behind = result.get("undelivered")
@@ -88,7 +94,7 @@ def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """The parameters of a job that failed; where its config is not whole, its overrides."""
     try:
         return schema.parameters(config)
-    except OmegaConfBaseException:
+    except (OmegaConfBaseException, KeyError):
         return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 

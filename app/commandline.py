@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from app import composition
+from app import composition, trust
 from app.errors import InputError
 
 HERE = Path(__file__).parent
@@ -28,6 +32,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
         return " ".join(f"{error} {cause or ''}".split())
+    if isinstance(error, OSError) and error.strerror:
+        return (
+            f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path, its "
+            "permissions and the room on the disk"
+        )
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -50,11 +59,31 @@ def tell_undelivered(reason: str, folder: Path) -> None:
     )
 
 
+@contextmanager
+def told(*, debug: bool) -> Iterator[None]:
+    """Tell what goes wrong in the body of a job, and end with 1: Hydra would print a line more."""
+    try:
+        yield
+    except Exception as error:
+        report(error, debug=debug)
+        sys.exit(1)
+
+
+def _refuse_arguments(_: argparse.ArgumentParser, message: str) -> NoReturn:
+    """What Hydra's parser of options says, without the many lines of its usage."""
+    raise InputError(f"{message}; options such as -m come before all overrides (--help lists them)")
+
+
 def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
     composition.keep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
+    logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, told in one line
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
+    argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
+    trust.guard(CONFIG_FOLDER)
     try:
         _refuse_credentials(sys.argv[1:])
         try:

@@ -26,6 +26,31 @@ CONTRASTS = ("pooled", "each")
 CONTRAST_LEVELS = ("domains", "categories")
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 RULES = ("above", "p", "fdr_bh", "fdr_by")
+# What is larger is a slip of the finger, which would end as memory or the day does.
+LARGEST = {
+    "threads": 1024,
+    "stimuli.size": 4096,
+    "identities.size": 4096,
+    "lesion.size": 4096,
+    "stimuli.images_per_category": 100_000,
+    "identities.count": 100_000,
+    "identities.images_each": 100_000,
+    "lesion.images_per_identity": 100_000,
+    "lesion.images_per_object": 100_000,
+    "model.input_size": 4096,
+    "model.resize": 8192,
+}
+NOT_EMPTY = (
+    "model.name",
+    "layer.name",
+    "cache",
+    "tracking.folder",
+    "tracking.experiment",
+    "lesion.faces.root",
+    "lesion.faces.classes",
+    "lesion.objects.root",
+    "lesion.objects.classes",
+)
 
 
 @dataclass
@@ -228,6 +253,7 @@ def check(config: Config) -> None:
         ("identities.count", 2),
         ("identities.images_each", 2),
         ("identities.size", 16),
+        ("lesion.size", 16),
         ("lesion.images_per_class", 1),
         ("lesion.images_per_identity", 1),
         ("lesion.images_per_object", 1),
@@ -242,6 +268,13 @@ def check(config: Config) -> None:
         value = OmegaConf.select(config, name)  # type: ignore[arg-type]
         if value is not None and value < lowest:
             raise InputError(f"{name}={value} is too small: at least {lowest}")
+    for name, largest in LARGEST.items():
+        value = OmegaConf.select(config, name)  # type: ignore[arg-type]
+        if value is not None and value > largest:
+            raise InputError(f"{name}={value} is too large: at most {largest}")
+    for name in NOT_EMPTY:
+        if OmegaConf.select(config, name) == "":  # type: ignore[arg-type]
+            raise InputError(f"{name} is empty: give it a value, or leave it out")
     for name in ("model.seed", "stimuli.seed", "identities.seed", "lesion.seed", "seed"):
         if OmegaConf.select(config, name) < 0:  # type: ignore[arg-type]
             raise InputError(f"{name} is negative: a seed is 0 or more")
@@ -263,8 +296,20 @@ def check(config: Config) -> None:
             f"lesion.sets={list(config.lesion.sets)}: percentages of the layer's kernels, "
             "1 to 100, each once; [] lesions no sets"
         )
-    if not config.decoding.penalty > 0:
-        raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive")
+    if not 0 < config.decoding.penalty < math.inf:
+        raise InputError(f"decoding.penalty={config.decoding.penalty}: C is positive and finite")
+    unknown = [name for name in config.lesion.layers or () if name not in LAYERS]
+    if config.model.source == "vgg":  # whose modules have no such names
+        unknown += [
+            name
+            for name in config.decoding.layers or ()
+            if re.fullmatch(r"conv\d+", name) and name not in LAYERS
+        ]
+    if unknown:
+        raise InputError(
+            f"lesion.layers or decoding.layers name {unknown[0]}: the convolutions are "
+            f"{', '.join(LAYERS)}"
+        )
     for room in ("stimuli", "identities"):
         settings = getattr(config, room)
         fetched = settings.name == "floc" and settings.root is None
@@ -288,11 +333,18 @@ def check(config: Config) -> None:
     _check_threshold(config)
     for metric in metric_set(config).values():
         check_metric(metric, config.threshold)
-    domains = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
+    domains: Any = OmegaConf.to_container(config, resolve=True)["stimuli"]["domains"]  # type: ignore
     if domains is not None and not _is_domains(domains):
         raise InputError(
             f"stimuli.domains={domains} must map each domain to a list of its categories, "
             "e.g. {faces:[adult,child],places:[house]}"
+        )
+    named = [category for members in (domains or {}).values() for category in members]
+    twice = next((category for category in named if named.count(category) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"stimuli.domains names the category {twice!r} twice: a category belongs to one "
+            "domain, once"
         )
     if stimuli.domains and config.target not in stimuli.domains:
         raise InputError(
@@ -319,9 +371,10 @@ def check_model(model: Model) -> None:
                 f"model={model.name} needs its weights: give model.checkpoint=<path>, "
                 f"or take model={model.name}_untrained"
             )
-        if len(model.widths) != 13:
+        if len(model.widths) != 13 or min(model.widths) < 1:
             raise InputError(
-                f"model.widths has {len(model.widths)} values: the 13 convolutions need one each"
+                f"model.widths={list(model.widths)}: the 13 convolutions need one value each, "
+                "1 or more"
             )
         if None in (model.input_size, model.resize, model.mean, model.sd):
             raise InputError(
@@ -357,7 +410,8 @@ def check_preprocessing(model: Model) -> None:
             "the crop would leave the image"
         )
     given = [values for values in (model.mean, model.sd) if values is not None]
-    if any(len(values) != 3 for values in given) or (model.sd and min(model.sd) <= 0):
+    sound = all(len(values) == 3 and all(map(math.isfinite, values)) for values in given)
+    if not sound or (model.sd and min(model.sd) <= 0):
         raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
 
 
@@ -411,6 +465,8 @@ def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
             f"{where} has no number for threshold={threshold['name']}: its criterion.presets are "
             f"{presets or 'empty'}; give threshold.{metric.name}=<number>"
         ) from error
+    if len(criterion.range) != 2:
+        raise InputError(f"{where}: criterion.range={list(criterion.range)} must be [low, high]")
     low, high = criterion.range
     if criterion.rule != "above":
         low, high = max(low, 0.0), min(high, 1.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 
 from app import memory, models, steps, threads
 from app.config import Config, Metric, metric_set, parameters
+from app.errors import InputError
 from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
@@ -66,6 +68,7 @@ def run(
     cache = Cache(config.cache)
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
+    steps.check_folders(config)
     metric, compared = config.metric.name, metric_set(config)
     params = parameters(config)
     name, described = run_name(config), describe(config, subject)
@@ -131,19 +134,9 @@ def run(
             notes.append(reason)
 
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
-        folder.mkdir(parents=True, exist_ok=True)
-        table = score_table(config, subject.shape, score, selected)
-        table.to_parquet(folder / "scores.parquet", index=False)
-        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
-            folder / "threshold.parquet", index=False
-        )
+        write(config, folder, score_table(config, subject.shape, score, selected), threshold, found)
         if lesioned is not None:
-            lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
-            if lesioned.sets:
-                set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-        (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
-        (folder / "metrics.json").write_text(json.dumps(found, indent=2))
+            write_lesions(folder, lesioned)
         if config.figures:
             draw(
                 config,
@@ -177,6 +170,45 @@ def run(
         "run_id": record.id,
         "undelivered": record.undelivered,
     }
+
+
+def write(
+    config: Config,
+    folder: Path,
+    scores: pd.DataFrame,
+    threshold: Mapping[str, Any],
+    found: Mapping[str, float],
+) -> None:
+    """The run's tables, config, versions and metrics as files."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        scores.to_parquet(folder / "scores.parquet", index=False)
+        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
+            folder / "threshold.parquet", index=False
+        )
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
+        (folder / "metrics.json").write_text(json.dumps(found, indent=2))
+
+
+def write_lesions(folder: Path, lesioned: Lesioned) -> None:
+    """What remains without each kernel, and without sets of them, as files."""
+    with writing(folder):
+        lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
+        if lesioned.sets:
+            set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write results to {folder}: {error.strerror or error}; make room or choose "
+            "another folder with hydra.run.dir=<folder>"
+        ) from error
 
 
 def load_network(config: Config) -> Loaded:

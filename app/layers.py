@@ -8,7 +8,7 @@ from __future__ import annotations
 import hydra
 
 from app import config as schema
-from app.commandline import CONFIG_FOLDER, run
+from app.commandline import CONFIG_FOLDER, run, told
 from app.config import Config, check_model
 
 schema.register()
@@ -16,6 +16,13 @@ schema.register()
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def job(config: Config) -> None:
+    """Print the table of the config's network."""
+    with told(debug=config.debug):
+        show(config)
+
+
+def show(config: Config) -> None:
+    """The layers of the config's network, a row each, on standard output."""
     from rich.table import Table
 
     from app import models

@@ -5,7 +5,6 @@ It equals the one that the sweep ended with, byte for byte, where the code is th
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.commandline import CONFIG_FOLDER, report, run
+from app.commandline import CONFIG_FOLDER, run, told
 from app.config import Tracking
 from app.errors import InputError
 
@@ -35,11 +34,8 @@ ConfigStore.instance().store(name="report_schema", node=Settings)
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="report")
 def job(config: Any) -> None:
     """Make the report of the sweep whose parent run is `run`."""
-    try:
+    with told(debug=config.debug):
         make(config)
-    except Exception as error:  # told here, since Hydra would print more than the one line
-        report(error, debug=config.debug)
-        sys.exit(1)
 
 
 def make(config: Any) -> None:

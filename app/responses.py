@@ -59,6 +59,8 @@ class Block(NamedTuple):
 
 def choose_device(name: str, precision: str = "float32") -> torch.device:
     """`auto` is the GPU where there is one; InputError for what the device cannot do."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device={name} is unknown: it is one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda, but torch sees no GPU here: use device=cpu or device=auto")
     if name == "auto":

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from app import memory, metrics, models
 from app.config import LAYERS, Config, Metric, Model, check_model
+from app.errors import InputError
 from app.findings import decoding, greedy
 from app.findings.dissociation import KernelSet, kernel_sets
 from app.findings.greedy import GreedySearch
@@ -252,19 +253,9 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
     network, drawn.
     """
     settings, faces = config.lesion, config.model.face_classes
-    last = config.model.outputs
-    assert last is not None, "the config is complete"
-    objects = last - faces
-    tasks = {
-        name: classes.Task(own.root, own.classes, outputs)
-        for name, own, outputs in (
-            ("faces", settings.faces, range(faces)),
-            ("objects", settings.objects, range(faces, last)),
-        )
-        if own.root
-    }
-    if tasks:
+    if tasks := _own_tasks(config):
         return classes.from_folders(tasks, setting="lesion", at_most=settings.images_per_class)
+    objects = _outputs(config) - faces
 
     def draw(progress: synthetic.Progress) -> tuple[NDArray[np.uint8], list[str]]:
         face_pixels, face_labels = synthetic.identities(
@@ -302,6 +293,47 @@ def own_classes(config: Config, cache: Cache) -> tuple[Images, NDArray[np.int64]
     )
     outputs = {label: output for output, label in enumerate(dict.fromkeys(drawn.labels))}
     return drawn, np.array([outputs[label] for label in drawn.labels], dtype=np.int64)
+
+
+def _own_tasks(config: Config) -> dict[str, classes.Task]:
+    """The tasks whose images the config names folders of."""
+    faces, settings = config.model.face_classes, config.lesion
+    return {
+        name: classes.Task(own.root, own.classes, outputs)
+        for name, own, outputs in (
+            ("faces", settings.faces, range(faces)),
+            ("objects", settings.objects, range(faces, _outputs(config))),
+        )
+        if own.root
+    }
+
+
+def _outputs(config: Config) -> int:
+    assert config.model.outputs is not None, "the config is complete"
+    return config.model.outputs
+
+
+def check_folders(config: Config) -> None:
+    """Refuse folders that a later step would stumble over, before anything is computed.
+
+    The config is complete, see `subject`. InputError as that step's; images are not opened.
+    """
+    if config.identities.name == "folder" and _may_decode(config):
+        root, _, people = image_files.list_folder(
+            config.identities.root or "", None, what="identity", setting="identities.root"
+        )
+        if len(set(people)) < 2:
+            raise InputError(
+                f"identities.root={root} has one folder, {people[0]!r}: decoding needs two "
+                "identities or more"
+            )
+    if why_no_lesion(config) is None:
+        classes.check_folders(_own_tasks(config), setting="lesion")
+
+
+def _may_decode(config: Config) -> bool:
+    """Whether decoding applies where any metric selects a kernel."""
+    return why_no_decoding(config, config.decoding.kernels or 1) is None
 
 
 def _drawn(
@@ -463,8 +495,10 @@ def question(config: Config, metric: Metric, asked: Contrast) -> Question:
     from app import responses
 
     score, options = metrics.load(metric.name), dict(metric.options)
+    metrics.check_options(metric.name, options)
     if "device" in inspect.signature(score).parameters:
-        options.setdefault("device", responses.choose_device(config.device).type)
+        device = options.get("device", config.device)
+        options["device"] = responses.choose_device(device).type
     return Question(score, asked, options)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from app.commandline import UNDELIVERED, report, tell_undelivered
 from app.config import Tracking
@@ -150,6 +150,12 @@ def deliver_jobs(folder: Path, settings: Tracking) -> bool:
     return True
 
 
+def words(hydra: Any) -> list[str]:
+    """The command line's overrides of the program's config, references in them as they stand."""
+    found: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return found
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a sweep's jobs know of each other."""
@@ -260,7 +266,7 @@ class SweepCallback(Callback):
         params = config.hydra.sweeper.get("params") or {}
         overrides = [f"{name}={value}" for name, value in params.items()]
         loader = GlobalHydra.instance().config_loader()
-        plan = planned([*overrides, *config.hydra.overrides.task], loader, sys.argv[1:])
+        plan = planned([*overrides, *words(config.hydra)], loader, sys.argv[1:])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)))
 

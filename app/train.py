@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import OmegaConf
 
-from app.commandline import CONFIG_FOLDER, UNDELIVERED, run, tell_undelivered
+from app.commandline import CONFIG_FOLDER, UNDELIVERED, run, tell_undelivered, told
 from app.errors import InputError
 from app.training.settings import Train, check, from_folders, identity, with_outputs
 
@@ -296,7 +296,12 @@ def _write_package(
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="train")
 def job(config: Any) -> None:
     """Train with the settings that Hydra composed."""
-    settings: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
+    with told(debug=config.debug):
+        train_and_tell(OmegaConf.to_object(config))  # type: ignore[arg-type]
+
+
+def train_and_tell(settings: Train) -> None:
+    """Train and say on standard output what came of it and where it is."""
     check(settings)
     folder = Path(settings.output).expanduser()
     results = train(settings, folder)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +21,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parents[1]
+SECONDS = 600  # that a command may take
 
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
 SMALL = [
@@ -29,18 +36,75 @@ SMALL = [
 ]
 
 
-def run_app(folder: Path, *arguments: str, module: str = "app", **environment: str):
-    """`python -m app …` in `folder`."""
+def run_app(
+    folder: Path, *arguments: str, module: str = "app", fresh: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python -m app …` in `folder`.
+
+    By default as a fork of a process that has imported everything (see `tests.warm`); in a new
+    interpreter where it is `fresh`, or its environment is to be another.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    # This checkout's program, whichever is installed.
+    whole = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY), **environment}
+    if not fresh and not environment:
+        return _run_warm(folder, command, whole)
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        command,
         cwd=folder,
-        # This checkout's program, whichever is installed.
-        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY), **environment},
+        env=whole,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=SECONDS,
         stdin=subprocess.DEVNULL,
     )
+
+
+def _run_warm(
+    folder: Path, command: list[str], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    _, _, module, *arguments = command
+    with tempfile.TemporaryDirectory() as streams:
+        paths = [Path(streams) / name for name in ("stdout", "stderr")]
+        for path in paths:
+            path.touch()
+        asked = {
+            "folder": str(folder),
+            "module": module,
+            "arguments": arguments,
+            "environment": environment,
+            "streams": list(map(str, paths)),
+        }
+        server = _warm()
+        assert server.stdin is not None and server.stdout is not None
+        # The children are of its group: a command that does not end is ended with it.
+        watch = threading.Timer(SECONDS, os.killpg, (server.pid, signal.SIGKILL))
+        watch.start()
+        try:
+            print(json.dumps(asked), file=server.stdin, flush=True)
+            code = int(server.stdout.readline())
+        finally:
+            watch.cancel()
+        stdout, stderr = (path.read_text() for path in paths)
+    return subprocess.CompletedProcess(command, code, stdout, stderr)
+
+
+@functools.cache
+def _warm() -> subprocess.Popen[str]:
+    """The process that forks, ended with this one: its standard input closes."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.warm"],
+        cwd=REPOSITORY,
+        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n", "the warm process did not start"
+    atexit.register(server.communicate)
+    return server
 
 
 def finished(process: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,75 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "junk.safetensors").write_text("junk")
     (root / "a_file").write_text("")
     (root / "mlflow.db").write_text("this is no database " * 100)
+
+    (root / "empty.pt").write_bytes(b"")
+    torch.save([torch.zeros(3)], root / "list.pt")
+    torch.save({**state, "classifier.0.bias": "a word"}, root / "word.pt")
+    torch.save({}, root / "nothing.pt")
+    (root / "long.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
+    for name in ("hollow", "dangling", "huge", "nested"):
+        shutil.copytree(sound, root / name)
+    (root / "hollow" / "adult" / "0.jpg").write_bytes(b"")
+    (root / "dangling" / "adult" / "0.jpg").unlink()
+    (root / "dangling" / "adult" / "0.jpg").symlink_to("nowhere.jpg")
+    (root / "huge" / "adult" / "0.jpg").unlink()
+    (root / "huge" / "adult" / "0.png").write_bytes(png(100_000, 100_000))
+    (root / "nested" / "adult" / "0.jpg").unlink()
+    (root / "nested" / "adult" / "0.jpg").mkdir()
+    for person, count in (("Ann", 3), ("Bo", 1)):
+        (root / "people" / person).mkdir(parents=True)
+        for number in range(count):
+            shutil.copy(sound / "adult" / "0.jpg", root / "people" / person / f"{number}.jpg")
+    shutil.copytree(root / "people" / "Ann", root / "alone" / "Ann")
+    shutil.copytree(sound / "car", root / "classes" / "car")
+    lines = [f"class{number}" for number in range(120)]
+    (root / "twice.txt").write_text("\n".join(["class1", *lines[:119]]))
+    (root / "short.txt").write_text("car\n")
+    (root / "other.txt").write_text("\n".join(lines))
+    (root / "binary.txt").write_bytes(b"\xff\xfe\x00")
+
+    conf = root / "conf" / "experiment"
+    conf.mkdir(parents=True)
+    for name, content in FILES.items():
+        (conf / f"{name}.yaml").write_text(content)
     return root
+
+
+def png(width: int, height: int) -> bytes:
+    """The head of a PNG file of this size, with next to nothing in it."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 100)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+# Experiments of a colleague's, in a folder that --config-dir names.
+FILES = {
+    "broken": "target: [faces",
+    "tagged": "seed: !!python/object/apply:pathlib.Path.touch [harm-was-done]",
+    "unknown": "# @package _global_\nmetrik: fsi\n",
+    "callback": """# @package _global_
+hydra:
+  callbacks:
+    more: {_target_: pathlib.Path.touch, _args_: [harm-was-done]}
+""",
+    "log": """# @package _global_
+hydra:
+  job_logging:
+    handlers:
+      more: {(): pathlib.Path, name: harm-was-done}
+""",
+    "environment": """# @package _global_
+hydra:
+  job:
+    env_set: {GIT_CONFIG_COUNT: '1'}
+""",
+}
 
 
 CASES = {
@@ -132,21 +202,296 @@ CASES = {
         ["tracking=server", "tracking.uri=http://127.0.0.1:9"],
         ["http://127.0.0.1:9", "does not answer"],
     ),
+    # ------------------------------------------------------------------ the command line itself
+    "an option that there is not": (["--sweep"], ["--sweep", "options such as -m", "--help"]),
+    "an option after the overrides": (["metric=fsi", "-m", "layer=conv1"], ["-m come before"]),
+    "a list without -m": (["metric=fsi,dprime"], ["metric=fsi,dprime", "--multirun"]),
+    "an override without a name": (["=3"], ["command line", "--help"]),
+    "an unclosed list": (["lesion.sets=[1"], ["[1"]),
+    "a reference to nothing": (["target=${{nowhere}}"], ["nowhere", "full_key: target"]),
+    "a reference to itself": (["target=${{target}}"], ["Recursive", "full_key: target"]),
+    "a variable that is not set": (["target=${{oc.env:NOT_SET_HERE}}"], ["NOT_SET_HERE", "target"]),
+    "unknown experiment": (["+experiment=figure9"], ["experiment/figure9", "figure1"]),
+    "unknown config folder": (["--config-dir", "{root}/nowhere"], ["nowhere", "not found"]),
+    "unknown folder of the search path": (
+        ["hydra.searchpath=[file://{root}/nowhere]"],
+        ["hydra.searchpath=file://", "nowhere is no folder"],
+    ),
+    "group left out": (["~metric"], ["metric.name", "Missing mandatory value"]),
+    "all metrics left out": (["~metrics"], ["metrics"]),
+    "unknown launcher": (["hydra/launcher=slurm"], ["hydra/launcher/slurm", "basic"]),
+    "unknown level of logging": (["hydra.job_logging.root.level=LOUD"], ["level=LOUD", "DEBUG"]),
+    # ------------------------------------------------------------------------------------ config
+    "unknown option of a metric": (
+        ["+metric.options.foo=1"],
+        ["metric fsi has no option 'foo'", "metric.options.foo=1", "it has none"],
+    ),
+    "unknown option beside one that is": (
+        ["metric=ttest", "+metric.options.foo=1"],
+        ["no option 'foo'", "it has equal_variance"],
+    ),
+    "option of the wrong type": (
+        ["metric=ttest", "metric.options.equal_variance=maybe"],
+        ["metric.options.equal_variance=maybe", "bool"],
+    ),
+    "option of an unknown value": (
+        ["metric=cohens_d", "metric.options.correction=best"],
+        ["'best'", "none, hedges"],
+    ),
+    "option of a metric in the set": (["+metrics.auc.options.x=1"], ["metrics.auc"]),
+    "metric on a device that is none": (
+        ["metric=auc", "+metric.options.device=tpu"],
+        ["device=tpu", "auto, cpu, cuda"],
+    ),
+    "range of one number": (["metric.criterion.range=[1]"], ["range=[1.0]", "[low, high]"]),
+    "rule that is none": (["metric.criterion.rule=best"], ["criterion.rule=best", "fdr_bh"]),
+    "preset without numbers": (
+        ["threshold.name=mine"],
+        ["threshold=mine", "threshold.fsi=<number>"],
+    ),
+    "unknown preset": (["threshold=mine"], ["threshold/mine", "paper"]),
+    "negative seed": (["seed=-1"], ["seed is negative"]),
+    "seed that is no number": (["seed=random"], ["seed=random"]),
+    "too many threads": (["threads=100000"], ["threads=100000", "at most 1024"]),
+    "no images a batch": (["batch_size=0"], ["batch_size=0", "at least 1"]),
+    "GPU that is not there": (["device=cuda", "stimuli.seed=17"], ["device=cuda", "no GPU"]),
+    "device that is none": (["device=tpu"], ["device=tpu", "auto, cpu, cuda"]),
+    "penalty without end": (["decoding.penalty=inf"], ["decoding.penalty=inf", "finite"]),
+    "lesions of no layer": (["lesion.layers=[conv14]"], ["conv14", "conv13"]),
+    "decoding of no layer": (["decoding.layers=[conv0]"], ["conv0", "conv13"]),
+    "negative widths": (
+        ["model.widths=[-1,16,32,32,64,64,64,128,128,128,128,128,128]"],
+        ["model.widths=[-1, 16", "1 or more"],
+    ),
+    "mean that is no number": (["model.mean=[nan,0,0]"], ["model.mean", "one number per RGB"]),
+    "crop outside the image": (["model.resize=32"], ["model.resize=32", "model.input_size=64"]),
+    "image that does not halve": (
+        ["model.input_size=80", "model.resize=80"],
+        ["model.input_size=80", "a multiple of 32"],
+    ),
+    "more faces than outputs": (["model.face_classes=180"], ["model.face_classes=180", "180"]),
+    "network without a name": (["model.name="], ["model.name is empty"]),
+    "network of no library": (["model.source=hub"], ["model.source=hub", "vgg, torchvision, timm"]),
+    "module that the network lacks": (
+        ["layer=module", "layer.name=features.99"],
+        ["layer.name=features.99", "nearest are"],
+    ),
+    "output that does not fit": (
+        ["layer=module", "layer.name=classifier.6"],
+        ["layer.output=map", "take layer.output=vector"],
+    ),
+    # ----------------------------------------------------------------------------------- stimuli
+    "category twice": (
+        ["stimuli.domains.faces=[adult,adult]"],
+        ["stimuli.domains", "'adult'", "once"],
+    ),
+    "category in two domains": (["stimuli.domains.faces=[adult,car]"], ["'car'", "one domain"]),
+    "domain of nothing": (["+stimuli.domains.noise=[static]"], ["'noise' has no images"]),
+    "domains that are none": (
+        ["stimuli.domains=3"],
+        ["stimuli.domains=3", "list of its categories"],
+    ),
+    "category that leads out": (
+        [
+            "stimuli=folder",
+            "stimuli.root={root}/sound",
+            "target=faces",
+            "stimuli.domains={{faces:[adult],secrets:[../people]}}",
+        ],
+        ["no folder '../people'"],
+    ),  # fmt: skip
+    "fLoc's category that leads out": (
+        ["stimuli=floc", "stimuli.folder={root}/fetched", "+stimuli.domains.secrets=[../people]"],
+        ["no category '../people'"],
+    ),
+    "file of an address": (
+        ["stimuli=floc", "stimuli.address=file:///etc"],
+        ["stimuli.address=file:"],
+    ),
+    "root that is a file": (
+        ["stimuli=folder", "stimuli.root={root}/a_file"],
+        ["stimuli.root=", "a_file is not a folder"],
+    ),
+    "image of no bytes": (
+        ["stimuli=floc", "stimuli.root={root}/hollow"],
+        ["adult/0.jpg", "not an"],
+    ),
+    "link to nothing": (
+        ["stimuli=floc", "stimuli.root={root}/dangling"],
+        ["adult/0.jpg", "No such"],
+    ),
+    "folder called jpg": (
+        ["stimuli=floc", "stimuli.root={root}/nested"],
+        ["adult/0.jpg", "Is a directory"],
+    ),
+    "image that would fill the memory": (
+        ["stimuli=floc", "stimuli.root={root}/huge"],
+        ["adult/0.png", "10000000000 pixels"],
+    ),
+    "images beyond reason": (["stimuli.size=100000"], ["stimuli.size=100000", "at most 4096"]),
+    # -------------------------------------------------------------------------------- identities
+    "identity of one image": (
+        ["identities=folder", "identities.root={root}/people"],
+        ["'Bo'", "identities.root=", "two are needed"],
+    ),
+    "identities without a folder": (["identities=folder"], ["identities.root=<folder"]),
+    "one identity alone": (
+        ["identities=folder", "identities.root={root}/alone", "lesion=none"],
+        ["identities.root=", "two"],
+    ),
+    "too few identities": (["identities.count=1"], ["identities.count=1", "at least 2"]),
+    "faces of nowhere": (
+        ["lesion.faces.root={root}/nowhere"],
+        ["lesion.faces.root=", "not a folder"],
+    ),
+    "root of faces empty": (["lesion.faces.root="], ["lesion.faces.root is empty"]),
+    "objects without a list": (
+        ["lesion.objects.root={root}/classes"],
+        ["has 1 folders", "60 such outputs", "lesion.objects.classes="],
+    ),
+    "list that is not there": (
+        ["lesion.faces.root={root}/classes", "lesion.faces.classes={root}/none.txt"],
+        ["lesion.faces.classes=", "none.txt", "No such file"],
+    ),
+    "list that is no text": (
+        ["lesion.faces.root={root}/classes", "lesion.faces.classes={root}/binary.txt"],
+        ["binary.txt", "not UTF-8"],
+    ),
+    "list too short": (
+        ["lesion.faces.root={root}/classes", "lesion.faces.classes={root}/short.txt"],
+        ["short.txt has 1 lines", "120 such outputs"],
+    ),
+    "list with a line twice": (
+        ["lesion.faces.root={root}/classes", "lesion.faces.classes={root}/twice.txt"],
+        ["twice.txt: lines 1 and 3", "'class1'"],
+    ),
+    "list of others": (
+        ["lesion.faces.root={root}/classes", "lesion.faces.classes={root}/other.txt"],
+        ["'car'", "other.txt does not list"],
+    ),
+    "list without its folders": (["lesion.faces.classes={root}/short.txt"], ["lesion.faces.root="]),
+    # ------------------------------------------------------------------------------- checkpoints
+    "checkpoint of no bytes": (["model.checkpoint={root}/empty.pt"], ["empty.pt cannot be read"]),
+    "checkpoint of a list": (["model.checkpoint={root}/list.pt"], ["list.pt", "no state dict"]),
+    "checkpoint of nothing": (["model.checkpoint={root}/nothing.pt"], ["no state dict"]),
+    "checkpoint with a word": (
+        ["model.checkpoint={root}/word.pt"],
+        ["word.pt", "no tensor but str"],
+    ),
+    "checkpoint of a false length": (
+        ["model.checkpoint={root}/long.safetensors"],
+        ["long.safetensors cannot be read"],
+    ),
+    "checkpoint that is a folder": (["model.checkpoint={root}"], ["model.checkpoint=", "no file"]),
+    "builtin that leads out": (
+        ["model.checkpoint=builtin:../../vgg.py"],
+        ["builtin:../", "no file"],
+    ),
+    "more outputs than the weights": (["model.outputs=181"], ["(180, 256)", "(181, 256)"]),
+    "weights of the wrong library": (
+        ["model.weights=DEFAULT"],
+        ["model.weights=DEFAULT", "checkpoint"],
+    ),
+    "network that timm lacks": (
+        ["model=timm", "model.name=resnet51", "layer=module", "layer.name=fc"],
+        ["model.name=resnet51", "nearest are"],
+    ),
+    # --------------------------------------------------------------------- paths and environment
+    "cache without a name": (["cache="], ["cache is empty"]),
+    "tracking without a name": (["tracking.folder="], ["tracking.folder is empty"]),
+    "tracking folder that SQLite misreads": (["tracking.folder=a?b"], ["a?b", "choose another"]),
+    "address that is none": (
+        ["tracking=server", "tracking.uri=ftp://host"],
+        ["tracking.uri=ftp://host", "http://host:port"],
+    ),
+    "password in an address": (
+        ["tracking=server", "tracking.uri=http://me:hunter2@127.0.0.1:9"],
+        ["http://127.0.0.1:9 holds credentials", "MLFLOW_TRACKING_PASSWORD"],
+    ),
+    "results where none can be": (
+        ["hydra.run.dir=/proc/results"],
+        ["/proc/results cannot be used"],
+    ),
+    "images kept where none can be": (
+        ["XDG_CACHE_HOME={root}/a_file", "stimuli=floc"],
+        ["a_file", "stimuli.folder=<folder>"],
+    ),
+    # ------------------------------------------------------------- what others' files would call
+    "file that is no YAML": (
+        ["--config-dir", "{root}/conf", "+experiment=broken"],
+        ["broken.yaml"],
+    ),
+    "file with a tag of Python's": (
+        ["--config-dir", "{root}/conf", "+experiment=tagged"],
+        ["python/object/apply", "tagged.yaml"],
+    ),
+    "file with an unknown key": (
+        ["--config-dir", "{root}/conf", "+experiment=unknown"],
+        ["metrik"],
+    ),
+    "file with a callback": (
+        ["--config-dir", "{root}/conf", "+experiment=callback"],
+        ["hydra.callbacks.more._target_=pathlib.Path.touch is refused", "SweepCallback"],
+    ),
+    "file with a log of its own": (
+        ["--config-dir", "{root}/conf", "+experiment=log"],
+        ["hydra.job_logging.handlers.more.()=pathlib.Path is refused", "formatter"],
+    ),
+    "file that sets the environment": (
+        ["--config-dir", "{root}/conf", "+experiment=environment"],
+        ["hydra.job.env_set.GIT_CONFIG_COUNT=1 is refused", "on the command line"],
+    ),
+    "callback on the command line": (
+        ["+hydra.callbacks.more._target_=os.system"],
+        ["hydra.callbacks.more._target_=os.system is refused"],
+    ),
+    "launcher that is a process": (
+        ["hydra.launcher._target_=subprocess.Popen"],
+        ["hydra.launcher._target_=subprocess.Popen is refused"],
+    ),
+    "package of configs": (
+        ["hydra.searchpath=[pkg://antigravity]"],
+        ["hydra.searchpath=pkg://antigravity is refused", "file://"],
+    ),
+    # ------------------------------------------------------------------------ the other commands
+    "layers of no network": (["@app.layers", "model=timm"], ["model.name=<network>"]),
+    "layers of a network without weights": (
+        ["@app.layers", "model=dualtask_vgg16"],
+        ["model.checkpoint=<path>"],
+    ),
+    "training of no epochs": (["@app.train", "epochs=0"], ["epochs=0", "at least 1"]),
+    "training from a checkpoint": (
+        ["@app.train", "model.checkpoint=x"],
+        ["leave model.checkpoint out"],
+    ),
+    "training on one folder": (["@app.train", "faces.root={root}/people"], ["objects.root is not"]),
+    "training into a file": (["@app.train", "output={root}/a_file/out"], ["a_file"]),
+    "report of no run": (["@app.report", "run=latest"], ["run=latest", "32 digits"]),
+    "report without a run": (["@app.report"], ["run=<id of a sweep's parent run>"]),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
-    overrides, needles = CASES[case]
-    arguments = [override.format(root=material) for override in overrides]
-    if not any(argument.startswith(("cache=", "hydra.run.dir=")) for argument in arguments):
-        arguments.append(f"cache={outputs}/cache")
-    process = run_app(outputs, *SMALL, *arguments)
+    words, needles = CASES[case]
+    arguments = [word.format(root=material) for word in words]
+    module = arguments.pop(0)[1:] if arguments[0].startswith("@") else "app"
+    environment = (
+        dict([arguments.pop(0).split("=")])
+        if arguments[:1] and arguments[0].partition("=")[0].isupper()
+        else {}
+    )
+    if module == "app":
+        arguments += [word for word in SMALL if word.partition("=")[0] not in " ".join(arguments)]
+        if not any(argument.startswith(("cache=", "hydra.run.dir=")) for argument in arguments):
+            arguments.append(f"cache={outputs}/cache")
+    process = run_app(outputs, *arguments, module=module, **environment)
     message = process.stderr.strip()
     assert process.returncode == 1, process.stdout + message
     assert "Traceback" not in message
     assert len(message.splitlines()) == 1, message
-    assert message.startswith("error: ")
+    assert message.startswith("error: ") and "unexpected" not in message, message
+    assert "hunter2" not in message + process.stdout
     for needle in needles:
         assert any(choice in message for choice in needle.split("|")), (needle, message)
     assert not (outputs / "harm-was-done").exists()

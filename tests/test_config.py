@@ -140,7 +140,7 @@ def test_parameters_lead_with_the_names_of_the_design():
         (["threshold.ttest=1"], "threshold.ttest=1.0 is out of range"),
         (["threshold.dprime=nan"], "threshold.dprime=nan is out of range"),
         (["model=dualtask_vgg16"], "needs its weights: give model.checkpoint"),
-        (["model.widths=[8,8]"], "model.widths has 2 values"),
+        (["model.widths=[8,8]"], "model.widths=[8, 8]: the 13 convolutions need one value each"),
         (["model.sd=[0,1,1]"], "sd above 0"),
         (["model.input_size=65"], "model.resize=64 is smaller"),
         ([*FULL_SIZE, "model.input_size=200"], "a multiple of 32"),

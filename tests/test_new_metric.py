@@ -47,7 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def jobs(copy: Path) -> list[Path]:
     """The folders of a sweep over the new metric's number."""
-    process = finished(run_app(copy, "-m", *QUICK, "threshold.novel=0.6,0.9"))
+    process = finished(run_app(copy, "-m", *QUICK, "threshold.novel=0.6,0.9", fresh=True))
     assert "2 of 2 jobs finished" in process.stdout
     assert "\nthreshold.novel  " in process.stdout, "the table names what was swept"
     return sorted(copy.glob("outputs/sweeps/*/*/?"))
@@ -94,7 +94,7 @@ def test_its_stored_scores_are_outdated_when_its_file_changes(copy: Path, jobs: 
     assert len(stored(copy, "scores")) == 5
     changed = MODULE.replace("Scores(share,", "Scores(1 - share,")
     (copy / "app/metrics/novel.py").write_text(changed)
-    finished(run_app(copy, *QUICK, "lesion=none", "decoding=none", "figures=false"))
+    finished(run_app(copy, *QUICK, "lesion=none", "decoding=none", "figures=false", fresh=True))
     assert len(stored(copy, "scores")) == 6
     (table,) = copy.glob("outputs/runs/*/*/scores.parquet")
     before, after = pd.read_parquet(jobs[0] / "scores.parquet"), pd.read_parquet(table)

@@ -8,6 +8,7 @@ are pure functions of arrays; the rules that select units on what they return ar
 from __future__ import annotations
 
 import ast
+import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,28 @@ def load(name: str) -> Callable[..., Scores]:
         known = ", ".join(module for module in _modules() if _score_function(module))
         raise InputError(f"no metric is called {name!r}; there are: {known}")
     return function
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the metric `name` does not have, or of another kind than its defaults.
+
+    InputError with one line.
+    """
+    _, _, *known = inspect.signature(load(name)).parameters.values()
+    defaults = {option.name: option.default for option in known}
+    for option, value in options.items():
+        if option not in defaults:
+            raise InputError(
+                f"metric {name} has no option {option!r} (metric.options.{option}={value}); "
+                f"it has {', '.join(defaults) or 'none'}"
+            )
+        kind = type(defaults[option])
+        fits = type(value) is kind or kind is float and type(value) is int
+        if kind in (bool, int, float, str) and not fits:
+            raise InputError(
+                f"metric {name}: metric.options.{option}={value} must be of the type "
+                f"{kind.__name__}, as its default {defaults[option]}"
+            )
 
 
 def sources(name: str, known: Collection[str] = ()) -> list[str]:

@@ -10,9 +10,11 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the entry files; part of every key, so older entries are never read
 HEAD = "entry.json"  # the member that says what the entry is
+USED_SECONDS = 3600.0  # to which the time of an entry's last use is kept
 
 
 class Cache:
@@ -197,7 +200,9 @@ def _try_read(
 ) -> tuple[dict[str, np.ndarray] | None, str | None]:
     """The arrays of a sound entry, or None and, if there is a file, what is wrong with it."""
     try:
-        return _read(path, identity, names), None
+        arrays = _read(path, identity, names)
+        _mark_used(path)
+        return arrays, None
     except FileNotFoundError:
         return None, None
     except Exception as error:  # flipped bits make zipfile and numpy raise nearly anything
@@ -216,6 +221,13 @@ def _read(path: Path, identity: str, names: Sequence[str] | None) -> dict[str, n
                 if member.read(1):  # reaching the end is what checks the CRC
                     raise ValueError(f"{name} is longer than its header says")
     return arrays
+
+
+def _mark_used(path: Path) -> None:
+    """Keep the time of the last use as the file's, where the folder may be written."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > USED_SECONDS:
+            os.utime(path)
 
 
 def _write(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -246,3 +258,89 @@ def _write(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:
             os.fsync(folder)  # the new name, too, survives a power cut
         finally:
             os.close(folder)
+
+
+# --- what is there, and what may go ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the cache: an entry, or what a process that died left of one."""
+
+    path: Path
+    size: int  # bytes
+    used: float  # when it was last read or written, seconds since the epoch
+
+    @property
+    def step(self) -> str:
+        return self.path.parent.name
+
+
+def entries(folder: Path) -> list[Entry]:
+    """All entries below the cache's folder, the least recently used first."""
+    return _files(folder.glob("*/*.npz"))
+
+
+def unfinished(folder: Path) -> list[Entry]:
+    """The files of entries that are being written, or whose writer died; see `remove`."""
+    return _files(folder.glob("*/.*.tmp"))
+
+
+def to_prune(
+    found: Sequence[Entry],
+    *,
+    keep_bytes: float | None = None,
+    older_than: float | None = None,
+    now: float,
+) -> list[Entry]:
+    """Those last used more than `older_than` seconds before `now`, and, the least recently used
+    first, as many others as let at most `keep_bytes` stay. None: no such bound.
+    """
+    ordered = sorted(found, key=lambda entry: entry.used)
+    old = [entry for entry in ordered if older_than is not None and now - entry.used > older_than]
+    rest = ordered[len(old) :]
+    stays = sum(entry.size for entry in rest)
+    for entry in rest:
+        if keep_bytes is None or stays <= keep_bytes:
+            break
+        old.append(entry)
+        stays -= entry.size
+    return old
+
+
+def remove(entry: Entry) -> bool:
+    """Delete a file of the cache unless a process holds its entry's lock; whether it is gone.
+
+    Whoever reads the file goes on reading; a temporary file without a lock has no writer.
+    InputError where it may not be deleted.
+    """
+    stem = entry.path.name.lstrip(".").partition(".")[0]
+    lock = FileLock(entry.path.with_name(f"{stem}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise _not_deleted(entry, error) from error
+    try:
+        entry.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_deleted(entry, error) from error
+    finally:
+        lock.release()
+    return True
+
+
+def _not_deleted(entry: Entry, error: OSError) -> InputError:
+    return InputError(
+        f"{entry.path} cannot be deleted: {error.strerror or error}; its owner may prune the cache"
+    )
+
+
+def _files(paths: Iterable[Path]) -> list[Entry]:
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # moved or deleted meanwhile
+            status = path.stat()
+            found.append(Entry(path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda entry: (entry.used, entry.path))

@@ -33,17 +33,31 @@ def from_folders(
     every class needs a folder. At least one image of each folder, the first `at_most` (None: all)
     by name. `setting` ("lesion") words the errors: InputError for a folder that is no output's.
     """
+    output = check_folders(tasks, setting=setting)
     parts: dict[str, Images] = {}
     answers: list[int] = []
     for name, task in tasks.items():
+        parts[name] = images.from_folder(
+            task.root,
+            list(output[name]),
+            what="class",
+            setting=f"{setting}.{name}.root",
+            at_least=1,
+            at_most=at_most,
+        )
+        answers += [output[name][label] for label in parts[name].labels]
+    return images.joined(parts, [str(answer) for answer in answers]), np.array(answers, np.int64)
+
+
+def check_folders(tasks: Mapping[str, Task], *, setting: str) -> dict[str, dict[str, int]]:
+    """The output of each folder of each task; InputError as `from_folders`. Opens no image."""
+    output = {}
+    for name, task in tasks.items():
         where = f"{setting}.{name}"
         root, present = images.folders(task.root, what="class", setting=f"{where}.root")
-        output = output_of(present, task, where)
-        parts[name] = images.from_folder(
-            root, present, what="class", setting=f"{where}.root", at_least=1, at_most=at_most
-        )
-        answers += [output[label] for label in parts[name].labels]
-    return images.joined(parts, [str(answer) for answer in answers]), np.array(answers, np.int64)
+        output[name] = output_of(present, task, where)
+        images.list_folder(root, present, what="class", setting=f"{where}.root", at_least=1)
+    return output
 
 
 def output_of(present: Sequence[str], task: Task, where: str) -> dict[str, int]:

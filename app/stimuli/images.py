@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,13 +190,17 @@ def read_image(path: Path) -> Image.Image:
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # damaged files make Pillow's readers raise nearly anything
+        raise _damaged(path, error) from None
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} is truncated or damaged ({error}): replace or remove it"
-        ) from None
+    except Exception as error:
+        raise _damaged(path, error) from None
     return image
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is truncated or damaged ({error}): replace or remove it")
 
 
 def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> DrawnImages:
@@ -220,11 +225,36 @@ def from_folder(
     at_least: int = 2,
     at_most: int | None = None,
 ) -> ImageFiles:
-    """Images of the folders below `root` that `labels` names (None: all but `leave_out`).
+    """Images of the folders below `root` that `labels` names; the rest as in `list_folder`."""
+    root, names, owners = list_folder(
+        root,
+        labels,
+        what=what,
+        setting=setting,
+        leave_out=leave_out,
+        at_least=at_least,
+        at_most=at_most,
+    )
+    digest = _files_digest(root, names, owners)
+    return ImageFiles(tuple(names), tuple(owners), digest, str(root), root)
 
-    `what` ("category", "identity") and `setting` ("stimuli.root") word the errors. `at_least` so
-    many images each and the first `at_most` (None: all), in the order of their names, numbers by
-    value (adult-2 before adult-10).
+
+def list_folder(
+    root: str | Path,
+    labels: Sequence[str] | None,
+    *,
+    what: str,
+    setting: str,
+    leave_out: Sequence[str] = (),
+    at_least: int = 2,
+    at_most: int | None = None,
+) -> tuple[Path, list[str], list[str]]:
+    """The folder, the names below it and the labels of its images; no image is opened.
+
+    Images are those of the folders that `labels` names (None: all but `leave_out`). `what`
+    ("category", "identity") and `setting` ("stimuli.root") word the errors. `at_least` so many
+    images each and the first `at_most` (None: all), in the order of their names, numbers by value
+    (adult-2 before adult-10).
     """
     root, present = folders(root, what=what, setting=setting)
     wanted = list(labels) if labels is not None else [p for p in present if p not in leave_out]
@@ -241,9 +271,9 @@ def from_folder(
     for label in wanted:
         files = sorted(
             (
-                p.name
-                for p in (root / label).iterdir()
-                if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+                name
+                for name in _entries(root / label, setting)
+                if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
             ),
             key=_by_number,
         )[:at_most]
@@ -254,9 +284,7 @@ def from_folder(
             )
         names += [f"{label}/{name}" for name in files]
         owners += [label] * len(files)
-    return ImageFiles(
-        tuple(names), tuple(owners), _files_digest(root, names, owners), str(root), root
-    )
+    return root, names, owners
 
 
 def folders(root: str | Path, *, what: str, setting: str) -> tuple[Path, list[str]]:
@@ -264,8 +292,18 @@ def folders(root: str | Path, *, what: str, setting: str) -> tuple[Path, list[st
     root = Path(root).expanduser()
     if not root.is_dir():
         raise InputError(f"{setting}={root} is not a folder: give the folder of {what} folders")
-    present = (p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return root, sorted(present)
+    names = _entries(root, setting)
+    return root, sorted(p for p in names if (root / p).is_dir() and not p.startswith("."))
+
+
+def _entries(folder: Path, setting: str) -> list[str]:
+    """The names in a folder."""
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder} of {setting} cannot be read: {error.strerror or error}"
+        ) from None
 
 
 def joined(parts: Mapping[str, Images], labels: Sequence[str]) -> JoinedImages:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -120,6 +121,9 @@ def change(path: Path, edit: str) -> None:
     head = json.loads(members["entry.json"])
     if edit == "ingredients":
         head["identity"] = head["identity"].replace("ab12", "ab99")
+    elif edit == "format":
+        older = {**json.loads(head["identity"]), "format": app.record.cache.FORMAT - 1}
+        head["identity"] = json.dumps(older)
     elif edit == "head":
         head = {}
     else:
@@ -134,6 +138,10 @@ def of_other_ingredients(path: Path) -> None:
     change(path, "ingredients")
 
 
+def of_an_older_format(path: Path) -> None:
+    change(path, "format")
+
+
 def without_head(path: Path) -> None:
     change(path, "head")
 
@@ -144,7 +152,15 @@ def without_a_member(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [truncate, empty, flip_a_value, of_other_ingredients, without_head, without_a_member],
+    [
+        truncate,
+        empty,
+        flip_a_value,
+        of_other_ingredients,
+        of_an_older_format,
+        without_head,
+        without_a_member,
+    ],
 )
 def test_damage_is_noticed_reported_and_mended(
     cache: Cache, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
@@ -305,6 +321,98 @@ def test_reading_needs_no_lock(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(app.record.cache, "FileLock", refuse)
     assert_same(cache.get("responses", INGREDIENTS, Compute()), arrays())
+
+
+READ_ONLY = """
+import os, sys
+from app.errors import InputError
+from app.record.cache import Cache
+
+cache = Cache(sys.argv[1])
+if os.getuid() == 0:  # whom modes do not bind
+    cache.get("step", {"a": 1}, lambda: 1 / 0)  # imports, from where others may not read
+    os.setuid(65534)
+print(cache.get("step", {"a": 1}, lambda: 1 / 0)["a"].sum())
+try:
+    cache.get("step", {"a": 2}, lambda: 1 / 0)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_cache_that_may_only_be_read_is_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own may not be entered by others
+        Path(folder).chmod(0o755)
+        cache = Cache(Path(folder) / "cache")
+        cache.get("step", {"a": 1}, lambda: {"a": np.arange(4.0)})
+        step = cache.folder / "step"
+        step.chmod(0o555)
+        command = [sys.executable, "-c", READ_ONLY, str(cache.folder)]
+        child = subprocess.run(
+            command, cwd=repository(), timeout=30, capture_output=True, text=True
+        )
+        step.chmod(0o755)
+    first, second = child.stdout.splitlines()
+    assert first == "6.0"
+    assert f"cannot store a result in {step}: Permission denied" in second, "before the work"
+
+
+def used(cache: Cache, number: int, days: float) -> Path:
+    """An entry that was last used so many days ago."""
+    cache.get("step", {"a": number}, lambda: {"a": np.arange(100.0)})
+    path = cache.path("step", {"a": number})
+    when = time.time() - days * 86400
+    os.utime(path, (when, when))
+    return path
+
+
+def test_the_last_use_of_an_entry_is_known(cache: Cache) -> None:
+    path = used(cache, 1, days=3)
+    old, recent = used(cache, 2, days=2), used(cache, 3, days=1 / 48)
+    before = recent.stat().st_mtime
+    for number in (1, 3):
+        cache.get("step", {"a": number}, dict)
+    found = app.record.cache.entries(cache.folder)
+    assert [entry.path for entry in found] == [old, recent, path]
+    assert abs(found[-1].used - time.time()) < 60
+    assert recent.stat().st_mtime == before, "to the hour: not every reading writes"
+
+
+@settings(max_examples=50)
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8),
+    keep=st.none() | st.integers(0, 40),
+    old=st.none() | st.integers(0, 9),
+)
+def test_what_is_pruned_is_the_oldest_and_no_more_than_asked(sizes, keep, old) -> None:
+    found = [
+        app.record.cache.Entry(Path(str(number)), size, float(used))
+        for number, (size, used) in enumerate(sizes)
+    ]
+    gone = app.record.cache.to_prune(found, keep_bytes=keep, older_than=old, now=10.0)
+    stays = [entry for entry in found if entry not in gone]
+    assert all(10 - entry.used <= old for entry in stays if old is not None)
+    assert keep is None or sum(entry.size for entry in stays) <= keep
+    assert max((e.used for e in gone), default=0) <= min((e.used for e in stays), default=10)
+    young = [entry for entry in gone if old is None or 10 - entry.used <= old]
+    if young:  # the last of those that went for their size had to
+        assert sum(entry.size for entry in [*stays, young[-1]]) > keep
+
+
+def test_an_entry_in_use_is_not_removed(cache: Cache) -> None:
+    (entry,) = app.record.cache.entries(used(cache, 1, days=3).parents[1])
+    leftover = entry.path.with_name(f".{entry.path.stem}.99.tmp")
+    leftover.touch()
+    with app.record.cache.FileLock(entry.path.with_suffix(".lock")):
+        child = threading.Thread(target=lambda: gone.append(app.record.cache.remove(entry)))
+        gone: list[bool] = []
+        child.start()
+        child.join()
+        (unfinished,) = app.record.cache.unfinished(cache.folder)
+        assert gone == [False] and not app.record.cache.remove(unfinished)
+    assert entry.path.exists() and leftover.exists()
+    assert app.record.cache.remove(entry) and app.record.cache.remove(unfinished)
+    assert not entry.path.exists() and not leftover.exists()
 
 
 def test_threads_wait_for_each_other(cache: Cache) -> None:

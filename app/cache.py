@@ -1,0 +1,118 @@
+"""`python -m app.cache`: what the cache holds by step; with `prune=true` less of it.
+
+An entry that a job is computing or writing is locked and stays; whoever reads one that goes reads
+on. What is gone is computed again when it is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from app.commandline import CONFIG_FOLDER, run, told
+from app.errors import InputError
+from app.record.cache import Entry, entries, remove, to_prune, unfinished
+
+GB = 1e9  # bytes
+DAY = 86400.0  # seconds
+
+
+@dataclass
+class Settings:
+    """What conf/cache.yaml holds."""
+
+    cache: str = MISSING
+    prune: bool = False
+    keep_gb: float | None = None
+    older_than: float | None = None
+    dry_run: bool = False
+    debug: bool = False
+
+
+ConfigStore.instance().store(name="cache_schema", node=Settings)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="cache")
+def job(config: Any) -> None:
+    """List the cache, pruned where that is asked."""
+    with told(debug=config.debug):
+        show(OmegaConf.to_object(config))  # type: ignore[arg-type]
+
+
+def show(settings: Settings) -> None:
+    """Prune where the settings ask for it, and print what there is then, a row a step."""
+    check(settings)
+    folder = Path(settings.cache).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"cache={folder} is no folder: give the one that jobs store results in")
+    if settings.prune:
+        prune(settings, folder)
+    tell(folder, entries(folder))
+
+
+def check(settings: Settings) -> None:
+    """Refuse bounds that are none; InputError with one line."""
+    for name in ("keep_gb", "older_than"):
+        value = getattr(settings, name)
+        if value is not None and not value >= 0:
+            raise InputError(f"{name}={value}: 0 or more")
+        if value is not None and not settings.prune:
+            raise InputError(f"{name}={value} deletes nothing by itself: add prune=true")
+    if settings.dry_run and not settings.prune:
+        raise InputError("dry_run=true says what prune=true would delete: add prune=true")
+
+
+def prune(settings: Settings, folder: Path) -> None:
+    """Delete what the settings say and what killed processes left, and say how much that was."""
+    keep = None if settings.keep_gb is None else settings.keep_gb * GB
+    old = None if settings.older_than is None else settings.older_than * DAY
+    chosen = to_prune(entries(folder), keep_bytes=keep, older_than=old, now=time.time())
+    left = unfinished(folder)
+    if settings.dry_run:
+        print(f"Would delete {_amount(chosen)} and {len(left)} unfinished files.")
+        return
+    gone = [entry for entry in chosen if remove(entry)]
+    ended = [entry for entry in left if remove(entry)]
+    print(f"Deleted {_amount(gone)} and {len(ended)} unfinished files.")
+    if kept := len(chosen) + len(left) - len(gone) - len(ended):
+        print(f"{kept} are in use by running jobs and stay.")
+
+
+def tell(folder: Path, found: Sequence[Entry]) -> None:
+    """Print the table of steps: entries, size, when the newest and the oldest were last used."""
+    from rich.table import Table
+
+    from app.record import tables
+
+    table = Table("step", "entries", "MB", "last used", "least recently used", box=None)
+    for step in sorted({entry.step for entry in found}):
+        own = [entry for entry in found if entry.step == step]
+        days = [datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d") for entry in own]
+        table.add_row(step, str(len(own)), f"{_megabytes(own):.1f}", days[-1], days[0])
+    tables.show(table)
+    print(f"Cache: {folder}, {_amount(found)}")
+
+
+def _amount(found: Sequence[Entry]) -> str:
+    return f"{len(found)} entries of {_megabytes(found):.1f} MB"
+
+
+def _megabytes(found: Sequence[Entry]) -> float:
+    return sum(entry.size for entry in found) / 1e6
+
+
+def main() -> None:
+    """The command line."""
+    run(job)
+
+
+if __name__ == "__main__":
+    main()

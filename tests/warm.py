@@ -1,0 +1,96 @@
+"""A process that has imported everything and forks a child for each command: no test waits for
+imports whose subject is another.
+
+The child is `python -m <module> …` in all but that: it has the command's folder, environment,
+arguments and standard streams, runs the module as `__main__`, and ends as any interpreter does,
+with its traceback, exit handlers and exit code. `tests/test_warm.py` compares the two.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import runpy
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+# What jobs import as they go. Those that begin with a schema of their own (app.report, app.train,
+# …) register it as they are imported, so only the command itself may.
+MODULES = (
+    "app.experiment",
+    "app.responses",
+    "app.sweep",
+    "app.findings.lesion",
+    "app.metrics.scoring",
+    "app.models.checkpoint",
+    "app.models.modules",
+    "app.models.vgg",
+    "app.record.report",
+    "app.record.runs",
+    "app.record.tables",
+    "hydra._internal.hydra",
+    "hydra._internal.core_plugins.basic_launcher",
+    "hydra._internal.core_plugins.basic_sweeper",
+    "mlflow.data.code_dataset_source",
+    "mlflow.data.pandas_dataset",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pandas",
+    "pooch",
+    "pyarrow.parquet",
+    "requests",
+    "rich.table",
+    "scipy.stats",
+    "torch",
+)
+
+
+def serve() -> dict[str, Any]:
+    """Fork for each line of standard input, a command as JSON; answer with its exit status.
+
+    Returns in the children, with the command. Ends with standard input: with who started it.
+    """
+    for line in sys.stdin:
+        command = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            return command
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    sys.exit()
+
+
+def become(command: dict[str, Any]) -> None:
+    """Make this process the one that the command asks for."""
+    streams = (os.devnull, os.O_RDONLY), *((path, os.O_WRONLY) for path in command["streams"])
+    for number, (path, flags) in enumerate(streams):
+        opened = os.open(path, flags)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  it has read ahead of its line
+    os.chdir(command["folder"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    sys.path[0] = command["folder"]
+    sys.argv = [command["module"], *command["arguments"]]
+    random.seed()  # else all children would draw the same
+
+
+if __name__ == "__main__":
+    from app.record.tracking import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT)  # which MLflow reads when it is imported
+    for module in MODULES:
+        import_module(module)
+    # A fork has one thread, and what locks the others held. jemalloc, pyarrow's, prepares for that.
+    tasks = [path for path in Path("/proc/self/task").glob("*") if path.name != str(os.getpid())]
+    names = [(path / "comm").read_text().strip() for path in tasks]
+    assert not [name for name in names if not name.startswith("jemalloc")], names
+    gc.freeze()  # what is there stays, and in memory that the children share
+    print("ready", flush=True)
+    asked = serve()
+    become(asked)
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
