@@ -166,7 +166,7 @@ def test_pictures_of_all_and_of_each_panel(sweep):
 
 def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
     folder, swept, _ = sweep
-    parent = json.loads((swept / "sweep.json").read_text())["run_id"]
+    parent = json.loads((swept / "record.json").read_text())["run_id"]
     (logged,) = folder.glob(f"mlruns/artifacts/{parent}/artifacts")
     first = report_of(swept / "report")
     assert report_of(logged) == first
@@ -183,7 +183,7 @@ def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
 
 def test_the_store_and_the_jobs_folders_tell_the_same(sweep):
     folder, swept, _ = sweep
-    parent = json.loads((swept / "sweep.json").read_text())["run_id"]
+    parent = json.loads((swept / "record.json").read_text())["run_id"]
     _, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
     told = runs.table(runs.of_results(read_results(swept)))
     pd.testing.assert_frame_equal(runs.table(rows), told, check_exact=True)
@@ -220,7 +220,7 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
     assert "1 of 4 jobs finished" in text
     assert text.count("target=cats is no domain of the stimuli") == 2
     assert text.count("identities.root=nowhere") >= 1
-    parent = json.loads((folder / "failing/sweep.json").read_text())["run_id"]
+    parent = json.loads((folder / "failing/record.json").read_text())["run_id"]
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     assert client.get_run(parent).info.status == "FAILED"
     children = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
