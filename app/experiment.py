@@ -151,6 +151,12 @@ def run(
                 shared,
             )
 
+        record.model(
+            config.model.name,
+            subject.digest,
+            {name: value for name, value in params.items() if name.startswith("model")},
+            {"trained": described["trained"]},
+        )
         record.dataset(
             dataset_table(localizer),
             name=config.stimuli.name,

@@ -57,6 +57,7 @@ class Record:
     status: str = RUNNING  # or FINISHED, FAILED, KILLED
     points: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, step, at
     datasets: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Any] | None = None  # that was asked, see `tracking.log`
     artifacts: list[tuple[str, str]] = field(default_factory=list)  # file, folder among artifacts
     run_id: str | None = None  # MLflow's, once it is known
     announced: bool = False  # the store has the run with its parameters
@@ -194,6 +195,17 @@ class Run:
         if self._folder is not None:
             described = tracking.describe_dataset(table, name, source, digest, context)
             self._record.datasets.append(described)
+
+    def model(
+        self, name: str, digest: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> None:
+        """Note the network that the run asked; of the same name and weights it is one in MLflow."""
+        self._record.model = {
+            "name": re.sub(r"[/:.%\"']", "-", name),  # which MLflow keeps from such names
+            "digest": digest,
+            "params": tracking.as_text(params),
+            "tags": dict(tags),
+        }
 
     def artifacts(self, root: Path, names: Iterable[str] | None = None) -> None:
         """Note that all files below a folder, or those of these names, belong to the run."""
@@ -470,6 +482,7 @@ def deliver(folder: Path, patience: float | None = None, *, again: bool = False)
             tags=record.tags,
             points=record.points,
             datasets=record.datasets,
+            model=record.model,
             give_up=give_up,
         )
         for file, place in record.artifacts:

@@ -234,12 +234,13 @@ def log(
     tags: Mapping[str, str] | None = None,
     points: Sequence[tuple[str, float, int, int]] = (),
     datasets: Sequence[Mapping[str, Any]] = (),
+    model: Mapping[str, Any] | None = None,
     give_up: float | None = None,
 ) -> None:
     """Tell the store of a run; what it knows already it keeps once.
 
     `points` are metrics: name, value, step, time in milliseconds since 1970. `datasets` are what
-    `describe_dataset` returned.
+    `describe_dataset` returned; `model` is what the run asked: `name`, `digest`, `params`, `tags`.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
@@ -250,7 +251,9 @@ def log(
     }
     if any(batch.values()):
         call(settings, lambda client: client.log_batch(run_id, **batch), give_up)
-    if datasets:
+    if datasets or model:
+        from mlflow.entities import LoggedModelInput
+
         inputs = [
             DatasetInput(
                 Dataset(**described["dataset"]),
@@ -258,7 +261,34 @@ def log(
             )
             for described in datasets
         ]
-        call(settings, lambda client: client.log_inputs(run_id, inputs), give_up)
+        models = [LoggedModelInput(_model_id(settings, model, give_up))] if model else []
+        call(settings, lambda client: client.log_inputs(run_id, inputs, models), give_up)
+
+
+_models: dict[tuple[str, str, str], str] = {}  # ids by store, experiment and digest
+
+
+def _model_id(settings: Settings, model: Mapping[str, Any], give_up: float | None) -> str:
+    """MLflow's id of a network, which all runs that ask it share; made by the first of them."""
+    experiment = experiment_id(settings, give_up)
+    key = (store_uri(settings), experiment, model["digest"])
+
+    def find_or_create(client: MlflowClient) -> str:
+        wanted = f"name = '{model['name']}' AND tags.digest = '{model['digest']}'"
+        for found in client.search_logged_models([experiment], wanted, max_results=1):
+            return str(found.model_id)
+        made = client.create_logged_model(
+            experiment,
+            model["name"],
+            tags={"digest": model["digest"], **model["tags"]},
+            params=model["params"],
+            model_type="network",
+        )
+        return str(client.finalize_logged_model(made.model_id, "READY").model_id)
+
+    if key not in _models:
+        _models[key] = call(settings, find_or_create, give_up)
+    return _models[key]
 
 
 def describe_dataset(

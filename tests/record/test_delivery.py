@@ -222,6 +222,7 @@ def log_all(run: delivery.Run, folder: Path) -> None:
     run.curves({"curve": {0: 1.0, 10: 2.0}})
     run.tags({"note": "said"})
     run.dataset(TABLE, name="shown", source="drawn", digest="ab" * 20)
+    run.model("mini/a", "cd" * 20, {"model": "mini", "model.hidden": 8}, {"trained": "true"})
     run.artifacts(folder / "results")
 
 
@@ -241,8 +242,26 @@ def whole(settings: Tracking, run_id: str) -> dict[str, Any]:
             for name in run.data.metrics
         },
         "datasets": [each.dataset.digest for each in run.inputs.dataset_inputs],
+        "models": [each.model_id for each in run.inputs.model_inputs],
         "artifacts": sorted(file.path for file in client.list_artifacts(run_id)),
     }
+
+
+def test_runs_that_ask_the_same_network_share_it_in_the_store(store: Tracking, tmp_path: Path):
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="networks")
+    asked = {"first": ("mini", "ab"), "again": ("mini", "ab"), "other weights": ("mini", "cd"),
+             "other name": ("mini's 2.0", "ab")}  # fmt: skip
+    ids = {}
+    for name, (network, digest) in asked.items():
+        with delivery.start(settings, tmp_path / name, name=name, params={}) as run:
+            run.model(network, digest, {"model.hidden": 8}, {"trained": "true"})
+        tracking._models.clear()  # as another process begins
+        (used,) = stored(settings, run.id).inputs.model_inputs  # type: ignore[union-attr]
+        ids[name] = used.model_id
+    assert ids["first"] == ids["again"] and len(set(ids.values())) == 3
+    model = MlflowClient(tracking.store_uri(settings)).get_logged_model(ids["again"])
+    assert (model.name, model.model_type, str(model.status)) == ("mini", "network", "READY")
+    assert model.params == {"model.hidden": "8"} and model.tags["trained"] == "true"
 
 
 def gone(*_: Any, **__: Any) -> Any:
