@@ -144,7 +144,9 @@ def _table(group: Group, values: dict[str, str], *needed: str, step: str = "") -
     columns = [f"metrics.{name}" for name in needed if f"metrics.{name}" in group.criteria]
     runs = group.criteria[group.criteria[columns].notna().any(axis=1)]
     if runs.empty:
-        raise Missing(groups.told(group.criteria, step) or "nothing of it was measured")
+        of_kernels = group.criteria[group.criteria["params.aggregation"] != "unit"]
+        reason = groups.told(of_kernels, step) or groups.told(group.criteria, step)
+        raise Missing(reason or "nothing of it was measured")
     table = groups.table_of(group, runs, KEYS, values, OWN)
     rules = runs.drop_duplicates("params.metric").set_index("params.metric")
     rule = table["metric"].map(rules["params.metric.criterion.rule"])

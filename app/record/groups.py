@@ -235,14 +235,18 @@ def kernel_runs(group: Group, measure: str, step: str) -> tuple[pd.DataFrame, st
         runs = part(group, [aggregation])
         if column in runs and runs[column].notna().any():
             return runs[runs[column].notna()], aggregation
-    raise Missing(told(group.runs, step) or f"there is no {step}")
+    of_kernels = told(part(group, KERNELS), step)
+    raise Missing(of_kernels or told(group.runs, step) or f"there is no {step}")
 
 
 def told(runs: pd.DataFrame, step: str) -> str:
-    """What the first of the runs that left a step out says of it; empty where none does."""
+    """What the last of the runs that left a step out says of it; empty where none does.
+
+    The last is of the deepest layer: those before it may not have been asked.
+    """
     column = f"tags.{step}.note"
     notes = list(runs[column].dropna()) if column in runs else []
-    return notes[0] if notes else ""
+    return notes[-1] if notes else ""
 
 
 def table_of(

@@ -232,7 +232,7 @@ def _consistency(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
     _over_layers(axes[0], layers)
     axes[0].set_ylabel("Mean Spearman r\nof the metrics (± SEM)")
     axes[0].legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, borderpad=0, handlelength=1.8,
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0, handlelength=1.8,
         columnspacing=1.0,
     )  # fmt: skip
 

@@ -198,6 +198,10 @@ def test_a_reason_why_nothing_was_lesioned():
     def change(row: dict[str, Any]) -> None:
         row["metrics"] = {k: v for k, v in row["metrics"].items() if "lesion" not in k}
         row["tags"]["lesion.note"] = "switched off (lesion=none)"
+        if row["params"]["aggregation"] == "unit":
+            row["tags"]["lesion.note"] = "single units are not lesioned"
+        elif row["params"]["layer"] != "conv13":
+            row["tags"]["lesion.note"] = "not one of lesion.layers"
 
     made = told(change=change)
     assert "d" not in panels(made)
