@@ -222,6 +222,9 @@ def load_network(config: Config) -> Loaded:
     import torch
 
     torch.set_num_threads(config.threads or threads.available())
+    # On a GPU float32 is float32, and sums have the same order each time.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     loaded = models.load(config.model)
     if config.layer.output is not None:
         return models.by_modules(loaded, config.layer.output)
