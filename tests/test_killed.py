@@ -119,7 +119,7 @@ def test_killed_at_any_moment_then_the_same_command(command, kills, tmp_path: Pa
     tried = 0
     while tried < kills:
         process = began(command, cut)
-        if killed_at(process, moments.uniform(0, lasts)):
+        if killed_at(process, moments.uniform(0, 1.4 * lasts)):  # MLflow's part comes on top
             tried += 1
         else:  # the rest was less work than the moment: it finished, and all begins anew
             said = process.communicate()[0]
