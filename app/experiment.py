@@ -137,7 +137,7 @@ def run(
         write(config, folder, score_table(config, subject.shape, score, selected), threshold, found)
         if lesioned is not None:
             write_lesions(folder, lesioned)
-        if config.figures:
+        if config.figures is not False:
             draw(
                 config,
                 cache,

@@ -406,7 +406,7 @@ CASES = {
     ),
     "password in an address": (
         ["tracking=server", "tracking.uri=http://me:hunter2@127.0.0.1:9"],
-        ["http://127.0.0.1:9 holds credentials", "MLFLOW_TRACKING_PASSWORD"],
+        ["tracking.uri=… holds credentials", "MLFLOW_TRACKING_PASSWORD"],
     ),
     "results where none can be": (
         ["hydra.run.dir=/proc/results"],
