@@ -17,6 +17,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
@@ -49,6 +50,7 @@ def job(config: Config) -> None:
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
     try:
+        OmegaConf.resolve(config)  # type: ignore[arg-type]  # or it would be at every look
         schema.check(config)  # before anything that takes seconds to import
 
         from app import experiment

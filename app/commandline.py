@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import re
@@ -77,6 +78,8 @@ def _refuse_arguments(_: argparse.ArgumentParser, message: str) -> NoReturn:
 def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Looking for garbage among the millions of objects of the libraries takes a tenth of a sweep.
+    gc.set_threshold(200_000, 20, 20)
     composition.keep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
     logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
@@ -89,6 +92,7 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
         try:
             job()
         finally:
+            gc.freeze()  # or the end of the process takes a second to look through them all
             sys.stdout.flush()  # here, where its failure can be caught
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, _utils, base, omegaconf
 
 from app import composition
 from app import config as schema
@@ -49,6 +50,9 @@ def test_what_is_kept_composes_the_same(monkeypatch):
         (ConfigRepository, "load_config"),
         (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
         (ConfigLoaderImpl, "load_sweep_config"),
+        (_utils, "parse"),
+        (base, "parse"),
+        (omegaconf, "get_omega_conf_dumper"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
     asked = [
@@ -61,15 +65,19 @@ def test_what_is_kept_composes_the_same(monkeypatch):
     ]
     schema.register()
 
-    def texts() -> list[str]:
+    def texts() -> Iterator[str]:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             composed = [compose("config", each, return_hydra_config=True) for each in asked]
-        return [OmegaConf.to_yaml(each) for each in composed]
+        for each in composed:
+            yield OmegaConf.to_yaml(each)
+            job = OmegaConf.masked_copy(each, [name for name in each if name != "hydra"])
+            yield OmegaConf.to_yaml(job, resolve=True)
+        yield OmegaConf.to_yaml(["yes", "1e3", "0x1", "a: b", "#", "", None, 0.1, "é\n", "x " * 99])
 
-    plainly = texts()
+    plainly = list(texts())
     composition.keep()
-    assert texts() == plainly
-    assert texts() == plainly
+    assert list(texts()) == plainly
+    assert list(texts()) == plainly
 
 
 def test_a_launcher_that_is_not_installed_is_named():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -160,8 +161,8 @@ def decode_random(
     """Accuracy from `count` kernels drawn at random, over `draws` draws.
 
     Each draw is without replacement; all come from `numpy.random.default_rng(seed)`, so the same
-    seed gives the same draws. `progress` is called with 1 after each. The rest as in `decode`;
-    InputError for more kernels than there are.
+    seed gives the same draws. `progress` is called with 1 after each. `threads` is how many are
+    decoded at the same time. The rest as in `decode`; InputError for more kernels than there are.
     """
     kernels = features.shape[1]
     if not 1 <= count <= kernels or draws < 1:
@@ -170,17 +171,20 @@ def decode_random(
             "of one kernel up to all"
         )
     random = np.random.default_rng(seed)
-    known: dict[tuple[int, ...], float] = {}  # small layers draw the same kernels again
+    drawn = [tuple(np.sort(random.choice(kernels, count, replace=False))) for _ in range(draws)]
+
+    @cache  # small layers draw the same kernels again
+    def accuracy(chosen: tuple[int, ...]) -> float:
+        part = features[:, list(chosen)]
+        return decode(part, identities, penalty=penalty, threads=1).accuracy
+
     accuracies = np.empty(draws)
-    for number in range(draws):
-        drawn = np.sort(random.choice(kernels, count, replace=False))
-        key = tuple(drawn.tolist())
-        if key not in known:
-            part = decode(features[:, drawn], identities, penalty=penalty, threads=threads)
-            known[key] = part.accuracy
-        accuracies[number] = known[key]
-        if progress is not None:
-            progress(1)
+    # Draws side by side: there are more of them than folds, so that fewer threads wait.
+    with ThreadPoolExecutor(threads or available()) as pool:
+        for number, found in enumerate(pool.map(accuracy, drawn)):
+            accuracies[number] = found
+            if progress is not None:
+                progress(1)
     return RandomDecoding(float(accuracies.mean()), accuracies, count)
 
 

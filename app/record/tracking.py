@@ -297,23 +297,31 @@ def describe_dataset(
     """A data set that a run used, as `log` takes it: its description, not the data.
 
     Args:
-        table: One row an item; its columns and size are recorded.
+        table: One row an item, of text; its columns and size are recorded.
         name: Shown in the runs table.
         source: Where the data come from: a folder, an address, or words.
         digest: Of the content; MLflow shows its beginning and keeps the whole as a tag.
         context: What the run used it for.
     """
-    from mlflow.data import pandas_dataset
     from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.types import ColSpec, Schema
 
-    described = pandas_dataset.from_pandas(
-        table,
-        source=CodeDatasetSource({"source": source}),
-        name=name,
-        digest=digest[:DIGEST_LENGTH],
+    # As MLflow describes a pandas table, without its look at the type of every value.
+    schema = Schema(
+        [
+            ColSpec("string", str(column), required=bool(table[column].notna().all()))
+            for column in table
+        ]
     )
     return {
-        "dataset": described.to_dict(),
+        "dataset": {
+            "name": name,
+            "digest": digest[:DIGEST_LENGTH],
+            "source": CodeDatasetSource({"source": source}).to_json(),
+            "source_type": "code",
+            "schema": json.dumps({"mlflow_colspec": schema.to_dict()}),
+            "profile": json.dumps({"num_rows": len(table), "num_elements": table.size}),
+        },
         "tags": {"mlflow.data.context": context, "digest": digest[:500]},
     }
 

@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.pandas_dataset import from_pandas
 
 from app.config import Tracking
 from app.errors import InputError
@@ -142,6 +145,14 @@ def test_an_address_of_no_server(uri: str) -> None:
     message = refused(Tracking(name="server", uri=uri))
     assert "is no address of a tracking server" in message
     assert "pw" not in message
+
+
+def test_a_data_set_is_described_as_mlflow_describes_it() -> None:
+    table = pd.DataFrame({"image": ["a/1", "b/1"], "category": ["a", "b"], "domain": [None, "x"]})
+    described = tracking.describe_dataset(table, "some", "a folder", "0123" * 16, "stimuli")
+    source = CodeDatasetSource({"source": "a folder"})
+    plainly = from_pandas(table, source=source, name="some", digest="0123" * 4).to_dict()
+    assert described["dataset"] == plainly
 
 
 def test_credentials_do_not_belong_in_the_address() -> None:
