@@ -18,6 +18,7 @@ from tests.benchmarks.sizes import FULL, QUICK, Sizes
 SECTIONS: dict[str, Callable[[Sizes], Iterator[Row | Growth]]] = {
     "help": startup.help_text,
     "stored": startup.stored,
+    "thresholds": startup.thresholds,
     "rank-sum": scoring.rank_sum,
     "conv13": scoring.conv13,
     "conv2": network.conv2,

@@ -15,6 +15,7 @@ class Sizes:
     rounds: int = 3  # of what takes a second or so; the best counts
     slow_rounds: int = 2
     sweep_layers: str = "conv2,conv13"
+    thresholds: int = 20
     units: int = 20_000  # of the rank-sum test
     conv13_units: int = 512 * 14 * 14
     plain_units: int = 2_000  # that scipy is given
@@ -36,6 +37,7 @@ QUICK = Sizes(
     rounds=2,
     slow_rounds=1,
     sweep_layers="conv13",
+    thresholds=4,
     units=4_000,
     conv13_units=20_000,
     plain_units=400,

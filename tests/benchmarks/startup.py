@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.measure import Apart, in_turn
+from tests.benchmarks.measure import Apart, Measured, in_turn
 from tests.benchmarks.report import Goal, Row, Way
 from tests.benchmarks.sizes import Sizes
 
@@ -47,6 +48,35 @@ def stored(sizes: Sizes) -> Iterator[Row]:
             f"(a sweep of {jobs} less a sweep of one) / {jobs - 1}, few stimuli; computed: the "
             "first run, which also makes MLflow's database"
         ),
+    )
+
+
+def thresholds(sizes: Sizes) -> Iterator[Row]:
+    """A sweep of one metric's criterion: scores are stored; selections, sets and decodings new."""
+    asked = [f"{0.02 + 0.76 * i / (sizes.thresholds - 1):.2f}" for i in range(sizes.thresholds)]
+    job = ["-m", "app", "-m", "metric=fsi"]
+    with tempfile.TemporaryDirectory() as folder, Apart(python, folder) as run:
+        run([*job, "cache=stored"])
+        copies = iter(range(2 * sizes.slow_rounds))
+
+        def ask(values: list[str]) -> Measured:
+            copy = f"copy{next(copies)}"  # nothing of an earlier round's
+            shutil.copytree(Path(folder, "stored"), Path(folder, copy))
+            return run([*job, f"threshold.fsi={','.join(values)}", f"cache={copy}"])
+
+        found = in_turn(
+            sizes.slow_rounds,
+            all=partial(ask, asked),
+            one=partial(ask, asked[len(asked) // 2 :][:1]),
+        )
+    swept, one = found["all"], found["one"]
+    yield Row(
+        f"a sweep of {len(asked)} thresholds, scores stored",
+        swept.seconds,
+        swept.result,
+        Way(f"{len(asked)} runs", one.seconds * len(asked), one.result),
+        goals=(Goal("≤ 20 s", swept.seconds <= 20),) if len(asked) == 20 else (),
+        note="default stimuli; plain: one run of one threshold, times their number",
     )
 
 
