@@ -505,21 +505,29 @@ LEADING_PARAMETERS = (
     "target",
     "seed",
 )
+WHERE_TO = ("cache", "debug", "figures", "tracking")  # what results do not depend on
 
 
 def parameters(config: Config) -> dict[str, Any]:
-    """The config as flat parameters: the leading names first, the rest under dotted names."""
+    """The config as flat parameters: the leading names first, the rest under dotted names.
+
+    Left out is what says nothing of the results (`WHERE_TO`, names and looks of the metrics).
+    """
     flat: dict[str, Any] = {}
     for name in LEADING_PARAMETERS:
         value = getattr(config, name)
         flat[name] = value if name in ("target", "seed") else value.name
     tree: Any = OmegaConf.to_container(config, resolve=True)
+    for name in WHERE_TO:
+        del tree[name]
     numbers = {}
     for metric in (*tree["metrics"].values(), tree["metric"]):
         del metric["label"], metric["colour"]  # of figures alone
         presets = metric["criterion"].pop("presets")
         if config.threshold["name"] in presets:
             numbers[metric["name"]] = presets[config.threshold["name"]]
+    for metric in tree["metrics"].values():
+        del metric["name"]  # its key
     tree["threshold"] = {**numbers, **tree["threshold"]}
     _flatten(tree, "", flat)
     return flat

@@ -120,7 +120,7 @@ def read(folder: Path) -> Record | None:
 
 def write(folder: Path, record: Record) -> None:
     """Put the record in place, whole: a kill or a power cut leaves the old one or the new one."""
-    write_whole(folder / RECORD, json.dumps(dataclasses.asdict(record), indent=1))
+    write_whole(folder / RECORD, json.dumps(vars(record)))
 
 
 def write_whole(path: Path, text: str) -> None:
