@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
+from app import credentials
 from app.commandline import (
     CONFIG_FOLDER,
     UNDELIVERED,
@@ -40,6 +41,7 @@ def job(config: Config) -> None:
     """One job: a single run, or one of a sweep's, whose failure must not end the others."""
     from app.record import tables, tracking
 
+    credentials.from_environment()  # of a cluster's node, which may have one of its own
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)

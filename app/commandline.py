@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +16,7 @@ from typing import NoReturn
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from app import composition, trust
+from app import composition, credentials, trust
 from app.errors import InputError
 
 HERE = Path(__file__).parent
@@ -84,8 +83,9 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
     argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
     trust.guard(CONFIG_FOLDER)
+    credentials.from_environment()
     try:
-        _refuse_credentials(sys.argv[1:])
+        credentials.check_arguments(sys.argv[1:])  # before Hydra writes them into its files
         try:
             job()
         finally:
@@ -99,14 +99,3 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     except Exception as error:
         report(error, debug=debug)
         sys.exit(1)
-
-
-def _refuse_credentials(arguments: Sequence[str]) -> None:
-    """Before Hydra writes the command line into its files."""
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name.lstrip("+").startswith("tracking.") and re.search("//[^/]*@", value):
-            raise InputError(
-                f"{name}=… holds credentials; give them by MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD in the environment"
-            )

@@ -120,6 +120,9 @@ hydra:
   job:
     env_set: {GIT_CONFIG_COUNT: '1'}
 """,
+    "secret": """# @package _global_
+stimuli: {address: 'http://me:hunter2@127.0.0.1:9'}
+""",
 }
 
 
@@ -407,6 +410,30 @@ CASES = {
     "password in an address": (
         ["tracking=server", "tracking.uri=http://me:hunter2@127.0.0.1:9"],
         ["tracking.uri=… holds credentials", "MLFLOW_TRACKING_PASSWORD"],
+    ),
+    "password in the address of images": (
+        ["stimuli=floc", "stimuli.address=http://me:hunter2@127.0.0.1:9"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password with a slash": (
+        ["+model.mirror=http://me:/hunter2@127.0.0.1"],
+        ["model.mirror=… holds credentials"],
+    ),
+    "password without an equals sign": (
+        ["tracking.uri", "http://me:hunter2@127.0.0.1:9"],
+        ["an argument=… holds credentials"],
+    ),
+    "password in a file": (
+        ["--config-dir", "{root}/conf", "+experiment=secret"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password from a variable": (
+        ["MIRROR=http://me:hunter2@127.0.0.1:9", "stimuli.address=${{oc.env:MIRROR}}"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password copied from the environment": (
+        ["MLFLOW_TRACKING_PASSWORD=hunter2", "hydra.job.env_copy=[MLFLOW_TRACKING_PASSWORD]"],
+        ["hydra.job.env_copy names MLFLOW_TRACKING_PASSWORD", "leave it out"],
     ),
     "results where none can be": (
         ["hydra.run.dir=/proc/results"],

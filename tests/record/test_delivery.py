@@ -573,14 +573,15 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
     (folder / "work").mkdir()
     quick = [*SMALL, "stimuli.images_per_category=2", "lesion=none", "decoding=none"]
     command = ["-m", "metric=fsi,ttest,dprime", "figures=false", *quick, "tracking=server"]
-    command += [f"tracking.uri={server.uri}", "tracking.patience_s=0.5"]
+    command += ["tracking.patience_s=0.5"]
+    with_secrets = server.uri.replace("//", f"//{':'.join(SECRETS.values())}@")
     server.start()
     server.wait()
     eight_at_once(settings, folder / "eight", each=1)
     process = subprocess.Popen(
         [sys.executable, "-m", "app", *command],
         cwd=folder / "work",
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **SECRETS},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": with_secrets},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
