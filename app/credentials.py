@@ -32,10 +32,10 @@ def from_environment() -> None:
     scheme, given, rest = address.groups()
     os.environ[URI] = f"{scheme}{rest}"
     if scheme in ("http://", "https://"):
-        user, _, password = map(unquote, given.partition(":"))
-        os.environ |= {
-            name: text for name, text in ((USERNAME, user), (PASSWORD, password)) if text
-        }
+        user, _, password = given.partition(":")
+        for name, text in ((USERNAME, user), (PASSWORD, password)):
+            if text:
+                os.environ[name] = unquote(text)
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
