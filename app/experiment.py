@@ -69,6 +69,7 @@ def run(
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
     steps.check_folders(config)
+    steps.check_decoding(config, subject)
     metric, compared = config.metric.name, metric_set(config)
     params = parameters(config)
     name, described = run_name(config), describe(config, subject)
@@ -120,12 +121,20 @@ def run(
         kernels = config.decoding.kernels or decoding.equal_count(
             {name: int(mask.sum()) for name, mask in selected.items()}
         )
-        if (reason := steps.why_no_decoding(config, kernels)) is None:
-            top = decoding.top(score[metric], kernels)
+        top = decoding.top(score[metric], kernels)
+        reason = steps.why_no_decoding(config, kernels)
+        if reason is None and not len(top):
+            reason = f"decoding: no kernel of {config.layer.name} has a score by {metric}"
+        if reason is None:
             decoded = steps.decoded(config, cache, network, top, layers)
             found |= decoding_metrics(decoded)
             notes += decoded.notes
-            if not selected[metric].any():
+            if len(top) < kernels:
+                notes.append(
+                    f"decoding: only {len(top)} kernels of {config.layer.name} have a score by "
+                    f"{metric}; decoded from these, not from {kernels}"
+                )
+            elif not selected[metric].any():
                 notes.append(
                     f"decoding: {metric} selects no kernel; decoded from its "
                     f"{kernels} highest-ranked"

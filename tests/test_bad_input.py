@@ -262,6 +262,14 @@ CASES = {
     "penalty without end": (["decoding.penalty=inf"], ["decoding.penalty=inf", "finite"]),
     "lesions of no layer": (["lesion.layers=[conv14]"], ["conv14", "conv13"]),
     "decoding of no layer": (["decoding.layers=[conv0]"], ["conv0", "conv13"]),
+    "more kernels than the layer has": (
+        ["layer=conv2", "decoding.kernels=17"],
+        ["decoding.kernels=17", "conv2 of dualtask_mini has 16 kernels"],
+    ),
+    "more kernels than a module has": (
+        ["layer=module", "layer.name=features.0", "decoding.kernels=17"],
+        ["decoding.kernels=17", "features.0 of dualtask_mini has 16 kernels"],
+    ),
     "negative widths": (
         ["model.widths=[-1,16,32,32,64,64,64,128,128,128,128,128,128]"],
         ["model.widths=[-1, 16", "1 or more"],
