@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -83,10 +84,11 @@ def server(
             broken = known.breaks[name] > 0
             known.breaks[name] -= broken
             half = len(content) // 2
-            self.wfile.write(content[:half])
-            if not broken:
-                time.sleep(known.seconds)
-                self.wfile.write(content[half:])
+            with suppress(ConnectionError):  # who asked was killed
+                self.wfile.write(content[:half])
+                if not broken:
+                    time.sleep(known.seconds)
+                    self.wfile.write(content[half:])
 
         def log_message(self, *_: object) -> None:
             pass
