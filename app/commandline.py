@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
 
@@ -31,6 +33,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
         return " ".join(f"{error} {cause or ''}".split())
+    if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+        return (  # everyone else's files are named: Hydra's are not
+            f"a file of the output folder cannot be written: {error.strerror}; make room, or name "
+            "another with hydra.run.dir=<folder> or hydra.sweep.dir=<folder>"
+        )
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path, its "
@@ -39,11 +46,12 @@ def reason_of(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def report(error: Exception, *, debug: bool) -> None:
-    """The reason on standard error; the traceback with `debug=true`, else in the job's log."""
+def report(error: Exception, *, debug: bool, log: bool = False) -> None:
+    """The reason on standard error; the traceback with `debug=true`, else, with `log`, in the log
+    that a job has: outside of jobs Hydra logs to the terminal."""
     if debug:
         traceback.print_exception(error)
-    else:
+    elif log:
         logging.getLogger(__name__).info("traceback", exc_info=error)
     hint = "" if debug or isinstance(error, InputError) else " (debug=true shows the traceback)"
     print(f"error: {reason_of(error)}{hint}", file=sys.stderr)
@@ -64,7 +72,7 @@ def told(*, debug: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        report(error, debug=debug)
+        report(error, debug=debug, log=True)
         sys.exit(1)
 
 

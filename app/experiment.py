@@ -42,6 +42,7 @@ from app.record.contents import (
     threshold_curve,
     unit_name,
 )
+from app.record.files import whole
 from app.steps import Lesioned, Localizer, Subject
 
 SCATTER_POINTS = 2000  # of a pair of metrics
@@ -197,21 +198,27 @@ def write(
     """The run's tables, config, versions and metrics as files."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        scores.to_parquet(folder / "scores.parquet", index=False)
-        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
-            folder / "threshold.parquet", index=False
-        )
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-        (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
-        (folder / "metrics.json").write_text(json.dumps(found, indent=2))
+        curve = pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2])
+        for name, table in (("scores", scores), ("threshold", curve)):
+            with whole(folder / f"{name}.parquet") as path:
+                table.to_parquet(path, index=False)
+        for name, text in (
+            ("config.yaml", OmegaConf.to_yaml(config, resolve=True)),
+            ("versions.json", json.dumps(tracking.versions(), indent=2)),
+            ("metrics.json", json.dumps(found, indent=2)),
+        ):
+            with whole(folder / name) as path:
+                path.write_text(text)
 
 
 def write_lesions(folder: Path, lesioned: Lesioned) -> None:
     """What remains without each kernel, and without sets of them, as files."""
     with writing(folder):
-        lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
+        with whole(folder / "lesion.parquet") as path:
+            lesion_table(lesioned).to_parquet(path, index=False)
         if lesioned.sets:
-            set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
+            with whole(folder / "lesion_sets.parquet") as path:
+                set_table(lesioned).to_parquet(path, index=False)
 
 
 @contextmanager

@@ -278,7 +278,7 @@ class SweepCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)
         finished, failed = _counts(results)
-        failed += lost
+        failed += max(lost, plan_of(folder).jobs - len(results))  # that left no result
         if results:
             tables.show(tables.sweep_table(results))
         status = "FAILED" if failed else "FINISHED"
