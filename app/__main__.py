@@ -10,7 +10,6 @@ import multiprocessing
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app import config as schema
+from app import credentials
 from app.commandline import (
     CONFIG_FOLDER,
     UNDELIVERED,
@@ -41,6 +41,7 @@ def job(config: Config) -> None:
     """One job: a single run, or one of a sweep's, whose failure must not end the others."""
     from app.record import tables, tracking
 
+    credentials.from_environment()  # of a cluster's node, which may have one of its own
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)
@@ -62,7 +63,7 @@ def job(config: Config) -> None:
         found = experiment.run(config, folder, parent, plan.layers, tags)
         result = {"status": "finished", **found}
     except Exception as error:
-        report(error, debug=config.debug)
+        report(error, debug=config.debug, log=True)
         result = {
             "status": "failed",
             "reason": reason_of(error),
@@ -75,10 +76,12 @@ def job(config: Config) -> None:
             record_failure(folder, sweep_folder, config.tracking, tags["job"], result)
     result |= {**tags, "folder": str(folder)}
     failed = result["status"] == "failed"
-    with (
-        suppress(InputError) if failed else nullcontext()
-    ):  # the failure, told already, is what counts
+    try:
         write_result(folder, result)
+    except InputError as error:
+        if not failed:  # else that failure, told already, is what counts
+            report(error, debug=config.debug)
+            failed = True
     if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     tables.show(tables.job_table(result))

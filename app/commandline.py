@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import logging
 import os
-import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -18,13 +18,14 @@ from typing import NoReturn
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from app import composition, trust
+from app import composition, credentials, trust
 from app.errors import InputError
 
 HERE = Path(__file__).parent
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
 
@@ -33,6 +34,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
         return " ".join(f"{error} {cause or ''}".split())
+    if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+        return (  # everyone else's files are named: Hydra's are not
+            f"a file of the output folder cannot be written: {error.strerror}; make room, or name "
+            "another with hydra.run.dir=<folder> or hydra.sweep.dir=<folder>"
+        )
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path, its "
@@ -41,11 +47,12 @@ def reason_of(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def report(error: Exception, *, debug: bool) -> None:
-    """The reason on standard error; the traceback with `debug=true`, else in the job's log."""
+def report(error: Exception, *, debug: bool, log: bool = False) -> None:
+    """The reason on standard error; the traceback with `debug=true`, else, with `log`, in the log
+    that a job has: outside of jobs Hydra logs to the terminal."""
     if debug:
         traceback.print_exception(error)
-    else:
+    elif log:
         logging.getLogger(__name__).info("traceback", exc_info=error)
     hint = "" if debug or isinstance(error, InputError) else " (debug=true shows the traceback)"
     print(f"error: {reason_of(error)}{hint}", file=sys.stderr)
@@ -66,7 +73,7 @@ def told(*, debug: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        report(error, debug=debug)
+        report(error, debug=debug, log=True)
         sys.exit(1)
 
 
@@ -87,8 +94,9 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
     argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
     trust.guard(CONFIG_FOLDER)
+    credentials.from_environment()
     try:
-        _refuse_credentials(sys.argv[1:])
+        credentials.check_arguments(sys.argv[1:])  # before Hydra writes them into its files
         try:
             job()
         finally:
@@ -103,14 +111,3 @@ def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     except Exception as error:
         report(error, debug=debug)
         sys.exit(1)
-
-
-def _refuse_credentials(arguments: Sequence[str]) -> None:
-    """Before Hydra writes the command line into its files."""
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name.lstrip("+").startswith("tracking.") and re.search("//[^/]*@", value):
-            raise InputError(
-                f"{name}=… holds credentials; give them by MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD in the environment"
-            )

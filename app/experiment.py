@@ -42,6 +42,7 @@ from app.record.contents import (
     threshold_curve,
     unit_name,
 )
+from app.record.files import whole
 from app.steps import Lesioned, Localizer, Subject
 
 SCATTER_POINTS = 2000  # of a pair of metrics
@@ -69,6 +70,7 @@ def run(
     loaded = functools.cache(functools.partial(load_network, config))
     config, subject = steps.subject(config, cache, loaded)
     steps.check_folders(config)
+    steps.check_decoding(config, subject)
     metric, compared = config.metric.name, metric_set(config)
     params = parameters(config)
     name, described = run_name(config), describe(config, subject)
@@ -120,12 +122,20 @@ def run(
         kernels = config.decoding.kernels or decoding.equal_count(
             {name: int(mask.sum()) for name, mask in selected.items()}
         )
-        if (reason := steps.why_no_decoding(config, kernels)) is None:
-            top = decoding.top(score[metric], kernels)
+        top = decoding.top(score[metric], kernels)
+        reason = steps.why_no_decoding(config, kernels)
+        if reason is None and not len(top):
+            reason = f"decoding: no kernel of {config.layer.name} has a score by {metric}"
+        if reason is None:
             decoded = steps.decoded(config, cache, network, top, layers)
             found |= decoding_metrics(decoded)
             notes += decoded.notes
-            if not selected[metric].any():
+            if len(top) < kernels:
+                notes.append(
+                    f"decoding: only {len(top)} kernels of {config.layer.name} have a score by "
+                    f"{metric}; decoded from these, not from {kernels}"
+                )
+            elif not selected[metric].any():
                 notes.append(
                     f"decoding: {metric} selects no kernel; decoded from its "
                     f"{kernels} highest-ranked"
@@ -188,21 +198,27 @@ def write(
     """The run's tables, config, versions and metrics as files."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        scores.to_parquet(folder / "scores.parquet", index=False)
-        pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2]).to_parquet(
-            folder / "threshold.parquet", index=False
-        )
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-        (folder / "versions.json").write_text(json.dumps(tracking.versions(), indent=2))
-        (folder / "metrics.json").write_text(json.dumps(found, indent=2))
+        curve = pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2])
+        for name, table in (("scores", scores), ("threshold", curve)):
+            with whole(folder / f"{name}.parquet") as path:
+                table.to_parquet(path, index=False)
+        for name, text in (
+            ("config.yaml", OmegaConf.to_yaml(config, resolve=True)),
+            ("versions.json", json.dumps(tracking.versions(), indent=2)),
+            ("metrics.json", json.dumps(found, indent=2)),
+        ):
+            with whole(folder / name) as path:
+                path.write_text(text)
 
 
 def write_lesions(folder: Path, lesioned: Lesioned) -> None:
     """What remains without each kernel, and without sets of them, as files."""
     with writing(folder):
-        lesion_table(lesioned).to_parquet(folder / "lesion.parquet", index=False)
+        with whole(folder / "lesion.parquet") as path:
+            lesion_table(lesioned).to_parquet(path, index=False)
         if lesioned.sets:
-            set_table(lesioned).to_parquet(folder / "lesion_sets.parquet", index=False)
+            with whole(folder / "lesion_sets.parquet") as path:
+                set_table(lesioned).to_parquet(path, index=False)
 
 
 @contextmanager

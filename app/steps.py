@@ -331,6 +331,16 @@ def check_folders(config: Config) -> None:
         classes.check_folders(_own_tasks(config), setting="lesion")
 
 
+def check_decoding(config: Config, asked: Subject) -> None:
+    """Refuse to decode from more kernels than the layer has, before anything is computed."""
+    wanted, there = config.decoding.kernels, asked.shape[0]
+    if wanted is not None and wanted > there and _may_decode(config):
+        raise InputError(
+            f"decoding.kernels={wanted}, but {config.layer.name} of {config.model.name} has "
+            f"{there} kernels: ask for so many at most, or leave it out"
+        )
+
+
 def _may_decode(config: Config) -> bool:
     """Whether decoding applies where any metric selects a kernel."""
     return why_no_decoding(config, config.decoding.kernels or 1) is None

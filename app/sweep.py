@@ -14,7 +14,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -254,6 +254,7 @@ class SweepCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         try:
             check_launcher(config.hydra.launcher._target_)
+            tracking.store_uri(config.tracking)  # an address that is none
             if config.tracking.name != "none":
                 delivery.hold(folder)  # until this process ends, however it does
         except InputError as error:  # Hydra would make a warning of it
@@ -277,7 +278,7 @@ class SweepCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)
         finished, failed = _counts(results)
-        failed += lost
+        failed += max(lost, plan_of(folder).jobs - len(results))  # that left no result
         if results:
             tables.show(tables.sweep_table(results))
         status = "FAILED" if failed else "FINISHED"
@@ -296,7 +297,8 @@ class SweepCallback(Callback):
         if behind is not None:
             tell_undelivered(behind, folder)
         else:
-            print(tracking.how_to_compare(config.tracking))
+            with suppress(InputError):  # of the store: told by the jobs already
+                print(tracking.how_to_compare(config.tracking))
         if failed or behind is not None:
             raise SystemExit(1 if failed else UNDELIVERED)
 

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from app import credentials
 from app.errors import InputError
 
 BASIC = "hydra._internal.core_plugins"
@@ -106,14 +107,19 @@ def composed(compose: Callable[[], DictConfig]) -> DictConfig:
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
-    """Refuse a composed config that names what Hydra would call; InputError with one line.
+    """Refuse a composed config that names what Hydra would call, or that holds credentials;
+    InputError with one line.
 
     `overrides` are the command line's, which may say what a file may not: it is typed by who runs
     the program. `own` is the folder of the program's configs, whose launchers' presets count as
     typed, too.
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
-    for path, value in _leaves(tree):
+    values = dict(_leaves(tree))
+    # The program's own first: Hydra's repeat what was typed for them.
+    ordered = sorted(values.items(), key=lambda entry: entry[0].startswith("hydra."))
+    credentials.check_values(ordered)
+    for path, value in values.items():
         if path.rpartition(".")[2] == "_target_" and value not in TARGETS:
             names = ", ".join(target.rpartition(".")[2] for target in TARGETS)
             raise _refused(path, value, f"one of the classes {names}, in full")

@@ -421,8 +421,23 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path):
 
 
 def test_credentials_on_the_command_line_are_written_nowhere(tmp_path: Path):
-    process = run_app(tmp_path, "tracking=server", "tracking.uri=http://me:open-sesame@host:5000")
+    for sweep in ([], ["-m", "seed=0,1"]):
+        words = [*sweep, "tracking=server", "tracking.uri=http://me:open-sesame@host:5000"]
+        process = run_app(tmp_path, *words)
+        assert process.returncode == 1
+        assert process.stderr.startswith("error: tracking.uri=… holds credentials, which would be")
+        assert "open-sesame" not in process.stderr + process.stdout
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_credentials_in_the_variable_of_the_address_are_written_nowhere(tmp_path: Path):
+    """Nothing listens: what jobs that fail leave, too. With a server: tests/record."""
+    uri = "http://me:open%2Dsesame@127.0.0.1:9"
+    words = ["-m", "seed=0,-1", "tracking=server", "tracking.patience_s=0", "figures=false"]
+    process = run_app(tmp_path, *words, MLFLOW_TRACKING_URI=uri)
     assert process.returncode == 1
-    assert process.stderr.startswith("error: tracking.uri=… holds credentials; give them by MLFLOW")
-    assert "open-sesame" not in process.stderr + process.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert "tracking server http://127.0.0.1:9 does not answer" in process.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "result.json" for path in files)
+    assert "sesame" not in process.stdout + process.stderr
+    assert [path for path in files if b"sesame" in path.read_bytes()] == []

@@ -120,6 +120,9 @@ hydra:
   job:
     env_set: {GIT_CONFIG_COUNT: '1'}
 """,
+    "secret": """# @package _global_
+stimuli: {address: 'http://me:hunter2@127.0.0.1:9'}
+""",
 }
 
 
@@ -259,6 +262,14 @@ CASES = {
     "penalty without end": (["decoding.penalty=inf"], ["decoding.penalty=inf", "finite"]),
     "lesions of no layer": (["lesion.layers=[conv14]"], ["conv14", "conv13"]),
     "decoding of no layer": (["decoding.layers=[conv0]"], ["conv0", "conv13"]),
+    "more kernels than the layer has": (
+        ["layer=conv2", "decoding.kernels=17"],
+        ["decoding.kernels=17", "conv2 of dualtask_mini has 16 kernels"],
+    ),
+    "more kernels than a module has": (
+        ["layer=module", "layer.name=features.0", "decoding.kernels=17"],
+        ["decoding.kernels=17", "features.0 of dualtask_mini has 16 kernels"],
+    ),
     "negative widths": (
         ["model.widths=[-1,16,32,32,64,64,64,128,128,128,128,128,128]"],
         ["model.widths=[-1, 16", "1 or more"],
@@ -407,6 +418,30 @@ CASES = {
     "password in an address": (
         ["tracking=server", "tracking.uri=http://me:hunter2@127.0.0.1:9"],
         ["tracking.uri=… holds credentials", "MLFLOW_TRACKING_PASSWORD"],
+    ),
+    "password in the address of images": (
+        ["stimuli=floc", "stimuli.address=http://me:hunter2@127.0.0.1:9"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password with a slash": (
+        ["+model.mirror=http://me:/hunter2@127.0.0.1"],
+        ["model.mirror=… holds credentials"],
+    ),
+    "password without an equals sign": (
+        ["tracking.uri", "http://me:hunter2@127.0.0.1:9"],
+        ["an argument=… holds credentials"],
+    ),
+    "password in a file": (
+        ["--config-dir", "{root}/conf", "+experiment=secret"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password from a variable": (
+        ["MIRROR=http://me:hunter2@127.0.0.1:9", "stimuli.address=${{oc.env:MIRROR}}"],
+        ["stimuli.address=… holds credentials", "~/.netrc"],
+    ),
+    "password copied from the environment": (
+        ["MLFLOW_TRACKING_PASSWORD=hunter2", "hydra.job.env_copy=[MLFLOW_TRACKING_PASSWORD]"],
+        ["hydra.job.env_copy names MLFLOW_TRACKING_PASSWORD", "leave it out"],
     ),
     "results where none can be": (
         ["hydra.run.dir=/proc/results"],

@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from mlflow.tracking import MlflowClient
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from app import config as schema
 from app import experiment
@@ -241,3 +241,25 @@ def test_the_full_size_network_runs_at_224_pixels(floc: Path, tmp_path: Path):
         )
     )  # fmt: skip
     assert len(pd.read_parquet(only_run(tmp_path) / "scores.parquet")) == 128
+
+
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [
+        (125, "only 3 kernels of conv13 have a score by fsi; decoded from these, not from 5"),
+        (128, "no kernel of conv13 has a score by fsi"),
+    ],
+)
+def test_decoding_where_few_kernels_respond(tmp_path: Path, silent: int, said: str):
+    state = load_file(BUILTIN_FOLDER / "dualtask_mini.safetensors")
+    state["features.28.bias"][:silent] = -1e9
+    save_file(state, tmp_path / "silent.safetensors")
+    process = finished(
+        run_app(
+            tmp_path, *SMALL, "model.checkpoint=silent.safetensors", "lesion=none", "figures=false",
+            "decoding.kernels=5", "tracking=none",
+        )
+    )  # fmt: skip
+    assert f"note: decoding: {said}" in " ".join(process.stdout.split())
+    (found,) = tmp_path.glob("outputs/runs/*/*/metrics.json")
+    assert json.loads(found.read_text()).get("decoding/kernels", 0) == 128 - silent

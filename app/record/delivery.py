@@ -131,8 +131,9 @@ def write_whole(path: Path, text: str) -> None:
     first = not path.exists()  # then at once: nothing is left beside it by a kill
     new = path if first else path.with_name(f".{path.name}.new")
     try:
-        with open(new, "wb", buffering=0) as file:
+        with open(new, "wb") as file:
             file.write(text.encode())
+            file.flush()  # in one write, or, where that falls short, to the end or an error
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
@@ -287,7 +288,7 @@ def start(
             reason = "interrupted" if killed else str(error) or type(error).__name__
             run._end("KILLED" if killed else "FAILED", reason, 0 if killed else None)
             if run.undelivered:  # the first error is the one to report
-                log.warning("the run's end was not recorded: %s", run.undelivered)
+                log.info("the run's end was not recorded: %s", run.undelivered)
             raise
         run._end("FINISHED", None)
     finally:
@@ -576,7 +577,7 @@ def hold(folder: Path) -> None:
             f"another run writes to {folder} now: wait for its end, or give it another folder"
         ) from None
     for path in _locks(folder):  # the job may have been on another machine before
-        path.write_text("" if path == own else OVER)
+        _mark(path, "" if path == own else OVER)
     _held[folder.absolute()] = lock
 
 
@@ -584,7 +585,7 @@ def release(folder: Path) -> None:
     """Take the mark away."""
     lock = _held.pop(folder.absolute(), None)
     if lock is not None:
-        _lock_path(folder).write_text(OVER)
+        _mark(_lock_path(folder), OVER)
         lock.release()
 
 
@@ -604,9 +605,15 @@ def _claimed(folder: Path, ended: bool) -> Iterator[bool]:
     try:
         yield True
         for path in _locks(folder):
-            path.write_text(OVER)
+            _mark(path, OVER)
     finally:
         lock.release()
+
+
+def _mark(path: Path, text: str) -> None:
+    """For other machines; without it, where the disk is full, they take the folder for in use."""
+    with suppress(OSError):
+        path.write_text(text)
 
 
 def _lock_path(folder: Path) -> Path:

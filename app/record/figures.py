@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.errors import InputError
+from app.record.files import whole
 from app.record.style import style as _style
 
 if TYPE_CHECKING:
@@ -544,7 +545,8 @@ def save(rendered: Mapping[str, bytes], folder: Path, name: str) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in rendered.items():
             paths.append(folder / f"{name}.{suffix}")
-            paths[-1].write_bytes(content)
+            with whole(paths[-1]):
+                paths[-1].write_bytes(content)
     except OSError as error:
         raise InputError(
             f"cannot write figures to {folder}: {error.strerror or error}; "

@@ -18,7 +18,7 @@ import pandas as pd
 
 from app.config import LEADING_PARAMETERS
 from app.errors import InputError
-from app.record import criteria, figure1, figures, groups, panels
+from app.record import criteria, figure1, figures, files, groups, panels
 from app.record.groups import Group, Missing, Panel
 from app.record.panels import Style
 from app.record.tables import differing
@@ -117,7 +117,8 @@ def save(report: Report, folder: Path) -> Path:
             for each in drawn:
                 alone = panels.alone(*each, report.styles)
                 figures.save(figures.render(alone), folder, f"panel_{each[0]}{suffix}")
-        (folder / "report.md").write_text(_markdown(report), encoding="utf-8")
+        with files.whole(folder / "report.md") as file:
+            file.write_text(_markdown(report), encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"cannot write the report to {folder}: {error.strerror or error}; "
@@ -161,8 +162,10 @@ def _tables(report: Report) -> dict[str, pd.DataFrame]:
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path.with_name(f"{path.name}.csv"), index=False, lineterminator="\n")
-    table.to_parquet(path.with_name(f"{path.name}.parquet"), index=False)
+    with files.whole(path.with_name(f"{path.name}.csv")) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+    with files.whole(path.with_name(f"{path.name}.parquet")) as file:
+        table.to_parquet(file, index=False)
 
 
 def _suffix(number: int) -> str:

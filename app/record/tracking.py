@@ -470,11 +470,17 @@ def _create_database(database: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     new = database.with_name(f"{database.name}.new")
-    for leftover in (new, new.with_name(f"{new.name}-journal")):  # of a process that was killed
+    half_made = (new, new.with_name(f"{new.name}-journal"))
+    for leftover in half_made:  # of a process that was killed
         leftover.unlink(missing_ok=True)
-    store = SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "artifacts").as_uri())
-    store.engine.dispose()
-    new.replace(database)
+    try:
+        store = SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "artifacts").as_uri())
+        store.engine.dispose()
+        new.replace(database)
+    except BaseException:  # the disk is full, say
+        for leftover in half_made:
+            leftover.unlink(missing_ok=True)
+        raise
 
 
 def _check_database(database: Path) -> None:
@@ -573,7 +579,13 @@ def call(
                 continue
             if kind == "server" and _is_passing(error) and _pause(give_up):
                 continue
-            raise InputError(f"tracking {kind} {uri} failed: {_one_line(error)}") from error
+            reason = _one_line(error)
+            if kind == "database" and re.search("disk is full|No space left", reason):
+                reason = (
+                    "its disk is full; make room, or choose another folder with "
+                    "tracking.folder=<folder>"
+                )
+            raise InputError(f"tracking {kind} {uri} failed: {reason}") from error
 
 
 def _is_passing(error: Exception) -> bool:

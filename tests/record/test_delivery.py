@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from app import sync
 from app.config import Tracking
@@ -207,6 +209,71 @@ def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
     assert "no such table" in message
     assert len(message) < 400
     assert "\n" not in message
+
+
+@contextmanager
+def pages_at_most(limit: list[int]) -> Iterator[None]:
+    """Databases have no room for more pages than the last of `limit` says, as on a full disk."""
+
+    def hold(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {limit[-1]}").close()
+
+    event.listen(Pool, "checkout", hold)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "checkout", hold)
+
+
+def test_a_full_disk_under_the_database(store: Tracking, tmp_path: Path) -> None:
+    database = Path(shutil.copy(Path(store.folder, "mlflow.db"), tmp_path))
+    settings = Tracking(name="sqlite", folder=str(tmp_path))
+    room = [2**30]
+    with pages_at_most(room):
+        with delivery.start(settings, tmp_path / "run", name="job", params={}) as run:
+            room.append(database.stat().st_size // 4096)
+            run.metrics({f"m{number}": 1.0 for number in range(500)})
+        assert run.undelivered == (
+            f"tracking database sqlite:///{tmp_path}/mlflow.db failed: its disk is full; make "
+            "room, or choose another folder with tracking.folder=<folder>"
+        )
+        assert sync.sync([tmp_path])[0] == {"failed": 1}
+        room.append(2**30)
+        assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    found = stored(settings, run.id)
+    assert (found.info.status, len(found.data.metrics)) == ("FINISHED", 500)
+
+
+def test_no_room_for_a_database(tmp_path: Path) -> None:
+    with pages_at_most([20]), pytest.raises(InputError, match=r"its disk is full; make room"):
+        tracking.prepare(Tracking(name="sqlite", folder=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+
+
+SHORT = """
+import resource, signal, sys
+from pathlib import Path
+from app.errors import InputError
+from app.record import delivery
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a write ends there, short
+for name in ("old", "new"):
+    try:
+        delivery.write_whole(Path(sys.argv[1], name), "x" * 30_000)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_a_small_file_is_whole_where_the_disk_takes_half(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("before")
+    command = [sys.executable, "-c", SHORT, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [
+        f"{tmp_path}/{name} cannot be written" for name in ("old", "new")
+    ], done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old", "before")]
 
 
 # --- delivered in part ----------------------------------------------------------------------------
@@ -573,14 +640,15 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
     (folder / "work").mkdir()
     quick = [*SMALL, "stimuli.images_per_category=2", "lesion=none", "decoding=none"]
     command = ["-m", "metric=fsi,ttest,dprime", "figures=false", *quick, "tracking=server"]
-    command += [f"tracking.uri={server.uri}", "tracking.patience_s=0.5"]
+    command += ["tracking.patience_s=0.5"]
+    with_secrets = server.uri.replace("//", f"//{':'.join(SECRETS.values())}@")
     server.start()
     server.wait()
     eight_at_once(settings, folder / "eight", each=1)
     process = subprocess.Popen(
         [sys.executable, "-m", "app", *command],
         cwd=folder / "work",
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **SECRETS},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": with_secrets},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import resource
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -45,7 +48,7 @@ class Server:
     asked: Counter[str] = field(default_factory=Counter)
     breaks: Counter[str] = field(default_factory=Counter)  # how often a file breaks off half-way
     status: dict[str, int] = field(default_factory=dict)  # answered instead of 200
-    seconds: float = 0.0  # before an answer
+    seconds: float = 0.0  # before an answer, and as long again in the middle of it
 
     def listed(self) -> dict[str, dict[str, str]]:
         return floc.read_digests(self.digests)
@@ -56,12 +59,12 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     files = {}
     for category in CATEGORIES:
         for number in range(1, EACH + 1):
             buffer = io.BytesIO()
-            pixels = random.integers(0, 256, (64, 64), dtype=np.uint8)
+            pixels = rng.integers(0, 256, (64, 64), dtype=np.uint8)
             Image.fromarray(pixels).save(buffer, "jpeg")
             files[f"stimuli/{category}/{category}-{number}.jpg"] = buffer.getvalue()
     digests = tmp_path_factory.mktemp("listed") / "digests"
@@ -80,7 +83,12 @@ def server(
             self.end_headers()
             broken = known.breaks[name] > 0
             known.breaks[name] -= broken
-            self.wfile.write(content[: len(content) // 2] if broken else content)
+            half = len(content) // 2
+            with suppress(ConnectionError):  # who asked was killed
+                self.wfile.write(content[:half])
+                if not broken:
+                    time.sleep(known.seconds)
+                    self.wfile.write(content[half:])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -283,17 +291,23 @@ import sys
 from pathlib import Path
 from app.errors import InputError
 from app.stimuli import floc
-folder, address, digests = sys.argv[1:]
+folder, address, digests, *categories = sys.argv[1:]
 try:
-    floc.fetch(["adult", "car"], Path(folder), address, floc.read_digests(Path(digests)), print)
+    floc.fetch(categories, Path(folder), address, floc.read_digests(Path(digests)), print)
 except InputError as error:
     sys.exit(str(error))
 """
 
 
-def started(server: Server, folder: Path, **options: Callable[[], None]) -> subprocess.Popen[str]:
+def started(
+    server: Server,
+    folder: Path,
+    categories: Sequence[str] = ("adult", "car"),
+    **options: Callable[[], None],
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-u", "-c", PROGRAM, str(folder), server.address]
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", PROGRAM, str(folder), server.address, str(server.digests)],
+        [*command, str(server.digests), *categories],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -329,19 +343,32 @@ def test_a_full_disk(server: Server, tmp_path: Path):
     assert sum(fetch(server, tmp_path / "kept")) == 2 * EACH
 
 
-def test_a_killed_process_leaves_whole_files_only(server: Server, tmp_path: Path):
-    server.seconds = 0.5
-    process = started(server, tmp_path)
-    assert process.stdout is not None
-    assert "1\n" in iter(process.stdout.readline, "")  # the first file is there
-    process.kill()
-    process.communicate()
-    assert (tmp_path / floc.PARTIAL).exists()
-    assert 0 < len({name for name in present(tmp_path) if floc.PARTIAL not in name}) < 2 * EACH
-    server.seconds = 0
-    fetch(server, tmp_path)
-    assert present(tmp_path) == of(server, "adult", "car")
+def test_killed_at_random_moments_then_the_same_command(server: Server, tmp_path: Path):
+    server.seconds = 0.05
+    moments, under_way = random.Random(0), 0
+    for _ in range(5):
+        began = server.asked.total()
+        process = started(server, tmp_path, CATEGORIES)
+        while server.asked.total() == began:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -9
+        FileLock(tmp_path / ".lock").acquire(timeout=0).lock.release()  # not the dead one's
+        found = present(tmp_path)
+        whole = {name for name in found if not name.startswith(floc.PARTIAL)}
+        assert all((tmp_path / name).read_bytes() == server.files[name] for name in whole)
+        under_way += len(found - whole)
+    assert whole and under_way, "none was killed in the middle of a file"
+    process = started(server, tmp_path, CATEGORIES)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert present(tmp_path) == of(server, *CATEGORIES)
+    assert not (tmp_path / floc.PARTIAL).exists()
     assert_sound(server, tmp_path)
+    assert server.asked.total() < 2 * len(server.files)  # whole ones were not fetched again
 
 
 # ---------------------------------------------------------------------------- as a localizer
