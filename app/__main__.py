@@ -10,6 +10,7 @@ import multiprocessing
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def job(config: Config) -> None:
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
     try:
-        OmegaConf.resolve(config)  # type: ignore[arg-type]  # or it would be at every look
+        # Once, not at every look. What refers to nothing is told by its name when it is looked at.
+        with suppress(OmegaConfBaseException):
+            OmegaConf.resolve(config)  # type: ignore[arg-type]
         schema.check(config)  # before anything that takes seconds to import
 
         from app import experiment
