@@ -133,6 +133,8 @@ def test_ctrl_c_ends_the_parent_run_and_every_worker(tmp_path):
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     until = time.monotonic() + 60
     while not list(tmp_path.glob("outputs/cache/*/*.lock")) and time.monotonic() < until:

@@ -489,17 +489,14 @@ def deliver(folder: Path, patience: float | None = None, *, again: bool = False)
         for file, place in record.artifacts:
             if (folder / file).is_file():  # else the user took it away
                 tracking.add_artifact(settings, record.run_id, folder / file, place, give_up)
-        # Before the end: a run that the store still has as running is looked at again.
-        record.announced = record.delivered = True
-        write(folder, record)
         tracking.terminate(settings, record.run_id, record.status, record.ended, give_up)
     except InputError:
         _away.add(uri)
-        if record.delivered:
-            record.delivered = False
-            write(folder, record)
         raise
     _away.discard(uri)
+    # Last: who is killed on the way delivers again, which changes nothing.
+    record.announced = record.delivered = True
+    write(folder, record)
     return True
 
 
@@ -561,6 +558,7 @@ def settle_dead(settings: tracking.Settings) -> None:
 
 # --- who is alive ---------------------------------------------------------------------------------
 
+LEAVING_SECONDS = 10  # that a process may take to leave its folder: one just interrupted delivers
 OVER = "over"  # what a lock's file holds once its process has left the folder
 _held: dict[Path, FileLock] = {}  # as long as this process works in them
 
@@ -591,14 +589,17 @@ def release(folder: Path) -> None:
 
 @contextmanager
 def _claimed(folder: Path, ended: bool) -> Iterator[bool]:
-    """Whether no process works in the folder; if so none begins in the body."""
+    """Whether no process works in the folder; if so none begins in the body.
+
+    Where all are said to have `ended`, one that is about to is waited for.
+    """
     own = _lock_path(folder)
     elsewhere = [path for path in _locks(folder) if path != own and path.read_text() != OVER]
     lock = FileLock(own)
     try:
         if elsewhere and not ended:
             raise Timeout(str(own))
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LEAVING_SECONDS if ended else 0)
     except Timeout:
         yield False
         return
