@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 
 from app import memory, models, steps, threads
 from app.config import Config, Metric, metric_set, parameters
-from app.errors import InputError
 from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
 from app.metrics import Scored
@@ -42,7 +41,7 @@ from app.record.contents import (
     threshold_curve,
     unit_name,
 )
-from app.record.files import whole
+from app.record.files import whole, writing
 from app.steps import Lesioned, Localizer, Subject
 
 SCATTER_POINTS = 2000  # of a pair of metrics
@@ -122,9 +121,8 @@ def run(
         kernels = config.decoding.kernels or decoding.equal_count(
             {name: int(mask.sum()) for name, mask in selected.items()}
         )
-        top = decoding.top(score[metric], kernels)
         reason = steps.why_no_decoding(config, kernels)
-        if reason is None and not len(top):
+        if reason is None and not len(top := decoding.top(score[metric], kernels)):
             reason = f"decoding: no kernel of {config.layer.name} has a score by {metric}"
         if reason is None:
             decoded = steps.decoded(config, cache, network, top, layers)
@@ -196,7 +194,7 @@ def write(
     found: Mapping[str, float],
 ) -> None:
     """The run's tables, config, versions and metrics as files."""
-    with writing(folder):
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         curve = pd.DataFrame(threshold).rename(columns=lambda name: name.partition("/")[2])
         for name, table in (("scores", scores), ("threshold", curve)):
@@ -213,7 +211,7 @@ def write(
 
 def write_lesions(folder: Path, lesioned: Lesioned) -> None:
     """What remains without each kernel, and without sets of them, as files."""
-    with writing(folder):
+    with _writing(folder):
         with whole(folder / "lesion.parquet") as path:
             lesion_table(lesioned).to_parquet(path, index=False)
         if lesioned.sets:
@@ -221,16 +219,8 @@ def write_lesions(folder: Path, lesioned: Lesioned) -> None:
                 set_table(lesioned).to_parquet(path, index=False)
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a full disk, or a folder that cannot be written, into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot write results to {folder}: {error.strerror or error}; make room or choose "
-            "another folder with hydra.run.dir=<folder>"
-        ) from error
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return writing("write results to", folder, "another folder with hydra.run.dir=<folder>")
 
 
 def load_network(config: Config) -> Loaded:

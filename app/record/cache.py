@@ -13,7 +13,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.lib import format as npy
 
 from app.errors import InputError
+from app.record.files import writing
 
 log = logging.getLogger(__name__)
 
@@ -163,16 +164,9 @@ def _identity(step: str, ingredients: Mapping[str, Any]) -> str:
     )
 
 
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
+def _storing(path: Path) -> AbstractContextManager[None]:
     """Turn the failures of writing into the cache into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot store a result in {path.parent}: {error.strerror or error}; "
-            "make room or choose another folder with cache=<folder>"
-        ) from error
+    return writing("store a result in", path.parent, "another folder with cache=<folder>")
 
 
 @contextmanager

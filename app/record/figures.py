@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.errors import InputError
-from app.record.files import whole
+from app.record.files import whole, writing
 from app.record.style import style as _style
 
 if TYPE_CHECKING:
@@ -541,17 +540,12 @@ def render(figure: Figure) -> dict[str, bytes]:
 def save(rendered: Mapping[str, bytes], folder: Path, name: str) -> list[Path]:
     """Write a rendered figure into the folder, as `<name>.png` and `<name>.svg`."""
     paths = []
-    try:
+    with writing("write figures to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in rendered.items():
             paths.append(folder / f"{name}.{suffix}")
             with whole(paths[-1]):
                 paths[-1].write_bytes(content)
-    except OSError as error:
-        raise InputError(
-            f"cannot write figures to {folder}: {error.strerror or error}; "
-            "make room or choose another output folder"
-        ) from error
     return paths
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from app.config import LEADING_PARAMETERS
-from app.errors import InputError
 from app.record import criteria, figure1, figures, files, groups, panels
 from app.record.groups import Group, Missing, Panel
 from app.record.panels import Style
@@ -102,7 +101,7 @@ def of_runs(runs: pd.DataFrame, title: str) -> Report:
 
 def save(report: Report, folder: Path) -> Path:
     """Write report.md, the tables of jobs and panels, and the panels' pictures; the folder."""
-    try:
+    with files.writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
         _write(report.jobs, folder / "jobs")
         for letter, table in _tables(report).items():
@@ -119,11 +118,6 @@ def save(report: Report, folder: Path) -> Path:
                 figures.save(figures.render(alone), folder, f"panel_{each[0]}{suffix}")
         with files.whole(folder / "report.md") as file:
             file.write_text(_markdown(report), encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write the report to {folder}: {error.strerror or error}; "
-            "make room or choose another output folder"
-        ) from error
     return folder
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.errors import InputError
+from app.record.files import writing
 from app.stimuli.images import Progress
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def fetch(
         if category not in digests:
             raise InputError(f"fLoc has no category {category!r}: it has {', '.join(digests)}")
         wanted |= digests[category]
-    try:
+    another = "another folder with stimuli.folder=<folder>"
+    with writing("store the images of fLoc in", folder, another):
         missing = _missing(folder, wanted, progress)
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,11 +89,6 @@ def fetch(
                 # Another process may have fetched them while this one waited.
                 missing = _missing(folder, missing, progress)
                 _download(missing, folder, address, progress)
-    except OSError as error:
-        raise InputError(
-            f"cannot store the images of fLoc in {folder}: {error.strerror or error}; "
-            "make room or choose another folder with stimuli.folder=<folder>"
-        ) from error
     return folder / STIMULI
 
 

@@ -67,7 +67,7 @@ def thresholds(sizes: Sizes) -> Iterator[Row]:
         found = in_turn(
             sizes.slow_rounds,
             all=partial(ask, asked),
-            one=partial(ask, asked[len(asked) // 2 :][:1]),
+            one=partial(ask, [asked[len(asked) // 2]]),
         )
     swept, one = found["all"], found["one"]
     yield Row(
