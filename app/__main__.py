@@ -20,9 +20,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from app import config as schema
-from app import credentials
-from app.commandline import (
+from app.config import schema
+from app.config.schema import Config
+from app.errors import InputError
+from app.launch import credentials
+from app.launch.callback import ended, words
+from app.launch.commandline import (
     CONFIG_FOLDER,
     UNDELIVERED,
     reason_of,
@@ -30,9 +33,7 @@ from app.commandline import (
     run,
     tell_undelivered,
 )
-from app.config import Config
-from app.errors import InputError
-from app.sweep import DRAWN, Plan, ended, parent_of, plan_of, record_failure, words, write_result
+from app.sweeps.parent import DRAWN, Plan, parent_of, plan_of, record_failure, write_result
 
 schema.register()
 
@@ -40,7 +41,8 @@ schema.register()
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def job(config: Config) -> None:
     """One job: a single run, or one of a sweep's, whose failure must not end the others."""
-    from app.record import tables, tracking
+    from app.sweeps import tables
+    from app.tracking import store as tracking
 
     credentials.from_environment()  # of a cluster's node, which may have one of its own
     hydra_config = HydraConfig.get()

@@ -17,9 +17,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.commandline import CONFIG_FOLDER, run, told
 from app.errors import InputError
-from app.record.cache import Entry, entries, remove, to_prune, unfinished
+from app.launch.commandline import CONFIG_FOLDER, run, told
+from app.memo.store import Entry, entries, remove, to_prune, unfinished
 
 GB = 1e9  # bytes
 DAY = 86400.0  # seconds
@@ -90,7 +90,7 @@ def tell(folder: Path, found: Sequence[Entry]) -> None:
     """Print the table of steps: entries, size, when the newest and the oldest were last used."""
     from rich.table import Table
 
-    from app.record import tables
+    from app.sweeps import tables
 
     table = Table("step", "entries", "MB", "last used", "least recently used", box=None)
     for step in sorted({entry.step for entry in found}):

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from app import memory, models, steps, threads
-from app.config import Config, Metric, metric_set, parameters
+from app.config.schema import Config, Metric, metric_set, parameters
+from app.figures import single as figures
+from app.files import whole, writing
 from app.findings import consistency, decoding, overlap
 from app.findings.selection import select
+from app.memo.store import Cache
 from app.metrics import Scored
 from app.models import Loaded
-from app.record import delivery, figures, tracking
-from app.record.cache import Cache
-from app.record.contents import (
+from app.steps import Lesioned, Localizer, Subject
+from app.tracking import delivery
+from app.tracking import store as tracking
+from app.tracking.contents import (
     agreement,
     criterion_text,
     dataset_table,
@@ -41,8 +45,6 @@ from app.record.contents import (
     threshold_curve,
     unit_name,
 )
-from app.record.files import whole, writing
-from app.steps import Lesioned, Localizer, Subject
 
 SCATTER_POINTS = 2000  # of a pair of metrics
 
@@ -56,11 +58,11 @@ def run(
 ) -> dict[str, Any]:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
-    The config has passed `app.config.check`. `parent` is the MLflow run of the sweep that this run
-    belongs to, `layers` are those that the sweep asks for: one forward pass reads the kernels of
-    all; `tags` are further ones of the MLflow run. Returns the run's name, parameters, tags,
-    metrics and notes (one line for each step that did not apply), and under `undelivered` why the
-    tracking store lacks it (None: it does not).
+    The config has passed `app.config.schema.check`. `parent` is the MLflow run of the sweep that
+    this run belongs to, `layers` are those that the sweep asks for: one forward pass reads the
+    kernels of all; `tags` are further ones of the MLflow run. Returns the run's name, parameters,
+    tags, metrics and notes (one line for each step that did not apply), and under `undelivered` why
+    the tracking store lacks it (None: it does not).
     """
     memory.forget_peak()
     if parent is None:  # else the sweep has begun: its results stay here until the store is back

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hydra
 
-from app import config as schema
-from app.commandline import CONFIG_FOLDER, run, told
-from app.config import Config, check_model
+from app.config import schema
+from app.config.schema import Config, check_model
+from app.launch.commandline import CONFIG_FOLDER, run, told
 
 schema.register()
 
@@ -27,7 +27,7 @@ def show(config: Config) -> None:
 
     from app import models
     from app.models.modules import DIMENSIONS
-    from app.record import tables
+    from app.sweeps import tables
 
     check_model(config.model)
     network = models.by_modules(models.load(config.model), "map").network

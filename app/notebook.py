@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import OmegaConf
 
 from app import metrics
-from app.commandline import CONFIG_FOLDER
-from app.config import Config, Metric, check_metric
+from app.config.schema import Config, Metric, check_metric
 from app.errors import InputError
 from app.findings.selection import select
+from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
 

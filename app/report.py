@@ -13,9 +13,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.commandline import CONFIG_FOLDER, run, told
-from app.config import Tracking
+from app.config.schema import Tracking
 from app.errors import InputError
+from app.launch.commandline import CONFIG_FOLDER, run, told
 
 
 @dataclass
@@ -44,8 +44,9 @@ def make(config: Any) -> None:
         raise InputError("give run=<id of a sweep's parent run>, as MLflow's pages show it")
     settings: Settings = OmegaConf.to_object(config)  # type: ignore[assignment]
 
-    from app.record import runs, tables, tracking
-    from app.record.report import of_runs, save
+    from app.sweeps import runs, tables
+    from app.sweeps.report import of_runs, save
+    from app.tracking import store as tracking
 
     title, rows = runs.of_store(settings.tracking, settings.run)
     made = of_runs(runs.table(rows), title)

@@ -13,10 +13,7 @@ import functools
 import inspect
 import json
 import math
-import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,18 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from app import memory, metrics, models
-from app.config import LAYERS, Config, Metric, Model, check_model
+from app.config.schema import LAYERS, Config, Metric, Model, check_model
 from app.errors import InputError
+from app.figures import single as figures
+from app.figures import style
 from app.findings import decoding, greedy
 from app.findings.dissociation import KernelSet, kernel_sets
 from app.findings.greedy import GreedySearch
+from app.memo.store import Cache, array_digest, code_digest, file_digest
 from app.metrics import Question, Scored, Scores
 from app.metrics.contrast import Contrast, contrast
-from app.record import figures, style
-from app.record.cache import Cache, array_digest, code_digest, file_digest
+from app.progress import progress_bar
 from app.stimuli import classes, floc, synthetic
 from app.stimuli import images as image_files
 from app.stimuli.images import Images, Progress
@@ -46,9 +44,7 @@ if TYPE_CHECKING:
 
     from app.models import Loaded
     from app.models.vgg import DualTaskVGG
-    from app.responses import Network
-
-LINE_SECONDS = 30.0  # between lines of progress, where there is no terminal for a bar
+    from app.responses.forward import Network
 
 # The source files whose change makes stored results of a step outdated.
 DRAWING = tuple(
@@ -60,7 +56,7 @@ SCORING = tuple(
     for name in ("contrast", "blocks", "moments", "ranks", "ranks_torch", "scoring")
 )
 NETWORK = ("app.models", "app.models.vgg", "app.models.modules", "app.models.libraries")
-FORWARD = ("app.responses", "app.stimuli.images", *NETWORK)
+FORWARD = ("app.responses.forward", "app.stimuli.images", *NETWORK)
 STORED_MAPS = 2**27  # bytes of a layer's maps that the cache holds for further lesions
 
 
@@ -70,30 +66,6 @@ class Localizer:
 
     images: Images
     domains: dict[str, tuple[str, ...]]
-
-
-class _Lines(tqdm):
-    """Progress as lines, of which several processes may write to the same place."""
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        if msg is None:
-            job = multiprocessing.current_process().name
-            self.fp.write(f"{job}: {self}\n")
-
-
-@contextmanager
-def progress_bar(what: str, total: int, unit: str = "image") -> Iterator[Callable[[int], object]]:
-    """Progress on standard error: a bar on the terminal of a process that has it for itself.
-
-    Elsewhere (jobs side by side, logs of a cluster) a line every `LINE_SECONDS`, of what takes
-    longer than that.
-    """
-    alone = sys.stderr.isatty() and multiprocessing.parent_process() is None
-    how: Any = {} if alone else {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "ncols": 80}
-    with (tqdm if alone else _Lines)(
-        total=total, desc=what, unit=unit, leave=False, **how
-    ) as progress:
-        yield progress.update
 
 
 # ---------------------------------------------------------------------------------- network
@@ -388,7 +360,7 @@ def kernel_responses(
     own_kind = [name for name in layers if (name in LAYERS) == (config.layer.output is None)]
 
     def compute(missing: list[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
-        from app import responses
+        from app.responses import forward as responses
 
         with progress_bar(what, len(images)) as progress:
             return responses.by_kernel(
@@ -502,7 +474,7 @@ def scores(
 
 def question(config: Config, metric: Metric, asked: Contrast) -> Question:
     """What a metric is asked; one that can use a GPU does, where the forward pass does."""
-    from app import responses
+    from app.responses import forward as responses
 
     score, options = metrics.load(metric.name), dict(metric.options)
     metrics.check_options(metric.name, options)
@@ -520,8 +492,8 @@ def _unit_blocks(
     questions: Mapping[str, Question],
 ) -> tuple[int, Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
     """How many units the layer has, and the blocks of them that the memory budget allows."""
-    from app import responses
     from app.metrics.scoring import result_bytes
+    from app.responses import forward as responses
 
     layer = config.layer.name
     device = responses.choose_device(config.device, config.precision)
@@ -688,8 +660,8 @@ def lesion_effects(
     count = _kernel_count(config) if kernels is None else len(kernels)
 
     def compute() -> Mapping[str, NDArray[Any]]:
-        from app import responses
         from app.findings.lesion import lesion_each
+        from app.responses import forward as responses
 
         brought = maps()
         with progress_bar(f"lesioning {layer}", len(images) * (count + 1)) as progress:
@@ -805,8 +777,8 @@ def _kept_maps(
     """The layer's maps, for lesions of many sets; stored where they are small. None: too many."""
     import torch
 
-    from app import responses
     from app.findings.lesion import kept_maps
+    from app.responses import forward as responses
 
     layer, device = config.layer.name, responses.choose_device(config.device)
 
@@ -944,7 +916,7 @@ def figure(cache: Cache, make: Callable[..., Figure], **arguments: Any) -> dict[
             name: array_digest(value) if isinstance(value, np.ndarray) else value
             for name, value in arguments.items()
         },
-        "code": code_digest("app.record.figures", "app.record.style"),
+        "code": code_digest("app.figures.single", "app.figures.style"),
         "style": file_digest(style.STYLE),
         "matplotlib": version("matplotlib"),
     }

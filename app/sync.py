@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from app.commandline import UNDELIVERED, run
 from app.errors import InputError
-from app.record.tracking import Stored
+from app.launch.commandline import UNDELIVERED, run
+from app.tracking.store import Stored
 
 SAYS = {
     "delivered": "delivered",
@@ -32,7 +32,7 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     """
     from tqdm import tqdm
 
-    from app.record import delivery
+    from app.tracking import delivery
 
     for folder in folders:
         if not folder.is_dir():

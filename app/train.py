@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import OmegaConf
 
-from app.commandline import CONFIG_FOLDER, UNDELIVERED, run, tell_undelivered, told
 from app.errors import InputError
+from app.launch.commandline import CONFIG_FOLDER, UNDELIVERED, run, tell_undelivered, told
 from app.training.settings import Train, check, from_folders, identity, with_outputs
 
 if TYPE_CHECKING:
     import torch
 
     from app.models.vgg import DualTaskVGG
-    from app.record.delivery import Run
+    from app.tracking.delivery import Run
     from app.training.checkpoints import History
     from app.training.loop import Learner
     from app.training.material import Listing, Material
@@ -88,7 +88,7 @@ def _material(settings: Train) -> Material:
 
 def _device(settings: Train) -> torch.device:
     """InputError for a GPU that is not there, or for half precision without one."""
-    from app.responses import choose_device
+    from app.responses.forward import choose_device
 
     # The weights that ship were trained on a CPU; other devices give other bits.
     cpu = settings.device == "auto" and not from_folders(settings)
@@ -180,7 +180,7 @@ def _write_lists(folder: Path, settings: Train, material: Material) -> None:
     """The class of each output, which images are held out, all settings, and versions."""
     import PIL
 
-    from app.record import tracking
+    from app.tracking import store as tracking
 
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
         (folder / name).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
@@ -202,7 +202,8 @@ def _tracked(
     settings: Train, folder: Path, material: Material, known: dict[str, Any]
 ) -> Iterator[Run]:
     """The training's MLflow run: one that goes on notes the epochs before it again."""
-    from app.record import delivery, tracking
+    from app.tracking import delivery
+    from app.tracking import store as tracking
 
     tracking.prepare(settings.tracking)
     source = "images from folders" if from_folders(settings) else "synthetic faces and objects"

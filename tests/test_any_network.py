@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from app import models, responses
-from app.config import Model
+from app import models
+from app.config.schema import Model
+from app.responses import forward as responses
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
 from tests.conftest import SMALL, finished, run_app

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.record.cache import Cache
+from app.memo.store import Cache
 from tests.conftest import finished, run_app
 
 

@@ -24,11 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from safetensors.torch import save
 
-from app import config as schema
-from app import trust
-from app.commandline import CONFIG_FOLDER, reason_of
-from app.config import check, parameters
+from app.config import schema
+from app.config.schema import check, parameters
 from app.errors import InputError
+from app.launch import trust
+from app.launch.commandline import CONFIG_FOLDER, reason_of
 from app.models import checkpoint
 from app.stimuli.images import Preprocessing, read_image
 

@@ -16,9 +16,9 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from app import config as schema
 from app import experiment
-from app.commandline import CONFIG_FOLDER
+from app.config import schema
+from app.launch.commandline import CONFIG_FOLDER
 from app.models import BUILTIN_FOLDER
 from app.stimuli import synthetic
 from app.stimuli.images import Preprocessing, from_folder

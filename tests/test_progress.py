@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import time
 
-from app import steps
+from app import progress
 
 
 def test_lines_name_their_job_and_do_not_overwrite_each_other(capsys, monkeypatch):
-    monkeypatch.setattr(steps, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
     monkeypatch.setattr(multiprocessing.current_process(), "name", "job 3")
-    with steps.progress_bar("lesioning conv2", 4) as done:
+    with progress.progress_bar("lesioning conv2", 4) as done:
         for _ in range(4):
             time.sleep(0.06)
             done(1)
@@ -22,6 +22,6 @@ def test_lines_name_their_job_and_do_not_overwrite_each_other(capsys, monkeypatc
 
 
 def test_short_steps_say_nothing(capsys):
-    with steps.progress_bar("drawing", 2) as done:
+    with progress.progress_bar("drawing", 2) as done:
         done(2)
     assert capsys.readouterr().err == ""

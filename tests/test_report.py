@@ -15,12 +15,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mlflow import MlflowClient
 from scipy import stats
 
-from app import config as schema
-from app.commandline import CONFIG_FOLDER
-from app.config import Tracking
+from app.config import schema
+from app.config.schema import Tracking
 from app.errors import InputError
-from app.record import report, runs
-from app.sweep import read_results
+from app.launch.commandline import CONFIG_FOLDER
+from app.sweeps import report, runs
+from app.sweeps.parent import read_results
 from tests.conftest import SMALL, finished, run_app
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 import app
 from app import train
-from app.commandline import CONFIG_FOLDER
 from app.errors import InputError
+from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
 from app.training import drawn, loop
 from app.training.settings import Train, check

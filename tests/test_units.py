@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from app import config as schema
 from app import memory, steps
-from app.commandline import CONFIG_FOLDER
+from app.config import schema
 from app.experiment import load_network
-from app.record.cache import Cache
+from app.launch.commandline import CONFIG_FOLDER
+from app.memo.store import Cache
 from tests.conftest import SMALL, finished, run_app
 
 UNITS = [*SMALL, "aggregation=unit", "layer=conv2", "metric=wilcoxon", "figures=false"]

@@ -22,16 +22,16 @@ from typing import Any
 # …) register it as they are imported, so only the command itself may.
 MODULES = (
     "app.experiment",
-    "app.responses",
-    "app.sweep",
+    "app.responses.forward",
+    "app.launch.callback",
     "app.findings.lesion",
     "app.metrics.scoring",
     "app.models.checkpoint",
     "app.models.modules",
     "app.models.vgg",
-    "app.record.report",
-    "app.record.runs",
-    "app.record.tables",
+    "app.sweeps.report",
+    "app.sweeps.runs",
+    "app.sweeps.tables",
     "hydra._internal.hydra",
     "hydra._internal.core_plugins.basic_launcher",
     "hydra._internal.core_plugins.basic_sweeper",
@@ -80,7 +80,7 @@ def become(command: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from app.record.tracking import ENVIRONMENT
+    from app.tracking.store import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)  # which MLflow reads when it is imported
     for module in MODULES:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.models.vgg import LAYERS, DualTaskVGG, layer_position
-from app.responses import SteadySums, batch_of
+from app.responses.forward import SteadySums, batch_of
 from app.stimuli.images import Images, Preprocessing, Progress
 
 # Values of the largest activation of as many lesions as go through the rest together. Modest

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from app.config import LAYERS as LAYERS
-from app.config import Model
+from app.config.schema import LAYERS as LAYERS
+from app.config.schema import Model
 from app.errors import InputError
 from app.stimuli.images import Preprocessing
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.errors import InputError
-from app.record.files import writing
+from app.files import writing
 from app.stimuli.images import Progress
 
 log = logging.getLogger(__name__)

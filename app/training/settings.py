@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from app.config import Model, Tracking, check_preprocessing
+from app.config.schema import Model, Tracking, check_preprocessing
 from app.errors import InputError
 
 OPTIMISERS = ("adamw", "sgd")

@@ -8,9 +8,9 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from app import config as schema
-from app.commandline import CONFIG_FOLDER
-from app.config import Config
+from app.config import schema
+from app.config.schema import Config
+from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Question, load
 from app.metrics.contrast import contrast
 from app.stimuli.images import DrawnImages, drawn

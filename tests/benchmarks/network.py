@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app import models, responses, steps
+from app import models, steps
 from app.findings.lesion import kept_maps, lesion_each
+from app.memo.store import Cache
 from app.metrics.scoring import score_block, score_layer
 from app.models.vgg import LAYERS, WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
-from app.record.cache import Cache
+from app.responses import forward as responses
 from app.stimuli.images import Images, Preprocessing
 from tests.benchmarks.material import composed, questions, random_images, simulated
 from tests.benchmarks.measure import Apart, best, in_turn

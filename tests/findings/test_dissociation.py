@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from app import models, steps
 from app.findings import greedy, lesion
 from app.findings.dissociation import kernel_sets
+from app.memo.store import Cache
 from app.models.vgg import layer_position
-from app.record.cache import Cache
-from app.record.contents import set_metrics, set_table
+from app.tracking.contents import set_metrics, set_table
+from tests.config.test_schema import composed
 from tests.findings.test_greedy import SMALL_NETWORK
-from tests.test_config import composed
 
 SMALL = [*SMALL_NETWORK, "lesion=single", "lesion.sets=[5,10,25,50]", "lesion.random_draws=2"]
 SCORE = np.array([0.1, np.nan, 0.9, 0.4, -1.0, 0.4, np.nan, 0.2])

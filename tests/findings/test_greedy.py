@@ -6,8 +6,8 @@ import pytest
 from app import models, steps
 from app.findings import greedy, lesion
 from app.findings.greedy import GreedySearch
-from app.record.cache import Cache
-from tests.test_config import composed
+from app.memo.store import Cache
+from tests.config.test_schema import composed
 
 NEED = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])  # what each kernel adds by itself
 SMALL_NETWORK = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from app.config import CONTRAST_LEVELS, CONTRASTS, Config
+from app.config.schema import CONTRAST_LEVELS, CONTRASTS, Config
 from app.findings.selection import RULES
 from app.metrics import load
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app import models
-from app.config import Model
+from app.config.schema import Model
 from app.errors import InputError
 from app.models import checkpoint
 from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, seeded

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from app import models
-from app.config import Model
+from app.config.schema import Model
 from app.errors import InputError
 from app.models import libraries
 

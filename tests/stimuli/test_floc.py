@@ -24,11 +24,11 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from app import config as schema
 from app import steps
-from app.commandline import CONFIG_FOLDER
+from app.config import schema
 from app.errors import InputError
-from app.record.cache import Cache
+from app.launch.commandline import CONFIG_FOLDER
+from app.memo.store import Cache
 from app.stimuli import floc
 
 EACH = 3

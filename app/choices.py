@@ -1,0 +1,13 @@
+"""Closed lists of names that a config may choose from, each written once. Imports nothing."""
+
+SOURCES = ("vgg", "torchvision", "timm")  # of networks
+LAYERS = tuple(f"conv{number}" for number in range(1, 14))  # of VGG-16, in order
+OUTPUTS = ("map", "map_channels_last", "tokens", "vector")  # of a module
+AGGREGATIONS = ("unit", "mean", "l2", "max")  # unit: none
+CONTRASTS = ("pooled", "each")
+LEVELS = ("domains", "categories")  # what a contrast `each` goes over
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "float16", "bfloat16")
+TASKS = ("face", "object")  # of a dual-task network
+MEASURES = tuple(f"{task}_{measure}" for task in TASKS for measure in ("loss", "top1"))

@@ -1,0 +1,47 @@
+"""Files are whole or not there, and a disk that is full is told in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.errors import InputError
+
+PARTIAL = ".new"  # ends the hidden name of a file that is being written
+
+
+@contextmanager
+def writing(what: str, folder: Path, another: str) -> Iterator[None]:
+    """Turn a full disk, or a folder that cannot be written, into an InputError of one line.
+
+    `what` is tried there ("write figures to"), and `another` says what would be right.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot {what} {folder}: {reason}; make room or choose {another}"
+        ) from error
+
+
+@contextmanager
+def whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
+    """The path of a new file to fill in the body, which then takes the place of `path`.
+
+    A kill, an error or a full disk leaves the old file, or none. With `lasting` a power cut does,
+    too, at the cost of waiting for the disk.
+    """
+    new = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        yield new
+        if lasting:
+            with open(new, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise

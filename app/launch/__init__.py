@@ -1,0 +1,1 @@
+"""The command line: what a config may ask for, launchers, and how failures are told."""

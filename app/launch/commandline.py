@@ -1,0 +1,113 @@
+"""What the program's commands share: where their config is, and how they tell what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from app.errors import InputError
+from app.launch import composition, credentials, trust
+
+HERE = Path(__file__).parents[1]
+# Beside the package in a checkout, inside it in an installed wheel.
+CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
+        cause = error.__cause__ if isinstance(error, HydraException) else None
+        return " ".join(f"{error} {cause or ''}".split())
+    if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+        return (  # everyone else's files are named: Hydra's are not
+            f"a file of the output folder cannot be written: {error.strerror}; make room, or name "
+            "another with hydra.run.dir=<folder> or hydra.sweep.dir=<folder>"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return (
+            f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path, its "
+            "permissions and the room on the disk"
+        )
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def report(error: Exception, *, debug: bool, log: bool = False) -> None:
+    """The reason on standard error; the traceback with `debug=true`, else, with `log`, in the log
+    that a job has: outside of jobs Hydra logs to the terminal."""
+    if debug:
+        traceback.print_exception(error)
+    elif log:
+        logging.getLogger(__name__).info("traceback", exc_info=error)
+    hint = "" if debug or isinstance(error, InputError) else " (debug=true shows the traceback)"
+    print(f"error: {reason_of(error)}{hint}", file=sys.stderr)
+
+
+def tell_undelivered(reason: str, folder: Path) -> None:
+    """One line for work that is done, but not in the tracking store; see `UNDELIVERED`."""
+    print(
+        f"not delivered: {reason}; the results are in {folder}, and "
+        f"python -m app.sync {folder} delivers them",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def told(*, debug: bool) -> Iterator[None]:
+    """Tell what goes wrong in the body of a job, and end with 1: Hydra would print a line more."""
+    try:
+        yield
+    except Exception as error:
+        report(error, debug=debug, log=True)
+        sys.exit(1)
+
+
+def _refuse_arguments(_: argparse.ArgumentParser, message: str) -> NoReturn:
+    """What Hydra's parser of options says, without the many lines of its usage."""
+    raise InputError(f"{message}; options such as -m come before all overrides (--help lists them)")
+
+
+def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
+    """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
+    debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Looking for garbage among the millions of objects of the libraries takes a tenth of a sweep.
+    gc.set_threshold(200_000, 20, 20)
+    composition.keep()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
+    logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, told in one line
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
+    argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
+    trust.guard(CONFIG_FOLDER)
+    credentials.from_environment()
+    try:
+        credentials.check_arguments(sys.argv[1:])  # before Hydra writes them into its files
+        try:
+            job()
+        finally:
+            gc.freeze()  # or the end of the process takes a second to look through them all
+            sys.stdout.flush()  # here, where its failure can be caught
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        report(error, debug=debug)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Work is done once: keys that derive themselves, storage, locks, pruning."""

@@ -1,1 +1,0 @@
-"""What is kept of a run: stored intermediate results, the tracking store, figures and tables."""

@@ -1,0 +1,1 @@
+"""Forward passes: images in, responses out, by kernel or by unit."""

@@ -1,0 +1,1 @@
+"""A sweep's parent run, and the report of all its jobs."""

@@ -1,0 +1,1 @@
+"""MLflow, and how a run's record reaches it."""

@@ -1,0 +1,176 @@
+"""Panels g to j of a report: what moves with the criterion."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.figures import panels
+from app.sweeps import criteria, groups, report, runs
+from tests.tracking.test_report import METRICS, STYLES
+
+NUMBERS = {
+    "fsi": ("above", 0.3, {"liberal": 0.1, "paper": 0.3, "strict": 0.5}),
+    "dprime": ("above", 0.65, {"liberal": 0.2, "paper": 0.65, "strict": 1.0}),
+    "wilcoxon": ("p", 0.001, {"liberal": 0.05, "paper": 0.001, "strict": 1e-5}),
+    "ttest": ("fdr_bh", 0.05, {"liberal": 0.2, "paper": 0.05, "strict": 0.01}),
+}
+LEVELS = ("liberal", "paper", "strict")
+
+
+def findings(metric: str, level: str, layer: str) -> dict[str, float]:
+    place = LEVELS.index(level)
+    found = {
+        "selectivity/percent": 40.0 - 20 * place + METRICS.index(metric),
+        "selectivity/count": 4.0 - 2 * place,
+        "selectivity/units": 10.0,
+        "selectivity/undefined": 0.0,
+        "decoding/accuracy": 0.8 - 0.2 * place,
+        "decoding/ci95_low": 0.7 - 0.2 * place,
+        "decoding/ci95_high": 0.9 - 0.2 * place,
+        "decoding/kernels": 4.0 - place,
+        "decoding/chance": 0.01,
+        "decoding/random_kernels": 0.75 - 0.2 * place,
+        "decoding/all_kernels": 0.95,
+        "lesion/selection_face_top1": 0.5 + 0.2 * place,
+        "lesion/selection_object_top1": 0.9,
+        "lesion/selection_random_face_top1": 0.85,
+        "lesion/selection_random_object_top1": 0.85,
+        "lesion/intact_face_top1": 0.95,
+        "lesion/intact_object_top1": 0.95,
+    }
+    others = [other for other in METRICS if other != metric]
+    return found | {f"agreement/jaccard_{other}": 1.0 - 0.3 * place for other in others}
+
+
+def rows(
+    metrics=METRICS, levels=LEVELS, layers=("conv2", "conv13"), aggregations=("l2",), **more: Any
+) -> list[dict[str, Any]]:
+    made = []
+    for layer, aggregation, metric, level in product(layers, aggregations, metrics, levels):
+        rule, paper, presets = NUMBERS[metric]
+        params = {
+            "model": "mini", "layer": layer, "aggregation": aggregation, "metric": metric,
+            "threshold": level, "target": "faces", "stimuli": "synthetic", "seed": "0",
+            "metric.criterion.rule": rule, "metric.criterion.threshold": str(presets[level]),
+            **{f"threshold.{name}": str(NUMBERS[name][2][level]) for name in METRICS},
+        }  # fmt: skip
+        made.append(
+            {
+                "job": len(made),
+                "run": f"mini/{layer}/{aggregation}/{metric}",
+                "run_id": None,
+                "status": "finished",
+                "reason": "",
+                "params": params,
+                "metrics": findings(metric, level, layer),
+                "tags": {
+                    "trained": "true",
+                    "metrics.styles": json.dumps(STYLES),
+                    "criterion.paper": str(paper),
+                },
+            }
+        )
+    return made
+
+
+def told(made: list[dict[str, Any]]) -> report.Report:
+    return report.of_runs(runs.table(made), "sweep")
+
+
+def letters(made: report.Report) -> dict[str, groups.Panel]:
+    (section,) = made.sections
+    return {panel.letter: panel for panel in section.panels}
+
+
+def test_all_criteria_of_a_network_are_one_group_and_the_papers_panels_have_the_papers():
+    found = letters(told(rows(layers=("conv2", "conv7", "conv13"))))
+    assert set(found) >= {"c", "g", "h", "i", "j"}
+    shown = found["c"].table
+    assert len(shown) == 12 and set(shown["percent"]) == {20.0, 21.0, 22.0, 23.0}
+    assert "Not compared" not in found["c"].sentence
+    assert len(found["g"].table) == 36
+
+
+def test_a_panel_goes_from_the_most_liberal_to_the_strictest():
+    table = letters(told(rows()))["g"].table
+    drawn = dict(panels.at_criteria(table))
+    assert list(drawn) == list(METRICS)
+    for metric, part in drawn.items():
+        assert set(part["layer"]) == {"conv13"}
+        assert part["criterion"].tolist() == [NUMBERS[metric][2][level] for level in LEVELS]
+        assert part["percent"].is_monotonic_decreasing
+        assert set(part["paper"]) == {NUMBERS[metric][1]}
+
+
+def test_the_numbers_in_the_sentences_are_the_tables():
+    found = letters(told(rows()))
+    assert "FSI 40.0 to 0.0 % (the paper's 0.3: 20.0 %)" in found["g"].says
+    assert "t 43.0 to 3.0 % (the paper's 0.05: 23.0 %)" in found["g"].says
+    assert "FSI 1.00 to 0.40 (the paper's 0.3: 0.70)" in found["h"].says
+    assert "d′ 40.0 to 80.0 % (N = 2 to 4, at most 5.0 points from as many" in found["i"].says
+    assert "FSI up to 45.0 points of face accuracy (random: 10.0) and 5.0" in found["j"].says
+    assert found["g"].sentence == found["g"].says, "the paper has no result of this kind"
+
+
+def test_overlap_has_a_row_a_pair_and_criterion():
+    table = letters(told(rows(layers=("conv13",))))["h"].table
+    assert len(table) == 4 * 3 * 3 and not table.duplicated(["metric", "other", "criterion"]).any()
+    assert (table["metric"] != table["other"]).all() and table["jaccard"].notna().all()
+
+
+def test_one_metrics_thresholds_by_hand():
+    made = rows(metrics=("fsi",), layers=("conv13",))
+    for row in made:  # threshold.fsi=0.1,0.3,0.5: all of the one preset
+        row["params"] |= {"threshold": "paper", "threshold.dprime": "0.65"}
+    found = letters(told(made))
+    assert set(found) == {"g", "h", "i", "j"}
+    assert found["h"].table["other"].unique().tolist() == ["dprime", "wilcoxon", "ttest"]
+    assert len(panels.at_criteria(found["g"].table)) == 1
+
+
+def test_where_the_others_criteria_move_too_the_first_is_drawn():
+    made = [*rows(layers=("conv13",)), *rows(layers=("conv13",))]
+    for number, row in enumerate(made):
+        row["job"] = number
+        row["params"]["threshold.dprime"] = "0.65" if number < 12 else "0.7"
+    table = letters(told(made))["g"].table
+    assert len(table) == 24
+    assert all(len(part) == 3 for _, part in panels.at_criteria(table))
+
+
+def test_the_same_criterion_everywhere_has_no_such_panels():
+    made = told(rows(levels=("paper",)))
+    assert not set(letters(made)) & set(criteria.MAKERS)
+    assert not any("Panel g" in line for line in made.sections[0].missing)
+
+
+def test_units_have_no_decoding_and_say_why():
+    made = rows(aggregations=("unit",))
+    for row in made:
+        row["metrics"] = {
+            name: value
+            for name, value in row["metrics"].items()
+            if not name.startswith(("decoding", "lesion"))
+        }
+        row["tags"]["decoding.note"] = "kernels are decoded, not single units"
+    found = told(made)
+    assert {"g", "h"} <= set(letters(found)) and not {"i", "j"} & set(letters(found))
+    assert "Panel i is left out: kernels are decoded, not single units." in (
+        found.sections[0].missing
+    )
+
+
+@pytest.mark.parametrize("metrics", [("fsi",), ("fsi", "wilcoxon"), METRICS])
+def test_saved_twice_the_same_bytes(tmp_path: Path, metrics):
+    for name in ("first", "again"):
+        report.save(told(rows(metrics=metrics)), tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert {f"panel_{letter}.{suffix}" for letter in "ghij" for suffix in
+            ("png", "svg", "csv", "parquet")} <= set(files)  # fmt: skip
+    for name in files:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()

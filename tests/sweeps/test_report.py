@@ -1,0 +1,325 @@
+"""What a report says follows from the table of runs, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from app.figures import single as figures
+from app.sweeps import figure1, report, runs
+
+METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
+LAYERS = ("conv2", "conv7", "conv13")
+AGGREGATIONS = ("unit", "mean", "l2", "max")
+STYLES = {
+    "fsi": ["FSI", "#0072B2"],
+    "dprime": ["d′", "#E69F00"],
+    "wilcoxon": ["rank-sum z", "#009E73"],
+    "ttest": ["t", "#D55E00"],
+}
+
+
+def as_in_the_paper(job: dict[str, str], trained: bool) -> dict[str, float]:
+    """Findings with which every statement of the paper holds."""
+    depth, metric = job["layer.number"], job["metric"]
+    unit, fsi = job["aggregation"] == "unit", metric == "fsi"
+    mean = 0.5 * int(depth) / 13 if trained else 0.01 * (14 - int(depth))
+    found = {
+        "selectivity/percent": 20.0 * int(depth) / 13 if fsi else 2.0,
+        "selectivity/count": 10.0,
+        "selectivity/units": 100.0,
+        "selectivity/undefined": 0.0,
+        "consistency/mean": mean,
+        "consistency/sem": 0.01,
+    }
+    for other in METRICS:
+        if other != metric:
+            found[f"consistency/spearman_{other}"] = 0.5 if "fsi" in (metric, other) else 0.9
+    if unit:
+        return found
+    found["selectivity/percent"] -= 1 if job["aggregation"] == "mean" else 0
+    if metric == "dprime":
+        found["selectivity/percent"] = 33 if job["aggregation"] == "mean" else 35
+    found |= {"lesion/spearman": -0.29 if fsi else -0.1, "lesion/spearman_object": 0.1}
+    return found | {
+        "decoding/accuracy": 0.6,
+        "decoding/ci95_low": 0.55,
+        "decoding/ci95_high": 0.65,
+        "decoding/kernels": 9.0,
+        "decoding/chance": 0.01,
+        "decoding/random_kernels": 0.5,
+        "decoding/all_kernels": 0.9,
+    }
+
+
+def rows(
+    models: Sequence[str] = ("mini", "mini_untrained"),
+    layers: Sequence[str] = LAYERS,
+    aggregations: Sequence[str] = AGGREGATIONS,
+    metrics: Sequence[str] = METRICS,
+    change: Callable[[dict[str, Any]], None] = lambda row: None,
+    **swept: Sequence[str],
+) -> list[dict[str, Any]]:
+    """A sweep's jobs as the readers give them; `change` may alter each."""
+    made = []
+    for values in product(models, *swept.values(), layers, aggregations, metrics):
+        model, *others, layer, aggregation, metric = values
+        params = {"model": model, "layer": layer, "aggregation": aggregation, "metric": metric}
+        params |= {"threshold": "paper", "stimuli": "synthetic", "target": "faces", "seed": "0"}
+        params |= dict(zip(swept, others, strict=True))
+        trained = not model.endswith("untrained")
+        number = layer.removeprefix("conv") if layer.startswith("conv") else "13"
+        row: dict[str, Any] = {
+            "job": len(made),
+            "run": "/".join((model, layer, aggregation, metric)),
+            "run_id": None,
+            "status": "finished",
+            "reason": "",
+            "params": params,
+            "metrics": as_in_the_paper({**params, "layer.number": number}, trained),
+            "tags": {
+                "trained": str(trained).lower(),
+                "model.digest": model,
+                "metrics.styles": json.dumps(STYLES),
+            },
+        }
+        change(row)
+        made.append(row)
+    return made
+
+
+def told(*args: Any, **kwargs: Any) -> report.Report:
+    return report.of_runs(runs.table(rows(*args, **kwargs)), "sweep")
+
+
+def panels(made: report.Report, section: int = 0) -> dict[str, report.Panel]:
+    return {panel.letter: panel for panel in made.sections[section].panels}
+
+
+def test_findings_as_in_the_paper_agree_with_it():
+    for letter, panel in panels(told()).items():
+        assert panel.verdict.startswith("Agrees ("), (letter, panel.verdict)
+        assert all(claim.holds for claim in panel.claims), letter
+
+
+CONTRARY = {
+    "b": ("selectivity/percent", "fsi", 1.0, [False, True]),
+    "c": ("selectivity/percent", "dprime", 1.0, [False, True, True]),
+    "d": ("lesion/spearman", "fsi", 0.3, [False, True]),
+}
+
+
+@pytest.mark.parametrize("letter", CONTRARY)
+def test_contrary_findings_do_not(letter: str):
+    name, metric, value, expected = CONTRARY[letter]
+
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == metric:
+            row["metrics"][name] = value
+
+    panel = panels(told(change=change))[letter]
+    assert [claim.holds for claim in panel.claims] == expected
+    assert panel.verdict.startswith("Agrees in part (")
+
+
+def test_intervals_that_lie_apart_disagree():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "ttest":
+            row["metrics"] |= {"decoding/ci95_low": 0.66, "decoding/ci95_high": 0.7}
+
+    assert panels(told(change=change))["e"].verdict.startswith("Disagrees (")
+
+
+def test_consistency_that_training_does_not_change_disagrees():
+    def change(row: dict[str, Any]) -> None:
+        row["metrics"]["consistency/mean"] = 0.4
+
+    panel = panels(told(change=change))["f"]
+    assert [claim.holds for claim in panel.claims] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "grows"),
+    [
+        ([1, 2, 3, 4, 5], True),
+        ([1, 2, 3, 5, 4], True),
+        ([5, 1, 2, 3, 4], False),
+        ([3, 3, 3], False),
+        ([1, 2], True),
+        ([2, 1], False),
+        ([1], None),
+        ([1, float("nan")], None),
+    ],
+)
+def test_growth_with_depth(values: list[float], grows: bool | None):
+    assert figure1._grows(values) is grows
+
+
+def test_the_numbers_in_a_sentence_are_the_tables():
+    panel = panels(told())["b"]
+    assert "FSI up to 20.0 % (conv13)" in panel.says and "t up to 2.0 %" in panel.says
+    assert panel.table.loc[panel.table["metric"] == "fsi", "percent"].max() == 20
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path: Path):
+    made = rows(models=["mini"], layers=("conv2", "conv13"))
+    first = report.save(report.of_runs(runs.table(made), "sweep"), tmp_path / "first")
+    again = report.save(report.of_runs(runs.table(made[::-1]), "sweep"), tmp_path / "again")
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 25
+    for name in names:
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_layers_go_from_the_first_to_the_deepest():
+    made = panels(told(layers=("conv13", "conv2", "conv10"), metrics=("fsi", "ttest")))
+    assert list(made["f"].table["layer"])[:3] == ["conv2", "conv10", "conv13"]
+    assert set(made["e"].table["layer"]) == {"conv13"}
+    # Nothing tells how deep a module is: as the sweep lists them.
+    modules = panels(told(layers=("layer2.3", "layer10.1"), metrics=("fsi", "ttest")))
+    assert set(modules["e"].table["layer"]) == {"layer10.1"}
+
+
+def test_only_panels_that_the_sweep_allows():
+    made = told(models=["mini"], layers=("conv2", "conv13"), aggregations=["l2"])
+    assert list(panels(made)) == ["c", "d", "e"]
+    (section,) = made.sections
+    assert [line.split(" is left out: ")[0] for line in section.missing] == ["Panel b", "Panel f"]
+    claims = {claim.text: claim.holds for claim in panels(made)["c"].claims}
+    assert claims["mean gives fewest"] is None and "not tested here" in panels(made)["c"].verdict
+
+
+def test_a_reason_why_nothing_was_lesioned():
+    def change(row: dict[str, Any]) -> None:
+        row["metrics"] = {k: v for k, v in row["metrics"].items() if "lesion" not in k}
+        row["tags"]["lesion.note"] = "switched off (lesion=none)"
+        if row["params"]["aggregation"] == "unit":
+            row["tags"]["lesion.note"] = "single units are not lesioned"
+        elif row["params"]["layer"] != "conv13":
+            row["tags"]["lesion.note"] = "not one of lesion.layers"
+
+    made = told(change=change)
+    assert "d" not in panels(made)
+    assert made.sections[0].missing == ("Panel d is left out: switched off (lesion=none).",)
+
+
+def test_one_run_alone_has_no_panel():
+    made = told(models=["mini"], layers=["conv13"], aggregations=["l2"], metrics=["fsi"])
+    assert not made.sections[0].panels and len(made.jobs) == 1
+
+
+def test_each_target_and_model_has_its_own_section(tmp_path: Path):
+    made = told(models=("a", "b"), target=("faces", "places"), aggregations=["l2"])
+    headings = [section.heading for section in made.sections]
+    assert headings == [f"{m}, target={t}" for m in "ab" for t in ("faces", "places")]
+    assert panels(made, 1)["c"].verdict == "Not compared: the paper asked about faces, not places."
+    folder = report.save(told(models=["a"], target=("faces", "places"), layers=["conv2"]), tmp_path)
+    assert (folder / "figure.png").exists() and (folder / "panel_c_2.svg").exists()
+    table = pd.read_parquet(folder / "panel_e.parquet")
+    assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 8
+
+
+def test_many_groups_are_not_all_drawn():
+    made = told(models=["mini"], seed=[str(n) for n in range(9)], layers=["conv13"])
+    assert len(made.sections) == report.MOST
+    assert "The first 6 of 9 groups of runs are told; all are in jobs.csv." in made.notes
+
+
+def test_other_criteria_are_not_set_against_the_papers():
+    made = panels(told(threshold=("liberal",)))
+    assert (
+        made["b"].verdict
+        == "Not compared: the paper's criteria are threshold=paper, fsi's is liberal."
+    )
+    assert made["d"].verdict.startswith("Agrees")
+
+
+def test_fewer_metrics_are_not_set_against_the_papers():
+    made = panels(told(metrics=("fsi", "dprime")))
+    assert all("Not compared" in made[letter].verdict for letter in "bcde")
+
+
+def test_the_untrained_counterpart():
+    def same_weights(row: dict[str, Any]) -> None:
+        row["tags"]["model.digest"] = "0"
+
+    panel = panels(told(change=same_weights))["f"]
+    assert panel.table["trained"].all() and "has the very weights of mini" in panel.says
+    alone = panels(told(models=["mini"]))["f"]
+    assert "no untrained network was asked" in alone.says
+    assert [claim.holds for claim in alone.claims] == [None, None]
+    other = told(models=["mini", "x_untrained", "y_untrained"])
+    assert "none of x_untrained, y_untrained is named mini_untrained" in panels(other)["f"].says
+    only = told(models=["mini_untrained"])
+    assert "this one is not" in panels(only)["b"].verdict
+    assert not panels(only)["f"].table["trained"].any()
+
+
+def test_the_same_name_with_and_without_weights():
+    def change(row: dict[str, Any]) -> None:
+        row["tags"]["trained"] = "true" if row["params"]["model.weights"] != "null" else "false"
+        row["tags"]["model.digest"] = row["params"]["model.weights"]
+
+    made = told(models=["resnet50"], **{"model.weights": ("V2", "null")}, change=change)
+    assert [section.heading for section in made.sections] == ["resnet50, model.weights=V2"]
+    assert list(panels(made)["f"].table["trained"]) == [True] * 3 + [False] * 3
+
+
+def test_failed_jobs_are_listed_and_left_out_of_panels():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "ttest" and row["params"]["layer"] == "conv2":
+            row |= {"status": "failed", "reason": "no memory", "metrics": {}}
+
+    made = told(models=["mini"], change=change)
+    assert made.failed == tuple(f"mini/conv2/{a}/ttest: no memory" for a in AGGREGATIONS)
+    table = panels(made)["b"].table
+    assert (
+        len(table) == 11 and not ((table["layer"] == "conv2") & (table["metric"] == "ttest")).any()
+    )
+    text = report._markdown(made)
+    assert "44 of 48 jobs finished" in text and "- mini/conv2/l2/ttest: no memory" in text
+
+
+def test_nothing_but_failures(tmp_path: Path):
+    def change(row: dict[str, Any]) -> None:
+        row |= {"status": "failed", "reason": "", "metrics": {}, "tags": {}}
+
+    made = told(layers=["conv2"], metrics=["fsi"], change=change)
+    assert not made.sections and made.failed[0].endswith("no reason given")
+    assert "0 of 8 jobs finished" in (report.save(made, tmp_path) / "report.md").read_text()
+
+
+def test_metrics_without_label_and_colour_have_their_name():
+    def change(row: dict[str, Any]) -> None:
+        row["tags"]["metrics.styles"] = json.dumps({"fsi": STYLES["fsi"]})
+
+    made = told(change=change)
+    assert made.styles["ttest"].label == "ttest" and made.styles["ttest"].colour == "#CC79A7"
+    assert made.styles["fsi"].label == "FSI" and made.styles["fsi"].colour == "#0072B2"
+
+
+def test_undefined_findings_are_said_not_hidden():
+    def change(row: dict[str, Any]) -> None:
+        row["metrics"] |= {"consistency/mean": float("nan"), "consistency/sem": float("nan")}
+        if row["params"]["metric"] == "fsi" and "lesion/spearman" in row["metrics"]:
+            row["metrics"]["lesion/spearman"] = float("nan")
+
+    made = told(change=change)
+    assert "undefined" in panels(made)["f"].says
+    assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
+    consistency = panels(made)["f"]
+    drawn = report.panels.alone("f", consistency.title, consistency.table, made.styles)
+    assert figures.render(drawn)["png"]
+
+
+def test_undefined_metrics_of_the_store_are_read_back():
+    assert runs._undefined("a/b=nan, c=inf") == pytest.approx(
+        {"a/b": float("nan"), "c": float("inf")}, nan_ok=True
+    )
+    assert runs._undefined("") == {}

@@ -1,0 +1,703 @@
+"""Runs arrive in the store whole and once, whatever dies on the way, and none stays running."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as StoredRun
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+from app import sync
+from app.config.schema import Tracking
+from app.errors import InputError
+from app.tracking import delivery
+from app.tracking import store as tracking
+from tests.conftest import SMALL, finished, run_app
+from tests.tracking.serving import Server, free_port, postgresql, why_no_postgresql
+
+REPOSITORY = Path(__file__).parents[2]
+TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "category": ["adult", "car"]})
+
+
+def stored(settings: Tracking, run_id: str | None) -> StoredRun:
+    assert run_id is not None
+    return MlflowClient(tracking.store_uri(settings)).get_run(run_id)
+
+
+def all_runs(settings: Tracking) -> list[StoredRun]:
+    client = MlflowClient(tracking.store_uri(settings))
+    experiment = client.get_experiment_by_name(settings.experiment)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    (tmp_path / "figures" / "scores.svg").write_text("<svg/>")
+    params: dict[str, Any] = {f"group.number_{i}": i for i in range(150)}
+    params |= {"trained": True, "checkpoint": None, "widths": [8, 16], "long": "x" * 7000}
+    with delivery.start(
+        store,
+        tmp_path,
+        name="mini/conv13/l2/fsi" + "x" * 300,
+        params=params,
+        tags={"model": "mini"} | {f"tag_{i}": "x" for i in range(150)},
+        description="Which units are face-selective?",
+    ) as run:
+        assert stored(store, run.id).info.status == "RUNNING"
+        run.metrics({"selectivity/percent": 12.5, "selectivity/count": 8})
+        run.metrics({"curve": 0.5}, step=3)
+        run.send()
+        assert stored(store, run.id).data.metrics["selectivity/percent"] == 12.5
+        run.curves({"grid": {0: 0.1, 5: 0.2, 7: math.nan}, "lost": {}})
+        run.tags({"lesion": "does not apply: no face head"})
+        run.dataset(TABLE, name="synthetic", source="drawn by app.stimuli", digest="0123" * 16)
+        run.artifacts(tmp_path)
+    assert run.undelivered is None
+    found = stored(store, run.id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "mini/conv13/l2/fsi" + "x" * 231 + "…", "as PostgreSQL takes it"
+    assert found.data.metrics == {
+        "selectivity/percent": 12.5,
+        "selectivity/count": 8.0,
+        "curve": 0.5,
+        "grid": 0.2,
+    }
+    history = MlflowClient(tracking.store_uri(store)).get_metric_history(run.id, "grid")
+    assert [(point.step, point.value) for point in history] == [(0, 0.1), (5, 0.2)]
+    assert found.data.params["group.number_149"] == "149"
+    assert len(found.data.params) == 154
+    assert found.data.params["trained"] == "true"
+    assert found.data.params["checkpoint"] == "null"
+    assert found.data.params["widths"] == "[8, 16]"
+    assert found.data.params["long"] == "x" * 5999 + "…"
+    tags = found.data.tags
+    assert tags["model"] == "mini"
+    assert tags["tag_149"] == "x"
+    assert tags["lesion"] == "does not apply: no face head"
+    assert tags["mlflow.note.content"] == "Which units are face-selective?"
+    assert "mlflow.user" in tags
+    assert "mlflow.parentRunId" not in tags
+    assert "error" not in tags
+    assert found.inputs is not None
+    (used,) = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("synthetic", "0123" * 4)
+    assert '"num_rows": 2' in str(used.dataset.profile)
+    assert "category" in str(used.dataset.schema)
+    labels = {tag.key: tag.value for tag in used.tags}
+    assert labels == {"mlflow.data.context": "stimuli", "digest": "0123" * 16}
+    client = MlflowClient(tracking.store_uri(store))
+    (point,) = client.get_metric_history(found.info.run_id, "curve")
+    assert point.step == 3
+    names = {file.path for file in client.list_artifacts(found.info.run_id)}
+    assert names == {"config.yaml", "figures"}, "the results, and nothing of the keeping"
+    artifacts = Path(store.folder, "artifacts", found.info.run_id, "artifacts")
+    assert (artifacts / "figures" / "scores.svg").read_text() == "<svg/>"
+
+
+def test_a_sweep_nests_its_jobs(store: Tracking, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.csv").write_text("a\n")
+    words = {"name": "sweep", "tags": {"jobs": "2"}, "description": "A sweep."}
+    parent = delivery.opened(store, tmp_path, **words)
+    assert delivery.opened(store, tmp_path, **words) == parent, "the second that asks"
+    ids = []
+    for metric in ("fsi", "ttest"):
+        folder = tmp_path / metric
+        with delivery.start(store, folder, name=metric, params={}, parent=parent) as run:
+            ids.append(run.id)
+    assert stored(store, parent).info.status == "RUNNING"
+    delivery.end(tmp_path, status="FAILED", metrics={"n": 2}, artifacts=tmp_path / "report")
+    assert delivery.settle_sweep(tmp_path) == ["complete", "complete", "delivered"]
+    found = stored(store, parent)
+    assert found.info.status == "FAILED"
+    assert found.data.metrics == {"n": 2.0}
+    assert found.data.tags["jobs"] == "2"
+    children = tracking.children(store, parent or "")
+    assert [child.info.run_id for child in children] == ids
+    client = MlflowClient(tracking.store_uri(store))
+    assert [file.path for file in client.list_artifacts(parent or "")] == ["report.csv"]
+
+
+def test_an_exception_fails_the_run_and_goes_on(store: Tracking, tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match="no such layer"),
+        delivery.start(store, tmp_path, name="job", params={}) as run,
+    ):
+        raise InputError("no such layer")
+    found = stored(store, run.id)
+    assert found.info.status == "FAILED"
+    assert found.data.tags["error"] == "no such layer"
+    with delivery.start(store, tmp_path, name="job", params={}) as again:
+        assert "error" not in stored(store, run.id).data.tags
+    assert again.id == run.id, "the same job in the same folder is one run"
+    found = stored(store, run.id)
+    assert found.info.status == "FINISHED"
+    assert "error" not in found.data.tags
+
+
+def test_a_run_can_fail_without_an_exception(store: Tracking, tmp_path: Path) -> None:
+    with delivery.start(store, tmp_path, name="job", params={}) as run:
+        run.fail("one of eight jobs failed")
+    assert stored(store, run.id).info.status == "FAILED"
+    assert stored(store, run.id).data.tags["error"] == "one of eight jobs failed"
+
+
+def test_ctrl_c_kills_the_run(store: Tracking, tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        delivery.start(store, tmp_path, name="job", params={}) as run,
+    ):
+        raise KeyboardInterrupt
+    assert stored(store, run.id).info.status == "KILLED"
+
+
+def test_metrics_that_are_not_finite_become_a_tag(store: Tracking, tmp_path: Path) -> None:
+    with delivery.start(store, tmp_path, name="job", params={}) as run:
+        run.metrics({"lesion/spearman": math.nan, "selectivity/count": 0})
+        run.metrics({"odd": math.inf})
+    found = stored(store, run.id)
+    assert found.data.metrics == {"selectivity/count": 0.0}
+    assert found.data.tags["undefined_metrics"] == "lesion/spearman=nan, odd=inf"
+
+
+def test_nothing_is_recorded_without_tracking(tmp_path: Path) -> None:
+    settings = Tracking(name="none", folder=str(tmp_path / "mlruns"))
+    tracking.prepare(settings)
+    with delivery.start(settings, tmp_path, name="job", params={"a": 1}) as run:
+        assert run.id is None
+        run.metrics({"a": 1.0, "b": math.nan})
+        run.send()
+        run.tags({"a": "b"})
+        run.dataset(TABLE, name="a", source="b", digest="c")
+        run.artifacts(tmp_path)
+        run.fail("reason")
+    assert run.undelivered is None
+    assert delivery.opened(settings, tmp_path, name="sweep", tags={}, description="") is None
+    delivery.end(tmp_path, status="FINISHED")
+    assert tracking.store_uri(settings) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
+    shutil.copy(Path(store.folder, "mlflow.db"), tmp_path)
+    settings = Tracking(name="sqlite", folder=str(tmp_path))
+    with delivery.start(settings, tmp_path / "run", name="job", params={}) as run:
+        with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+            connection.execute("DROP TABLE latest_metrics")
+            connection.execute("DROP TABLE metrics")
+        run.metrics({"m": 1.0})
+    message = str(run.undelivered)
+    assert message.startswith(f"tracking database sqlite:///{tmp_path}/mlflow.db failed: ")
+    assert "no such table" in message
+    assert len(message) < 400
+    assert "\n" not in message
+
+
+@contextmanager
+def pages_at_most(limit: list[int]) -> Iterator[None]:
+    """Databases have no room for more pages than the last of `limit` says, as on a full disk."""
+
+    def hold(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {limit[-1]}").close()
+
+    event.listen(Pool, "checkout", hold)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "checkout", hold)
+
+
+def test_a_full_disk_under_the_database(store: Tracking, tmp_path: Path) -> None:
+    database = Path(shutil.copy(Path(store.folder, "mlflow.db"), tmp_path))
+    settings = Tracking(name="sqlite", folder=str(tmp_path))
+    room = [2**30]
+    with pages_at_most(room):
+        with delivery.start(settings, tmp_path / "run", name="job", params={}) as run:
+            room.append(database.stat().st_size // 4096)
+            run.metrics({f"m{number}": 1.0 for number in range(500)})
+        assert run.undelivered == (
+            f"tracking database sqlite:///{tmp_path}/mlflow.db failed: its disk is full; make "
+            "room, or choose another folder with tracking.folder=<folder>"
+        )
+        assert sync.sync([tmp_path])[0] == {"failed": 1}
+        room.append(2**30)
+        assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    found = stored(settings, run.id)
+    assert (found.info.status, len(found.data.metrics)) == ("FINISHED", 500)
+
+
+def test_no_room_for_a_database(tmp_path: Path) -> None:
+    with pages_at_most([20]), pytest.raises(InputError, match=r"its disk is full; make room"):
+        tracking.prepare(Tracking(name="sqlite", folder=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+
+
+SHORT = """
+import resource, signal, sys
+from pathlib import Path
+from app.errors import InputError
+from app.tracking import delivery
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a write ends there, short
+for name in ("old", "new"):
+    try:
+        delivery.write_whole(Path(sys.argv[1], name), "x" * 30_000)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_a_small_file_is_whole_where_the_disk_takes_half(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("before")
+    command = [sys.executable, "-c", SHORT, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [
+        f"{tmp_path}/{name} cannot be written" for name in ("old", "new")
+    ], done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old", "before")]
+
+
+# --- delivered in part ----------------------------------------------------------------------------
+
+
+def log_all(run: delivery.Run, folder: Path) -> None:
+    (folder / "results").mkdir(exist_ok=True)
+    for name in ("scores.txt", "config.yaml"):
+        (folder / "results" / name).write_text(name)
+    for step in range(3):
+        run.metrics({"loss": 1 / (step + 1), "seconds": 2.0}, step)
+    run.metrics({"undefined": math.nan, "r": -0.5})
+    run.curves({"curve": {0: 1.0, 10: 2.0}})
+    run.tags({"note": "said"})
+    run.dataset(TABLE, name="shown", source="drawn", digest="ab" * 20)
+    run.model("mini/a", "cd" * 20, {"model": "mini", "model.hidden": 8}, {"trained": "true"})
+    run.artifacts(folder / "results")
+
+
+def whole(settings: Tracking, run_id: str) -> dict[str, Any]:
+    """All that the store has of a run, but for what is its own."""
+    client = MlflowClient(tracking.store_uri(settings))
+    run = client.get_run(run_id)
+    assert run.inputs is not None
+    own = ("record", "folder", "mlflow.artifactLocation")
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "params": run.data.params,
+        "tags": {name: text for name, text in run.data.tags.items() if name not in own},
+        "points": {
+            name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+            for name in run.data.metrics
+        },
+        "datasets": [each.dataset.digest for each in run.inputs.dataset_inputs],
+        "models": [each.model_id for each in run.inputs.model_inputs],
+        "artifacts": sorted(file.path for file in client.list_artifacts(run_id)),
+    }
+
+
+def test_runs_that_ask_the_same_network_share_it_in_the_store(store: Tracking, tmp_path: Path):
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="networks")
+    asked = {"first": ("mini", "ab"), "again": ("mini", "ab"), "other weights": ("mini", "cd"),
+             "other name": ("mini's 2.0", "ab")}  # fmt: skip
+    ids = {}
+    for name, (network, digest) in asked.items():
+        with delivery.start(settings, tmp_path / name, name=name, params={}) as run:
+            run.model(network, digest, {"model.hidden": 8}, {"trained": "true"})
+        tracking._models.clear()  # as another process begins
+        (used,) = stored(settings, run.id).inputs.model_inputs  # type: ignore[union-attr]
+        ids[name] = used.model_id
+    assert ids["first"] == ids["again"] and len(set(ids.values())) == 3
+    model = MlflowClient(tracking.store_uri(settings)).get_logged_model(ids["again"])
+    assert (model.name, model.model_type, str(model.status)) == ("mini", "network", "READY")
+    assert model.params == {"model.hidden": "8"} and model.tags["trained"] == "true"
+
+
+def gone(*_: Any, **__: Any) -> Any:
+    raise InputError("away")
+
+
+@pytest.mark.parametrize("answer_lost", [False, True])
+def test_a_run_delivered_in_part_is_completed_and_never_doubled(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
+) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment=f"parts {answer_lost}")
+    with delivery.start(settings, tmp_path / "whole", name="job", params={"a": 1}) as run:
+        log_all(run, tmp_path / "whole")
+    assert run.id is not None
+    expected = whole(settings, run.id)
+
+    call, calls = tracking.call, Counter[str]()
+    dies_at = -1
+
+    def failing(
+        settings: tracking.Settings, function: Callable[[MlflowClient], Any], *rest: Any
+    ) -> Any:
+        """The store goes away at one call: before it, or when it has done what was asked."""
+        calls["all"] += 1
+        away = 0 <= dies_at < calls["all"]
+        if away and not (answer_lost and calls["all"] == dies_at + 1):
+            raise InputError("away")
+        found = call(settings, function, *rest)
+        if away:
+            raise InputError("away")
+        return found
+
+    monkeypatch.setattr(tracking, "call", failing)
+    parent = delivery.opened(settings, tmp_path / "sweep", name="sweep", tags={}, description="")
+    expected["tags"]["mlflow.parentRunId"] = parent
+    dies_at, died = 0, 1
+    while died:
+        calls.clear()
+        folder = tmp_path / "sweep" / str(dies_at)
+        with delivery.start(settings, folder, name="job", params={"a": 1}, parent=parent) as run:
+            log_all(run, folder)
+        record = json.loads((folder / "record.json").read_text())
+        died = run.undelivered is not None
+        assert record["delivered"] is not died
+        assert record["status"] == "FINISHED"
+        last, dies_at = dies_at, -1
+        assert delivery.settle(folder) == ("delivered" if died else "complete")
+        assert delivery.settle(folder) == "complete"
+        made = [run for run in all_runs(settings) if run.data.tags["folder"] == str(folder)]
+        assert len(made) == 1
+        assert whole(settings, made[0].info.run_id) == expected
+        dies_at = last + 1
+    assert dies_at > 6, "each call of a delivery was the last once"
+
+
+def test_a_job_begins_without_its_store_and_the_same_job_again_delivers_it(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = delivery.opened(store, tmp_path, name="sweep", tags={}, description="")
+    with monkeypatch.context() as away:
+        away.setattr(tracking, "call", gone)
+        with delivery.start(store, tmp_path / "0", name="job", params={}, parent=parent) as run:
+            log_all(run, tmp_path / "0")
+        assert (run.id, run.undelivered) == (None, "away")
+        alone = delivery.start(store, tmp_path / "alone", name="job", params={})
+        with pytest.raises(InputError, match="away"):  # a run of its own does not begin
+            alone.__enter__()
+        assert not (tmp_path / "alone" / "record.json").exists()
+    with delivery.start(store, tmp_path / "0", name="job", params={}, parent=parent) as run:
+        log_all(run, tmp_path / "0")
+    (child,) = tracking.children(store, parent or "")
+    assert (child.info.run_id, child.info.status) == (run.id, "FINISHED")
+    again = whole(store, child.info.run_id)
+    assert [step for step, _ in again["points"]["loss"]] == [0, 1, 2]
+
+
+def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="next")
+    sweep = tmp_path / "sweep"
+    parent = delivery.opened(settings, sweep, name="sweep", tags={}, description="")
+    with monkeypatch.context() as away:
+        away.setattr(tracking, "call", gone)
+        with delivery.start(settings, sweep / "0", name="job", params={}, parent=parent) as run:
+            log_all(run, sweep / "0")
+        delivery.end(sweep, status="FINISHED", metrics={"jobs/finished": 1.0})
+        with pytest.raises(InputError, match="away"):
+            delivery.settle_sweep(sweep)
+    assert [found.info.status for found in all_runs(settings)] == ["RUNNING"]
+    with delivery.start(settings, tmp_path / "next", name="next", params={}):
+        states = {found.info.run_name: found.info.status for found in all_runs(settings)}
+    assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
+    (child,) = tracking.children(settings, parent or "")
+    assert whole(settings, child.info.run_id)["artifacts"] == ["config.yaml", "scores.txt"]
+    assert stored(settings, parent).data.metrics == {"jobs/finished": 1.0}
+
+
+# --- who is alive ---------------------------------------------------------------------------------
+
+LEFT = """
+import os, signal, sys
+from pathlib import Path
+from app.config.schema import Tracking
+from app.tracking import delivery, store as tracking
+
+settings, folder = Tracking(name="sqlite", folder=sys.argv[1], experiment="left"), Path(sys.argv[2])
+parent = delivery.opened(settings, folder, name="sweep", tags={}, description="")
+delivery.hold(folder)
+with delivery.start(settings, folder / "0", name="job", params={"a": 1}, parent=parent) as run:
+    run.metrics({"m": 1.0})
+    print("ready", flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_dead_are_marked_and_the_living_are_not(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="left")
+    tracking.prepare(settings)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEFT, store.folder, str(tmp_path / "sweep")],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout.readline() == "ready\n"
+
+    def states() -> Counter[str]:
+        return Counter(run.info.status for run in all_runs(settings))
+
+    with delivery.start(settings, tmp_path / "mine", name="mine", params={}) as run:
+        delivery.settle_dead(settings)  # this process lives, too
+        assert states() == {"RUNNING": 3}
+        with pytest.raises(InputError, match="another run writes to"):
+            delivery.hold(tmp_path / "sweep" / "0")
+    assert states() == {"RUNNING": 2, "FINISHED": 1}
+    process.communicate("go\n")
+    assert process.returncode == -9
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("platform.node", lambda: "another-machine")
+        delivery.settle_dead(settings)
+        assert sync.sync([tmp_path])[0] == {"complete": 1, "running": 2}
+        assert states() == {"RUNNING": 2, "FINISHED": 1}, "it cannot know"
+    with delivery.start(settings, tmp_path / "next", name="next", params={}):
+        assert states() == {"KILLED": 2, "RUNNING": 1, "FINISHED": 1}
+    killed = [found for found in all_runs(settings) if found.info.status == "KILLED"]
+    assert {found.data.tags["error"] for found in killed} == {delivery.DIED}
+    assert run.id not in {found.info.run_id for found in killed}
+
+    # The same job again, on another machine: requeued.
+    (job,) = [found for found in killed if found.info.run_name == "job"]
+    parent = job.data.tags["mlflow.parentRunId"]
+    monkeypatch.setattr("platform.node", lambda: "another-machine")
+    folder = tmp_path / "sweep" / "0"
+    with delivery.start(settings, folder, name="job", params={"a": 1}, parent=parent) as again:
+        assert again.id == job.info.run_id
+        assert stored(settings, again.id).info.status == "RUNNING"
+    assert stored(settings, again.id).info.status == "FINISHED"
+
+
+def test_what_began_on_another_machine_ends_by_word(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="word")
+    tracking.prepare(settings)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("platform.node", lambda: "node7")
+        run = delivery.start(settings, tmp_path / "run", name="job", params={})
+        run.__enter__()
+        held = delivery._held.pop((tmp_path / "run").absolute())
+        held.release()  # as the death of its process would
+    assert sync.sync([tmp_path])[0] == {"running": 1}
+    assert sync.sync([tmp_path], ended=True)[0] == {"delivered": 1}
+    assert [found.info.status for found in all_runs(settings)] == ["KILLED"]
+    assert sync.sync([tmp_path])[0] == {"complete": 1}
+
+
+# --- with others ----------------------------------------------------------------------------------
+
+EIGHT = """
+import os, sys, time
+from pathlib import Path
+import pandas as pd
+from app.config.schema import Tracking
+from app.tracking import delivery, store as tracking
+
+settings, folder = Tracking(**eval(sys.argv[1])), Path(sys.argv[2])
+tracking._import_mlflow(tracking.store_uri(settings))  # once for all eight: they arrive together
+begin = time.monotonic() + 0.5
+
+def work(number):
+    time.sleep(max(0, begin - time.monotonic()))
+    tracking.prepare(settings)
+    table = pd.DataFrame({"path": ["a.png"], "category": ["adult"]})
+    for repeat in range(int(sys.argv[3])):
+        place = folder / f"{number}-{repeat}"
+        place.mkdir(parents=True)
+        (place / "scores.txt").write_text("1")
+        params = {f"p{i}": i for i in range(60)} | {"number": number}
+        with delivery.start(settings, place, name=f"{number}", params=params) as run:
+            run.metrics({f"group/m{i}": float(i) for i in range(25)})
+            run.tags({"t": str(number)})
+            run.dataset(table, name="shared", source="drawn", digest="same" * 4 + str(repeat))
+            run.artifacts(place)
+        assert run.undelivered is None, run.undelivered
+
+children = []
+for number in range(8):
+    child = os.fork()
+    if child == 0:
+        try:
+            work(number)
+            os._exit(0)
+        except BaseException as error:
+            print(number, repr(error), flush=True)
+            os._exit(1)
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+def eight_at_once(settings: Tracking, folder: Path, each: int = 3) -> None:
+    """So many runs each, and everything arrives."""
+    values = {"name": settings.name, "uri": settings.uri, "folder": settings.folder}
+    done = subprocess.run(
+        [sys.executable, "-c", EIGHT, repr(values), str(folder), str(each)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == f"{[0] * 8}\n", done.stdout  # neither errors …
+    assert done.stderr == ""  # … nor chatter
+    runs = all_runs(settings)
+    client = MlflowClient(tracking.store_uri(settings))
+    assert sorted(run.info.run_name or "" for run in runs) == sorted([*"01234567"] * each)
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert len(run.data.params) == 61
+        assert len(run.data.metrics) == 25
+        assert run.data.tags["t"] == run.data.params["number"]
+        assert run.inputs is not None and len(run.inputs.dataset_inputs) == 1
+        assert len(client.list_artifacts(run.info.run_id)) == 1
+
+
+def test_eight_processes_at_once_on_a_fresh_folder(tmp_path: Path) -> None:
+    settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
+    eight_at_once(settings, tmp_path / "runs")
+    client = MlflowClient(tracking.store_uri(settings))
+    experiments = [found.name for found in client.search_experiments()]
+    assert sorted(experiments) == ["Default", "selectivity"]
+
+
+# --- a server -------------------------------------------------------------------------------------
+
+SECRETS = {
+    "MLFLOW_TRACKING_USERNAME": "somebody-9173",
+    "MLFLOW_TRACKING_PASSWORD": "open-sesame-4711",
+}
+
+
+def test_a_server_that_is_not_there_costs_the_wait_once(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    settings = Tracking(name="server", uri=uri, patience_s=1.0)
+    began = time.monotonic()
+    for job in range(4):
+        folder = tmp_path / str(job)
+        with delivery.start(settings, folder, name="job", params={}, parent="0" * 32) as run:
+            pass
+        assert run.undelivered == (
+            f"tracking server {uri} does not answer: Connection refused; "
+            "start it or use tracking=sqlite"
+        )
+    assert 1 <= time.monotonic() - began < 4
+    counts, reasons = sync.sync([tmp_path])
+    assert counts == {"failed": 4}
+    assert len(reasons) == 4
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest, store: Tracking, tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    if request.param == "postgresql":
+        if (missing := why_no_postgresql()) is not None:
+            pytest.skip(missing)
+        database: AbstractContextManager[str] = postgresql()
+    else:
+        shutil.copy(Path(store.folder, "mlflow.db"), folder)  # spares its making
+        with sqlite3.connect(folder / "mlflow.db") as connection:
+            for table in ("runs", "experiment_tags", "experiments"):
+                connection.execute(f"DELETE FROM {table} WHERE experiment_id > 0")
+        database = nullcontext(f"sqlite:///{folder}/mlflow.db")
+    with database as address:
+        server = Server(folder, address)
+        yield server
+        server.kill()
+
+
+def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path
+    settings = Tracking(name="server", uri=server.uri, patience_s=120)
+    (folder / "work").mkdir()
+    quick = [*SMALL, "stimuli.images_per_category=2", "lesion=none", "decoding=none"]
+    command = ["-m", "metric=fsi,ttest,dprime", "figures=false", *quick, "tracking=server"]
+    command += ["tracking.patience_s=0.5"]
+    with_secrets = server.uri.replace("//", f"//{':'.join(SECRETS.values())}@")
+    server.start()
+    server.wait()
+    eight_at_once(settings, folder / "eight", each=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *command],
+        cwd=folder / "work",
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": with_secrets},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(folder.glob("work/outputs/sweeps/*/*/0/result.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    server.kill()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 75, out + err
+    assert "3 of 3 jobs finished" in out
+    lines = err.strip().splitlines()
+    assert 2 <= len(lines) <= 3  # of the jobs that ended without it, and of the sweep
+    for line in lines:
+        assert line.startswith(f"not delivered: tracking server {server.uri} ")
+        assert re.search(r"python -m app.sync \S*outputs/sweeps/\S+ delivers them$", line)
+    (sweep,) = folder.glob("work/outputs/sweeps/*/*")
+    assert (sweep / "report" / "report.md").is_file()
+
+    server.start()
+    assert delivery.settle(sweep / "1", patience=120) == "delivered"  # waits until it answers
+    synced = finished(run_app(folder / "work", module="app.sync", **SECRETS))
+    assert synced.stdout.splitlines() == ["2 run(s) delivered", "2 run(s) had nothing to deliver"]
+    assert sync.sync([folder / "work"]) == ({"complete": 4}, [])
+
+    everything = [run for run in all_runs(settings) if "t" not in run.data.tags]
+    (parent,) = [run for run in everything if "sweep" in run.data.tags]
+    children = tracking.children(settings, parent.info.run_id)
+    assert {run.info.status for run in everything} == {"FINISHED"}
+    assert sorted(run.data.tags["job"] for run in children) == ["0", "1", "2"]
+    assert len(everything) == 4
+    client = MlflowClient(server.uri)
+    for child in children:
+        result = json.loads((sweep / child.data.tags["job"] / "metrics.json").read_text())
+        kept = {name: value for name, value in result.items() if math.isfinite(value)}
+        assert kept.items() <= child.data.metrics.items()
+        for name in child.data.metrics:
+            history = client.get_metric_history(child.info.run_id, name)
+            assert len(history) == len({point.step for point in history})
+        names = {file.path for file in client.list_artifacts(child.info.run_id)}
+        assert {"scores.parquet", "config.yaml"} <= names
+        assert child.inputs is not None and len(child.inputs.dataset_inputs) == 1
+    assert parent.data.metrics == {"jobs/finished": 3.0, "jobs/failed": 0.0}
+    assert "report.md" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+
+    said = [out, err, synced.stdout, synced.stderr]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    for secret in SECRETS.values():
+        assert not any(secret in words for words in said)
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []

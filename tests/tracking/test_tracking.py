@@ -1,0 +1,220 @@
+"""The store is made ready, whoever else is at it, and what is wrong with it is one line."""
+
+import base64
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.pandas_dataset import from_pandas
+
+from app.config.schema import Tracking
+from app.errors import InputError
+from app.tracking import store as tracking
+from tests.tracking.serving import free_port
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
+    settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
+    program = f"from app.tracking import store as tracking; tracking.prepare({settings!r})"
+    first = subprocess.Popen(
+        [sys.executable, "-c", f"from app.config.schema import Tracking; {program}"], cwd=REPOSITORY
+    )
+    half = tmp_path / "mlruns" / "mlflow.db.new"
+    while not (half.exists() and half.stat().st_size > 0):
+        assert first.poll() is None
+        time.sleep(0.001)
+    first.kill()
+    first.wait()
+    assert half.exists()
+    assert not half.with_name("mlflow.db").exists()
+
+    tracking.prepare(settings)
+    assert MlflowClient(tracking.store_uri(settings)).get_experiment_by_name("selectivity")
+    assert not half.exists()
+
+
+def test_commit_of_the_code_and_absence_outside_a_repository(tmp_path: Path) -> None:
+    package = tmp_path / "app"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (tmp_path / "conf").mkdir()
+
+    def git(*arguments: str) -> str | None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return tracking._git(tmp_path, *identity, *arguments)
+
+    assert tracking._commit(package) == {}
+    git("init")
+    assert tracking._commit(package) == {}  # somebody else's repository: our file is not in it
+    git("add", ".")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    expected = {"mlflow.source.git.commit": head, "git.dirty": "false"}
+    assert tracking._commit(package) == expected
+    (tmp_path / "outputs").write_text("results do not make the code dirty")
+    assert tracking._commit(package) == expected
+    (package / "new_metric.py").touch()
+    assert tracking._commit(package) == {**expected, "git.dirty": "true"}
+
+
+def test_versions() -> None:
+    found = tracking.versions()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"numpy", "mlflow", "hydra-core", "pandas", "scipy"} <= found.keys()
+
+
+def test_the_command_that_opens_the_pages(store: Tracking, tmp_path: Path) -> None:
+    settings = Tracking(name="sqlite", folder=str(tmp_path / "my runs"))
+    uri = f"sqlite:///{tmp_path}/my runs/mlflow.db"
+    assert tracking.store_uri(settings) == uri
+    assert tracking.ui_command(settings) == (
+        f"{sys.executable} -m mlflow ui --backend-store-uri '{uri}'"
+    )
+    page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+    assert tracking.ui_page(store) == page
+    server = Tracking(name="server", uri="http://host:5000/")
+    assert tracking.ui_command(server) == "http://host:5000"
+
+
+# --- what can be wrong ----------------------------------------------------------------------------
+
+
+def refused(settings: Tracking) -> str:
+    with pytest.raises(InputError) as caught:
+        tracking.prepare(settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = refused(Tracking(name="sqlite", folder=str(tmp_path / "file" / "mlruns")))
+    assert message.startswith(f"cannot keep runs in {tmp_path}/file/mlruns: Not a directory")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("notes on selectivity, kept in an odd place")
+    message = refused(Tracking(name="sqlite", folder=str(tmp_path)))
+    assert f"cannot keep runs in {tmp_path}/mlflow.db: file is not a database" in message
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    message = refused(Tracking(name="sqlite", folder=str(tmp_path)))
+    assert f"cannot keep runs in {tmp_path}/mlflow.db" in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_database_that_may_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch(0o444)
+    message = refused(Tracking(name="sqlite", folder=str(tmp_path)))
+    assert f"cannot keep runs in {tmp_path}/mlflow.db: attempt to write a readonly" in message
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b"])
+def test_a_folder_that_sqlite_would_misread(tmp_path: Path, name: str) -> None:
+    assert "tracking.folder=" in refused(Tracking(name="sqlite", folder=str(tmp_path / name)))
+
+
+def test_a_deleted_experiment(store: Tracking) -> None:
+    settings = Tracking(name="sqlite", folder=store.folder, experiment="old")
+    tracking.prepare(settings)
+    client = MlflowClient(tracking.store_uri(store))
+    experiment = client.get_experiment_by_name("old")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    assert "experiment 'old' was deleted" in refused(settings)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host", "mlruns", "http://", "postgresql://u:pw@host/db"])
+def test_an_address_of_no_server(uri: str) -> None:
+    message = refused(Tracking(name="server", uri=uri))
+    assert "is no address of a tracking server" in message
+    assert "pw" not in message
+
+
+def test_a_data_set_is_described_as_mlflow_describes_it() -> None:
+    table = pd.DataFrame({"image": ["a/1", "b/1"], "category": ["a", "b"], "domain": [None, "x"]})
+    described = tracking.describe_dataset(table, "some", "a folder", "0123" * 16, "stimuli")
+    source = CodeDatasetSource({"source": "a folder"})
+    plainly = from_pandas(table, source=source, name="some", digest="0123" * 4).to_dict()
+    assert described["dataset"] == plainly
+
+
+def test_credentials_do_not_belong_in_the_address() -> None:
+    message = refused(Tracking(name="server", uri="http://me:secret@host:5000"))
+    assert "MLFLOW_TRACKING_PASSWORD" in message
+    assert "secret" not in message
+
+
+def test_a_server_that_is_not_there() -> None:
+    began = time.monotonic()
+    uri = f"http://127.0.0.1:{free_port()}"
+    message = refused(Tracking(name="server", uri=uri))
+    expected = "does not answer: Connection refused; start it or use tracking=sqlite"
+    assert message == f"tracking server {uri} {expected}"
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "does not answer: timed out" in refused(Tracking(name="server", uri=uri))
+
+
+class NoMlflow(http.server.BaseHTTPRequestHandler):
+    status = 404
+    came: ClassVar[list[str | None]] = []  # who asks for more than its health
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/health"):
+            self.came.append(self.headers["Authorization"])
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def no_mlflow() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoMlflow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_is_not_mlflow(no_mlflow: str) -> None:
+    message = refused(Tracking(name="server", uri=no_mlflow, patience_s=0))
+    assert f"tracking server {no_mlflow} failed" in message
+
+
+def test_credentials_come_from_the_environment(
+    no_mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Tracking(name="server", uri=no_mlflow, patience_s=0)
+    monkeypatch.setattr(NoMlflow, "status", 401)
+    assert "failed: it does not let you in; MLFLOW_TRACKING_USERNAME and" in refused(settings)
+    assert set(NoMlflow.came) == {None}
+    monkeypatch.setattr(NoMlflow, "came", [])
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    message = refused(settings)
+    assert "it does not let you in" in message and "secret" not in message
+    assert f"Basic {base64.b64encode(b'me:secret').decode()}" in NoMlflow.came
