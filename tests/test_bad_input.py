@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.models.vgg import WIDTHS_MINI, seeded
 from tests.conftest import SMALL, run_app
+from tests.goldens import refused
 
 
 class Harmful:
@@ -24,8 +25,11 @@ class Harmful:
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wrong_material(tmp_path_factory.mktemp("material"))
+
+
+def wrong_material(root: Path) -> Path:
     """Folders and checkpoints that are wrong in one way each."""
-    root = tmp_path_factory.mktemp("material")
     rng = np.random.default_rng(0)
     categories = ("adult", "child", "body", "limb", "word", "number", "house", "corridor", "car")
     sound = root / "sound"
@@ -506,10 +510,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
-    words, needles = CASES[case]
-    arguments = [word.format(root=material) for word in words]
+def asked(case: str, material: Path, outputs: Path) -> tuple[str, list[str], dict[str, str]]:
+    """The module, the arguments and the environment of a case."""
+    arguments = [word.format(root=material) for word in CASES[case][0]]
     module = arguments.pop(0)[1:] if arguments[0].startswith("@") else "app"
     environment = (
         dict([arguments.pop(0).split("=")])
@@ -520,6 +523,13 @@ def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
         arguments += [word for word in SMALL if word.partition("=")[0] not in " ".join(arguments)]
         if not any(argument.startswith(("cache=", "hydra.run.dir=")) for argument in arguments):
             arguments.append(f"cache={outputs}/cache")
+    return module, arguments, environment
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
+    needles = CASES[case][1]
+    module, arguments, environment = asked(case, material, outputs)
     process = run_app(outputs, *arguments, module=module, **environment)
     message = process.stderr.strip()
     assert process.returncode == 1, process.stdout + message
@@ -530,6 +540,8 @@ def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
     for needle in needles:
         assert any(choice in message for choice in needle.split("|")), (needle, message)
     assert not (outputs / "harm-was-done").exists()
+    # A new case, or another wording: `python -m tests.goldens refusals`.
+    assert refused.told(process, root=material, outputs=outputs) == refused.kept()[f"input: {case}"]
 
 
 def test_debug_shows_the_traceback(outputs: Path):

@@ -1,0 +1,73 @@
+"""What the program finds and refuses is what `tests/goldens/data` has of it.
+
+What it says of wrong input is compared where that is given, in `tests.test_bad_input`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.goldens import collect, refused
+from tests.goldens.commands import COMMANDS, REFUSED, found, refusal, untrusted_files
+
+SHOWN = 60  # differences, at most, of a command
+
+
+def told(differences: list[str]) -> str:
+    more = len(differences) - SHOWN
+    return "\n".join([*differences[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("goldens")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("material")
+    untrusted_files(root / "untrusted")
+    return root
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if command.slow else [])
+        for name, command in COMMANDS.items()
+    ],
+)
+def test_findings_are_those_that_were_kept(name: str, work: Path):
+    differences = collect.differences(collect.read(name), found(name, work), name)
+    assert not differences, told(differences)
+
+
+def test_every_refusal_is_kept():
+    assert list(refused.kept()) == REFUSED
+
+
+@pytest.mark.parametrize("case", [case for case in REFUSED if not case.startswith("input: ")])
+def test_refusals_are_those_that_were_kept(case: str, material: Path, outputs: Path):
+    assert refusal(case, material, outputs) == refused.kept()[case]
+
+
+def test_a_difference_names_job_and_value_and_both_values():
+    golden, now = collect.read("main"), collect.read("main")
+    job = now["jobs"]["3"]
+    job["metrics"]["decoding/accuracy"] += 1e-8
+    job["metrics"]["consistency/mean"] *= 1 + 1e-6  # within what floats may differ
+    job["tables"]["scores"].loc[5, "selected_fsi"] ^= True
+    del job["params"]["seed"]
+    now["report"]["text"] = now["report"]["text"].replace("Agrees", "Disagrees", 1)
+    lines = collect.differences(golden, now, "main")
+    before, after = (each["jobs"]["3"]["metrics"]["decoding/accuracy"] for each in (golden, now))
+    accuracy = f"main: jobs: 3: metrics: decoding/accuracy: was {before!r}, is {after!r}"
+    assert accuracy in lines and "main: jobs: 3: params: seed is gone, was '0'" in lines
+    selected, text = (
+        "main: jobs: 3: tables: scores: row 5: selected_fsi was ",
+        "main: report: text:",
+    )
+    assert [sum(line.startswith(start) for line in lines) for start in (selected, text)] == [1, 1]
+    assert len(lines) == 4
