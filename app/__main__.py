@@ -6,43 +6,44 @@ answer at once.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from app.config import schema
-from app.config.schema import Config
+from app.config.checks import checked
+from app.config.parameters import parameters
+from app.config.schema import Config, metric_set
 from app.errors import InputError
 from app.launch import credentials
-from app.launch.callback import ended, words
+from app.launch.callback import ended
 from app.launch.commandline import (
-    CONFIG_FOLDER,
     UNDELIVERED,
     reason_of,
     report,
-    run,
+    run_hydra,
     tell_undelivered,
 )
-from app.sweeps.parent import DRAWN, Plan, parent_of, plan_of, record_failure, write_result
+from app.launch.sweep import words
 
 schema.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
-def job(config: Config) -> None:
-    """One job: a single run, or one of a sweep's, whose failure must not end the others."""
+def job(composed: DictConfig) -> None:
+    """Run one job: a single run, or one of a sweep's, whose failure must not end the others."""
     from app.sweeps import tables
-    from app.tracking import store as tracking
+    from app.sweeps.parent import DRAWN, Plan, open_parent, read_plan, record_failure
+    from app.sweeps.results import Result, write_result
+    from app.tracking.store import connect
 
     credentials.from_environment()  # of a cluster's node, which may have one of its own
     hydra_config = HydraConfig.get()
@@ -54,65 +55,70 @@ def job(config: Config) -> None:
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
     try:
-        # Once, not at every look. What refers to nothing is told by its name when it is looked at.
-        with suppress(OmegaConfBaseException):
-            OmegaConf.resolve(config)  # type: ignore[arg-type]
-        schema.check(config)  # before anything that takes seconds to import
+        config = checked(composed)  # before anything that takes seconds to import
+        check_metrics(config)
 
         from app import experiment
 
-        parent = parent_of(sweep_folder, config.tracking) if sweeping else None
-        plan = plan_of(sweep_folder) if sweeping else Plan()
-        if config.figures is None:
-            config.figures = plan.jobs <= DRAWN
-        found = experiment.run(config, folder, parent, plan.layers, tags)
-        result = {"status": "finished", **found}
+        parent = open_parent(sweep_folder, connect(config.tracking)) if sweeping else None
+        plan = read_plan(sweep_folder) if sweeping else Plan()
+        drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
+        result = experiment.run(config, folder, experiment.Job(parent, plan.layers, tags, drawn))
     except Exception as error:
-        report(error, debug=config.debug, log=True)
-        result = {
-            "status": "failed",
-            "reason": reason_of(error),
-            "name": " ".join(overrides),
-            "params": asked(config, overrides),
-            "metrics": {},
-            "notes": [],
-        }
-        if sweeping:
-            record_failure(folder, sweep_folder, config.tracking, tags["job"], result)
-    result |= {**tags, "folder": str(folder)}
-    failed = result["status"] == "failed"
+        report(error, debug=composed.debug, log=True)
+        params = find_parameters(composed, overrides)
+        result = Result("failed", " ".join(overrides), params, reason=reason_of(error))
+    number = hydra_config.job.num if sweeping else 0
+    result = dataclasses.replace(result, job=number, folder=str(folder))
+    if result.failed and sweeping:
+        record_failure(sweep_folder, composed.tracking, result)
+    failed = result.failed
     try:
         write_result(folder, result)
     except InputError as error:
         if not failed:  # else that failure, told already, is what counts
-            report(error, debug=config.debug)
+            report(error, debug=composed.debug)
             failed = True
     if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
-    tables.show(tables.job_table(result))
-    behind = result.get("undelivered")
+    print(tables.describe_job(result))
+    behind = result.undelivered
     if behind is not None:
         tell_undelivered(behind, folder)
     if not sweeping:
         if behind is not None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
-        print(tracking.how_to_compare(config.tracking))
+        print(connect(composed.tracking).how_to_compare())
 
 
-def asked(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """The parameters of a job that failed; where its config is not whole, its overrides."""
+def check_metrics(config: Config) -> None:
+    """Refuse thresholds of metrics that there are not, and out of range; InputError, one line."""
+    from app import metrics
+    from app.findings.selection import make_criteria
+
+    for name, value in config.threshold.items():
+        if name != "name" and name not in metric_set(config):
+            try:
+                metrics.load(name)
+            except InputError as error:
+                raise InputError(f"threshold.{name}={value}: {error}") from error
+    make_criteria(metric_set(config))
+
+
+def find_parameters(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """Find the parameters of a job that failed; where its config is not whole, its overrides."""
     try:
-        return schema.parameters(config)
+        return parameters(config)
     except (OmegaConfBaseException, KeyError):
         return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     # The preset has the name of the plugin's own settings, on purpose.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
-    run(ended()(job))
+    run_hydra(job, "config", within=ended())
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.errors import InputError
-from app.launch.commandline import CONFIG_FOLDER, run, told
-from app.memo.store import Entry, entries, remove, to_prune, unfinished
+from app.launch.commandline import run_hydra, told
+from app.memo.pruning import Entry, choose_to_prune, list_entries, list_unfinished, remove
 
 GB = 1e9  # bytes
 DAY = 86400.0  # seconds
@@ -40,11 +39,11 @@ class Settings:
 ConfigStore.instance().store(name="cache_schema", node=Settings)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="cache")
-def job(config: Any) -> None:
+def job(config: DictConfig) -> None:
     """List the cache, pruned where that is asked."""
     with told(debug=config.debug):
-        show(OmegaConf.to_object(config))  # type: ignore[arg-type]
+        settings: Any = OmegaConf.to_object(config)
+        show(settings)
 
 
 def show(settings: Settings) -> None:
@@ -55,7 +54,7 @@ def show(settings: Settings) -> None:
         raise InputError(f"cache={folder} is no folder: give the one that jobs store results in")
     if settings.prune:
         prune(settings, folder)
-    tell(folder, entries(folder))
+    tell(folder, list_entries(folder))
 
 
 def check(settings: Settings) -> None:
@@ -74,8 +73,8 @@ def prune(settings: Settings, folder: Path) -> None:
     """Delete what the settings say and what killed processes left, and say how much that was."""
     keep = None if settings.keep_gb is None else settings.keep_gb * GB
     old = None if settings.older_than is None else settings.older_than * DAY
-    chosen = to_prune(entries(folder), keep_bytes=keep, older_than=old, now=time.time())
-    left = unfinished(folder)
+    chosen = choose_to_prune(list_entries(folder), keep_bytes=keep, older_than=old, now=time.time())
+    left = list_unfinished(folder)
     if settings.dry_run:
         print(f"Would delete {_amount(chosen)} and {len(left)} unfinished files.")
         return
@@ -88,16 +87,18 @@ def prune(settings: Settings, folder: Path) -> None:
 
 def tell(folder: Path, found: Sequence[Entry]) -> None:
     """Print the table of steps: entries, size, when the newest and the oldest were last used."""
-    from rich.table import Table
+    import pandas as pd
 
-    from app.sweeps import tables
+    from app.sweeps.tables import lay_out
 
-    table = Table("step", "entries", "MB", "last used", "least recently used", box=None)
+    rows = []
     for step in sorted({entry.step for entry in found}):
         own = [entry for entry in found if entry.step == step]
         days = [datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d") for entry in own]
-        table.add_row(step, str(len(own)), f"{_megabytes(own):.1f}", days[-1], days[0])
-    tables.show(table)
+        rows.append((step, str(len(own)), f"{_megabytes(own):.1f}", days[-1], days[0]))
+    heads = ["step", "entries", "MB", "last used", "least recently used"]
+    if rows:
+        print(lay_out(pd.DataFrame(rows, columns=heads), ["step"]))
     print(f"Cache: {folder}, {_amount(found)}")
 
 
@@ -110,8 +111,8 @@ def _megabytes(found: Sequence[Entry]) -> float:
 
 
 def main() -> None:
-    """The command line."""
-    run(job)
+    """Run the command line."""
+    run_hydra(job, "cache")
 
 
 if __name__ == "__main__":

@@ -5,33 +5,34 @@ Prints every module that the network calls, what it gives for one image and how 
 
 from __future__ import annotations
 
-import hydra
+from omegaconf import DictConfig
 
 from app.config import schema
-from app.config.schema import Config, check_model
-from app.launch.commandline import CONFIG_FOLDER, run, told
+from app.config.checks import checked_model
+from app.config.schema import Model
+from app.launch.commandline import run_hydra, told
 
 schema.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
-def job(config: Config) -> None:
+def job(config: DictConfig) -> None:
     """Print the table of the config's network."""
     with told(debug=config.debug):
-        show(config)
+        show(checked_model(config.model))
 
 
-def show(config: Config) -> None:
-    """The layers of the config's network, a row each, on standard output."""
-    from rich.table import Table
+def show(model: Model) -> None:
+    """Print the layers of a network, a row each, on standard output."""
+    import pandas as pd
 
-    from app import models
-    from app.models.modules import DIMENSIONS
-    from app.sweeps import tables
+    from app.models.loading import given, load
+    from app.models.modules import DIMENSIONS, ModuleNetwork
+    from app.sweeps.tables import lay_out
 
-    check_model(config.model)
-    network = models.by_modules(models.load(config.model), "map").network
-    table = Table("layer.name", "module", "gives", "layer.output", box=None)
+    loaded = load(model)
+    size = given(loaded.settings.input_size)
+    network = ModuleNetwork(loaded.network, model.name, size, "map")
+    rows = []
     for name in dict.fromkeys(call.name for call in network.calls if call.name):
         asked, read = network.point(name)
         if read.shape is None:
@@ -39,13 +40,14 @@ def show(config: Config) -> None:
         fitting = [kind for kind, count in DIMENSIONS.items() if count == len(read.shape)]
         after = "" if read is asked else f" + {read.kind}"
         gives = " x ".join(map(str, read.shape[1:]))
-        table.add_row(name, asked.kind + after, gives, " | ".join(fitting) or "none")
-    tables.show(table)
+        rows.append((name, asked.kind + after, gives, " | ".join(fitting) or "none"))
+    heads = ["layer.name", "module", "gives", "layer.output"]
+    print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 
 
 def main() -> None:
-    """The command line."""
-    run(job)
+    """Run the command line."""
+    run_hydra(job, "config")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ ACCURACY_LOW, ACCURACY_HIGH = "decoding/ci95_low", "decoding/ci95_high"
 DECODED_KERNELS, CHANCE = "decoding/kernels", "decoding/chance"
 RANDOM_KERNELS, ALL_KERNELS = "decoding/random_kernels", "decoding/all_kernels"
 
+JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
+
 WHOLE = (COUNT, UNITS, UNDEFINED, GREEDY_DROPPED, DECODED_KERNELS)  # whole numbers
 
 

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import OmegaConf
 
 from app import metrics
-from app.config.schema import Config, Metric, check_metric
+from app.config.checks import checked_metric
+from app.config.schema import Config, Metric
 from app.errors import InputError
-from app.findings.selection import select
+from app.findings.selection import make_criteria
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
@@ -30,7 +31,7 @@ class Answer:
     settings: Metric  # as in conf/metric: the criterion's rule and number, the options
 
 
-def ask(
+def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
     metric: str,
     responses: ArrayLike,
     categories: Sequence[str] | NDArray[np.str_],
@@ -58,7 +59,7 @@ def ask(
         category in no domain are left out.
     threshold: the criterion's number, a score or a probability as the rule has it; or the name of
         a preset, paper, liberal or strict.
-    rule: above, p, fdr_bh or fdr_by; see `app.findings.selection.select`.
+    rule: above, p, fdr_bh or fdr_by; see `app.findings.selection.RULES`.
     kind, over: the contrast, pooled or each, over domains or categories; see
         `app.metrics.contrast.contrast`.
     options: of the metric, such as `equal_variance=False` of ttest.
@@ -66,6 +67,7 @@ def ask(
     InputError, one line, for what cannot be answered.
     """
     settings = _settings(metric, threshold, rule, kind, over, options)
+    criterion = make_criteria({metric: settings})[metric]
     values = np.asarray(responses)
     if values.ndim != 2 or len(values) != len(categories):
         raise InputError(
@@ -81,11 +83,11 @@ def ask(
         names,
         domains,
         target,
-        kind=settings.contrast,  # type: ignore[arg-type]  # checked with the settings
-        over=settings.over,  # type: ignore[arg-type]
+        kind=settings.contrast,
+        over=settings.over,
     )
     scores = metrics.load(settings.name)(values, asked, **settings.options)
-    selected = select(scores, settings.criterion.rule, settings.criterion.threshold)
+    selected = criterion.select(criterion.measure(scores))
     return Answer(scores.score, selected, scores, asked, settings)
 
 
@@ -112,6 +114,4 @@ def _settings(
     )
     number = {} if isinstance(threshold, str) else {whole.metric.name: float(threshold)}
     whole.threshold = {"name": "paper" if number else threshold, **number}
-    check_metric(whole.metric, whole.threshold)
-    settings: Any = OmegaConf.to_object(whole.metric)
-    return settings
+    return checked_metric(whole.metric, whole.threshold)

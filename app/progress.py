@@ -15,7 +15,7 @@ LINE_SECONDS = 30.0  # between lines of progress, where there is no terminal for
 Progress = Callable[[int], object]  # told how many more are done
 
 
-class _Lines(tqdm):
+class _Lines(tqdm):  # type: ignore[misc]
     """Progress as lines, of which several processes may write to the same place."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:

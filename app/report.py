@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.launch.commandline import CONFIG_FOLDER, run, told
+from app.launch.commandline import run_hydra, told
 
 
 @dataclass
@@ -31,35 +30,36 @@ class Settings:
 ConfigStore.instance().store(name="report_schema", node=Settings)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="report")
-def job(config: Any) -> None:
+def job(config: DictConfig) -> None:
     """Make the report of the sweep whose parent run is `run`."""
     with told(debug=config.debug):
         make(config)
 
 
-def make(config: Any) -> None:
+def make(config: DictConfig) -> None:
     """Read the store, write the report, hand it to the parent run."""
     if OmegaConf.is_missing(config, "run"):
         raise InputError("give run=<id of a sweep's parent run>, as MLflow's pages show it")
-    settings: Settings = OmegaConf.to_object(config)  # type: ignore[assignment]
+    settings: Any = OmegaConf.to_object(config)
 
-    from app.sweeps import runs, tables
-    from app.sweeps.report import of_runs, save
-    from app.tracking import store as tracking
+    from app.sweeps import tables
+    from app.sweeps.report import make_report, write_report
+    from app.sweeps.results import read_sweep
+    from app.tracking.store import connect
 
-    title, rows = runs.of_store(settings.tracking, settings.run)
-    made = of_runs(runs.table(rows), title)
-    folder = save(made, Path(settings.output))
-    tracking.add_artifacts(settings.tracking, settings.run, folder)
-    tables.show(tables.sweep_table(rows))
-    tables.show(made.summary)
+    store = connect(settings.tracking)
+    title, results = read_sweep(store, settings.run)
+    report = make_report(results, title)
+    folder = write_report(report, Path(settings.output))
+    store.add_artifacts(settings.run, folder)
+    print(tables.describe_sweep(results))
+    print(tables.wrap(report.summary))
     print(f"Report: {folder / 'report.md'}")
 
 
 def main() -> None:
-    """The command line."""
-    run(job)
+    """Run the command line."""
+    run_hydra(job, "report")
 
 
 if __name__ == "__main__":

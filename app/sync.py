@@ -7,7 +7,6 @@ delivered before.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.errors import InputError
-from app.launch.commandline import UNDELIVERED, run
-from app.tracking.store import Stored
+from app.launch.commandline import UNDELIVERED, Parser, run
+from app.tracking.address import Stored
 
 SAYS = {
     "delivered": "delivered",
@@ -30,43 +29,45 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
 
     InputError for a folder that is not there.
     """
-    from tqdm import tqdm
-
-    from app.tracking import delivery
+    from app.progress import progress_bar
+    from app.tracking.delivery import settle, settle_dead
+    from app.tracking.record import RECORD, read
+    from app.tracking.store import connect
 
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder: name those of runs or sweeps")
-    found = {path.parent for folder in folders for path in folder.rglob(delivery.RECORD)}
+    found = {path.parent for folder in folders for path in folder.rglob(RECORD)}
     # A sweep's own run comes after its jobs', and only if none of them is left.
     deepest_first = sorted(found, key=lambda folder: (-len(folder.parts), folder))
     counts: Counter[str] = Counter()
     reasons: list[str] = []
     left: dict[Path, str] = {}
     stores: set[Stored] = set()
-    for folder in tqdm(deepest_first, desc="runs", unit="run", disable=None, leave=False):
-        if folder in left:
-            counts[left[folder]] += 1
-            continue
-        try:
-            record = delivery.read(folder)
-            stores |= {record.settings} if record is not None else set()
-            outcome = delivery.settle(folder, ended=ended)
-        except (InputError, OSError) as error:
-            reasons.append(f"{folder}: {error}")
-            outcome = "failed"
-        counts[outcome] += 1
-        if outcome in ("failed", "running"):
-            left |= dict.fromkeys(folder.parents, outcome)
+    with progress_bar("runs", len(deepest_first), "run") as progress:
+        for folder in deepest_first:
+            outcome = left.get(folder)
+            if outcome is None:
+                try:
+                    record = read(folder)
+                    stores |= {record.settings} if record is not None else set()
+                    outcome = settle(folder, ended=ended)
+                except (InputError, OSError) as error:
+                    reasons.append(f"{folder}: {error}")
+                    outcome = "failed"
+                if outcome in ("failed", "running"):
+                    left |= dict.fromkeys(folder.parents, outcome)
+            counts[outcome] += 1
+            progress(1)
     for settings in stores:  # killed between the last word to its record and to the store
         with suppress(InputError):
-            delivery.settle_dead(settings)
+            settle_dead(connect(settings))
     return counts, reasons
 
 
 def job() -> None:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(
+    """Do what the command line asks for."""
+    parser = Parser(
         prog="python -m app.sync",
         description="Deliver to the tracking store what runs could not, and mark as KILLED those "
         "whose process died.",
@@ -99,7 +100,7 @@ def job() -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     run(job)
 
 

@@ -128,6 +128,15 @@ def computed(folder: Path) -> Counter[str]:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that run the command line are `cli`, and what is `cli` is slow."""
+    for item in items:
+        if "run_app" in vars(getattr(item, "module", item)):
+            item.add_marker("cli")
+        if item.get_closest_marker("cli"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose cache the tests of the command line share."""

@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 
-from app import models
 from app.config.schema import Model
-from app.responses import forward as responses
+from app.models.loading import load
+from app.models.network import Network
+from app.responses import units as units_room
+from app.responses.hardware import Hardware
+from app.responses.kernels import read_kernels
+from app.responses.units import read_units
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
 from tests.conftest import SMALL, finished, run_app
@@ -31,7 +36,9 @@ def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
     )  # fmt: skip
     assert process.returncode == 1
     assert "layer.name=blocks.9 is no module of test_vit: nearest are" in process.stderr
-    assert len(list(tmp_path.glob("outputs/cache/responses/*.npz"))) == 4, "2 image sets x 2 layers"
+    assert len(list(tmp_path.glob("outputs/cache/read_kernels/*.npz"))) == 4, (
+        "2 image sets x 2 layers"
+    )
     assert len(table(tmp_path / "sweep" / "0")) == 64
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("selectivity")
@@ -55,29 +62,31 @@ def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
         ("test_resnet", "vector", "fc", (1000, 1, 1)),
     ],
 )
-def test_units_of_any_output_are_those_of_one_pass(tmp_path, name, output, layer, shape) -> None:
+def test_units_of_any_output_are_those_of_one_pass(
+    tmp_path, monkeypatch, name, output, layer, shape
+) -> None:
     """In blocks from a temporary file or by several passes, and whole."""
     settings = Model(name=name, source="timm", weights=None)
-    loaded = models.by_modules(models.load(settings), output)
-    network, preprocessing = loaded.network, models.preprocessing(loaded.settings)
-    stack, labels = synthetic.localizer(0, 2, size=48)
+    loaded = load(settings)
+    network = Network(loaded.settings, output, loaded=lambda: loaded)
+    stack, labels = synthetic.draw_localizer(0, 2, size=48)
     images = drawn(stack, labels, "drawn")
-    device = responses.choose_device("cpu")
-    assert responses.map_shape(network, layer) == shape
+    hardware = Hardware(torch.device("cpu"), scratch=tmp_path)
+    assert network.map_shape(layer) == shape
 
-    def units(**options) -> np.ndarray:
+    def units(rows: int, *, store: bool = False) -> np.ndarray:
+        monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
+        monkeypatch.setattr(units_room, "is_worth_storing", lambda *_: store)
         found = np.full((len(images), np.prod(shape)), np.nan, np.float32)
-        for block in responses.by_unit(
-            network, layer, images, preprocessing, device=device, **options
-        ):
+        for block in read_units(network, layer, images, hardware):
             found[:, block.units] = block.responses
         return found
 
-    whole = units()
+    whole = units(1000)
     assert np.isfinite(whole).all()
-    np.testing.assert_array_equal(units(rows_a_block=3), whole)
-    np.testing.assert_array_equal(units(rows_a_block=3, store=tmp_path), whole)
-    kernels = responses.by_kernel(network, [layer], images, preprocessing, device=device)[layer]
+    np.testing.assert_array_equal(units(3), whole)
+    np.testing.assert_array_equal(units(3, store=True), whole)
+    kernels = read_kernels({layer: layer}, network, images, hardware)[layer]
     maps = whole.reshape(len(images), *shape).astype(np.float64)
     np.testing.assert_allclose(kernels["mean"], maps.mean((2, 3)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(kernels["l2"], np.sqrt((maps**2).sum((2, 3))), rtol=1e-4)
@@ -103,7 +112,7 @@ def test_targets_side_by_side(tmp_path: Path) -> None:
     for one in range(5):
         for other in range(one):
             assert not np.allclose(scores[one], scores[other], equal_nan=True)
-    assert len(list(tmp_path.glob("outputs/cache/responses/*.npz"))) == 1
+    assert len(list(tmp_path.glob("outputs/cache/read_kernels/*.npz"))) == 1
     for target in ("faces", "bodies", "characters", "places", "objects"):
         assert target in process.stdout
 

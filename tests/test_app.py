@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -113,13 +112,15 @@ def test_artifacts(client: MlflowClient, runs):
         assert wanted <= figures
 
 
+KERNELS = {"conv2": 16, "conv13": 128}
+
+
 def responses(folder: Path, layer: str) -> tuple[np.ndarray, np.ndarray]:
     """Stored localizer responses (images, kernels) and the category of each image."""
     labels = np.repeat([c for members in DOMAINS.values() for c in members], 8)
-    for path in (folder / "outputs/cache/responses").glob("*.npz"):
+    for path in (folder / "outputs/cache/read_kernels").glob("*.npz"):
         with np.load(path) as entry:
-            stored = json.loads(entry["entry.json"])["identity"]
-            if json.loads(stored)["ingredients"]["layer"] == layer and len(entry["l2"]) == 80:
+            if entry["l2"].shape == (80, KERNELS[layer]):
                 return entry["l2"].astype(np.float64), labels
     raise AssertionError("no stored responses")
 
@@ -237,19 +238,16 @@ def test_what_the_terminal_shows(sweep):
 
 
 def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
-    entries = list((sweep[0] / "outputs/cache/responses").glob("*.npz"))
+    entries = list((sweep[0] / "outputs/cache/read_kernels").glob("*.npz"))
     assert len(entries) == 2 * len(LAYERS)  # the localizer and the identities
-    assert len(list((sweep[0] / "outputs/cache/scores").glob("*.npz"))) == len(METRICS) * len(
-        LAYERS
-    )
-    together = []  # the kernels that each lesioning had lesioned throughout, by layer
-    for path in (sweep[0] / "outputs/cache/lesion").glob("*.npz"):
-        with zipfile.ZipFile(path) as entry:
-            identity = json.loads(json.loads(entry.read("entry.json"))["identity"])
-        parts = identity["ingredients"]
-        together.append((parts["layer"], *parts["dropped"]))
-    assert len([layer for layer, *kernels in together if not kernels]) == len(LAYERS)
-    assert len(together) == len(set(together)), "sets that metrics share are lesioned once"
+    assert len(list((sweep[0] / "outputs/cache/score_kernels").glob("*.npz"))) == len(
+        METRICS
+    ) * len(LAYERS)
+    lesions = list((sweep[0] / "outputs/cache/lesion_kernels").glob("*.npz"))
+    assert len(lesions) == len(LAYERS), "of each kernel, once a layer"
+    # Random sets, and none: metrics share them; three sizes at each layer are a metric's own.
+    sets = list((sweep[0] / "outputs/cache/lesion_sets").glob("*.npz"))
+    assert len(sets) <= len(LAYERS) * (1 + 2 * 2 + len(METRICS) * (2 + 1 + 2))
 
 
 def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
@@ -273,7 +271,9 @@ def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep,
     stored, before = entries(tmp_path), entries(sweep[0])
     assert computed(tmp_path) == Counter(list(stored))
     assert stored == {name: before[name] for name in stored}
-    assert {"responses", "scores", "lesion", "decoding"} <= {name.split("/")[0] for name in stored}
+    assert {"read_kernels", "score_kernels", "lesion_kernels", "decode"} <= {
+        name.split("/")[0] for name in stored
+    }
 
     assert "UserWarning" not in process.stderr
     assert "2 of 2 jobs finished" in process.stdout
@@ -290,7 +290,7 @@ def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep,
 
 def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
     folder, _ = sweep
-    entries = sorted((folder / "outputs/cache/scores").glob("*.npz"))
+    entries = sorted((folder / "outputs/cache/score_kernels").glob("*.npz"))
     sound = [entry.read_bytes() for entry in entries]
     for entry in entries:
         content = bytearray(entry.read_bytes())

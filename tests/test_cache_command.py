@@ -9,21 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.memo.store import Cache
+from app.memo import Memo
 from tests.conftest import finished, run_app
+
+
+def score(days: int) -> dict[str, np.ndarray]:
+    return {"a": np.arange(100_000.0)}
+
+
+def lesion(days: int) -> dict[str, np.ndarray]:
+    return {"a": np.arange(100_000.0)}
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> dict[int, Path]:
     """Entries of 0.8 MB, by the days since their last use."""
-    cache = Cache(tmp_path / "outputs/cache")
+    memo = Memo(tmp_path / "outputs/cache")
     paths = {}
-    for step, days in (("scores", 0), ("scores", 10), ("lesion", 20), ("lesion", 30)):
-        cache.get(step, {"days": days}, lambda: {"a": np.arange(100_000.0)})
-        paths[days] = cache.path(step, {"days": days})
+    for step, days in ((score, 0), (score, 10), (lesion, 20), (lesion, 30)):
+        memo(step, days)
+        paths[days] = memo.path(step, days)
         when = time.time() - days * 86400
         os.utime(paths[days], (when, when))
-    (paths[0].parent / f".{paths[0].stem}.99.tmp").write_bytes(b"half")
+    (paths[0].parent / f".{paths[0].name}.new").write_bytes(b"half")
     return paths
 
 
@@ -57,10 +65,10 @@ def test_it_lists_the_steps_and_leaves_nothing_behind(tmp_path: Path, stored):
 def test_it_prunes_by_age_and_size(tmp_path: Path, stored, bounds: list[str], stays: list[int]):
     told = finished(command(tmp_path, "prune=true", "dry_run=true", *bounds)).stdout
     assert f"Would delete {4 - len(stays)} entries" in told and "1 unfinished" in told
-    assert left(stored) == [0, 10, 20, 30] and list(tmp_path.rglob("*.tmp"))
+    assert left(stored) == [0, 10, 20, 30] and list(tmp_path.rglob("*.new"))
     told = finished(command(tmp_path, "prune=true", *bounds)).stdout
     assert f"Deleted {4 - len(stays)} entries" in told and "1 unfinished" in told
-    assert left(stored) == stays and not list(tmp_path.rglob("*.tmp"))
+    assert left(stored) == stays and not list(tmp_path.rglob("*.new"))
 
 
 @pytest.mark.parametrize(

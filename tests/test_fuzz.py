@@ -25,7 +25,8 @@ from PIL import Image
 from safetensors.torch import save
 
 from app.config import schema
-from app.config.schema import check, parameters
+from app.config.checks import checked
+from app.config.parameters import parameters
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, reason_of
@@ -73,6 +74,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @few(8)  # half a second each
 @given(st.data())
 def test_any_override_makes_a_sound_config_or_one_line(data: st.DataObject) -> None:
@@ -88,8 +90,7 @@ def test_any_override_makes_a_sound_config_or_one_line(data: st.DataObject) -> N
     ]
     try:
         with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            config = trust.composed(lambda: compose("config", words))
-        check(config)
+            config = checked(trust.composed(lambda: compose("config", words)))
     except (InputError, HydraException, OmegaConfBaseException) as error:
         assert "\n" not in reason_of(error)
         return

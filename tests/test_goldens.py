@@ -1,10 +1,12 @@
 """What the program finds and refuses is what `tests/goldens/data` has of it.
 
-What it says of wrong input is compared where that is given, in `tests.test_bad_input`.
+What it says of wrong input is compared where that is given, in `tests.test_bad_input`. Commands of
+several minutes are compared with `GOLDENS=full` in the environment: before and after code moves.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.goldens import collect, refused
 from tests.goldens.commands import COMMANDS, REFUSED, found, refusal, untrusted_files
 
 SHOWN = 60  # differences, at most, of a command
+FULL = pytest.mark.skipif(os.environ.get("GOLDENS") != "full", reason="asked for by GOLDENS=full")
 
 
 def told(differences: list[str]) -> str:
@@ -35,7 +38,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if command.slow else [])
+        pytest.param(name, marks=[FULL] if command.slow else [])
         for name, command in COMMANDS.items()
     ],
 )

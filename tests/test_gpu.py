@@ -12,7 +12,10 @@ from scipy import stats
 
 from tests.conftest import SMALL, finished, run_app
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
+]
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 
 

@@ -1,6 +1,6 @@
 """The command line killed outright at random moments, then the same command: as if nothing were.
 
-`KILLS=200 python -m pytest -n 0 -s tests/test_killed.py` kills that often and says what came of it.
+`KILLS=200 python -m pytest -s tests/test_killed.py` kills that often and says what came of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import REPOSITORY, SMALL
 
+pytestmark = pytest.mark.cli
 KILLS = int(os.environ.get("KILLS", 0))
 SEED = int(os.environ.get("KILLS_SEED", 0))
 FEW = ["layer=conv13", *SMALL, "stimuli.images_per_category=4", "lesion.sets=[50]"]

@@ -33,13 +33,13 @@ QUICK = ["layer=conv13", "metric=novel", "tracking=none", *SMALL]
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the program with a file and a YAML more; the YAML is the README's."""
+    """A copy of the program with a file and a YAML more; the YAML is the guide's."""
     folder = tmp_path_factory.mktemp("copy")
     for part in ("app", "conf"):
         shutil.copytree(REPOSITORY / part, folder / part)  # with what was compiled
     (folder / "app/metrics/novel.py").write_text(MODULE)
-    readme = (REPOSITORY / "README.md").read_text()
-    (block,) = re.findall(r"^```yaml\n(name: novel .*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    guide = (REPOSITORY / "docs/metrics.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(name: novel .*?)^```$", guide, re.DOTALL | re.MULTILINE)
     (folder / "conf/metric/novel.yaml").write_text(block)
     return folder
 
@@ -55,6 +55,13 @@ def jobs(copy: Path) -> list[Path]:
 
 def stored(folder: Path, step: str) -> list[Path]:
     return sorted((folder / "outputs/cache" / step).glob("*.npz"))
+
+
+def read_l2(path: Path) -> np.ndarray:
+    """The responses (images, kernels) by L2 of an entry."""
+    with np.load(path) as arrays:
+        aggregations = json.loads(str(arrays["entry"]))["result"]["mapping"]
+        return arrays[aggregations["l2"]["array"]]
 
 
 def test_it_is_scored_compared_lesioned_decoded_and_drawn(jobs: list[Path]):
@@ -82,8 +89,8 @@ def test_it_is_scored_compared_lesioned_decoded_and_drawn(jobs: list[Path]):
 def test_its_scores_are_those_of_its_function(copy: Path, jobs: list[Path]):
     labels = np.repeat([c for members in DOMAINS.values() for c in members], 8)
     target = np.isin(labels, DOMAINS["faces"])
-    arrays = [np.load(path) for path in stored(copy, "responses")]
-    (responses,) = [entry["l2"] for entry in arrays if len(entry["l2"]) == len(labels)]
+    entries = [read_l2(path) for path in stored(copy, "read_kernels")]
+    (responses,) = [entry for entry in entries if len(entry) == len(labels)]
     expected = [np.mean(unit[target] > np.median(unit[~target])) for unit in responses.T]
     silent = np.ptp(responses, axis=0) == 0
     expected = np.where(silent, np.nan, expected)
@@ -91,11 +98,11 @@ def test_its_scores_are_those_of_its_function(copy: Path, jobs: list[Path]):
 
 
 def test_its_stored_scores_are_outdated_when_its_file_changes(copy: Path, jobs: list[Path]):
-    assert len(stored(copy, "scores")) == 5
+    assert len(stored(copy, "score_kernels")) == 5
     changed = MODULE.replace("Scores(share,", "Scores(1 - share,")
     (copy / "app/metrics/novel.py").write_text(changed)
     finished(run_app(copy, *QUICK, "lesion=none", "decoding=none", "figures=false", fresh=True))
-    assert len(stored(copy, "scores")) == 6
+    assert len(stored(copy, "score_kernels")) == 6
     (table,) = copy.glob("outputs/runs/*/*/scores.parquet")
     before, after = pd.read_parquet(jobs[0] / "scores.parquet"), pd.read_parquet(table)
     np.testing.assert_array_equal(after["novel"], 1 - before["novel"])

@@ -1,4 +1,4 @@
-"""The rooms from Python: the README's own lines, and the same answers as the rooms one by one."""
+"""The rooms from Python: the guide's own lines, and the same answers as the rooms one by one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ DOMAINS = {"a": ["a1", "a2"], "b": ["b1"], "c": ["c1", "c2"]}
 CATEGORIES = np.repeat(["a1", "a2", "b1", "c1", "c2", "scrambled"], 6)
 
 
-def readme_block(heading: str) -> str:
-    """The one block of Python's prompt under a heading of the README."""
-    text = (REPOSITORY / "README.md").read_text()
-    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
-    (block,) = re.findall(r"^```pycon\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+def guide_block() -> str:
+    """The one block of Python's prompt on the guide's page."""
+    text = (REPOSITORY / "docs/python.md").read_text()
+    (block,) = re.findall(r"^```pycon\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return block
 
 
 def failures(block: str) -> tuple[int, int]:
     """How many examples of the block fail, and how many there are."""
-    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest(block, {}, "python.md", "python.md", 0)
     result = doctest.DocTestRunner(verbose=False).run(test)
     return result.failed, result.attempted
 
 
-def test_what_the_readme_shows_is_what_comes_out():
-    block = readme_block("From Python")
+def test_what_the_guide_shows_is_what_comes_out():
+    block = guide_block()
     failed, examples = failures(block)
     assert failed == 0
     assert examples >= 15
@@ -129,6 +128,7 @@ def test_refused_in_one_line(responses, arguments, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_mlflow_is_imported():
     code = (
         "import sys, numpy as np\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from app import experiment
 from app.config import schema
+from app.config.checks import checked
 from app.launch.commandline import CONFIG_FOLDER
-from app.models import BUILTIN_FOLDER
+from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
-from app.stimuli.images import Preprocessing, from_folder
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Preprocessing
+from app.sweeps.results import Result
 from tests.conftest import SMALL, finished, run_app
 
 FAST = ["tracking=none", "figures=false", "lesion=none"]
@@ -31,7 +33,7 @@ FAST = ["tracking=none", "figures=false", "lesion=none"]
 def floc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn stand-ins in the folder layout of the real fLoc images."""
     root = tmp_path_factory.mktemp("floc")
-    pixels, labels = synthetic.localizer(5, 4)
+    pixels, labels = synthetic.draw_localizer(5, 4)
     for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
         (root / label).mkdir(exist_ok=True)
         Image.fromarray(image).resize((128, 128)).save(root / label / f"{label}-{number}.jpg")
@@ -48,7 +50,7 @@ def only_run(folder: Path) -> Path:
 
 
 def images_of(run: Path) -> int:
-    (entry,) = run.parents[2].glob("cache/responses/*.npz")
+    (entry,) = run.parents[2].glob("cache/read_kernels/*.npz")
     with np.load(entry) as arrays:
         return len(arrays["l2"])
 
@@ -77,9 +79,9 @@ def test_any_folder_each_category_its_own_domain(floc: Path, tmp_path: Path):
     assert images_of(only_run(tmp_path)) == 40
 
 
-def identity_folders(root: Path, suffix: str) -> tuple[np.ndarray, list[str]]:
+def identity_folders(root: Path, suffix: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Four drawn people with four images each, written as PGM or as something else."""
-    people, labels = synthetic.identities(5, 4, 4, split="decoding")
+    people, labels = synthetic.draw_identities(5, 4, 4, split="decoding")
     for number, (pixels, label) in enumerate(zip(people, labels, strict=True)):
         (root / label).mkdir(parents=True, exist_ok=True)
         path = root / label / f"{number}.{suffix}"
@@ -105,8 +107,9 @@ def identity_folders(root: Path, suffix: str) -> tuple[np.ndarray, list[str]]:
 def test_every_format_brings_the_same_pixels(tmp_path: Path, suffix: str):
     """8 and 16 bit PGM, palette and 16 bit PNG, WebP."""
     people, labels = identity_folders(tmp_path, suffix)
-    images = from_folder(tmp_path, None, what="identity", setting="identities.root")
-    assert images.labels == tuple(labels)
+    folders = ImageFolders(tmp_path, "identity", "identities.root")
+    images = folders.read(folders.find())
+    assert images.labels == labels
     crops = images.crops(Preprocessing(64, 64, (0, 0, 0), (1, 1, 1)))
     np.testing.assert_array_equal(crops, np.repeat(people[..., None], 3, axis=3))
 
@@ -138,12 +141,12 @@ def test_identities_of_a_folder_of_pgm_files(tmp_path: Path):
 LESIONS = [*SMALL, "tracking=none", "decoding=none", "metric=dprime"]
 
 
-def run_here(folder: Path, results: Path, *overrides: str) -> dict[str, Any]:
+def run_here(folder: Path, results: Path, *overrides: str) -> Result:
     """A run in this process, with the cache of `folder`."""
     schema.register()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = compose("config", [*LESIONS, f"cache={folder}/outputs/cache", *overrides])
-    return experiment.run(config, results)  # type: ignore[arg-type]
+    return experiment.run(checked(config), results)
 
 
 @pytest.fixture(scope="module")
@@ -151,16 +154,8 @@ def lesioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose lesions are measured on drawn images; they are written beside it as files."""
     folder = tmp_path_factory.mktemp("lesioned")
     run_here(folder, folder / "drawn")
-    (entry,) = [
-        path
-        for path in folder.glob("outputs/cache/stimuli/*.npz")
-        if len(np.load(path)["labels"]) == 180
-    ]
-    with np.load(entry) as arrays:
-        pixels, labels = arrays["pixels"], arrays["labels"].tolist()
-    outputs = {label: output for output, label in enumerate(dict.fromkeys(labels))}
-    for image, label in zip(pixels, labels, strict=True):
-        output = outputs[label]
+    pixels, _ = synthetic.draw_own_classes(0, (120, 1), (60, 1))
+    for output, image in enumerate(pixels):
         task = "faces" if output < 120 else "objects"
         path = folder / task / f"{output:03}" / "image.pgm"
         path.parent.mkdir(parents=True)
@@ -198,8 +193,8 @@ def test_one_task_alone(lesioned: Path, tmp_path: Path, lesion: str, task: str, 
         f"lesion.{task}.root={some}", f"lesion.{task}.classes={classes}",
     )  # fmt: skip
     told = f"lesion: the {other[:-1]} task is left out; images of its classes are named by"
-    assert [note for note in result["notes"] if note.startswith(told)]
-    found = {name for name in result["metrics"] if "lesion" in name}
+    assert [note for note in result.notes if note.startswith(told)]
+    found = {name for name in result.metrics if "lesion" in name}
     spearman = {"faces": "lesion/spearman", "objects": "lesion/spearman_object"}
     assert spearman[task] in found and spearman[other] not in found
     assert any(f"intact_{task[:-1]}_loss" in name for name in found)

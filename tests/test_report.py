@@ -20,7 +20,8 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.sweeps import report, runs
-from app.sweeps.parent import read_results
+from app.sweeps.results import read_results, read_sweep
+from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
@@ -59,6 +60,10 @@ def panel(sweep, letter: str) -> pd.DataFrame:
         pd.read_csv(path.with_suffix(".csv")), table, check_dtype=False, check_exact=False
     )
     return table
+
+
+def store_of(folder: Path) -> Store:
+    return connect(Tracking(name="sqlite", folder=str(folder / "mlruns")))
 
 
 def report_of(folder: Path) -> dict[str, bytes]:
@@ -184,9 +189,9 @@ def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
 def test_the_store_and_the_jobs_folders_tell_the_same(sweep):
     folder, swept, _ = sweep
     parent = json.loads((swept / "record.json").read_text())["run_id"]
-    _, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
-    told = runs.table(runs.of_results(read_results(swept)))
-    pd.testing.assert_frame_equal(runs.table(rows), told, check_exact=True)
+    _, results = read_sweep(store_of(folder), parent)
+    told = runs.make_table(read_results(swept))
+    pd.testing.assert_frame_equal(runs.make_table(results), told, check_exact=True)
 
 
 def test_without_tracking(sweep):
@@ -229,8 +234,8 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
     (cats,) = [run for run in children if run.data.tags["job"] == "2"]
     assert cats.data.params["target"] == "cats" and cats.data.params["layer"] == "conv13"
     assert cats.data.tags["error"].startswith("target=cats is no domain")
-    title, rows = runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), parent)
-    again = report.save(report.of_runs(runs.table(rows), title), folder / "again")
+    title, results = read_sweep(store_of(folder), parent)
+    again = report.write_report(report.make_report(results, title), folder / "again")
     assert report_of(again) == report_of(folder / "failing/report")
 
 
@@ -246,7 +251,7 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
 def test_a_report_of_nothing(sweep, monkeypatch, settings: dict, run: str, needle: str):
     monkeypatch.chdir(sweep[0])
     with pytest.raises(InputError, match=needle):
-        runs.of_store(Tracking(**{"name": "sqlite", **settings}), run)
+        read_sweep(connect(Tracking(**{"name": "sqlite", **settings})), run)
     assert not Path("elsewhere").exists()
 
 
@@ -254,4 +259,4 @@ def test_a_job_is_no_sweep(sweep):
     folder, swept, _ = sweep
     job = json.loads((swept / "0/result.json").read_text())["run_id"]
     with pytest.raises(InputError, match="has no jobs"):
-        runs.of_store(Tracking(name="sqlite", folder=str(folder / "mlruns")), job)
+        read_sweep(store_of(folder), job)

@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,11 +16,12 @@ from safetensors.torch import load_file
 
 import app
 from app import train
+from app.config.training import Train, check
 from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
-from app.training import drawn, loop
-from app.training.settings import Train, check
+from app.training import drawn, loop, material, outputs
+from app.training.settings import check_drawn
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -54,6 +57,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole, cut, tiny = tmp_path / "whole", tmp_path / "cut", settings()
     train.train(tiny, whole)
@@ -81,27 +85,30 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "learn", watched)
     results = train.train(tiny, cut)
     assert epochs == [1, 2]
-    assert len(results["history"]) == 3
+    assert len(results.history) == 3
     assert same(weights(cut), weights(whole))
 
 
+@pytest.mark.slow
 def test_another_seed_learns_other_weights(tmp_path):
     train.train(settings("epochs=1"), tmp_path / "a")
     train.train(settings("epochs=1", "seed=1"), tmp_path / "b")
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_starts_from_the_saved_initialisation(tmp_path):
     results = train.train(settings("epochs=12", "dropout=0"), tmp_path)
-    losses = [figures["train/loss"] for figures in results["history"]]
+    losses = [figures["train/loss"] for figures in results.history]
     assert losses[-1] < losses[0] - 0.1
     start = seeded(0, WIDTHS, 4, 6, 32).state_dict()
     assert same(weights(tmp_path, "tiny_untrained"), start)
-    assert same(load_file(tmp_path / train.INITIAL), start)
-    assert same(load_file(tmp_path / train.LAST), weights(tmp_path))
+    assert same(load_file(tmp_path / outputs.INITIAL), start)
+    assert same(load_file(tmp_path / outputs.LAST), weights(tmp_path))
     assert not same(weights(tmp_path), start)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     train.train(settings("epochs=1"), tmp_path)
     with pytest.raises(InputError, match=r"optimiser.learning_rate=0.01, this one has 0.02"):
@@ -119,31 +126,46 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 def test_faces_and_objects_are_balanced_and_held_out_images_are_new():
     four = settings("drawn.people=4", "drawn.objects=2")
-    learned, held_out = drawn.training_images(four), drawn.held_out_images(four)
-    assert (learned.outputs < 4).sum() == (learned.outputs >= 4).sum() == 24
-    assert learned.outputs.unique().tolist() == list(range(6))
-    assert held_out.outputs.bincount().tolist() == [2] * 6
-    old, new = (set(map(bytes, images.pixels.numpy())) for images in (learned, held_out))
+    learned, held_out = drawn.draw_learned(four), drawn.draw_held_out(four)
+    assert Counter(learned.outputs) == {0: 6, 1: 6, 2: 6, 3: 6, 4: 12, 5: 12}
+    assert Counter(held_out.outputs) == dict.fromkeys(range(6), 2)
+    old, new = (set(map(bytes, examples.images.pixels)) for examples in (learned, held_out))
     assert not old & new
 
 
+@pytest.mark.slow
+def test_images_are_the_same_however_many_processes_draw_them():
+    one, two = (drawn.draw_learned(settings(f"workers={count}")).images for count in (1, 2))
+    assert one.digest == two.digest
+
+
 def test_network_input_is_three_equal_channels_within_one():
-    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    inputs = drawn.prepared(pixels)
-    assert inputs.shape == (1, 3, 16, 16)
-    assert inputs.min() == -1 and inputs.max() == 1
+    found = drawn.make_material(settings("batch_size=12"))
+    ((pixels, right),) = material.read_batches(found.to_test)
+    inputs = found.inputs(pixels)
+    assert inputs.shape == (12, 3, 32, 32) and right.tolist() == [0, 1, 2] * 2 + [3, 4, 5] * 2
+    assert inputs.min() >= -1 and inputs.max() <= 1
     assert torch.equal(inputs[:, 0], inputs[:, 1]) and torch.equal(inputs[:, 0], inputs[:, 2])
+    assert torch.equal(
+        inputs[:, 0], (torch.from_numpy(found.held_out.images.pixels) / 255 - 0.5) / 0.5
+    )
 
 
 def test_shifts_move_the_image_and_repeat_its_border():
-    pixels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)
-    assert torch.equal(drawn.shifted(pixels, 0), pixels.float())
-    torch.manual_seed(0)
-    many = drawn.shifted(pixels.expand(200, -1, -1), 2)
-    assert len(many.reshape(200, -1).unique(dim=0)) == 25
-    assert many.min() == 0 and many.max() == 63
+    examples = drawn.draw_learned(settings())
+    image = examples.images.pixels[0].astype(int)
+    wide = np.pad(image, 2, mode="edge")
+    places = {
+        wide[y : y + 32, x : x + 32].astype(np.uint8).tobytes() for y in range(5) for x in range(5)
+    }
+    varied = material.Varied(examples)
+    looks = {varied[0, seed][0][..., 0].tobytes() for seed in range(300)}
+    assert looks == places
+    assert varied[0, 7][0].tobytes() == varied[0, 7][0].tobytes()
 
 
+@pytest.mark.slow
+@pytest.mark.cli
 def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     command = [*COMMAND, f"output={tmp_path}"]
     first = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -155,15 +177,17 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     assert "| faces | 3 identities |" in (tmp_path / "weights" / "tiny.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("epochs=0", "epochs=0: at least 1"),
+        ("epochs=0", "epochs=0 is too small: at least 1"),
         ("drawn.objects=61", "60 categories can be drawn"),
         ("drawn.images_per_person=1001", "held-out"),
-        ("batch_size=1", "batch_size=1: at least 2"),
+        ("batch_size=1", "batch_size=1 is too small: at least 2"),
         ("batch_size=1000", "batch_size=1000 is more"),
         ("model.input_size=50", "multiple of 32"),
+        ("model.mean=null", "mean and sd have to be given"),
         ("model.widths=[1,2]", "13 values"),
         ("model.checkpoint=x.pth", "leave model.checkpoint out"),
         ("dropout=1", "dropout=1.0: from 0 to below 1"),
@@ -172,7 +196,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
         ("schedule.warmup=0", "schedule.name=cosine"),
         ("schedule.factor=2", "schedule.factor=2.0"),
         ("optimiser.learning_rate=nan", "optimiser.learning_rate=nan: at least 0"),
-        ("stopping.patience=0", "stopping.patience=0: at least 1"),
+        ("stopping.patience=0", "stopping.patience=0 is too small: at least 1"),
         ("precision=int8", "precision=int8 is unknown"),
         ("faces.root=x", "faces.root is given, but objects.root is not"),
         ("objects.validation=x", "objects.validation is given, but objects.root is not"),
@@ -181,6 +205,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
 def test_impossible_settings_are_one_line(override, said):
     with pytest.raises(InputError) as caught:
         check(settings(override))
+        check_drawn(settings(override))
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -192,23 +217,28 @@ def test_half_precision_on_a_cpu_and_a_gpu_that_is_not_there(tmp_path, monkeypat
         train.train(settings("device=cuda"), tmp_path)
 
 
-def test_more_outputs_than_classes_shift_the_objects(tmp_path):
+@pytest.mark.slow
+def test_more_expectedthan_classes_shift_the_objects(tmp_path):
     wide = settings("model.face_classes=5", "model.outputs=9", "epochs=1")
     train.train(wide, tmp_path)
-    assert drawn.held_out_images(wide).outputs.unique().tolist() == [0, 1, 2, 5, 6, 7]
+    assert sorted(set(drawn.draw_held_out(wide).outputs)) == [0, 1, 2, 5, 6, 7]
     assert weights(tmp_path)["classifier.6.bias"].shape == (9,)
     with pytest.raises(InputError, match="model.outputs=7: the classes of faces and objects need"):
         train.train(settings("model.face_classes=5", "model.outputs=7"), tmp_path / "few")
 
 
+@pytest.mark.slow
+@pytest.mark.cli
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path):
     command = [*COMMAND, f"output={tmp_path}", "epochs=0"]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.strip().splitlines()[-1] == "error: epochs=0: at least 1"
+    assert failed.stderr.strip().splitlines()[-1] == "error: epochs=0 is too small: at least 1"
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.cli
 def test_help_imports_neither_torch_nor_mlflow():
     code = (
         "import sys\n"
@@ -233,13 +263,16 @@ def shipped() -> DualTaskVGG:
     return network.eval()
 
 
+@pytest.mark.slow
 def test_shipped_weights_do_what_the_card_says(shipped):
     """On the first three held-out images of each class; the card says it of more."""
     whole = ["drawn.people=120", "drawn.objects=60", "model.input_size=64", "held_out_per_class=3"]
-    held_out = drawn.held_out_images(settings(*whole))
+    held_out = drawn.draw_held_out(settings(*whole))
+    grey = torch.from_numpy(held_out.images.pixels)[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
-        answers = torch.cat([shipped(drawn.prepared(p)) for p in held_out.pixels.split(128)])
-    right, face = answers.argmax(1) == held_out.outputs, held_out.outputs < 120
+        answers = torch.cat([shipped((part / 255 - 0.5) / 0.5) for part in grey.split(128)])
+    expected = torch.tensor(held_out.outputs)
+    right, face = answers.argmax(1) == expected, expected < 120
     found = {"faces": float(right[face].double().mean())}
     found["objects"] = float(right[~face].double().mean())
     assert found["faces"] >= 0.6

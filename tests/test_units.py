@@ -16,11 +16,12 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from app import memory, steps
+from app import experiment
 from app.config import schema
-from app.experiment import load_network
+from app.config.checks import checked
+from app.config.schema import metric_set
 from app.launch.commandline import CONFIG_FOLDER
-from app.memo.store import Cache
+from app.responses import units
 from tests.conftest import SMALL, finished, run_app
 
 UNITS = [*SMALL, "aggregation=unit", "layer=conv2", "metric=wilcoxon", "figures=false"]
@@ -31,7 +32,7 @@ def newest_scores(folder: Path) -> pd.DataFrame:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("outputs/cache/**/*") if path.suffix == ".tmp"]
+    return [path for path in folder.glob("outputs/cache/**/*") if path.suffix == ".new"]
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +51,16 @@ def test_every_unit_is_scored(undisturbed: Path):
     assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
 
 
-def composed(folder: Path, *overrides: str) -> schema.Config:
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("config", [*UNITS, f"cache={folder}", *overrides])  # type: ignore
-
-
 @pytest.mark.parametrize("rows", [1, 7, 30])
 def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(memory, "rows_within", lambda *_, **__: rows)
-    config = composed(tmp_path)
-    cache = Cache(config.cache)
-    scored = steps.scores(
-        config,
-        cache,
-        lambda: load_network(config).network,
-        steps.localizer(config, cache),
-        schema.metric_set(config),
-    )
-    table = newest_scores(undisturbed)
-    for name, found in scored.items():
-        np.testing.assert_allclose(found.scores.score, table[name], rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(units, "fit_rows", lambda *_, **__: rows)
+    schema.register()
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = checked(compose("config", [*UNITS, f"cache={tmp_path}", "tracking=none"]))
+    experiment.run(config, tmp_path / "run")
+    table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
+    for name in metric_set(config):
+        np.testing.assert_allclose(found[name], table[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
@@ -93,7 +83,7 @@ def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
     assert "cache=" in message and "Traceback" not in message
     assert not leftovers(tmp_path)
     # The two metrics whose scores are smaller are stored, whole; of the others there is nothing.
-    stored = list(tmp_path.glob("outputs/cache/scores/*.npz"))
+    stored = list(tmp_path.glob("outputs/cache/score_units/*.npz"))
     assert len(stored) == 2 and all(zipfile.ZipFile(path).testzip() is None for path in stored)
     finished(run_app(tmp_path, *UNITS))
     pd.testing.assert_frame_equal(

@@ -22,7 +22,8 @@ from typing import Any
 # …) register it as they are imported, so only the command itself may.
 MODULES = (
     "app.experiment",
-    "app.responses.forward",
+    "app.responses.passes",
+    "app.responses.reader",
     "app.launch.callback",
     "app.findings.lesion",
     "app.metrics.scoring",
@@ -42,7 +43,6 @@ MODULES = (
     "pooch",
     "pyarrow.parquet",
     "requests",
-    "rich.table",
     "scipy.stats",
     "torch",
 )
@@ -80,7 +80,7 @@ def become(command: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from app.tracking.store import ENVIRONMENT
+    from app.tracking.client import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)  # which MLflow reads when it is imported
     for module in MODULES:

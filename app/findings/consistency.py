@@ -3,67 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from math import nan
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from app import names
 
 
-class Summary(NamedTuple):
-    """Of the correlations of a layer's pairs of metrics."""
+@dataclass(frozen=True)
+class Consistency:
+    """Spearman's correlations of a layer's pairs of metrics."""
 
-    mean: float  # over pairs, -1 … 1
-    sem: float  # standard error of that mean, across pairs
+    pairs: dict[tuple[str, str], float]  # each pair once, -1 … 1, NaN where undefined
+    mean: float  # over the pairs that are defined; NaN without any
+    sem: float  # standard error of that mean, across pairs; NaN with fewer than two
+
+    def metrics(self, metric: str) -> dict[str, float]:
+        """One metric's correlations and the mean, by the names that they are logged under."""
+        own = {
+            f"{names.SPEARMAN_WITH}{b if a == metric else a}": value
+            for (a, b), value in self.pairs.items()
+            if metric in (a, b)
+        }
+        return {**own, names.CONSISTENCY: self.mean, names.CONSISTENCY_SEM: self.sem}
 
 
-def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation, -1 … 1, of two scores over the units that both define.
-
-    `a` and `b` are (units,), NaN = undefined; ties have average ranks, as in
-    `scipy.stats.spearmanr`. NaN where fewer than three units are left or either score is constant.
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    defined = ~(np.isnan(first) | np.isnan(second))
-    return _correlation(_ranks(first[defined]), _ranks(second[defined]))
-
-
-def pairwise(scores: Mapping[str, NDArray[np.float64]]) -> dict[tuple[str, str], float]:
-    """Spearman's correlation of each pair of metrics, from their scores (units,) by name.
-
-    Each pair once, in the order of `scores`.
-    """
+def measure_consistency(scores: Mapping[str, NDArray[np.float64]]) -> Consistency:
+    """Correlate each pair of metrics, from their scores (units,) by name."""
     defined = {name: ~np.isnan(score) for name, score in scores.items()}
-    ranks = {name: _ranks(score[defined[name]]) for name, score in scores.items()}
-    return {
+    ranks = {name: rankdata(score[defined[name]]) for name, score in scores.items()}
+    pairs = {
         # Sorting is nearly all of the work: use a score's own ranks where no unit drops out.
-        (a, b): _correlation(ranks[a], ranks[b])
+        (a, b): _correlate(ranks[a], ranks[b])
         if np.array_equal(defined[a], defined[b])
         else spearman(scores[a], scores[b])
         for a, b in combinations(scores, 2)
     }
+    known = np.array([value for value in pairs.values() if not np.isnan(value)])
+    mean = float(known.mean()) if len(known) else nan
+    sem = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else nan
+    return Consistency(pairs, mean, sem)
 
 
-def summary(pairs: Mapping[tuple[str, str], float]) -> Summary:
-    """Mean and SEM over the pairs whose correlation is defined.
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Correlate the ranks of two scores (units,) over the units that both define: -1 … 1.
 
-    The mean is NaN without any such pair, the SEM (sample standard deviation over the root of the
-    number of pairs) with fewer than two.
+    NaN = undefined; ties have average ranks, as in `scipy.stats.spearmanr`. NaN where fewer than
+    three units are left or either score is constant.
     """
-    defined = np.array([value for value in pairs.values() if not np.isnan(value)])
-    mean = float(defined.mean()) if len(defined) else float("nan")
-    sem = float(defined.std(ddof=1) / np.sqrt(len(defined))) if len(defined) > 1 else float("nan")
-    return Summary(mean, sem)
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    defined = ~(np.isnan(first) | np.isnan(second))
+    return _correlate(rankdata(first[defined]), rankdata(second[defined]))
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average ranks, as `scipy.stats.rankdata`, which takes a second to import."""
-    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
-
-
-def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Pearson's, NaN for fewer than three values and for constant ones."""
+def _correlate(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Pearson's r, NaN for fewer than three values and for constant ones."""
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.asarray(np.corrcoef(first, second))[0, 1])
+        return nan
+    return float(np.corrcoef(first, second)[0, 1])

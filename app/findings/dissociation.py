@@ -22,6 +22,11 @@ class KernelSet:
     percent: float  # of the layer's kernels that was asked for; of a selection, that it is
     draw: int | None = None  # of random kernels, from 0
 
+    @property
+    def name(self) -> str:
+        """The same for the same kernels."""
+        return " ".join(map(str, self.kernels))
+
 
 def kernel_sets(
     score: NDArray[np.float64],
@@ -30,12 +35,24 @@ def kernel_sets(
     draws: int,
     seed: int,
 ) -> list[KernelSet]:
-    """No kernel, the top `percents` by score, the selection, and `draws` random sets of each size.
+    """No kernel, the top `percents` by score, the selection, and random sets of each size.
 
-    `score` is (kernels,), undefined (NaN) ones rank last, ties go by index; `selected` (kernels,).
     Each size, rounded and at least one kernel, comes once: of percents that round to the same, the
     last. A draw is one random ranking of the kernels, whose beginning makes up its sets of every
     size: the same for all scores, and a curve as that of a metric is.
+
+    Parameters
+    ----------
+    score
+        (kernels,); undefined (NaN) ones rank last, ties go by index.
+    selected
+        (kernels,), what the criterion selects.
+    percents
+        Of the kernels, 1 … 100.
+    draws
+        Random sets of each size.
+    seed
+        Of the draws.
     """
     count = len(score)
     ranking = np.argsort(-score, kind="stable")  # NaN last

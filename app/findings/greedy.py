@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TASKS = ("face", "object")
-MEASURES = tuple(f"{task}_{measure}" for task in TASKS for measure in ("loss", "top1"))
+from app.findings.lesion import LesionEffects, Performance
+from app.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GreedySearch:
 
     order: NDArray[np.int64]  # (kernels,), the kernel in each place; the first ones were dropped
     dropped: NDArray[np.int64]  # (steps + 1,), how many were after each step; 0 at the start
-    remaining: dict[str, NDArray[np.float64]]  # (steps + 1,) by measure, see MEASURES
+    remaining: Performance  # (steps + 1,)
 
     @property
     def place(self) -> NDArray[np.int64]:
@@ -37,8 +37,46 @@ class GreedySearch:
     @property
     def curve(self) -> NDArray[np.float64]:
         """(steps + 1, 5): the fraction of kernels dropped, then what remains, by MEASURES."""
-        fraction = self.dropped / len(self.order)
-        return np.stack([fraction, *(self.remaining[name] for name in MEASURES)], axis=1)
+        return np.stack(
+            [self.dropped / len(self.order), *self.remaining.by_measure().values()], axis=1
+        )
+
+
+def search_greedily(
+    lesion: Callable[..., LesionEffects], task: str, kernels: int, fraction: float, group_size: int
+) -> GreedySearch:
+    """Drop what the task needs most, until a fraction of the kernels is dropped.
+
+    Parameters
+    ----------
+    lesion
+        `lesion(dropped)` is called once a step, with the sorted kernels that are dropped already,
+        and `lesion(dropped, ())`, which may lesion no more, at the end. One that remembers lets a
+        search that was interrupted go on where it stopped, and one that drops more go on where
+        another ended.
+    task
+        One of `app.choices.TASKS`.
+    kernels
+        How many the layer has.
+    fraction
+        Of these, to drop, above 0 and at most 1; at least one kernel is.
+    group_size
+        Kernels to drop a step.
+    """
+    drop = max(1, round(fraction * kernels))
+    counts = count_dropped(drop, group_size)
+    path: list[Performance] = []
+    with progress_bar(f"greedy search, {task} task", len(counts) - 1, "step") as progress:
+
+        def lose(dropped: tuple[int, ...]) -> NDArray[np.float64]:
+            effects = lesion(dropped)
+            path.append(effects.intact)
+            progress(1)
+            return effects.without.of(task).loss
+
+        order = rank(kernels, drop, group_size, lose)
+    path.append(lesion(tuple(sorted(order[:drop].tolist())), ()).intact)
+    return GreedySearch(order, counts, Performance.stack(path))
 
 
 def rank(
@@ -52,18 +90,18 @@ def rank(
     While fewer than `drop` (at least 1) are dropped, `loss_without(dropped)` says the task's loss,
     (kernels,), without each kernel in addition; the `group_size` of those left that leave the
     highest are dropped next, fewer where `drop` is reached. Those never dropped follow in the
-    order of the last search. Ties go by index.
+    order of the last search. Ties go by index; what is dropped is told sorted.
     """
     dropped: list[int] = []
     left = list(range(kernels))
     while len(dropped) < drop:
-        loss = loss_without(tuple(dropped))
+        loss = loss_without(tuple(sorted(dropped)))
         left.sort(key=lambda kernel: (-loss[kernel], kernel))
         group = min(group_size, drop - len(dropped))
         dropped, left = dropped + left[:group], left[group:]
     return np.array(dropped + left, dtype=np.int64)
 
 
-def dropped_after(drop: int, group_size: int) -> NDArray[np.int64]:
+def count_dropped(drop: int, group_size: int) -> NDArray[np.int64]:
     """How many kernels `rank` has dropped before it starts and after each step, (steps + 1,)."""
     return np.array([*range(0, drop, group_size), drop], dtype=np.int64)

@@ -1,25 +1,26 @@
-"""What the program's commands share: where their config is, and how they tell what went wrong."""
+"""What the program's commands share: how they begin, and how they tell what went wrong."""
 
 from __future__ import annotations
 
 import argparse
 import errno
-import gc
 import logging
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from app.errors import InputError
-from app.launch import composition, credentials, trust
+from app.launch import credentials, trust
 
 HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
@@ -30,7 +31,7 @@ UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking st
 
 
 def reason_of(error: BaseException) -> str:
-    """One line that says what went wrong."""
+    """Say in one line what went wrong."""
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
         return " ".join(f"{error} {cause or ''}".split())
@@ -48,8 +49,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def report(error: Exception, *, debug: bool, log: bool = False) -> None:
-    """The reason on standard error; the traceback with `debug=true`, else, with `log`, in the log
-    that a job has: outside of jobs Hydra logs to the terminal."""
+    """Tell the reason on standard error.
+
+    The traceback with `debug=true`; else, with `log`, in the log that a job has: outside of jobs
+    Hydra logs to the terminal.
+    """
     if debug:
         traceback.print_exception(error)
     elif log:
@@ -59,7 +63,7 @@ def report(error: Exception, *, debug: bool, log: bool = False) -> None:
 
 
 def tell_undelivered(reason: str, folder: Path) -> None:
-    """One line for work that is done, but not in the tracking store; see `UNDELIVERED`."""
+    """Tell of work that is done, but not in the tracking store; see `UNDELIVERED`."""
     print(
         f"not delivered: {reason}; the results are in {folder}, and "
         f"python -m app.sync {folder} delivers them",
@@ -77,30 +81,62 @@ def told(*, debug: bool) -> Iterator[None]:
         sys.exit(1)
 
 
-def _refuse_arguments(_: argparse.ArgumentParser, message: str) -> NoReturn:
-    """What Hydra's parser of options says, without the many lines of its usage."""
-    raise InputError(f"{message}; options such as -m come before all overrides (--help lists them)")
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with options without the many lines of their usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError with one line."""
+        raise InputError(
+            f"{message}; options such as -m come before all overrides (--help lists them)"
+        )
 
 
-def run(job: Callable[[], None], *, interrupted: str = "interrupted") -> None:
-    """Run a Hydra application; exits with 1 after one line on standard error where it fails."""
+def run_hydra(
+    job: Callable[[Any], None],
+    config_name: str,
+    *,
+    within: AbstractContextManager[None] | None = None,
+    interrupted: str = "interrupted",
+) -> None:
+    """Run a job with the config that Hydra composes from `conf/` and the command line.
+
+    Parameters
+    ----------
+    job
+        Called with the config; once for each job of a sweep.
+    config_name
+        Of the primary config in `conf/`.
+    within
+        Sees what ends all jobs before it is told.
+    interrupted
+        What Ctrl-C says.
+    """
+
+    def start() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
+        options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
+        trust.check_command(options, CONFIG_FOLDER, config_name)
+        main = hydra.main(
+            version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
+        )
+        with within or nullcontext():
+            main(job)()
+
+    run(start, interrupted=interrupted)
+
+
+def run(start: Callable[[], None], *, interrupted: str = "interrupted") -> None:
+    """Run a command; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # Looking for garbage among the millions of objects of the libraries takes a tenth of a sweep.
-    gc.set_threshold(200_000, 20, 20)
-    composition.keep()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
     logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, told in one line
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
-    argparse.ArgumentParser.error = _refuse_arguments  # type: ignore[method-assign,assignment]
-    trust.guard(CONFIG_FOLDER)
     credentials.from_environment()
     try:
         credentials.check_arguments(sys.argv[1:])  # before Hydra writes them into its files
         try:
-            job()
+            start()
         finally:
-            gc.freeze()  # or the end of the process takes a second to look through them all
             sys.stdout.flush()  # here, where its failure can be caught
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)

@@ -47,8 +47,10 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def check_values(values: Iterable[tuple[str, Any]]) -> None:
-    """Refuse values of a config, with their names, that hold credentials or bring them from the
-    environment; InputError as above. A value is as it stands in the config, references unresolved.
+    """Refuse values of a config that hold credentials, or bring them from the environment.
+
+    `values` come with their names, as they stand in the config, references unresolved. InputError
+    as above.
     """
     for name, value in values:
         for text in value if isinstance(value, list) else [value]:

@@ -8,18 +8,30 @@ Hydra acts on it.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app.errors import InputError
 from app.launch import credentials
+from app.launch.sweep import all_words, choices, jobs
+
+T = TypeVar("T")
 
 BASIC = "hydra._internal.core_plugins"
 PLUGINS = "hydra_plugins.hydra"
@@ -53,48 +65,99 @@ HANDLER: dict[str, Any] = {
 LOGGER: dict[str, Any] = {"level": LEVELS, "handlers": None, "propagate": None}
 # Environment variables that say how fast, never what is run.
 HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
+SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-def guard(own: Path) -> None:
-    """Let Hydra compose no config that `check` refuses, and import no package to find one.
+def check_command(options: argparse.Namespace, own: Path, config_name: str) -> None:
+    """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
-    `own` is the folder of the program's configs.
+    Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
+    only prints, and no other configs than the program's are named.
+
+    Parameters
+    ----------
+    options
+        The command line, by Hydra's own parser.
+    own
+        The folder of the program's configs.
+    config_name
+        The program's primary config.
     """
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    if options.experimental_rerun is not None:
+        raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
+    folder, added = options.config_path or str(own), options.config_dir
+    if not os.path.isabs(folder):
+        raise _refused("--config-path", folder, "the absolute path of a folder")
+    name, overrides = options.config_name or config_name, list(options.overrides)
+    if options.shell_completion or (added and not os.path.isdir(added)):
+        return  # what follows are no overrides; Hydra says what is wrong
+    others = list(filter(None, (options.config_path, added)))
+    searched = composed(lambda: _find_search_path(others, name, overrides))
+    prints = options.help or options.hydra_help or options.cfg or options.info
+    if prints and not (others or searched):
+        return
+    with _searched(added), initialize_config_dir(folder, version_base="1.3"):
+        composed(lambda: _check_composed(name, overrides, own, sweeps=options.multirun))
 
-    compose, append = ConfigLoaderImpl.load_configuration, ConfigSearchPathImpl.append
 
-    def load_configuration(
-        self: ConfigLoaderImpl,
-        config_name: str | None,
-        overrides: list[str],
-        *arguments: Any,
-        **options: Any,
-    ) -> DictConfig:
-        config = composed(lambda: compose(self, config_name, overrides, *arguments, **options))
-        check(config, overrides, own)
-        return config
+@contextmanager
+def _searched(folder: str | None) -> Iterator[None]:
+    """Let Hydra find configs in the folder of `--config-dir`, where it will itself search it."""
+    paths = [] if folder is None else [f"file://{os.path.abspath(folder)}"]
 
-    def append_path(
-        self: ConfigSearchPathImpl, provider: str, path: str, *arguments: Any, **options: Any
-    ) -> None:
+    class Added(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for path in paths:
+                search_path.append("command-line", path)
+
+    Plugins.instance().register(Added)  # for good: it has nothing to add afterwards
+    try:
+        yield
+    finally:
+        paths.clear()
+
+
+def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str]) -> list[str]:
+    """Find what the command line, and a primary config in the folders, add to the search path.
+
+    Refused are packages, which would be imported, and what is no folder.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    given: list[Any] = [
+        each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"
+    ]
+    files = [Path(folder, f"{name.removesuffix('.yaml')}.yaml") for folder in folders]
+    for node in (OmegaConf.load(file) for file in files if file.is_file()):
+        found = OmegaConf.select(node, "hydra.searchpath")
+        if isinstance(found, ListConfig):
+            given.append(list(found))
+    paths = [path for each in given if isinstance(each, list) for path in each]
+    for path in (path for path in paths if isinstance(path, str)):
         scheme, separator, _ = path.partition("://")
-        if provider.startswith("hydra.searchpath") and separator and scheme != "file":
+        if separator and scheme != "file":
             raise _refused("hydra.searchpath", path, "a folder: file://<path>")
-        if (
-            provider.startswith("hydra.searchpath")
-            and not Path(path.removeprefix("file://")).is_dir()
-        ):
+        if not Path(path.removeprefix("file://")).is_dir():
             raise InputError(f"hydra.searchpath={path} is no folder: give one that holds configs")
-        append(self, provider, path, *arguments, **options)
-
-    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
-    ConfigSearchPathImpl.append = append_path  # type: ignore[method-assign]
+    return paths
 
 
-def composed(compose: Callable[[], DictConfig]) -> DictConfig:
-    """What `compose` returns; InputError for what Hydra's own checks let through: `=3`, no YAML."""
+def _check_composed(name: str, overrides: list[str], own: Path, *, sweeps: bool) -> None:
+    """Check the config of the overrides, and those of all jobs where others' files take part."""
+    loader = GlobalHydra.instance().config_loader()
+    config = loader.load_configuration(
+        name, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    check(config, overrides, own)
+    sources = {(source.schema, source.path) for source in config.hydra.runtime.config_sources}
+    others = sources - {*SHIPPED, ("file", str(own))}
+    if others and (sweeps or config.hydra.mode == RunMode.MULTIRUN):
+        given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
+        for job in jobs(choices(all_words(config.hydra), loader)):
+            check(loader.load_sweep_config(config, job), [*given, *job], own)
+
+
+def composed(compose: Callable[[], T]) -> T:
+    """Call `compose`; InputError for what Hydra's own checks let through: `=3`, no YAML."""
     try:
         return compose()
     except (HydraException, OmegaConfBaseException, InputError):
@@ -107,12 +170,21 @@ def composed(compose: Callable[[], DictConfig]) -> DictConfig:
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
-    """Refuse a composed config that names what Hydra would call, or that holds credentials;
-    InputError with one line.
+    """Refuse a composed config that names what Hydra would call, or that holds credentials.
 
-    `overrides` are the command line's, which may say what a file may not: it is typed by who runs
-    the program. `own` is the folder of the program's configs, whose launchers' presets count as
-    typed, too.
+    Parameters
+    ----------
+    config
+        As Hydra composed it, with its own settings.
+    overrides
+        The command line's, which may say what a file may not: who runs the program types them.
+    own
+        The folder of the program's configs, whose launchers' presets count as typed, too.
+
+    Raises
+    ------
+    InputError
+        One line that names the setting, its value, and what would be right.
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
     values = dict(_leaves(tree))
@@ -124,31 +196,40 @@ def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
             names = ", ".join(target.rpartition(".")[2] for target in TARGETS)
             raise _refused(path, value, f"one of the classes {names}, in full")
     hydra = tree.get("hydra") or {}
-    typed = {override.lstrip("+~").partition("=")[0] for override in overrides}
     for kind in ("hydra", "task"):
         forged = set(hydra["overrides"][kind]) - set(overrides)
         if forged:
             raise _refused(f"hydra.overrides.{kind}", forged.pop(), "left to the command line")
     for name in (*INSTANTIATED, *LOGGING):
         _check_references(f"hydra.{name}", hydra.get(name))
-    for name, settings in (hydra["callbacks"] or {}).items():
-        if not isinstance(settings, dict) or "_target_" not in settings:
-            raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
     for name in LOGGING:
         _check_logging(f"hydra.{name}", hydra.get(name) or {})
-    for key in (hydra["sweeper"] or {}).get("params") or {}:
-        if key.lstrip("+~").startswith("hydra"):
-            raise _refused("hydra.sweeper.params", key, "settings of the program alone")
-    for name, value in hydra["job"]["env_set"].items():
-        path = f"hydra.job.env_set.{name}"
-        fits = HARMLESS.fullmatch(name) or value == os.environ.get(name) or path in typed
-        if not fits:
-            raise _refused(path, value, "on the command line or in the environment")
+    typed = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    _check_calls(hydra)
+    _check_environment(hydra["job"]["env_set"], typed)
     _check_launcher(hydra, typed, own)
 
 
+def _check_calls(hydra: Mapping[str, Any]) -> None:
+    """Let through callbacks called by their class, and sweeps of the program's settings alone."""
+    for name, settings in (hydra["callbacks"] or {}).items():
+        if not isinstance(settings, dict) or "_target_" not in settings:
+            raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
+    for key in (hydra["sweeper"] or {}).get("params") or {}:
+        if key.lstrip("+~").startswith("hydra"):
+            raise _refused("hydra.sweeper.params", key, "settings of the program alone")
+
+
+def _check_environment(variables: Mapping[str, Any], typed: set[str]) -> None:
+    """Let through variables that are harmless, typed, or in the environment as they are."""
+    for name, value in variables.items():
+        path = f"hydra.job.env_set.{name}"
+        if not (HARMLESS.fullmatch(name) or value == os.environ.get(name) or path in typed):
+            raise _refused(path, value, "on the command line or in the environment")
+
+
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a tree under dotted names; a list without mappings is one."""
+    """Yield the values of a tree under dotted names; a list without mappings is one."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
@@ -160,7 +241,7 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_references(path: str, node: Any) -> None:
-    """Only references whose value can be nothing but text or a number."""
+    """Let through only references whose value can be nothing but text or a number."""
     if not isinstance(node, (dict, type(None))):
         raise _refused(path, node, "a mapping of its own")
     for leaf, value in _leaves(node, path):
@@ -170,7 +251,7 @@ def _check_references(path: str, node: Any) -> None:
 
 
 def _check_logging(path: str, node: Mapping[str, Any]) -> None:
-    """Handlers that write to the terminal or to the job's log, formats of plain fields."""
+    """Let through handlers that write to the terminal or to the job's log, and plain formats."""
     for part, allowed in (("formatters", FORMATTER), ("handlers", HANDLER), ("loggers", LOGGER)):
         for name, settings in (node.get(part) or {}).items():
             _check_part(f"{path}.{part}.{name}", settings, allowed)
@@ -193,7 +274,7 @@ def _check_part(path: str, settings: Any, allowed: Mapping[str, Any]) -> None:
 
 
 def _check_launcher(hydra: Mapping[str, Any], typed: set[str], own: Path) -> None:
-    """No shell commands but those that are typed, or that the program's own preset holds.
+    """Let through no shell commands but those that are typed, or in the program's own preset.
 
     Lists and mappings are commands and options of the scheduler; a line break in any text would
     begin a command in the script that is handed to it.

@@ -1,1 +1,3 @@
 """Work is done once: keys that derive themselves, storage, locks, pruning."""
+
+from app.memo.store import Memo as Memo

@@ -1,171 +1,223 @@
-"""Work is done once: arrays stored on disk under the content of what they were computed from.
+"""Work is done once: the results of steps, stored under keys that derive themselves.
 
-An entry is one uncompressed zip of `.npy` arrays (the format of `numpy.savez`), so `numpy.load`
-opens it too. The CRC-32 that zip keeps for every member is checked when the member is read.
+An entry is one `.npz` file, as `numpy.savez` writes it: the arrays of a result by their names in
+it, and, as text under `entry`, how they make it up. Nothing is pickled. The CRC-32 that zip keeps
+for every array is checked when it is read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.lib import format as npy
 
-from app.errors import InputError
-from app.files import writing
+from app.files import whole, writing
+from app.memo.keys import PACKAGE, bind, derive_key
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the entry files; part of every key, so older entries are never read
-HEAD = "entry.json"  # the member that says what the entry is
+P = ParamSpec("P")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+ENTRY = "entry"  # the name of the text among an entry's arrays
 USED_SECONDS = 3600.0  # to which the time of an entry's last use is kept
 
 
-class Cache:
-    """Arrays by step and ingredients, in a folder that several processes may share."""
+class Memo:
+    """The results of steps, in a folder that several processes may share.
+
+    A step is a pure function at the top level of a module. Its result is made up of arrays,
+    numbers, text, None, tuples, lists, mappings by text, and this package's dataclasses and named
+    tuples of these; lists come back as tuples.
+
+    Parameters
+    ----------
+    folder
+        Where entries are stored, a folder a step.
+
+    Examples
+    --------
+    >>> memo = Memo("outputs/cache")
+    >>> found = memo(decode, features, identities)  # doctest: +SKIP
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
 
-    def path(self, step: str, ingredients: Mapping[str, Any]) -> Path:
-        """The file that holds, or would hold, this entry."""
-        key = hashlib.sha256(_identity(step, ingredients).encode()).hexdigest()
-        return self.folder / step / f"{key}.npz"
+    def __call__(self, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """The step's result for these arguments, computed and stored if it is not there.
 
-    def has(self, step: str, ingredients: Mapping[str, Any]) -> bool:
-        """Whether the entry's file exists; its content is checked only when it is read."""
-        return self.path(step, ingredients).is_file()
+        Of several processes that ask for the same result, one computes it while the others wait. A
+        damaged entry is computed again, with a warning.
 
-    def get(
-        self,
-        step: str,
-        ingredients: Mapping[str, Any],
-        compute: Callable[[], Mapping[str, np.ndarray]],
-        *,
-        names: Sequence[str] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Return the entry's arrays, computing and storing them if they are not there.
-
-        Args:
-            step: What is computed; a folder of the cache.
-            ingredients: All that the result depends on, as JSON can say it (digests of arrays
-                and of code, settings). Equal ingredients mean the same entry.
-            compute: Called without arguments when there is no sound entry; returns all arrays.
-            names: The arrays to return; None returns all.
-
-        Of several processes that ask for the same entry, one computes while the others wait. A
-        damaged entry is computed again, with a warning. Raises InputError when the entry cannot
-        be written.
+        Raises
+        ------
+        InputError
+            When the result cannot be stored.
         """
-        return self.get_each(step, {step: ingredients}, lambda _: {step: compute()}, names=names)[
-            step
-        ]
+        asked = {"": bind(step, *args, **kwargs)}
+        found: dict[str, Result] = self._get(
+            step, asked, asked, lambda _: {"": step(*args, **kwargs)}
+        )
+        return found[""]
 
-    def get_each(
+    def each(
         self,
-        step: str,
-        ingredients: Mapping[str, Mapping[str, Any]],
-        compute: Callable[[list[str]], Mapping[str, Mapping[str, np.ndarray]]],
-        *,
-        wanted: Sequence[str] | None = None,
-        names: Sequence[str] | None = None,
-    ) -> dict[str, dict[str, np.ndarray]]:
-        """Return several entries' arrays, by the keys of `ingredients`; those missing together.
+        step: Callable[Concatenate[dict[str, Item], P], Mapping[str, Result]],
+        items: Mapping[str, Item],
+        wanted: Collection[str],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> dict[str, Result]:
+        """The results of a step that makes several at once, each stored by itself.
 
-        Each entry is as in `get`. When a `wanted` one (None: any) is missing, `compute` is called
-        with the keys of all that are, and returns their arrays by key. Returns the wanted ones.
+        Parameters
+        ----------
+        step
+            Takes a dictionary of items first, and returns a result for each by the same names.
+        items
+            What may be asked, by name; each result depends on its own item and name alone.
+        wanted
+            The names whose results are returned. Where one is missing, the step is called with all
+            items whose results are; it may leave out what nobody wants.
+        args, kwargs
+            What else the step takes.
         """
-        wanted = list(ingredients) if wanted is None else wanted
-        path = {key: self.path(step, part) for key, part in ingredients.items()}
-        identity = {key: _identity(step, part) for key, part in ingredients.items()}
-        found: dict[str, dict[str, np.ndarray]] = {}
-        for key in wanted:  # without the locks: entries never change
-            arrays, _ = _try_read(path[key], identity[key], names)
-            if arrays is not None:
-                found[key] = arrays
+        asked = {name: bind(step, {name: item}, *args, **kwargs) for name, item in items.items()}
+        return self._get(step, asked, wanted, lambda missing: step(
+            {name: items[name] for name in missing}, *args, **kwargs))  # fmt: skip
+
+    def path(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Path:
+        """The file that holds, or would hold, the step's result for these arguments."""
+        return self._path(step, bind(step, *args, **kwargs))
+
+    def _path(self, step: Callable[..., Any], arguments: list[Any]) -> Path:
+        return self.folder / step.__name__ / f"{derive_key(step, *arguments)}.npz"
+
+    def _get(
+        self,
+        step: Callable[..., Any],
+        asked: Mapping[str, list[Any]],
+        wanted: Collection[str],
+        compute: Callable[[list[str]], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        path = {name: self._path(step, arguments) for name, arguments in asked.items()}
+        found = {}
+        for name in wanted:  # without the locks: entries never change
+            with suppress(Exception):
+                found[name] = _read(path[name])
         if len(found) == len(wanted):
             return found
         with ExitStack() as locks:
-            for key in sorted(path, key=path.__getitem__):  # in one order, or two would block
-                if key not in found:
-                    locks.enter_context(_locked(path[key]))
+            for name in sorted(path, key=path.__getitem__):  # in one order, or two would block
+                if name not in found:
+                    locks.enter_context(_locked(path[name]))
             # Another process may have finished while this one waited.
-            missing = []
-            for key in path:
-                if key in found:
-                    continue
-                arrays, damage = _try_read(path[key], identity[key], names)
-                if damage is not None:
-                    log.warning(
-                        "stored result %s is damaged (%s); computing it again", path[key], damage
-                    )
-                if arrays is None:
-                    missing.append(key)
-                elif key in wanted:
-                    found[key] = arrays
-            for key, computed in (compute(missing) if missing else {}).items():
-                whole = {name: np.asarray(array) for name, array in computed.items()}
-                _write(path[key], identity[key], whole)
-                if key in wanted:
-                    found[key] = whole if names is None else {name: whole[name] for name in names}
+            there = {name: _try_read(path[name]) for name in path if name not in found}
+            found |= {name: each[0] for name, each in there.items() if each and name in wanted}
+            missing = [name for name, each in there.items() if each is None]
+            for name, result in (compute(missing) if missing else {}).items():
+                _write(path[name], result)
+                if name in wanted:
+                    found[name] = result
         return found
 
 
-def code_digest(*modules: str) -> str:
-    """SHA-256 over the source files of modules, by name: the code version of what they do.
-
-    The modules are found, not imported.
-    """
-    digest = hashlib.sha256()
-    for name in modules:
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"{name} has no source file")
-        digest.update(f"{name}\0{file_digest(spec.origin)}".encode())
-    return digest.hexdigest()
+def _try_read(path: Path) -> tuple[Any] | None:
+    """The result in a sound entry, alone in a tuple; None where there is none."""
+    try:
+        return (_read(path),)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # flipped bits make zipfile and numpy raise nearly anything
+        damage = str(error) or type(error).__name__
+        log.warning("stored result %s is damaged (%s); computing it again", path, damage)
+        return None
 
 
-def array_digest(array: np.ndarray) -> str:
-    """SHA-256 over an array's type, shape and values."""
-    array = np.asarray(array)
-    if array.dtype.hasobject:
-        raise TypeError("an array of Python objects has no digest")
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def _read(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as arrays:
+        head = json.loads(str(arrays[ENTRY]))
+        if head["key"] != path.stem:
+            raise ValueError("it is another result's")
+        result = _build(head["result"], arrays)
+    with suppress(OSError):  # the last use is the file's time, where the folder may be written
+        if time.time() - path.stat().st_mtime > USED_SECONDS:
+            os.utime(path)
+    return result
 
 
-def file_digest(path: str | Path) -> str:
-    """SHA-256 over a file's bytes, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write(path: Path, result: Any) -> None:
+    """Put a complete entry in place, or nothing. The caller holds the entry's lock."""
+    arrays: dict[str, np.ndarray] = {}
+    head = json.dumps({"key": path.stem, "result": _take_apart(result, arrays, ())})
+    with _storing(path), whole(path, lasting=True) as new, open(new, "wb") as file:
+        np.savez(file, allow_pickle=False, **{ENTRY: np.array(head)}, **arrays)
+    log.info("computed %s", path)
 
 
-def _identity(step: str, ingredients: Mapping[str, Any]) -> str:
-    """Canonical JSON: the same for equal ingredients, whatever their order."""
-    if not step or step.startswith(".") or "/" in step or os.sep in step:
-        raise ValueError(f"a step's name must be a plain folder name, not {step!r}")
-    return json.dumps(
-        {"format": FORMAT, "step": step, "ingredients": ingredients},
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: tuple[str, ...]) -> Any:
+    """What a result is made of as JSON can say it; its arrays go to `arrays`, by their place."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        name = "/".join(place) or "result"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, Mapping):
+        return {"mapping": _take_each(value, arrays, place)}
+    if is_dataclass(value):
+        parts = {each.name: getattr(value, each.name) for each in fields(value)}
+    elif hasattr(value, "_asdict"):
+        parts = value._asdict()
+    elif isinstance(value, (tuple, list)):
+        numbered = {str(number): part for number, part in enumerate(value)}
+        return {"tuple": list(_take_each(numbered, arrays, place).values())}
+    else:
+        raise TypeError(f"a {type(value).__qualname__} cannot be stored")
+    told = _take_each(parts, arrays, place)
+    return {"type": [type(value).__module__, type(value).__qualname__], "parts": told}
+
+
+def _take_each(
+    parts: Mapping[str, Any], arrays: dict[str, np.ndarray], place: tuple[str, ...]
+) -> dict[str, Any]:
+    return {name: _take_apart(part, arrays, (*place, name)) for name, part in parts.items()}
+
+
+def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The value that `_take_apart` told of."""
+    if not isinstance(told, dict):
+        return told
+    if "array" in told:
+        return arrays[told["array"]]
+    if "mapping" in told:
+        return {name: _build(part, arrays) for name, part in told["mapping"].items()}
+    if "tuple" in told:
+        return tuple(_build(part, arrays) for part in told["tuple"])
+    module, name = told["type"]
+    if module.partition(".")[0] != PACKAGE:
+        raise ValueError(f"{module}.{name} is no type of this package")
+    kind = cast(Any, getattr(import_module(module), name))
+    if not is_dataclass(kind) and not hasattr(kind, "_fields"):
+        raise ValueError(f"{module}.{name} holds no result")
+    return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
 
 
 def _storing(path: Path) -> AbstractContextManager[None]:
-    """Turn the failures of writing into the cache into one clear line."""
     return writing("store a result in", path.parent, "another folder with cache=<folder>")
 
 
@@ -187,154 +239,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _try_read(
-    path: Path, identity: str, names: Sequence[str] | None
-) -> tuple[dict[str, np.ndarray] | None, str | None]:
-    """The arrays of a sound entry, or None and, if there is a file, what is wrong with it."""
-    try:
-        arrays = _read(path, identity, names)
-        _mark_used(path)
-        return arrays, None
-    except FileNotFoundError:
-        return None, None
-    except Exception as error:  # flipped bits make zipfile and numpy raise nearly anything
-        return None, str(error) or type(error).__name__
-
-
-def _read(path: Path, identity: str, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    arrays = {}
-    with zipfile.ZipFile(path) as entry:
-        head = json.loads(entry.read(HEAD))
-        if head["identity"] != identity:
-            raise ValueError("made from other ingredients")
-        for name in head["arrays"] if names is None else names:
-            with entry.open(f"{name}.npy") as member:
-                arrays[name] = npy.read_array(member, allow_pickle=False)
-                if member.read(1):  # reaching the end is what checks the CRC
-                    raise ValueError(f"{name} is longer than its header says")
-    return arrays
-
-
-def _mark_used(path: Path) -> None:
-    """Keep the time of the last use as the file's, where the folder may be written."""
-    with suppress(OSError):
-        if time.time() - path.stat().st_mtime > USED_SECONDS:
-            os.utime(path)
-
-
-def _write(path: Path, identity: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put a complete entry in place, or nothing. The caller holds the entry's lock."""
-    with _storing(path):
-        # Whoever left these is dead: it held the lock.
-        for leftover in path.parent.glob(f".{path.stem}.*.tmp"):
-            leftover.unlink(missing_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as entry:
-                    head = {"identity": identity, "arrays": list(arrays)}
-                    # ZipInfo's fixed date makes equal entries equal files.
-                    entry.writestr(zipfile.ZipInfo(HEAD), json.dumps(head))
-                    for name, array in arrays.items():
-                        info = zipfile.ZipInfo(f"{name}.npy")
-                        with entry.open(info, "w", force_zip64=True) as member:
-                            npy.write_array(member, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            log.info("computed %s", path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, survives a power cut
-        finally:
-            os.close(folder)
-
-
-# --- what is there, and what may go ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file of the cache: an entry, or what a process that died left of one."""
-
-    path: Path
-    size: int  # bytes
-    used: float  # when it was last read or written, seconds since the epoch
-
-    @property
-    def step(self) -> str:
-        return self.path.parent.name
-
-
-def entries(folder: Path) -> list[Entry]:
-    """All entries below the cache's folder, the least recently used first."""
-    return _files(folder.glob("*/*.npz"))
-
-
-def unfinished(folder: Path) -> list[Entry]:
-    """The files of entries that are being written, or whose writer died; see `remove`."""
-    return _files(folder.glob("*/.*.tmp"))
-
-
-def to_prune(
-    found: Sequence[Entry],
-    *,
-    keep_bytes: float | None = None,
-    older_than: float | None = None,
-    now: float,
-) -> list[Entry]:
-    """Those last used more than `older_than` seconds before `now`, and, the least recently used
-    first, as many others as let at most `keep_bytes` stay. None: no such bound.
-    """
-    ordered = sorted(found, key=lambda entry: entry.used)
-    old = [entry for entry in ordered if older_than is not None and now - entry.used > older_than]
-    rest = ordered[len(old) :]
-    stays = sum(entry.size for entry in rest)
-    for entry in rest:
-        if keep_bytes is None or stays <= keep_bytes:
-            break
-        old.append(entry)
-        stays -= entry.size
-    return old
-
-
-def remove(entry: Entry) -> bool:
-    """Delete a file of the cache unless a process holds its entry's lock; whether it is gone.
-
-    Whoever reads the file goes on reading; a temporary file without a lock has no writer.
-    InputError where it may not be deleted.
-    """
-    stem = entry.path.name.lstrip(".").partition(".")[0]
-    lock = FileLock(entry.path.with_name(f"{stem}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    except OSError as error:
-        raise _not_deleted(entry, error) from error
-    try:
-        entry.path.unlink(missing_ok=True)
-    except OSError as error:
-        raise _not_deleted(entry, error) from error
-    finally:
-        lock.release()
-    return True
-
-
-def _not_deleted(entry: Entry, error: OSError) -> InputError:
-    return InputError(
-        f"{entry.path} cannot be deleted: {error.strerror or error}; its owner may prune the cache"
-    )
-
-
-def _files(paths: Iterable[Path]) -> list[Entry]:
-    found = []
-    for path in paths:
-        with suppress(FileNotFoundError):  # moved or deleted meanwhile
-            status = path.stat()
-            found.append(Entry(path, status.st_size, status.st_mtime))
-    return sorted(found, key=lambda entry: (entry.used, entry.path))

@@ -16,13 +16,12 @@ from app.metrics.contrast import Contrast
 BLOCK_VALUES = 2**20
 
 
-def blocks(responses: NDArray[Any], contrast: Contrast) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """The slice of units and their responses (images, units), a block of units at a time.
+def split(responses: NDArray[Any], contrast: Contrast) -> Iterator[NDArray[Any]]:
+    """Split responses (images, units) into blocks of units; at least one, of no units if need be.
 
     Each unit is to be reduced by itself, so that its result does not depend, to the bit, on its
-    block or its neighbours. Responses are float32 or float64.
-
-    ValueError for responses of another shape than the contrast.
+    block or its neighbours. Blocks are float32 or float64. ValueError where the responses have
+    another shape than the contrast.
     """
     if responses.ndim != 2 or len(responses) != len(contrast.target):
         raise ValueError(
@@ -32,13 +31,12 @@ def blocks(responses: NDArray[Any], contrast: Contrast) -> Iterator[tuple[slice,
     if responses.dtype not in (np.float32, np.float64):
         responses = responses.astype(np.float64)
     width = max(1, BLOCK_VALUES // len(responses))
-    for start in range(0, responses.shape[1], width):
-        units = slice(start, min(start + width, responses.shape[1]))
-        yield units, responses[:, units]
+    for start in range(0, max(1, responses.shape[1]), width):
+        yield responses[:, start : start + width]
 
 
 def refuse_not_finite(responses: NDArray[Any], contrast: Contrast) -> None:
-    """InputError, saying where, if a response to an included image is NaN or infinite."""
+    """Refuse responses to included images that are NaN or infinite, by an InputError."""
     per_unit = np.zeros(responses.shape[1], dtype=np.int64)
     for image in np.flatnonzero(contrast.included):  # all at once would double the memory
         per_unit += ~np.isfinite(responses[image])

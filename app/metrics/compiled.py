@@ -8,7 +8,7 @@ from numba import njit
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` as machine code that runs without the interpreter's lock.
+    """Compile a function to machine code that runs without the interpreter's lock.
 
     Neither fast-math nor fused operations: the same input gives the same bits on every processor.
     """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.choices import CONTRASTS, LEVELS
 from app.errors import InputError
 
 
@@ -32,7 +32,8 @@ class Contrast:
     @property
     def included(self) -> NDArray[np.bool_]:
         """The images (images,) that are in any group."""
-        return np.logical_or.reduce((self.target, *self.others))
+        included: NDArray[np.bool_] = np.logical_or.reduce((self.target, *self.others))
+        return included
 
     @property
     def images(self) -> list[NDArray[np.int64]]:
@@ -45,39 +46,35 @@ def contrast(
     domains: Mapping[str, Sequence[str]],
     target: str,
     *,
-    kind: Literal["pooled", "each"] = "each",
-    over: Literal["domains", "categories"] = "domains",
+    kind: str = "each",
+    over: str = "domains",
 ) -> Contrast:
-    """The contrast of the domain `target` with the other domains.
+    """Contrast the domain `target`, always the whole of it, with the other domains.
 
     Parameters
     ----------
-    categories: the category of each image, in the order of the responses.
-    domains: the categories of each domain. Images of a category in no domain are left out.
-    target: the domain asked about; always the whole domain.
-    kind: `pooled` compares it with all other images together, `each` with one group after another.
-    over: what `each` takes for a group: every other domain, or every category of the others.
+    categories
+        The category of each image, in the order of the responses.
+    domains
+        The categories of each domain. Images of a category in no domain are left out.
+    target
+        The domain asked about.
+    kind
+        `pooled` compares it with all other images together, `each` with one group after another.
+    over
+        What `each` takes for a group: `domains`, every other one, or their `categories`.
 
-    InputError for an unknown target, kind or over, fewer than two domains, a category in two
-    domains, and a group of fewer than two images.
+    Raises
+    ------
+    InputError
+        For an unknown target, kind or over, fewer than two domains, a category in two domains, and
+        a group of fewer than two images.
     """
-    if kind not in ("pooled", "each"):
-        raise InputError(f"contrast must be pooled or each, not {kind!r}")
-    if over not in ("domains", "categories"):
-        raise InputError(f"a contrast goes over domains or categories, not {over!r}")
-    if target not in domains:
-        raise InputError(f"target {target!r} is no domain; domains are: {', '.join(domains)}")
-    if len(domains) < 2:
-        raise InputError(f"a contrast needs at least two domains; {target!r} is the only one")
-    owner: dict[str, str] = {}
-    for domain, members in domains.items():
-        for category in members:
-            if owner.setdefault(category, domain) != domain:
-                raise InputError(
-                    f"category {category!r} is in the domains {owner[category]!r} and {domain!r}; "
-                    "a category belongs to one domain"
-                )
-
+    if kind not in CONTRASTS:
+        raise InputError(f"contrast must be {' or '.join(CONTRASTS)}, not {kind!r}")
+    if over not in LEVELS:
+        raise InputError(f"a contrast goes over {' or '.join(LEVELS)}, not {over!r}")
+    _check_domains(domains, target)
     others = {name: list(members) for name, members in domains.items() if name != target}
     if kind == "pooled":
         groups = {"non-target": [category for members in others.values() for category in members]}
@@ -94,6 +91,21 @@ def contrast(
                 "or more"
             )
     return Contrast(target_mask, tuple(masks.values()), tuple(masks))
+
+
+def _check_domains(domains: Mapping[str, Sequence[str]], target: str) -> None:
+    if target not in domains:
+        raise InputError(f"target {target!r} is no domain; domains are: {', '.join(domains)}")
+    if len(domains) < 2:
+        raise InputError(f"a contrast needs at least two domains; {target!r} is the only one")
+    owner: dict[str, str] = {}
+    for domain, members in domains.items():
+        for category in members:
+            if owner.setdefault(category, domain) != domain:
+                raise InputError(
+                    f"category {category!r} is in the domains {owner[category]!r} and {domain!r}; "
+                    "a category belongs to one domain"
+                )
 
 
 def _mask(categories: Sequence[str], members: Sequence[str]) -> NDArray[np.bool_]:

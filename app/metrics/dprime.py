@@ -9,32 +9,20 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores, smallest
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, divide, group_moments
+from app.metrics.moments import Moments, compare_groups, divide
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
-    """(μT − μN) / sqrt((s²T + s²N) / 2) of the target T and the other images N.
+    """Compute (μT − μN) / sqrt((s²T + s²N) / 2) of the target T and the other images N.
 
-    The variances are sample variances (n − 1), weighted alike whatever the numbers of images.
-
-    Parameters
-    ----------
-    responses: (images, units), float32 or float64.
-    contrast: one other group gives the d' of Lado & Dobs, "Selective Is Selective, or Not?"; with
-        several, a unit's score is the smallest of its d'.
-
-    Returns scores in standard deviations (0 = no difference), one statistic a contrast, no
-    p-values. A contrast whose two groups are both constant has zero variance and no d', however
-    far apart they lie: its statistic is NaN and the unit's score is the smallest of the others,
-    NaN if there is none. InputError for responses that are not finite.
+    In standard deviations. The variances are sample variances (n − 1), weighted alike whatever the
+    numbers of images; one other group gives the d' of Lado & Dobs, "Selective Is Selective, or
+    Not?". Undefined where both groups are constant, however far apart they lie.
     """
-    statistic = np.empty((len(contrast.others), responses.shape[1]))
-    for units, target, others in group_moments(responses, contrast):
-        for row, other in enumerate(others):
-            statistic[row, units] = dprime(target, other)
+    statistic = compare_groups(responses, contrast, compute_dprime)
     return Scores(smallest(statistic), statistic)
 
 
-def dprime(target: Moments, other: Moments) -> NDArray[np.float64]:
-    """d' (units,) of one contrast."""
-    return divide(target.mean - other.mean, np.sqrt((target.variance + other.variance) / 2))
+def compute_dprime(target: Moments, others: Moments) -> NDArray[np.float64]:
+    """Compute d' (contrasts, units)."""
+    return divide(target.mean - others.mean, np.sqrt((target.variance + others.variance) / 2))

@@ -9,33 +9,23 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores, smallest
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, divide, group_moments
+from app.metrics.moments import Moments, compare_groups, divide
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
-    """(μT − μN) / (|μT| + |μN|) of the target T and the other images N.
+    """Compute ``(μT − μN) / (|μT| + |μN|)`` of the target T and the other images N: −1 … 1.
 
-    Parameters
-    ----------
-    responses: (images, units), float32 or float64.
-    contrast: one other group gives the index of Lado & Dobs, "Selective Is Selective, or Not?";
-        with several, a unit's score is the smallest of its indices.
-
-    Returns scores in −1 … 1 (1 = responds to the target alone, 1/3 = twice as strongly), one
-    statistic a contrast, no p-values. A unit with the same response to every image has no index;
-    nor has a contrast in which both means are 0: its statistic is NaN and the unit's score is the
-    smallest of the others, NaN if there is none. InputError for responses that are not finite.
+    1: it responds to the target alone; 1/3: twice as strongly. One other group gives the index of
+    Lado & Dobs, "Selective Is Selective, or Not?". It is undefined in a contrast in which both
+    means are 0, and for a unit with the same response to every image.
     """
-    statistic = np.empty((len(contrast.others), responses.shape[1]))
-    for units, target, others in group_moments(responses, contrast):
-        constant = np.logical_and.reduce(
-            [(group.squares == 0) & (group.mean == target.mean) for group in (target, *others)]
-        )
-        for row, other in enumerate(others):
-            statistic[row, units] = np.where(constant, np.nan, index(target, other))
+    statistic = compare_groups(responses, contrast, compute_index)
     return Scores(smallest(statistic), statistic)
 
 
-def index(target: Moments, other: Moments) -> NDArray[np.float64]:
-    """The index (units,) of one contrast."""
-    return divide(target.mean - other.mean, np.abs(target.mean) + np.abs(other.mean))
+def compute_index(target: Moments, others: Moments) -> NDArray[np.float64]:
+    """Compute the index (contrasts, units)."""
+    alike = (others.squares == 0) & (others.mean == target.mean)
+    index = divide(target.mean - others.mean, np.abs(target.mean) + np.abs(others.mean))
+    index[:, (target.squares == 0) & alike.all(axis=0)] = np.nan  # constant over all images
+    return index

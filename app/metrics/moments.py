@@ -5,13 +5,13 @@ FSI, d' and t are functions of these alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.blocks import blocks, refuse_not_finite
+from app.metrics.blocks import refuse_not_finite, split
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 
@@ -19,9 +19,12 @@ TILE = 256  # units that are summed side by side
 
 
 class Moments(NamedTuple):
-    """Of each unit's responses to one group of images; arrays are (units,) float64."""
+    """Of each unit's responses to one or more groups of images.
 
-    images: int
+    Arrays are (units,), or (groups, units) with `images` (groups, 1).
+    """
+
+    images: NDArray[np.int64]
     mean: NDArray[np.float64]
     squares: NDArray[np.float64]  # sum of squared deviations from the mean, 0 if none varies
 
@@ -30,44 +33,51 @@ class Moments(NamedTuple):
         """The sample variance, divided by n - 1."""
         return self.squares / (self.images - 1)
 
+    def take(self, groups: int | slice) -> Moments:
+        """Take those of one group, or of some."""
+        return Moments(self.images[groups], self.mean[groups], self.squares[groups])
 
-def moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]) -> list[Moments]:
-    """The moments of each group of images.
 
-    `responses` is (images, units), float32 or float64; `images` the numbers of each group's, at
-    least one. Sums are float64, and the squares are those of deviations from the mean, so a large
-    mean costs a small variance nothing. A constant unit has its value for mean and 0 for squares
-    exactly, without rounding. A unit with a response that is not finite has no finite mean.
+def compute_moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]) -> Moments:
+    """Compute the moments (groups, units) of groups of images, each at least one image.
+
+    Sums are float64, and the squares are those of deviations from the mean, so a large mean costs a
+    small variance nothing. A constant unit has its value for mean and 0 for squares exactly,
+    without rounding. A unit with a response that is not finite has no finite mean.
     """
     responses = np.ascontiguousarray(responses)
-    found = []
-    for members in images:
-        mean, squares = np.empty((2, responses.shape[1]))
-        _moments(responses, members, mean, squares)
-        found.append(Moments(len(members), mean, squares))
-    return found
+    mean, squares = np.empty((2, len(images), responses.shape[1]))
+    for group, members in enumerate(images):
+        _moments(responses, members, mean[group], squares[group])
+    return Moments(np.array([[len(members)] for members in images]), mean, squares)
 
 
-def group_moments(
-    responses: NDArray[Any], contrast: Contrast
-) -> Iterator[tuple[slice, Moments, list[Moments]]]:
-    """The slice of units, the target's moments and each other group's, block by block.
+def compare_groups(
+    responses: NDArray[Any],
+    contrast: Contrast,
+    compare: Callable[[Moments, Moments], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Compare the target with each other group by their moments, a block of units at a time.
 
-    InputError for responses that are not finite.
+    `compare` is given the target's moments (units,) and the others' (contrasts, units), and finds a
+    measure (…, contrasts, units); so is the result, for all units. InputError for responses that
+    are not finite.
     """
-    images = contrast.images
-    for units, block in blocks(responses, contrast):
-        target, *others = moments(block, images)
+    found = []
+    for block in split(responses, contrast):
+        every = compute_moments(block, contrast.images)
         # Of finite float32 values these sums are finite: one look at each sum will do.
-        if not all(np.isfinite(group.mean).all() for group in (target, *others)):
+        if not np.isfinite(every.mean).all():
             refuse_not_finite(responses, contrast)
-        yield units, target, others
+        found.append(compare(every.take(0), every.take(slice(1, None))))
+    return np.concatenate(found, axis=-1)
 
 
 def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The ratio (units,), NaN where the denominator is 0."""
-    undefined = np.full(np.shape(numerator), np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator != 0)
+    """Divide, giving NaN where the denominator is 0."""
+    ratio = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=ratio, where=denominator != 0)
+    return ratio
 
 
 @compiled

@@ -8,13 +8,13 @@ leaves, need no sorting: they are counted. What does not fit takes 64 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.blocks import blocks, refuse_not_finite
+from app.metrics.blocks import refuse_not_finite, split
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 
@@ -22,29 +22,46 @@ WIDE = 32  # bits below the value in a 64-bit key
 INFINITE = np.uint32(0x7F800000)  # the bits of infinity: above those of all finite numbers
 
 
-def group_pairs(
-    responses: NDArray[Any], contrast: Contrast, device: str
-) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
-    """The slice of units, and 2U and the ties of the target with each other group, block by block.
+class Pairs(NamedTuple):
+    """Counts for the rank-sum test of the target against other groups; exact integers."""
 
-    Counted as in `count_pairs`, on `device`: `cpu` or a torch device. InputError for responses that
-    are not finite.
+    size: int  # of the target, images
+    others: NDArray[np.int64]  # (contrasts, 1) sizes
+    twice_u: NDArray[np.int64]  # (contrasts, units) see `count_pairs`
+    ties: NDArray[np.int64]  # (contrasts, units)
+
+    @property
+    def all_tied(self) -> NDArray[np.bool_]:
+        """Where all images of a contrast give the same response, (contrasts, units)."""
+        total = self.size + self.others
+        tied: NDArray[np.bool_] = self.ties == total**3 - total
+        return tied
+
+
+def compare_ranks(responses: NDArray[Any], contrast: Contrast, device: str) -> Pairs:
+    """Count the pairs of the target's and each other group's responses, block by block.
+
+    On `device`: `cpu` or a torch device. InputError for responses that are not finite.
     """
-    for units, block in blocks(responses, contrast):
+    found = []
+    for block in split(responses, contrast):
         if not np.isfinite(block).all():
             refuse_not_finite(responses, contrast)
         if device == "cpu":
-            yield units, *count_pairs(block, contrast.images)
+            found.append(count_pairs(block, contrast.images))
         else:
             from app.metrics import ranks_torch
 
-            yield units, *ranks_torch.count_pairs(block, contrast.images, device)
+            found.append(ranks_torch.count_pairs(block, contrast.images, device))
+    twice_u, ties = np.concatenate(found, axis=-1)
+    size, *others = (len(members) for members in contrast.images)
+    return Pairs(size, np.array(others)[:, None], twice_u, ties)
 
 
 def count_pairs(
     responses: NDArray[Any], images: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """U and the ties of the first group of images against each other group.
+    """Count U and the ties of the first group of images against each other group.
 
     `responses` is (images, units), float32 or float64, finite; `images` the numbers of those in
     each group. Returns, both (groups - 1, units), 2U = the number of pairs in which the first group
@@ -99,7 +116,7 @@ def _wide_keys(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[np.uin
 
 
 @compiled
-def _pack(
+def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
     bits: NDArray[np.uint32],
     order: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -161,7 +178,7 @@ def _pack(
 
 
 @compiled
-def _count(
+def _count(  # noqa: PLR0913  as `_pack`
     keys: NDArray[Any],
     used: NDArray[np.int64],
     zeros: NDArray[np.int64],

@@ -10,52 +10,37 @@ from scipy import special
 
 from app.metrics import Scores, smallest
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, divide, group_moments
+from app.metrics.moments import Moments, compare_groups, divide
 
 
 def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool = True) -> Scores:
-    """The smallest t of the target against each other group, with two-sided p-values.
+    """Find the smallest t of the target against each other group, with two-sided p-values.
 
-    What `scipy.stats.ttest_ind` computes, for many units and contrasts at once.
-
-    Parameters
-    ----------
-    responses: (images, units), float32 or float64.
-    contrast: the groups to compare; Lado & Dobs, "Selective Is Selective, or Not?", compare the
-        target with each other domain.
-    equal_variance: True for Student's test with a pooled variance, False for Welch's.
-
-    Returns t (positive = target responds more) and p in 0 … 1, one a contrast. A contrast whose
-    two groups are both constant has zero variance: its t and p are NaN, also where scipy gives an
-    infinite t, and the unit's score is the smallest t of the others, NaN if there is none.
-    InputError for responses that are not finite.
+    What `scipy.stats.ttest_ind` computes, for many units and contrasts at once: Student's test with
+    a pooled variance, or Welch's without `equal_variance`. Lado & Dobs, "Selective Is Selective, or
+    Not?", compare the target with each other domain. t and p are undefined where both groups are
+    constant, also where scipy gives an infinite t.
     """
-    test = student if equal_variance else welch
-    statistic = np.empty((len(contrast.others), responses.shape[1]))
-    p = np.empty_like(statistic)
-    for units, target, others in group_moments(responses, contrast):
-        for row, other in enumerate(others):
-            t, freedom = test(target, other)
-            statistic[row, units] = t
-            p[row, units] = 2 * special.stdtr(freedom, -np.abs(t))
+    test = run_student if equal_variance else run_welch
+    statistic, p = compare_groups(responses, contrast, test)
     return Scores(smallest(statistic), statistic, p)
 
 
-def student(
-    target: Moments, other: Moments
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-    """t (units,) with a pooled variance, and its degrees of freedom."""
-    freedom = float(target.images + other.images - 2)
-    variance = (target.squares + other.squares) / freedom
-    error = np.sqrt(variance * (1 / target.images + 1 / other.images))
-    return divide(target.mean - other.mean, error), freedom
+def run_student(target: Moments, others: Moments) -> NDArray[np.float64]:
+    """Compute t with a pooled variance, and p: (2, contrasts, units)."""
+    freedom = target.images + others.images - 2
+    variance = (target.squares + others.squares) / freedom
+    error = np.sqrt(variance * (1 / target.images + 1 / others.images))
+    return _add_p(divide(target.mean - others.mean, error), freedom)
 
 
-def welch(
-    target: Moments, other: Moments
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-    """t (units,) with a variance for each group, and Welch and Satterthwaite's freedom (units,)."""
-    first, second = target.variance / target.images, other.variance / other.images
-    spread = first**2 / (target.images - 1) + second**2 / (other.images - 1)
+def run_welch(target: Moments, others: Moments) -> NDArray[np.float64]:
+    """Compute t with a variance for each group and Welch and Satterthwaite's freedom, and p."""
+    first, second = target.variance / target.images, others.variance / others.images
+    spread = first**2 / (target.images - 1) + second**2 / (others.images - 1)
     freedom = divide((first + second) ** 2, spread)
-    return divide(target.mean - other.mean, np.sqrt(first + second)), freedom
+    return _add_p(divide(target.mean - others.mean, np.sqrt(first + second)), freedom)
+
+
+def _add_p(t: NDArray[np.float64], freedom: NDArray[Any]) -> NDArray[np.float64]:
+    return np.stack([t, 2 * special.stdtr(freedom, -np.abs(t))])

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from app.errors import InputError
-
-PARTIAL = ".partial"  # ends the name of a file that is being written
+from app.files import whole
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, bare or under `model_state_dict` / `state_dict`.
+    """Read the state dict in a file, bare or under `model_state_dict` / `state_dict`.
 
     `module.` (nn.DataParallel) is taken off the keys. Nothing but tensors is unpickled
     (`weights_only`), so a file cannot run code.
@@ -53,7 +52,7 @@ def read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def about(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of its weights; PyTorch's files say nothing."""
     if path.suffix != ".safetensors":
         return {}
@@ -61,7 +60,7 @@ def about(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
+def count_outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
     """How many outputs the weights of a file have: the rows of the last linear layer."""
     weight = state.get(f"{classifier}.weight")
     if weight is None or weight.ndim != 2:
@@ -69,7 +68,7 @@ def outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
     return len(weight)
 
 
-def digest(state: Mapping[str, Tensor]) -> str:
+def digest_tensors(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over the names, shapes and values of tensors."""
     found = hashlib.sha256()
     for key, value in state.items():
@@ -112,25 +111,22 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def write(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """A state dict as a safetensors file; `about` goes into its metadata."""
+    """Write a state dict as a safetensors file; `about` goes into its metadata."""
     tensors = {key: value.contiguous() for key, value in state.items()}
-    write_whole(path, lambda partial: save_file(tensors, partial, {"format": "pt", **about}))
+    with writing_weights(path) as new:
+        new.write_bytes(save(tensors, {"format": "pt", **about}))
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: a kill leaves the old or the new.
+@contextmanager
+def writing_weights(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to fill, which then takes the place of `path`; see `files.whole`.
 
-    InputError where it cannot be written, and nothing half-made.
+    InputError where it cannot be written.
     """
-    partial = path.with_name(f"{path.name}{PARTIAL}")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        write(partial)
-        os.chmod(partial, mode)  # safetensors makes files that nobody else may read
-        os.replace(partial, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch's is a RuntimeError
-        partial.unlink(missing_ok=True)
+        with whole(path) as new:
+            yield new
+    except (OSError, RuntimeError) as error:  # torch's is a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be written: {reason}; is the disk full? Make room, or write elsewhere"

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import difflib
 import math
-import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from app.errors import InputError
+from app.models.torchvision import import_torchvision
 from app.stimuli.images import Preprocessing
 
 
@@ -34,7 +35,7 @@ def torchvision(name: str, weights: str | None, seed: int, outputs: int | None) 
     `outputs` None: as many as the weights have. InputError for unknown names, and where the
     weights cannot be fetched.
     """
-    models = _torchvision_models()
+    models = import_torchvision("models")
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown("model.name", name, known, "torchvision")
@@ -63,7 +64,7 @@ def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Foun
 
     `weights` is DEFAULT or None, which draws them from `seed`. The rest as in `torchvision`.
     """
-    _torchvision_models()  # which timm imports
+    import_torchvision("models")  # which timm imports
     import timm as library
 
     if weights not in (None, "DEFAULT"):
@@ -83,7 +84,8 @@ def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Foun
     size: dict[str, Any] = {} if outputs is None else {"num_classes": outputs}
     with _fetching(name, weights), _seeded(seed):
         network = library.create_model(name, pretrained=weights is not None, **size)
-    shown = library.data.resolve_model_data_config(network)
+    resolve: Any = import_module("timm.data").resolve_model_data_config
+    shown = resolve(network)
     channels, height, width = shown["input_size"]
     mode = shown["crop_mode"]
     if channels != 3 or height != width or mode == "border":
@@ -106,32 +108,10 @@ def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Foun
 LIBRARIES = {"torchvision": torchvision, "timm": timm}
 
 
-def last_linear(network: nn.Module) -> str | None:
+def find_last_linear(network: nn.Module) -> str | None:
     """The name of the linear layer that is defined last: it gives the outputs. None: no linear."""
     linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
     return linear[-1] if linear else None
-
-
-def _torchvision_models() -> Any:
-    """torchvision.models, also where its compiled part does not fit the torch that is installed.
-
-    That part (a build for GPUs beside a torch for CPUs, say) serves detection alone, yet the
-    import fails over it: two operators are declared here, without an implementation.
-    """
-    try:
-        import torchvision.models as models
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            torch.library.define(
-                f"torchvision::{operator}",
-                "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-            )
-        import torchvision.models as models
-    return models
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from app.errors import InputError
 
 # How a module's output becomes maps (images, channels, rows, columns).
-OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+OUTPUT_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
     "map": lambda values: values,  # (images, channels, rows, columns)
     "map_channels_last": lambda values: values.permute(0, 3, 1, 2),
     "tokens": lambda values: values.transpose(1, 2)[..., None],  # (images, tokens, channels)
@@ -57,7 +57,7 @@ class ModuleNetwork(nn.Module):
         body: Images (n, 3, input_size, input_size) in; in evaluation mode.
         name: For messages.
         input_size: Rows, and columns, of its images.
-        output: One of OUTPUTS, for every layer that is read.
+        output: One of `app.choices.OUTPUTS`, for every layer that is read.
     """
 
     def __init__(self, body: nn.Module, name: str, input_size: int, output: str) -> None:
@@ -162,7 +162,7 @@ class ModuleNetwork(nn.Module):
                 f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
                 f"gives {' x '.join(map(str, call.shape[1:]))} values an image: {hint}"
             )
-        _, channels, rows, columns = OUTPUTS[self.output](torch.empty(call.shape)).shape
+        _, channels, rows, columns = OUTPUT_MAPS[self.output](torch.empty(call.shape)).shape
         return channels, rows, columns
 
     def largest(self) -> int:
@@ -189,7 +189,7 @@ class ModuleNetwork(nn.Module):
             numbers[name] = numbers.get(name, -1) + 1
             for layer in asked.pop((name, numbers[name]), ()):
                 # What follows may change it in place.
-                found.append((layer, OUTPUTS[self.output](output.clone() if asked else output)))
+                found.append((layer, OUTPUT_MAPS[self.output](output.clone() if asked else output)))
             if not asked:
                 raise _Deep
 

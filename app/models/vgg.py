@@ -4,17 +4,19 @@ Torchvision's layout without its adaptive pooling, so the checkpoints of Dobs et
 name: `features.N.*` for the 13 convolutions, `classifier.0/3/6.*` for the three linear layers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from app.models import LAYERS as LAYERS
-from app.models import POOLED
+from app.choices import LAYERS
 
 WIDTHS_VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 WIDTHS_MINI = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
 
+POOLED = (2, 4, 7, 10, 13)  # the convolutions that a max pooling follows
 _POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in `features`
 
 
@@ -58,8 +60,14 @@ class DualTaskVGG(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (n, 3, input_size, input_size) in, logits (n, outputs) out."""
         logits: Tensor = self.classifier(torch.flatten(self.features(images), 1))
         return logits
+
+    def drop_classifier(self) -> DualTaskVGG:
+        """Forget the linear layers, which fill most of the memory; convolutions are still read."""
+        self.classifier = nn.Sequential()
+        return self
 
 
 def seeded(

@@ -12,13 +12,13 @@ def _chain(start: tuple[float, float], angles: list[float], lengths: list[float]
 
 
 def _between(joints: Array) -> Array:
-    """The joints with the middle of each bone put in, so that limbs bend at the joints only."""
+    """Put in the middle of each bone, so that limbs bend at the joints only."""
     middle = (joints[1:] + joints[:-1]) / 2
     return np.insert(joints, np.arange(1, len(joints)), middle, axis=0)
 
 
 def body(rng: np.random.Generator) -> Figure:
-    """A dressed figure without a head, as fLoc shows them."""
+    """Draw a dressed figure without a head, as fLoc shows them."""
     u = rng.uniform
     skin, shirt, trousers = u(0.4, 0.9), u(0.1, 0.95), u(0.05, 0.8)
     build, shoulder, hip = u(0.9, 1.3), u(0.3, 0.4), u(0.2, 0.28)
@@ -63,7 +63,7 @@ def body(rng: np.random.Generator) -> Figure:
 
 
 def limb(rng: np.random.Generator) -> Figure:
-    """An arm with its hand, or a leg with its foot."""
+    """Draw an arm with its hand, or a leg with its foot."""
     return _arm(rng) if rng.random() < 0.5 else _leg(rng)
 
 

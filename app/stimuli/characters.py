@@ -23,7 +23,7 @@ def _string(rng: np.random.Generator, characters: str) -> Figure:
 
 
 def word(rng: np.random.Generator) -> Figure:
-    """A pseudo-word of four or five letters, lower case, upper case or capitalised."""
+    """Draw a pseudo-word of four or five letters, lower case, upper case or capitalised."""
     length = rng.integers(4, 6)
     first = rng.integers(2)
     letters = [

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from matplotlib import get_data_path
@@ -43,7 +43,7 @@ _CIRCLE = Path.unit_circle()
 def polygon(
     points: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
 ) -> Shape:
-    """A closed polygon through `points`, shape (n, 2)."""
+    """Make a closed polygon through `points`, shape (n, 2)."""
     vertices = np.asarray(points, float)
     return Shape(Path(np.vstack([vertices, vertices[:1]]), closed=True), fill, line, width)
 
@@ -57,7 +57,7 @@ def box(
     line: float | None = None,
     width: float = 0.03,
 ) -> Shape:
-    """An upright rectangle."""
+    """Make an upright rectangle."""
     return polygon([(left, bottom), (right, bottom), (right, top), (left, top)], fill, line, width)
 
 
@@ -71,14 +71,14 @@ def ellipse(
     width: float = 0.03,
     angle: float = 0.0,
 ) -> Shape:
-    """An ellipse around (x, y), turned by `angle` radians."""
+    """Make an ellipse around (x, y), turned by `angle` radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     vertices = np.asarray(_CIRCLE.vertices) @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]] + [x, y]
     return Shape(Path(vertices, _CIRCLE.codes), fill, line, width)
 
 
 def _bezier(points: Array, closed: bool) -> Path:
-    """A smooth curve through the points (Catmull-Rom tangents, cubic Bézier segments)."""
+    """Lay a smooth curve through the points (Catmull-Rom tangents, cubic Bézier segments)."""
     if closed:
         padded = np.vstack([points[-1:], points, points[:2]])
     else:
@@ -94,12 +94,12 @@ def _bezier(points: Array, closed: bool) -> Path:
 def blob(
     points: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
 ) -> Shape:
-    """A smooth closed curve through `points`, shape (n, 2)."""
+    """Make a smooth closed curve through `points`, shape (n, 2)."""
     return Shape(_bezier(np.asarray(points, float), closed=True), fill, line, width)
 
 
 def stroke(points: ArrayLike, grey: float, width: float = 0.04) -> Shape:
-    """A smooth open line with round ends through `points`, shape (n, 2)."""
+    """Make a smooth open line with round ends through `points`, shape (n, 2)."""
     return Shape(_bezier(np.asarray(points, float), closed=False), None, grey, width)
 
 
@@ -110,14 +110,14 @@ def lathe(
     width: float = 0.03,
     smooth: bool = False,
 ) -> Shape:
-    """A mirror-symmetric outline from (half width, height) pairs, from the bottom up."""
+    """Make a mirror-symmetric outline from (half width, height) pairs, from the bottom up."""
     right = np.asarray(profile, float)
     points = np.vstack([right, right[::-1] * (-1, 1)])
     return (blob if smooth else polygon)(points, fill, line, width)
 
 
 def tapered(points: ArrayLike, widths: ArrayLike, fill: float, line: float | None = None) -> Shape:
-    """A limb: a smooth outline at half-width `widths` (n,) on both sides of `points` (n, 2)."""
+    """Make a limb: a smooth outline `widths` (n,) to both sides of `points` (n, 2)."""
     spine = np.asarray(points, float)
     along = np.gradient(spine, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -140,7 +140,7 @@ def _font(name: str) -> FontProperties:
 def text(
     string: str, height: float, fill: float, line: float | None, width: float, font: str
 ) -> Shape:
-    """A string stretched to x in [-1, 1] and y in [-height, height].
+    """Stretch a string to x in [-1, 1] and y in [-height, height].
 
     `font` names a file that comes with Matplotlib, such as "DejaVuSans-Bold".
     """
@@ -152,11 +152,11 @@ def text(
 
 
 def painted(figure: Iterable[Shape], size: int, placement: Affine2D) -> tuple[Array, Array]:
-    """Grey and coverage, both (size, size) in [0, 1], of what `placement` moves into [-1, 1]².
+    """Paint grey and coverage, (size, size) in [0, 1], of what `placement` moves into [-1, 1]².
 
     Outlines grow and shrink with the figure.
     """
-    renderer = RendererAgg(size, size, 72)
+    renderer = cast(Any, RendererAgg)(size, size, 72)  # it is not typed
     context = renderer.new_gc()
     context.set_antialiased(True)
     context.set_capstyle("round")
@@ -185,7 +185,8 @@ def lit(grey: Array, coverage: Array, direction: float, strength: float) -> Arra
     facing = -(dx * np.cos(direction) - dy * np.sin(direction))
     y, x = np.mgrid[1 : -1 : size * 1j, -1 : 1 : size * 1j]
     ramp = x * np.cos(direction) + y * np.sin(direction)
-    return grey * (1 + strength * (0.25 * facing + 0.35 * ramp))
+    shaded: Array = grey * (1 + strength * (0.25 * facing + 0.35 * ramp))
+    return shaded
 
 
 def _blurred(image: Array, sd: float, mode: Literal["reflect", "wrap"] = "reflect") -> Array:
@@ -196,7 +197,7 @@ def _blurred(image: Array, sd: float, mode: Literal["reflect", "wrap"] = "reflec
 
 
 def texture(rng: np.random.Generator, size: int) -> Array:
-    """A cloudy background (size, size): noise at two random scales on a slope, mean 0.5."""
+    """Make a cloudy background (size, size): noise at two random scales on a slope, mean 0.5."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     field = rng.uniform(0, 0.6) * (x * np.cos(angle) + y * np.sin(angle))
@@ -204,13 +205,14 @@ def texture(rng: np.random.Generator, size: int) -> Array:
         noise = _blurred(rng.standard_normal((size, size)), scale, mode="wrap")
         field = field + noise / noise.std() * rng.uniform(0.3, 1)
     field = (field - field.mean()) / field.std()
-    return 0.5 + rng.uniform(0.05, 0.09) * field
+    cloudy: Array = 0.5 + rng.uniform(0.05, 0.09) * field
+    return cloudy
 
 
 def matched(
     image: Array, rng: np.random.Generator, mean: float = MEAN_GREY, rms: float = RMS_CONTRAST
 ) -> NDArray[np.uint8]:
-    """The image as uint8 with this mean and standard deviation, whatever it came with.
+    """Give an image this mean and standard deviation, as uint8, whatever it came with.
 
     Clipping to 0-255 takes contrast away, so standardise and clip until it no longer does.
     """

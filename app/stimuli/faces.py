@@ -128,7 +128,7 @@ def look(rng: np.random.Generator) -> Look:
 
 
 def face(p: Person, v: Look) -> Figure:
-    """The person with that look: a figure in about [-1, 1]²."""
+    """Draw the person with that look: a figure in about [-1, 1]²."""
 
     # Pseudo-3D: a point nearer to the viewer (depth) moves further when the head turns.
     def turned(points: ArrayLike, depth: float) -> Array:
@@ -254,7 +254,7 @@ def _hair_behind(p: Person) -> Figure:
 
 
 def _hair_in_front(p: Person, turn: float) -> Figure:
-    """The cap of hair above the hairline, in the shape of the style."""
+    """Draw the cap of hair above the hairline, in the shape of the style."""
     w, grey, line = p.width * 1.05, p.hair_grey, p.hairline
     crown = arc(0, 0.2, w, 0.9, 0.05, np.pi - 0.05, 9)
     if p.hair == "bald":

@@ -12,18 +12,15 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from app.errors import InputError
 from app.files import writing
-from app.stimuli.images import Progress
-
-log = logging.getLogger(__name__)
+from app.progress import Progress, progress_bar
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
@@ -36,7 +33,7 @@ PARTIAL = ".partial"  # folder of files that are under way
 
 
 def read_digests(path: Path) -> dict[str, dict[str, str]]:
-    """The listed files by category: name (`stimuli/adult/adult-1.jpg`) to SHA-256.
+    """Read the listed files by category: name (`stimuli/adult/adult-1.jpg`) to SHA-256.
 
     InputError for a line that is anything but a digest and such a name.
     """
@@ -53,10 +50,10 @@ def read_digests(path: Path) -> dict[str, dict[str, str]]:
 
 
 def default_folder() -> Path:
-    """Where the images are kept unless told otherwise: in the user's cache folder."""
+    """Return where the images are kept unless told otherwise: in the user's cache folder."""
     import pooch
 
-    return pooch.os_cache("selective-units") / "floc"
+    return Path(pooch.os_cache("selective-units")) / "floc"
 
 
 def fetch(
@@ -64,16 +61,32 @@ def fetch(
     folder: Path,
     address: str,
     digests: Mapping[str, Mapping[str, str]],
-    progress: Progress,
 ) -> Path:
-    """The folder of category folders, below `folder`, with all images of the categories.
+    """Fetch all images of the categories that are not there, or not what their digests say.
 
-    What is not there, or is not what its digest says, is fetched from `address` (the http(s)
-    address of the repository's files). `digests` is what `read_digests` returns. `progress` is
-    told the number of images that are in place. Of several processes one fetches, others wait.
+    Of several processes one fetches, others wait.
 
-    InputError, in one line, for files that cannot be fetched after a few attempts or stored, or
-    are not what their digests say. What was verified by then stays, nothing else does.
+    Parameters
+    ----------
+    categories : iterable of str
+        Which are wanted.
+    folder : Path
+        Where the images are kept.
+    address : str
+        The http(s) address of the repository's files.
+    digests : mapping
+        What `read_digests` returns.
+
+    Returns
+    -------
+    Path
+        The folder of category folders, below `folder`.
+
+    Raises
+    ------
+    InputError
+        For files that cannot be fetched after a few attempts or stored, or are not what their
+        digests say. What was verified by then stays, nothing else does.
     """
     wanted: dict[str, str] = {}
     for category in categories:
@@ -81,11 +94,14 @@ def fetch(
             raise InputError(f"fLoc has no category {category!r}: it has {', '.join(digests)}")
         wanted |= digests[category]
     another = "another folder with stimuli.folder=<folder>"
-    with writing("store the images of fLoc in", folder, another):
+    with (
+        writing("store the images of fLoc in", folder, another),
+        progress_bar("images of fLoc", len(wanted)) as progress,
+    ):
         missing = _missing(folder, wanted, progress)
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
+            with FileLock(folder / ".lock"):  # the system releases it if this process dies
                 # Another process may have fetched them while this one waited.
                 missing = _missing(folder, missing, progress)
                 _download(missing, folder, address, progress)
@@ -106,21 +122,6 @@ def _missing(folder: Path, wanted: Mapping[str, str], progress: Progress) -> dic
         found = dict(zip(wanted, pool.map(sound, wanted), strict=True))
     progress(sum(found.values()))
     return {name: wanted[name] for name in wanted if not found[name]}
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases if this process dies."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another process to fetch the images of fLoc")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _download(missing: Mapping[str, str], folder: Path, address: str, progress: Progress) -> None:

@@ -26,7 +26,7 @@ Draw = Callable[[np.random.Generator], Figure]
 
 
 def _tones(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A grey for the object, one clearly darker and one clearly lighter."""
+    """Choose a grey for the object, one clearly darker and one clearly lighter."""
     main = rng.uniform(0.25, 0.85)
     return main, main * rng.uniform(0.3, 0.55), main + (1 - main) * rng.uniform(0.5, 0.9)
 
@@ -634,7 +634,7 @@ def mushroom(rng: np.random.Generator) -> Figure:
 
 
 def cone(rng: np.random.Generator) -> Figure:
-    """An ice-cream cone."""
+    """Draw an ice-cream cone."""
     u, (main, dark, light) = rng.uniform, _tones(rng)
     r, n = u(0.36, 0.46), int(rng.integers(1, 4))
     balls: list[list[tuple[float, float]]] = [
@@ -906,5 +906,5 @@ DRAWINGS: dict[str, Draw] = {
 
 
 def instrument(rng: np.random.Generator) -> Figure:
-    """A musical instrument of any kind."""
+    """Draw a musical instrument of any kind."""
     return (guitar, violin, drum, trumpet)[rng.integers(4)](rng)

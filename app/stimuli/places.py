@@ -8,7 +8,7 @@ from app.stimuli.drawing import Array, Figure, box, ellipse, polygon
 
 
 def house(rng: np.random.Generator) -> Figure:
-    """A house: walls, a roof, a door, windows; sometimes a chimney and a visible side wall."""
+    """Draw a house: walls, a roof, a door, windows; sometimes a chimney and a visible side wall."""
     u = rng.uniform
     w, top, peak = u(0.6, 0.95), u(-0.1, 0.3), u(0.35, 0.75)
     wall, roof = u(0.4, 0.95), u(0.1, 0.6)
@@ -62,14 +62,14 @@ def house(rng: np.random.Generator) -> Figure:
 
 
 def corridor(rng: np.random.Generator) -> Figure:
-    """A corridor: floor, ceiling and walls meet at a far end; doors, tiles and lamps recede."""
+    """Draw a corridor: floor, ceiling and walls meet far away; doors, tiles and lamps recede."""
     u = rng.uniform
     w, h = u(0.75, 1.0), u(0.75, 1.0)
     vx, vy, far = u(-0.35, 0.35), u(-0.15, 0.25), u(0.16, 0.34)
     wall, floor, ceiling = u(0.4, 0.85), u(0.15, 0.6), u(0.6, 1.0)
 
     def at(x: float, y: float, depth: float) -> Array:
-        """The picture of (x, y) in the cross-section, 0 = near end to 1 = far end."""
+        """Project (x, y) of the cross-section, 0 = near end to 1 = far end."""
         shrink = 1 / (1 + depth * (1 / far - 1))
         return np.array([vx + (x * w - vx) * shrink, vy + (y * h - vy) * shrink])
 

@@ -6,17 +6,17 @@ sizes and lights, and all have the same mean and contrast.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from app.stimuli import bodies, characters, faces, places
-from app.stimuli import objects as things
+from app.progress import progress_bar
+from app.stimuli import bodies, characters, faces, objects, places
 from app.stimuli.drawing import Figure, lit, matched, painted, texture
 
 Pixels = NDArray[np.uint8]
-Progress = Callable[[int], object]  # told of each image that is drawn
 
 DOMAINS: dict[str, tuple[str, ...]] = {
     "faces": ("adult", "child"),
@@ -26,7 +26,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "objects": ("car", "instrument"),
 }
 CATEGORIES = tuple(category for members in DOMAINS.values() for category in members)
-OBJECT_CATEGORIES: tuple[str, ...] = tuple(things.DRAWINGS)
+OBJECT_CATEGORIES: tuple[str, ...] = tuple(objects.DRAWINGS)
 
 # The first number of a random stream's name. Localizer faces, the network's people and the people
 # to decode come from different ones, so no face is in two of them.
@@ -37,17 +37,15 @@ _FIGURE_CONTRAST = 0.27  # root mean square distance from mid-grey, of 1
 HELD_OUT = 1000  # number of a class's first image that no training reaches
 
 
-def localizer(
-    seed: int,
-    images_per_category: int = 144,
-    size: int = 64,
-    *,
-    progress: Progress | None = None,
-) -> tuple[Pixels, list[str]]:
-    """fLoc's ten categories: uint8 pixels (n, size, size) and each image's category.
+class Drawn(NamedTuple):
+    """Drawn images, and what each shows."""
 
-    Categories come in the order of `DOMAINS`. Every face is another person.
-    """
+    pixels: Pixels  # uint8 (images, size, size)
+    labels: tuple[str, ...]
+
+
+def draw_localizer(seed: int, images_per_category: int = 144, size: int = 64) -> Drawn:
+    """Draw fLoc's ten categories, in the order of `DOMAINS`; every face is another person."""
     draw: dict[str, Callable[[np.random.Generator], Figure]] = {
         "adult": lambda rng: faces.face(faces.person(rng, child=False), faces.look(rng)),
         "child": lambda rng: faces.face(faces.person(rng, child=True), faces.look(rng)),
@@ -57,8 +55,8 @@ def localizer(
         "number": characters.number,
         "house": places.house,
         "corridor": places.corridor,
-        "car": things.car,
-        "instrument": things.instrument,
+        "car": objects.car,
+        "instrument": objects.instrument,
     }
 
     def images() -> Iterable[Pixels]:
@@ -67,12 +65,10 @@ def localizer(
                 rng = _stream(seed, "localizer", index, image)
                 yield _scene(draw[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
 
-    return _stack(images(), size, progress), [
-        name for name in CATEGORIES for _ in range(images_per_category)
-    ]
+    return _collect("localizer", images(), CATEGORIES, images_per_category, size)
 
 
-def identities(
+def draw_identities(
     seed: int,
     count: int,
     images_each: int,
@@ -80,12 +76,10 @@ def identities(
     split: str,
     first_image: int = 0,
     size: int = 64,
-    progress: Progress | None = None,
-) -> tuple[Pixels, list[str]]:
-    """Pictures of `count` people: uint8 pixels (n, size, size) and each picture's person.
+) -> Drawn:
+    """Draw pictures `first_image` to `first_image + images_each - 1` of each of `count` people.
 
-    `split` is "network" for the people that the network learns, "decoding" for others. Pictures
-    `first_image` to `first_image + images_each - 1` of each person are drawn.
+    `split` is "network" for the people that the network learns, "decoding" for others.
     """
     if split not in ("network", "decoding"):
         raise ValueError(f"split is 'network' or 'decoding', not {split!r}")
@@ -99,34 +93,52 @@ def identities(
                 rng = _stream(seed, split, index, image)
                 yield _scene(faces.face(who, faces.look(rng)), rng, size, mirror=False)
 
-    names = [f"{split}_{index:03d}" for index in range(count) for _ in range(images_each)]
-    return _stack(images(), size, progress), names
+    names = [f"{split}_{index:03d}" for index in range(count)]
+    return _collect("identities", images(), names, images_each, size)
 
 
-def objects(
+def draw_objects(
     seed: int,
     images_each: int,
     *,
     first_image: int = 0,
     size: int = 64,
     categories: Sequence[str] = OBJECT_CATEGORIES,
-    progress: Progress | None = None,
-) -> tuple[Pixels, list[str]]:
-    """Everyday objects: uint8 pixels (n, size, size) and each image's category."""
+) -> Drawn:
+    """Draw images `first_image` to `first_image + images_each - 1` of each category of objects."""
 
     def images() -> Iterable[Pixels]:
         for name in categories:
             for image in range(first_image, first_image + images_each):
                 rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
-                yield _scene(things.DRAWINGS[name](rng), rng, size, mirror=True)
+                yield _scene(objects.DRAWINGS[name](rng), rng, size, mirror=True)
 
-    return _stack(images(), size, progress), [
-        name for name in categories for _ in range(images_each)
-    ]
+    return _collect("objects", images(), categories, images_each, size)
+
+
+def draw_own_classes(
+    seed: int, faces: tuple[int, int], objects: tuple[int, int], size: int = 64
+) -> Drawn:
+    """Draw held-out images of what a synthetic network learns, faces first.
+
+    `faces` and `objects` are how many classes there are, and how many images of each.
+    """
+    (people, pictures), (categories, exemplars) = faces, objects
+    shown = draw_identities(
+        seed, people, pictures, split="network", first_image=HELD_OUT, size=size
+    )
+    things = draw_objects(
+        seed,
+        exemplars,
+        first_image=HELD_OUT,
+        size=size,
+        categories=OBJECT_CATEGORIES[:categories],
+    )
+    return Drawn(np.concatenate([shown.pixels, things.pixels]), shown.labels + things.labels)
 
 
 def contact_sheet(pixels: Pixels, columns: int = 12, gap: int = 2) -> Pixels:
-    """The images side by side, row by row, on white: uint8 (height, width)."""
+    """Put the images side by side, row by row, on white: uint8 (height, width)."""
     size = pixels.shape[1]
     rows = -(-len(pixels) // columns)
     sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap), 255, np.uint8)
@@ -141,17 +153,20 @@ def _stream(seed: int, stream: str, *place: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place)))
 
 
-def _stack(images: Iterable[Pixels], size: int, progress: Progress | None) -> Pixels:
-    drawn = []
-    for image in images:
-        drawn.append(image)
-        if progress is not None:
+def _collect(
+    what: str, images: Iterable[Pixels], labels: Sequence[str], each: int, size: int
+) -> Drawn:
+    """Draw the images, so many of `each` label in turn."""
+    pixels = np.empty((len(labels) * each, size, size), np.uint8)
+    with progress_bar(f"drawing {what}", len(pixels)) as progress:
+        for place, image in enumerate(images):
+            pixels[place] = image
             progress(1)
-    return np.stack(drawn) if drawn else np.empty((0, size, size), np.uint8)
+    return Drawn(pixels, tuple(label for label in labels for _ in range(each)))
 
 
 def _scene(figure: Figure, rng: np.random.Generator, size: int, mirror: bool) -> Pixels:
-    """The figure in a random pose and light on a random background, luminance matched.
+    """Put the figure, in a random pose and light, on a random background; luminance is matched.
 
     With `mirror`, one figure in two faces the other way.
     """

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from app.figures.panels import at_criteria
+from app import names
+from app.choices import TASKS
+from app.figures.criteria_panels import at_criteria
 from app.sweeps import groups
 from app.sweeps.groups import SELECTION, Group, Missing, Panel
 
@@ -33,25 +35,27 @@ def are_swept(group: Group) -> bool:
     return bool((asked > 1).any())
 
 
-def _selected(group: Group) -> Panel:
-    table = _table(group, SELECTION, "selectivity/percent")
+def make_panel_g(group: Group) -> Panel:
+    """Percent that each metric selects at each of its criteria."""
+    table = _table(group, SELECTION, names.PERCENT)
     of = [
         f"{label} {_range(part['percent'], ' %')}{_at_papers(part, 'percent', ' %')}"
         for label, part in _by_metric(group, table)
     ]
     says = f"{_where(table)}, from the most liberal to the strictest criterion asked, the metrics "
-    says += f"select: {groups.listed(of)}."
+    says += f"select: {groups.join_words(of)}."
     caption = "Percent of units or kernels that each metric's criterion selects; counts are in the "
     return Panel("g", "Selection", table, says, f"{caption}table.{BELOW}")
 
 
-def _overlap(group: Group) -> Panel:
+def make_panel_h(group: Group) -> Panel:
+    """Overlap of each metric's selection with the others'."""
     others = [
-        name for name in group.styles if f"metrics.agreement/jaccard_{name}" in group.criteria
+        name for name in group.styles if f"metrics.{names.JACCARD_WITH}{name}" in group.criteria
     ]
     if not others:
         raise Missing("one metric alone has no overlap")
-    values = {f"agreement/jaccard_{other}": other for other in others}
+    values = {f"{names.JACCARD_WITH}{other}": other for other in others}
     wide = _table(group, values, *values)
     kept = [name for name in wide if name not in others]
     # A row a point; a metric's overlap with itself is none, and not in its runs.
@@ -64,7 +68,7 @@ def _overlap(group: Group) -> Panel:
         of.append(f"{label} {_range(mean['jaccard'])}{_at_papers(mean, 'jaccard')}")
     says = (
         f"{_where(table)}, the mean Jaccard index of a metric's selection with the others' is: "
-        f"{groups.listed(of)}."
+        f"{groups.join_words(of)}."
     )
     caption = (
         "Jaccard's index of what a metric selects and what each other one does (by colour): both "
@@ -73,9 +77,9 @@ def _overlap(group: Group) -> Panel:
     return Panel("h", "Overlap of selections", table, says, caption + BELOW)
 
 
-def _identity(group: Group) -> Panel:
-    values = {f"decoding/{name}": name for name in groups.DECODING}
-    table = _table(group, values, "decoding/accuracy", step="decoding")
+def make_panel_i(group: Group) -> Panel:
+    """Identity decoded at each criterion."""
+    table = _table(group, groups.DECODING, names.ACCURACY, step="decoding")
     of = []
     for label, part in _by_metric(group, table):
         apart = (part["accuracy"] - part["random_kernels"]).abs().max()
@@ -90,24 +94,24 @@ def _identity(group: Group) -> Panel:
         "as the metric that selects fewest (N rises again where that one selects none); beside it "
         "N random kernels, all, and chance."
     )
-    return Panel("i", "Identity decoding", table, f"{says}{groups.listed(of)}.", caption + BELOW)
-
-
-def _lesioned(group: Group) -> Panel:
-    values = {
-        f"lesion/{name}{task}_top1": f"{new}{task}_top1"
-        for task in ("face", "object")
-        for name, new in (("selection_", ""), ("selection_random_", "random_"),
-                          ("intact_", "intact_"))
-    }  # fmt: skip
-    values["selectivity/percent"] = "percent"
-    table = _table(
-        group, values, "lesion/selection_face_top1", "lesion/selection_object_top1", step="lesion"
+    return Panel(
+        "i", "Identity decoding", table, f"{says}{groups.join_words(of)}.", caption + BELOW
     )
+
+
+def make_panel_j(group: Group) -> Panel:
+    """What the lesion of all that a metric selects leaves of both tasks."""
+    values = {}
+    for task in TASKS:
+        values[names.selection_lesioned(task)] = f"{task}_top1"
+        values[names.random_lesioned(task)] = f"random_{task}_top1"
+        values[names.intact(f"{task}_top1")] = f"intact_{task}_top1"
+    values[names.PERCENT] = "percent"
+    table = _table(group, values, *map(names.selection_lesioned, TASKS), step="lesion")
     of = []
     for label, part in _by_metric(group, table):
         costs = []
-        for task in ("face", "object"):
+        for task in TASKS:
             lost = (
                 part[f"intact_{task}_top1"].to_numpy()[:, None]
                 - part[[f"{task}_top1", f"random_{task}_top1"]].to_numpy()
@@ -115,10 +119,10 @@ def _lesioned(group: Group) -> Panel:
             if not np.isnan(lost).all():
                 own, random = 100 * np.nanmax(lost, axis=0)
                 costs.append(f"{own:.1f} points of {task} accuracy (random: {random:.1f})")
-        of.append(f"{label} up to {groups.listed(costs)}")
+        of.append(f"{label} up to {groups.join_words(costs)}")
     says = (
         f"{_where(table)}, lesioning all that a metric selects, or as many random kernels, costs: "
-        f"{groups.listed(of)}."
+        f"{groups.join_words(of)}."
     )
     caption = (
         "Top-1 accuracy of both tasks without all kernels that the metric selects, and without as "
@@ -128,10 +132,10 @@ def _lesioned(group: Group) -> Panel:
 
 
 MAKERS: dict[str, Callable[[Group], Panel]] = {
-    "g": _selected,
-    "h": _overlap,
-    "i": _identity,
-    "j": _lesioned,
+    "g": make_panel_g,
+    "h": make_panel_h,
+    "i": make_panel_i,
+    "j": make_panel_j,
 }
 
 
@@ -139,15 +143,14 @@ MAKERS: dict[str, Callable[[Group], Panel]] = {
 
 
 def _table(group: Group, values: dict[str, str], *needed: str, step: str = "") -> pd.DataFrame:
-    """A row a run that has one of the measures `needed`: its metric's criterion, the paper's, the
-    rule, and the values."""
+    """A row a run that has one of the measures `needed`: its criterion, the paper's, the values."""
     columns = [f"metrics.{name}" for name in needed if f"metrics.{name}" in group.criteria]
     runs = group.criteria[group.criteria[columns].notna().any(axis=1)]
     if runs.empty:
         of_kernels = group.criteria[group.criteria["params.aggregation"] != "unit"]
-        reason = groups.told(of_kernels, step) or groups.told(group.criteria, step)
+        reason = groups.find_note(of_kernels, step) or groups.find_note(group.criteria, step)
         raise Missing(reason or "nothing of it was measured")
-    table = groups.table_of(group, runs, KEYS, values, OWN)
+    table = groups.make_table(group, runs, KEYS, values, OWN)
     rules = runs.drop_duplicates("params.metric").set_index("params.metric")
     rule = table["metric"].map(rules["params.metric.criterion.rule"])
     table.insert(table.columns.get_loc("criterion"), "rule", rule)  # type: ignore[arg-type]
@@ -156,12 +159,12 @@ def _table(group: Group, values: dict[str, str], *needed: str, step: str = "") -
 
 def _by_metric(group: Group, table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The label of each metric, and what is drawn of it, from its most liberal criterion on."""
-    return [(groups.label(group, name), part) for name, part in at_criteria(table)]
+    return [(group.label(name), part) for name, part in at_criteria(table)]
 
 
 def _where(table: pd.DataFrame) -> str:
     part = at_criteria(table)[0][1].iloc[0]
-    return f"In {part['layer']} ({groups.name_of(part['aggregation'])})"
+    return f"In {part['layer']} ({groups.name_aggregation(part['aggregation'])})"
 
 
 def _range(values: pd.Series, unit: str = "") -> str:

@@ -1,5 +1,7 @@
-"""The paper's Figure 1, panels b to f: of a group of runs, the table, what it says, what the paper
-says, and whether both agree. The rules of that are the panels' claims.
+"""The paper's Figure 1, panels b to f.
+
+Of a group of runs, the table, what it says, what the paper says, and whether both agree. The rules
+of that are the panels' claims.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from app import names
 from app.findings.consistency import spearman
 from app.sweeps import groups
 from app.sweeps.groups import SELECTION, Claim, Group, Missing, Panel
@@ -46,12 +49,13 @@ GROWS = 0.5  # rank correlation with depth, above which a finding grows with it
 # --- panels ---------------------------------------------------------------------------------------
 
 
-def _selected_units(group: Group) -> Panel:
-    runs = groups.part(group, ["unit"])
+def make_panel_b(group: Group) -> Panel:
+    """Percent of single units that each metric selects, over layers."""
+    runs = group.select(["unit"])
     if runs.empty:
         raise Missing("no single units were scored (aggregation=unit)")
     _several(runs)
-    table = groups.table_of(group, runs, ["layer", "metric"], SELECTION)
+    table = groups.make_table(group, runs, ["layer", "metric"], SELECTION)
     peak = _peaks(table)
     claims = []
     if not (why := _uncompared(group, table, thresholds=True)):
@@ -64,12 +68,13 @@ def _selected_units(group: Group) -> Panel:
     return _panel("b", "Selective units", table, says, claims, why)
 
 
-def _selected_kernels(group: Group) -> Panel:
-    runs = groups.part(group, groups.KERNELS)
+def make_panel_c(group: Group) -> Panel:
+    """Percent of kernels that each metric selects, over layers and by aggregation."""
+    runs = group.select(groups.KERNELS)
     if runs.empty:
         raise Missing("no kernels were scored (aggregation=mean, l2 or max)")
     _several(runs)
-    table = groups.table_of(group, runs, ["aggregation", "layer", "metric"], SELECTION)
+    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], SELECTION)
     peak = _peaks(table)
     mean = table.groupby("aggregation", sort=False)["percent"].mean()
     depth = table.groupby(["metric", "layer"])["percent"].mean()
@@ -93,66 +98,66 @@ def _selected_kernels(group: Group) -> Panel:
         ]
     says = f"Of kernels, {_listed_peaks(group, table)}"
     if len(mean) > 1:
-        each = [f"{groups.name_of(str(name))} {value:.1f} %" for name, value in mean.items()]
-        says += f"; over layers and metrics {groups.listed(each)}"
-    growing = [groups.label(group, name) for name, does in grows.items() if does]
+        each = [
+            f"{groups.name_aggregation(str(name))} {value:.1f} %" for name, value in mean.items()
+        ]
+        says += f"; over layers and metrics {groups.join_words(each)}"
+    growing = [group.label(name) for name, does in grows.items() if does]
     if any(does is not None for does in grows.values()):
-        says += (
-            f"; {groups.listed(growing) or 'none'} grow{'s' if len(growing) < 2 else ''} with depth"
-        )
+        grow = "grows" if len(growing) < 2 else "grow"
+        says += f"; {groups.join_words(growing) or 'none'} {grow} with depth"
     return _panel("c", "Selective kernels", table, f"{says}.", claims, why)
 
 
-def _lesions(group: Group) -> Panel:
-    runs, aggregation = groups.kernel_runs(group, "lesion/spearman", "lesion")
-    others = groups.columns(runs, "metrics.consistency/spearman_")
-    columns = {"lesion/spearman": "spearman", "lesion/spearman_object": "spearman_object"}
-    columns |= {
-        name.removeprefix("metrics."): f"with_{name.removeprefix('metrics.consistency/spearman_')}"
-        for name in others
-    }
-    table = groups.table_of(group, runs, ["aggregation", "layer", "metric"], columns)
-    deepest = groups.deepest(group, table)
+def make_panel_d(group: Group) -> Panel:
+    """Rank correlation of each metric's scores with what lesions leave of the face task."""
+    runs, aggregation = groups.find_kernel_runs(group, names.LESION_SPEARMAN["face"], "lesion")
+    columns = {names.LESION_SPEARMAN["face"]: "spearman"}
+    columns |= {names.LESION_SPEARMAN["object"]: "spearman_object"}
+    for column in groups.list_columns(runs, f"metrics.{names.SPEARMAN_WITH}"):
+        name = column.removeprefix("metrics.")
+        columns[name] = f"with_{name.removeprefix(names.SPEARMAN_WITH)}"
+    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], columns)
+    deepest = group.deepest(table)
     last = table[table["layer"] == deepest]
     if len(last) < 2:
         raise Missing("one metric alone was lesioned")
     closest = last.iloc[last["spearman"].argmin()]
-    pairs = {
-        frozenset((row["metric"], other)): row[f"with_{other}"]
-        for row in last.to_dict("records")
-        for other in last["metric"]
-        if other != row["metric"] and f"with_{other}" in row
-    }
     claims = []
     if not (why := _uncompared(group, last)):
-        among = [pairs[frozenset(pair)] for pair in combinations(PAPER_METRICS[1:], 2)]
-        with_fsi = [pairs[frozenset(("fsi", name))] for name in PAPER_METRICS[1:]]
+        pairs = {
+            frozenset((row["metric"], other)): row[f"with_{other}"]
+            for row in last.to_dict("records")
+            for other in set(PAPER_METRICS) - {row["metric"]}
+        }
+        among = np.mean([pairs[frozenset(pair)] for pair in combinations(PAPER_METRICS[1:], 2)])
+        with_fsi = np.mean([pairs[frozenset(("fsi", name))] for name in PAPER_METRICS[1:]])
         claims = [
             Claim("FSI closest", bool(closest["metric"] == "fsi" and closest["spearman"] < 0)),
             Claim(
                 "the other three more alike among themselves "
-                f"(mean r = {groups.signed(np.mean(among))}) than with FSI "
-                f"({groups.signed(np.mean(with_fsi))})",
-                bool(np.mean(among) > np.mean(with_fsi)),
+                f"(mean r = {groups.write_signed(among)}) than with FSI "
+                f"({groups.write_signed(with_fsi)})",
+                bool(among > with_fsi),
             ),
         ]
     listed = [
-        f"{groups.label(group, row['metric'])} {groups.signed(row['spearman'])}"
+        f"{group.label(row['metric'])} {groups.write_signed(row['spearman'])}"
         for row in last.to_dict("records")
     ]
     says = (
-        f"In {deepest} ({groups.name_of(aggregation)}), Spearman's r of score and the face "
-        f"performance that remains without the kernel is {groups.listed(listed)} (negative: "
-        "selective kernels matter)."
+        f"In {deepest} ({groups.name_aggregation(aggregation)}), Spearman's r of score and the "
+        "face performance that remains without the kernel is "
+        f"{groups.join_words(listed)} (negative: selective kernels matter)."
     )
     return _panel("d", "Selectivity and lesions", table, says, claims, why)
 
 
-def _identity(group: Group) -> Panel:
-    runs, aggregation = groups.kernel_runs(group, "decoding/accuracy", "decoding")
-    columns = {f"decoding/{name}": name for name in groups.DECODING}
-    table = groups.table_of(group, runs, ["aggregation", "layer", "metric"], columns)
-    deepest = groups.deepest(group, table)
+def make_panel_e(group: Group) -> Panel:
+    """Identity decoded from equally many kernels a metric, in the deepest layer."""
+    runs, aggregation = groups.find_kernel_runs(group, names.ACCURACY, "decoding")
+    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], groups.DECODING)
+    deepest = group.deepest(table)
     table = table[table["layer"] == deepest].reset_index(drop=True)
     if len(table) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
@@ -163,41 +168,24 @@ def _identity(group: Group) -> Panel:
         claims = [Claim("the metrics' intervals share a value", overlap)]
     first = table.iloc[0]
     listed = [
-        f"{groups.label(group, row['metric'])} {100 * row['accuracy']:.1f} %"
+        f"{group.label(row['metric'])} {100 * row['accuracy']:.1f} %"
         for row in table.to_dict("records")
     ]
     says = (
-        f"In {deepest} ({groups.name_of(aggregation)}), the identity of faces is decoded from "
-        f"equally many kernels a metric (N = {first['kernels']}) with {groups.listed(listed)}; "
-        f"from random ones {100 * first['random_kernels']:.1f} %, all "
+        f"In {deepest} ({groups.name_aggregation(aggregation)}), the identity of faces is decoded "
+        f"from equally many kernels a metric (N = {first['kernels']}) with "
+        f"{groups.join_words(listed)}; from random ones {100 * first['random_kernels']:.1f} %, all "
         f"{100 * first['all_kernels']:.1f} %, chance {100 * first['chance']:.1f} %."
     )
     return _panel("e", "Identity decoding", table, says, claims, why)
 
 
-def _consistency(group: Group) -> Panel:
-    columns = {"consistency/mean": "mean", "consistency/sem": "sem"}
-    parts = []
-    for trained, runs in ((group.trained, group.runs), (False, group.untrained)):
-        runs = runs[runs["params.aggregation"] == "unit"]
-        if runs.empty:
-            continue
-        # A metric from outside joins the set in its own runs: the smaller set is common to all.
-        pairs = groups.columns(runs, "metrics.consistency/spearman_")
-        order = runs[pairs].notna().sum(axis=1).argsort(kind="stable")
-        first = runs.iloc[order].drop_duplicates("params.layer")
-        part = groups.table_of(group, first, ["layer"], columns)
-        part.insert(1, "trained", trained)
-        parts.append(part)
-    if not parts:
-        raise Missing("no single units were scored (aggregation=unit)")
-    table = pd.concat(parts, ignore_index=True)
-    if table["layer"].nunique() < 2:
-        raise Missing("one layer has no course over depth")
+def make_panel_f(group: Group) -> Panel:
+    """Mean consistency of the metrics over layers, trained and untrained."""
+    table = _tabulate_consistency(group)
     course = {
-        trained: table[table["trained"] == trained].set_index("layer")["mean"]
-        for trained in (True, False)
-        if (table["trained"] == trained).any()
+        bool(trained): part.set_index("layer")["mean"]
+        for trained, part in table.groupby("trained", sort=False)
     }
     grows = {trained: _grows(list(means)) for trained, means in course.items()}
     claims = []
@@ -205,7 +193,8 @@ def _consistency(group: Group) -> Panel:
     if not (why := why or _uncompared(group, None)):
         above = only = None
         if len(course) == 2:
-            late = _late(group.layers, list(course[True].index))
+            since = group.layers.index(_from(group.layers))
+            late = [layer for layer in group.layers[since:] if layer in course[True]]
             both = [(course[True].get(x, np.nan), course[False].get(x, np.nan)) for x in late]
             above = all(yes > no for yes, no in both)
             only = bool(grows[True]) and not grows[False]
@@ -213,24 +202,48 @@ def _consistency(group: Group) -> Panel:
             Claim(f"trained above untrained from {_from(group.layers)} on", above),
             Claim("grows with depth only when trained", only),
         ]
-    says = "The metrics' mean rank correlation over single units goes from " + " and from ".join(
-        f"{groups.signed(means.iloc[0])} in {means.index[0]} to {groups.signed(means.iloc[-1])} in "
-        f"{means.index[-1]} ({'trained' if trained else 'untrained'}"
-        + ("" if grows[trained] is None else f", {'grows' if grows[trained] else 'does not grow'}")
-        + ")"
-        for trained, means in course.items()
-    )
+    told = []
+    for trained, means in course.items():
+        first, last = map(groups.write_signed, (means.iloc[0], means.iloc[-1]))
+        how = "trained" if trained else "untrained"
+        if grows[trained] is not None:
+            how += ", grows" if grows[trained] else ", does not grow"
+        told.append(f"{first} in {means.index[0]} to {last} in {means.index[-1]} ({how})")
+    says = "The metrics' mean rank correlation over single units goes from "
+    says += " and from ".join(told)
     if group.trained and group.untrained.empty:
         says += f"; {group.pairing}"
     return _panel("f", "Consistency", table, f"{says}.", claims, why)
 
 
+def _tabulate_consistency(group: Group) -> pd.DataFrame:
+    columns = {names.CONSISTENCY: "mean", names.CONSISTENCY_SEM: "sem"}
+    parts = []
+    for trained, runs in ((group.trained, group.runs), (False, group.untrained)):
+        runs = runs[runs["params.aggregation"] == "unit"]
+        if runs.empty:
+            continue
+        # A metric from outside joins the set in its own runs: the smaller set is common to all.
+        pairs = groups.list_columns(runs, f"metrics.{names.SPEARMAN_WITH}")
+        order = runs[pairs].notna().sum(axis=1).argsort(kind="stable")
+        first = runs.iloc[order].drop_duplicates("params.layer")
+        part = groups.make_table(group, first, ["layer"], columns)
+        part.insert(1, "trained", trained)
+        parts.append(part)
+    if not parts:
+        raise Missing("no single units were scored (aggregation=unit)")
+    table = pd.concat(parts, ignore_index=True)
+    if table["layer"].nunique() < 2:
+        raise Missing("one layer has no course over depth")
+    return table
+
+
 MAKERS: dict[str, Callable[[Group], Panel]] = {
-    "b": _selected_units,
-    "c": _selected_kernels,
-    "d": _lesions,
-    "e": _identity,
-    "f": _consistency,
+    "b": make_panel_b,
+    "c": make_panel_c,
+    "d": make_panel_d,
+    "e": make_panel_e,
+    "f": make_panel_f,
 }
 
 
@@ -261,10 +274,10 @@ def _listed_peaks(group: Group, table: pd.DataFrame) -> str:
         row = part.iloc[part["percent"].argmax()]
         where = row["layer"]
         if "aggregation" in part and table["aggregation"].nunique() > 1:
-            where += f", {groups.name_of(row['aggregation'])}"
+            where += f", {groups.name_aggregation(row['aggregation'])}"
         place = f" ({where})" if row["percent"] > 0 else ""
-        listed.append(f"{groups.label(group, str(metric))} up to {row['percent']:.1f} %{place}")
-    return f"by layer, {groups.listed(listed)} are selective" if len(listed) else ""
+        listed.append(f"{group.label(str(metric))} up to {row['percent']:.1f} %{place}")
+    return f"by layer, {groups.join_words(listed)} are selective" if len(listed) else ""
 
 
 def _grows(values: Sequence[float]) -> bool | None:
@@ -282,11 +295,6 @@ def _from(layers: Sequence[str]) -> str:
     return ABOVE_FROM if ABOVE_FROM in layers else layers[len(layers) // 2]
 
 
-def _late(layers: Sequence[str], there: Sequence[str]) -> list[str]:
-    first = list(layers).index(_from(layers))
-    return [layer for layer in layers[first:] if layer in there]
-
-
 def _uncompared(group: Group, table: pd.DataFrame | None, thresholds: bool = False) -> str:
     """Why the paper's result says nothing about these runs; empty where it does."""
     runs = group.runs
@@ -299,5 +307,5 @@ def _uncompared(group: Group, table: pd.DataFrame | None, thresholds: bool = Fal
         number = other.get("params.metric.criterion.threshold", other["params.threshold"])
         return f"the paper's criteria are threshold=paper, {other['params.metric']}'s is {number}"
     if table is not None and not set(PAPER_METRICS) <= set(table["metric"]):
-        return f"the paper's statement is about {groups.listed(list(PAPER_METRICS))} together"
+        return f"the paper's statement is about {groups.join_words(list(PAPER_METRICS))} together"
     return ""

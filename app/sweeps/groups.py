@@ -6,22 +6,35 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from app.config.schema import AGGREGATIONS, Metric
-from app.figures.panels import Style
-from app.sweeps.tables import differing
+from app import names as logged
+from app.choices import AGGREGATIONS
+from app.config.schema import Metric
+from app.figures.style import Style
+from app.sweeps.runs import find_differing, list_params
 
 NAMES = {"l2": "L2", "unit": "single units"}
 KERNELS = [name for name in AGGREGATIONS if name != "unit"]
-WHOLE = ("count", "units", "undefined", "kernels")
-SELECTION = {f"selectivity/{name}": name for name in ("percent", "count", "units", "undefined")}
-DECODING = (
-    "accuracy", "ci95_low", "ci95_high", "kernels", "chance", "random_kernels", "all_kernels",
-)  # fmt: skip
+
+
+def _shorten(*names: str) -> dict[str, str]:
+    return {name: name.partition("/")[2] for name in names}
+
+
+# The columns that tables of panels have, by the names of what was logged.
+SELECTION = _shorten(logged.PERCENT, logged.COUNT, logged.UNITS, logged.UNDEFINED)
+DECODING = _shorten(
+    logged.ACCURACY,
+    logged.ACCURACY_LOW,
+    logged.ACCURACY_HIGH,
+    logged.DECODED_KERNELS,
+    logged.CHANCE,
+    logged.RANDOM_KERNELS,
+    logged.ALL_KERNELS,
+)
 
 
 @dataclass(frozen=True)
@@ -86,64 +99,55 @@ class Group:
     styles: Mapping[str, Style]  # of the metrics
     trained: bool
 
+    def select(self, aggregations: Sequence[str]) -> pd.DataFrame:
+        """The runs by one of these aggregations."""
+        return self.runs[self.runs["params.aggregation"].isin(aggregations)]
+
+    def label(self, metric: str) -> str:
+        """What a metric is called."""
+        return self.styles[metric].label
+
+    def deepest(self, table: pd.DataFrame) -> str:
+        """The deepest layer in a table."""
+        return max(map(str, table["layer"]), key=self.layers.index)
+
 
 # --- groups ---------------------------------------------------------------------------------------
 
 
-def params(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    names = columns(runs, "params.")
-    return [
-        {
-            str(name).removeprefix("params."): value
-            for name, value in row.items()
-            if value is not None
-        }
-        for row in runs[names].astype(object).where(runs[names].notna(), None).to_dict("records")
-    ]
-
-
-def groups_of(runs: pd.DataFrame) -> tuple[list[Group], list[str]]:
-    """Runs that can stand in one panel: all but layer, metric, aggregation and criterion alike.
+def find_groups(runs: pd.DataFrame) -> tuple[list[Group], list[str]]:
+    """Find runs that can stand in one panel: all but layer, metric, aggregation, criterion alike.
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one.
+
+    Returns
+    -------
+    groups : list of Group
+        In the order of their first jobs.
+    notes : list of str
+        What to know of them.
     """
-    if runs.empty:
-        return [], []
     own = ("layer", "layer.output", "metric", "aggregation")
-    dimensions = [
-        name for name in differing(params(runs)) if name not in own and not is_criterion(name)
-    ]
+    differing = find_differing(list_params(runs))
+    dimensions = [name for name in differing if name not in own and not is_criterion(name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
-    # The same order as the jobs'. Of a job that was asked for twice the first counts.
-    every: dict[tuple[tuple[str, ...], tuple[str, ...]], pd.DataFrame] = {}
-    for place, part in _by(runs, [*others, *network]):
-        every[place[: len(others)], place[len(others) :]] = part
-    parts = {key: _with_one_criterion(part) for key, part in every.items()}
-    trained = {key: _is_trained(part) for key, part in parts.items()}
-    groups, notes = [], []
-    for key, part in parts.items():
-        beside = {k: p for k, p in parts.items() if k[0] == key[0] and trained[k] != trained[key]}
-        if not trained[key] and beside:
-            continue  # told beside the trained one
-        model = str(part["params.model"].iloc[0])
-        empty = part.iloc[:0]
-        if not trained[key]:
-            untrained, pairing = empty, f"{model} is untrained, and no trained network was asked"
-        else:
-            untrained, pairing = _counterpart(model, part, list(beside.values()))
-        swept = {
-            **{name: part[f"params.{name}"].iloc[0] for name in network},
-            **dict(zip(others, key[0], strict=True)),
-        }
-        layers = _layers(pd.concat([part, untrained]))
-        groups.append(
-            Group(
-                swept, part, every[key], untrained, pairing, layers, styles_of(runs), trained[key]
-            )
-        )
-    if any(not is_trained for is_trained in trained.values()) and any(trained.values()):
+    groups, kinds = [], set()
+    for asked, alike in _split(runs, others):
+        networks = [(part, _with_one_criterion(part)) for _, part in _split(alike, network)]
+        untrained = [one for _, one in networks if not _is_trained(one)]
+        kinds |= {_is_trained(one) for _, one in networks}
+        for every, one in networks:
+            if (trained := _is_trained(one)) or len(untrained) == len(networks):
+                beside, pairing = _find_counterpart(one, untrained if trained else None)
+                swept = {name: one[f"params.{name}"].iloc[0] for name in network} | asked
+                layers = _sort_layers(pd.concat([one, beside]))
+                styles = find_styles(runs)
+                groups.append(Group(swept, one, every, beside, pairing, layers, styles, trained))
+    groups.sort(key=lambda group: group.criteria.index[0])
+    notes = []
+    if len(kinds) == 2:
         notes.append("Panels b to e are of trained networks; panel f has untrained ones beside.")
     return groups, notes
 
@@ -162,148 +166,157 @@ def at_papers_criterion(runs: pd.DataFrame) -> pd.Series:
 
 
 def _with_one_criterion(runs: pd.DataFrame) -> pd.DataFrame:
-    """One run of each layer, aggregation and metric, in the order of the jobs."""
+    """One run of each layer, aggregation and metric, in the order of the jobs.
+
+    Of a job that was asked for twice the first counts.
+    """
     first = runs.assign(other=~at_papers_criterion(runs)).sort_values("other", kind="stable")
     one = first.drop_duplicates(["params.layer", "params.aggregation", "params.metric"])
     return runs.loc[one.index.sort_values()]
 
 
-def _by(runs: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Parts of the runs that are alike in these parameters, in the order of their first runs."""
-    places = list(zip(*(runs[f"params.{name}"].astype(str) for name in names), strict=True))
-    places = places or [()] * len(runs)
-    for place in dict.fromkeys(places):
-        yield place, runs[[each == place for each in places]]
+def _split(
+    runs: pd.DataFrame, names: Sequence[str]
+) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """Parts of the runs that are alike in these parameters, with what those are."""
+    if runs.empty or not names:
+        yield from [({}, runs)] * len(runs[:1])
+        return
+    values = [runs[f"params.{name}"].astype(str) for name in names]
+    for place, part in runs.groupby(values, sort=False):
+        yield dict(zip(names, map(str, place), strict=True)), part
 
 
 def _is_trained(runs: pd.DataFrame) -> bool:
     return bool((runs["tags.trained"] == "true").all())
 
 
-def _counterpart(
-    model: str, runs: pd.DataFrame, untrained: list[pd.DataFrame]
+def _find_counterpart(
+    runs: pd.DataFrame, untrained: list[pd.DataFrame] | None
 ) -> tuple[pd.DataFrame, str]:
-    """The untrained network to compare with: of the same name, or the only one there is."""
+    """The untrained network to compare with: of the same name, or the only one there is.
+
+    None of them where the runs' own network is untrained. With its name, or why there is none.
+    """
+    model, none = str(runs["params.model"].iloc[0]), runs.iloc[:0]
+    if untrained is None:
+        return none, f"{model} is untrained, and no trained network was asked"
+    if not untrained:
+        return none, "no untrained network was asked"
     names = [str(each["params.model"].iloc[0]) for each in untrained]
     same = [i for i, name in enumerate(names) if name in (model, f"{model}_untrained")]
-    if not untrained:
-        return runs.iloc[:0], "no untrained network was asked"
     if len(same) != 1 and len(untrained) != 1:
-        return runs.iloc[:0], f"none of {', '.join(names)} is named {model}_untrained"
+        return none, f"none of {', '.join(names)} is named {model}_untrained"
     chosen = (same or [0])[0]
     digests = set(untrained[chosen]["tags.model.digest"])
     if digests & set(runs["tags.model.digest"].dropna()):
-        return runs.iloc[:0], f"{names[chosen]} has the very weights of {model}"
+        return none, f"{names[chosen]} has the very weights of {model}"
     return untrained[chosen], names[chosen]
 
 
-def _layers(runs: pd.DataFrame) -> tuple[str, ...]:
+def _sort_layers(runs: pd.DataFrame) -> tuple[str, ...]:
     """conv1 … conv13 by number; modules of other networks as the sweep lists them."""
     names = list(dict.fromkeys(runs["params.layer"]))
-    numbers = [re.fullmatch(r"conv(\d+)", name) for name in names]
-    if all(numbers):
+    if all(re.fullmatch(r"conv\d+", name) for name in names):
         names.sort(key=lambda name: int(name.removeprefix("conv")))
     return tuple(names)
 
 
-def styles_of(runs: pd.DataFrame) -> dict[str, Style]:
-    """Label and colour of each metric of the sweep, then of those it was compared with, as the
-    first run that knows them has them."""
+def find_styles(runs: pd.DataFrame) -> dict[str, Style]:
+    """Label and colour of each metric of the sweep, then of those it was compared with.
+
+    As the first run that knows them has them.
+    """
     given: dict[str, Style] = {}
     for text in runs["tags.metrics.styles"].dropna().unique():
         for metric, (label, colour) in json.loads(text).items():
             given.setdefault(metric, Style(label, colour))
-    names = dict.fromkeys([*runs["params.metric"], *given])
-    return {name: given.get(name, Style(name, Metric.colour)) for name in names}
+    every = dict.fromkeys([*runs["params.metric"], *given])
+    return {name: given.get(name, Style(name, Metric.colour)) for name in every}
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def part(group: Group, aggregations: Sequence[str]) -> pd.DataFrame:
-    return group.runs[group.runs["params.aggregation"].isin(aggregations)]
-
-
-def columns(runs: pd.DataFrame, beginning: str) -> list[str]:
+def list_columns(runs: pd.DataFrame, beginning: str) -> list[str]:
+    """List the columns whose names begin so."""
     return [str(name) for name in runs if str(name).startswith(beginning)]
 
 
-def kernel_runs(group: Group, measure: str, step: str) -> tuple[pd.DataFrame, str]:
-    """Runs by L2, or the first aggregation there is, that have the measure."""
+def find_kernel_runs(group: Group, measure: str, step: str) -> tuple[pd.DataFrame, str]:
+    """Find runs by L2, or the first aggregation there is, that have the measure."""
     column = f"metrics.{measure}"
     for aggregation in sorted(KERNELS, key=lambda name: name != "l2"):
-        runs = part(group, [aggregation])
+        runs = group.select([aggregation])
         if column in runs and runs[column].notna().any():
             return runs[runs[column].notna()], aggregation
-    of_kernels = told(part(group, KERNELS), step)
-    raise Missing(of_kernels or told(group.runs, step) or f"there is no {step}")
+    of_kernels = find_note(group.select(KERNELS), step)
+    raise Missing(of_kernels or find_note(group.runs, step) or f"there is no {step}")
 
 
-def told(runs: pd.DataFrame, step: str) -> str:
-    """What the last of the runs that left a step out says of it; empty where none does.
+def find_note(runs: pd.DataFrame, step: str) -> str:
+    """Find what the last of the runs that left a step out says of it; empty where none does.
 
     The last is of the deepest layer: those before it may not have been asked.
     """
-    column = f"tags.{step}.note"
-    notes = list(runs[column].dropna()) if column in runs else []
-    return notes[-1] if notes else ""
+    notes = runs.get(f"tags.{step}.note", pd.Series(dtype=object)).dropna()
+    return "" if notes.empty else str(notes.iloc[-1])
 
 
-def table_of(
+def make_table(
     group: Group,
     runs: pd.DataFrame,
     keys: Sequence[str],
     values: Mapping[str, str],
     numbers: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """A row a point: what tells the group apart, the panel's own keys, and its values.
+    """Make a row a point: what tells the group apart, the panel's own keys, and its values.
 
-    `keys` are parameters; `values` has the new names of metrics, `numbers` those of parameters and
-    tags that are numbers, by their columns. Rows go by aggregation as in the config, by depth, by
-    metric as in the sweep, and by the numbers.
+    Parameters
+    ----------
+    group, runs
+        The group, and those of its runs that have the values.
+    keys
+        Parameters.
+    values
+        New names of metrics.
+    numbers
+        New names of parameters and tags that are numbers, by their columns.
+
+    Returns
+    -------
+    DataFrame
+        Rows go by aggregation as in the config, by depth, by metric as in the sweep, and by the
+        numbers.
     """
-    columns: dict[str, Any] = {"model": list(runs["params.model"])}
-    columns |= {name: value for name, value in group.swept.items() if name != "model"}
-    columns |= {key: list(runs[f"params.{key}"]) for key in keys}
-    nothing = pd.Series(float("nan"), index=runs.index)
-    columns |= {
-        new: list(runs.get(name, nothing).astype(float)) for name, new in (numbers or {}).items()
-    }
-    columns |= {
-        new: list(runs.get(f"metrics.{name}", nothing).astype(float))
-        for name, new in values.items()
-    }
-    ranks = {
-        "aggregation": list(AGGREGATIONS),
-        "layer": list(group.layers),
-        "metric": [*group.styles],
-    }
-    table = pd.DataFrame(columns)
-    whole = [name for name in WHOLE if name in table]
+    numbers = numbers or {}
+    table = pd.DataFrame({"model": runs["params.model"]})
+    table = table.assign(**{name: value for name, value in group.swept.items() if name != "model"})
+    table[list(keys)] = runs[[f"params.{key}" for key in keys]]
+    found = {**numbers, **{f"metrics.{name}": new for name, new in values.items()}}
+    for column, new in found.items():
+        table[new] = runs.get(column, pd.Series(np.nan, index=runs.index)).astype(float)
+    whole = [new for name, new in values.items() if name in logged.WHOLE]
     table[whole] = table[whole].astype("Int64")
+    ranks = {"aggregation": AGGREGATIONS, "layer": group.layers, "metric": tuple(group.styles)}
     order = pd.DataFrame({key: table[key].map(ranks[key].index) for key in keys})
-    order = order.join(table[list((numbers or {}).values())])
+    order = order.join(table[list(numbers.values())])
     return table.loc[order.sort_values(order.columns.tolist()).index].reset_index(drop=True)
-
-
-def deepest(group: Group, table: pd.DataFrame) -> str:
-    return max(table["layer"], key=group.layers.index)
 
 
 # --- words ----------------------------------------------------------------------------------------
 
 
-def label(group: Group, metric: str) -> str:
-    return group.styles[metric].label
-
-
-def name_of(aggregation: str) -> str:
+def name_aggregation(aggregation: str) -> str:
+    """Name an aggregation in a sentence."""
     return NAMES.get(aggregation, aggregation)
 
 
-def signed(value: float) -> str:
+def write_signed(value: float) -> str:
+    """Write a number with two digits, its sign in full."""
     return "undefined" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
+    """Join words: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -6,17 +6,23 @@ files in the sweep's folder; the process that launches them holds the folder's l
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from app.config.schema import Tracking
 from app.errors import InputError
-from app.tracking import store as tracking
-from app.tracking.delivery import RESULT
+from app.names import JOBS_FAILED, JOBS_FINISHED
+from app.sweeps.results import Result, read_sweep
+from app.tracking.text import NAME_LENGTH, cut
+
+if TYPE_CHECKING:
+    from app.config.schema import Tracking
+    from app.tracking.locks import Presence
+    from app.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +38,20 @@ class Plan:
     jobs: int = 1
     command: tuple[str, ...] = ()  # its words, which a job in another process does not have
 
+    @property
+    def title(self) -> str:
+        """What the sweep is called, after the words of its command, as far as names may go."""
+        return cut(" ".join(("sweep", *self.command)), NAME_LENGTH)
 
-def plan_of(folder: Path) -> Plan:
-    """The plan of the sweep in `folder`, made before its first job."""
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Leave the plan of a sweep in its folder, before its first job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)))
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the plan of the sweep in `folder`; without one it is one job."""
     path = folder / PLAN
     if not path.is_file():
         return Plan()
@@ -42,138 +59,114 @@ def plan_of(folder: Path) -> Plan:
     return Plan(tuple(plan["layers"]), plan["jobs"], tuple(plan["command"]))
 
 
-def parent_of(folder: Path, settings: Tracking) -> str | None:
-    """The MLflow run of the sweep in `folder`, opened by the first job that asks.
+def open_parent(folder: Path, store: Store) -> str | None:
+    """Open the MLflow run of the sweep in `folder`, the first job that asks; its id.
 
     None where tracking is off.
     """
     from filelock import FileLock
 
-    from app.tracking import delivery
+    from app.tracking.record import Description
+    from app.tracking.run import open_run
 
     folder.mkdir(parents=True, exist_ok=True)
-    command = plan_of(folder).command
+    plan = read_plan(folder)
+    sentence = "All jobs of: " + " ".join(plan.command)
     with FileLock(folder / ".sweep.lock"):
-        return delivery.opened(
-            settings,
-            folder,
-            name=title_of(command),
-            tags={"sweep": "true"},
-            description="All jobs of: " + " ".join(command),
+        return open_run(
+            store, folder, Description(plan.title, tags={"sweep": "true"}, sentence=sentence)
         )
 
 
-def title_of(overrides: Sequence[str]) -> str:
-    """What a sweep is called, after the words of its command line, as far as names may go."""
-    return tracking.cut(" ".join(("sweep", *overrides)), tracking.NAME_LENGTH)
+def find_parent(folder: Path) -> str | None:
+    """Find the id of the sweep's run where it was opened."""
+    from app.tracking import record
+
+    found = record.read(folder)
+    return None if found is None else found.run_id
 
 
-def parent_id(folder: Path) -> str | None:
-    from app.tracking import delivery
-
-    record = delivery.read(folder)
-    return None if record is None else record.run_id
-
-
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Leave a job's result where the sweep's end finds it."""
-    from app.tracking import delivery
-
-    folder.mkdir(parents=True, exist_ok=True)
-    delivery.write_whole(folder / RESULT, json.dumps(result, indent=2))
-
-
-def record_failure(
-    folder: Path, sweep_folder: Path, settings: Tracking, job: str, result: Mapping[str, Any]
-) -> None:
-    """Leave a job that failed, in `folder`, as a FAILED run under the sweep's parent."""
-    from app.tracking import delivery
+def record_failure(folder: Path, settings: Tracking, result: Result) -> None:
+    """Leave a job of the sweep in `folder` that failed as a FAILED run under its parent."""
+    from app.tracking import run
+    from app.tracking.record import Description
+    from app.tracking.store import connect
 
     try:
-        parent = parent_of(sweep_folder, settings)
+        store = connect(settings)
+        parent = open_parent(folder, store)
         if parent is not None:
-            delivery.record_failure(
-                settings,
-                folder,
-                name=result["name"],
-                params=result["params"],
-                tags={"job": job},
-                parent=parent,
-                reason=result["reason"],
-            )
+            tags = {"job": str(result.job)}
+            description = Description(result.name, result.params, tags, parent=parent)
+            run.record_failure(store, Path(result.folder), description, result.reason)
     except InputError as error:  # the job's own error, told already, is the one that counts
         log.info("the failure was not recorded: %s", error)
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The results of all jobs below the sweep's folder, in the order of their numbers."""
-    paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
-    return [json.loads(path.read_text()) for path in paths if path.stat().st_size]
-
-
-def counts(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """How many jobs finished and how many failed."""
-    failed = sum(result["status"] == "failed" for result in results)
-    return len(results) - failed, failed
 
 
 def close(
     folder: Path,
     status: str,
-    finished: int,
-    failed: int,
-    artifacts: Path | None = None,
+    jobs: tuple[int, int],
+    presence: Presence | None,
+    report: Path | None = None,
     *,
     over: bool = True,
 ) -> str | None:
-    """End the sweep, whose jobs are `over`, on whichever machines they ran.
+    """End the sweep: deliver what its jobs could not, then the parent run.
 
-    Delivers what they could not, then the parent run; `artifacts` is the folder of the sweep's
-    report. Returns why something cannot be delivered now, or None.
+    Parameters
+    ----------
+    folder
+        The sweep's.
+    status
+        FINISHED, FAILED or KILLED.
+    jobs
+        How many finished and how many failed.
+    presence
+        Of this process in the folder, which it leaves.
+    report
+        The folder of the sweep's report.
+    over
+        Whether no job runs any more, on any machine.
+
+    Returns
+    -------
+    str or None
+        Why something cannot be delivered now.
     """
-    from app.tracking import delivery
+    from app.tracking.delivery import settle, settle_sweep
+    from app.tracking.run import end_run
 
-    delivery.end(
-        folder,
-        status=status,
-        metrics={"jobs/finished": float(finished), "jobs/failed": float(failed)},
-        artifacts=artifacts,
-    )
-    delivery.release(folder)
+    finished, failed = jobs
+    end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
+    if presence is not None:
+        presence.leave()
     try:
         if over:
-            delivery.settle_sweep(folder, ended=True)
+            settle_sweep(folder, ended=True)
         else:
-            delivery.settle(folder)
+            settle(folder)
     except InputError as error:
         return str(error)
     return None
 
 
-def deliver_jobs(folder: Path, settings: Tracking) -> bool:
-    """Deliver what the sweep's jobs could not; whether the store has all of them now."""
-    from app.tracking import delivery
+def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
+    """Write the report of the sweep in `folder`, told from the store.
 
-    try:
-        delivery.settle_jobs(folder, ended=True, patience=settings.patience_s)
-    except InputError:
-        return False
-    return True
+    Without one, or one that went away, from the results: the same but for the ids of runs that the
+    store does not have.
+    """
+    from app.sweeps import report, tables
+    from app.tracking.delivery import settle_jobs
 
-
-def write_report(folder: Path, settings: Tracking, results: Sequence[Mapping[str, Any]]) -> Path:
-    """The report of the sweep in `folder`, told from the store; without one, or one that went away,
-    from the results: the same but for the ids of runs that the store does not have."""
-    from app.sweeps import report as reports
-    from app.sweeps import runs, tables
-
-    title, rows = title_of(plan_of(folder).command), runs.of_results(results)
-    parent = parent_id(folder)
-    if parent is not None and deliver_jobs(folder, settings):
+    title, parent = read_plan(folder).title, find_parent(folder)
+    if parent is not None:
         try:
-            title, rows = runs.of_store(settings, parent)
+            settle_jobs(folder, ended=True, patience=store.settings.patience_s)
+            title, results = read_sweep(store, parent)
         except InputError as error:
             log.info("the report is made from what the jobs left: %s", error)
-    made = reports.of_runs(runs.table(rows), title)
-    tables.show(made.summary)
-    return reports.save(made, folder / "report")
+    made = report.make_report(results, title)
+    print(tables.wrap(made.summary))
+    return report.write_report(made, folder / "report")

@@ -1,4 +1,4 @@
-"""A sweep's runs as one table: read from the tracking store, or from what its jobs left on disk.
+"""A sweep's results as one table, from the store or from what its jobs left on disk.
 
 Both give the same table but for the ids of the runs: parameters are text, as the store keeps them.
 """
@@ -6,84 +6,66 @@ Both give the same table but for the ids of the runs: parameters are text, as th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from app.config.schema import LEADING_PARAMETERS, Config
-from app.tracking import store as tracking
-from app.tracking.contents import tags_of_notes
+from app.config.parameters import LEADING_PARAMETERS
+from app.config.schema import Config
+from app.sweeps.results import Result
+from app.tracking.text import as_text, tag_notes
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run as StoredRun
-
-OWN = ("job", "run", "run_id", "status", "reason")
-TAGS = (
-    "trained",
-    "model.digest",
-    "metrics.styles",
-    "criterion.paper",
-)  # that a report asks for, beside the notes
+# Tags that a report asks for, beside the notes.
+TAGS = ("trained", "model.digest", "metrics.styles", "criterion.paper")
 
 
-def of_store(settings: tracking.Settings, parent: str) -> tuple[str, list[dict[str, Any]]]:
-    """The name of a sweep's parent run and what the store knows of its jobs, a mapping a job.
-
-    InputError where there is no such run, or it has no jobs.
-    """
-    run = tracking.get_run(settings, parent)
-    # A job that a cluster put back into its queue began again: its last run counts.
-    last = {row["job"]: row for row in map(_of_run, tracking.children(settings, parent))}
-    rows = list(last.values())
-    if not rows:
-        raise tracking.InputError(
-            f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"
-        )
-    return run.info.run_name, rows
-
-
-def of_results(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same from the results that the jobs left in their folders."""
-    return [
-        {
-            "job": int(result["job"]),
-            "run": result["name"],
-            "run_id": result.get("run_id"),
-            "status": result["status"],
-            "reason": result.get("reason", ""),
-            "params": tracking.as_text(result["params"]),
-            "metrics": dict(result["metrics"]),
-            "tags": {**result.get("tags", {}), **tags_of_notes(result["notes"])},
-        }
-        for result in results
-    ]
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a job, in the order of their numbers; columns as MLflow names them.
+def make_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Make a row a job, in the order of their numbers; columns as MLflow names them.
 
     `job`, `run` (its name), `run_id`, `status` (finished or failed), `reason` (why it failed);
     `params.<name>` as text, the leading ones first, then in the order of the config;
     `metrics.<name>` as numbers, NaN where undefined or not measured; `tags.<name>`.
     """
-    ordered = sorted(rows, key=lambda row: row["job"])
-    names = {kind: {name for row in rows for name in row[kind]} for kind in ("params", "metrics")}
-    tags = [
-        *TAGS,
-        *sorted({name for row in rows for name in row["tags"] if name.endswith(".note")}),
-    ]
-    columns = {name: [row[name] for row in ordered] for name in OWN}
-    columns |= {
-        f"params.{name}": [row["params"].get(name) for row in ordered]
-        for name in sorted(names["params"], key=_place)
+    jobs = sorted(results, key=lambda result: result.job)
+    params = [as_text(job.params) for job in jobs]
+    tags = [{**job.tags, **tag_notes(job.notes)} for job in jobs]
+    notes = {name for each in tags for name in each if name.endswith(".note")}
+    columns = {
+        "job": [job.job for job in jobs],
+        "run": [job.name for job in jobs],
+        "run_id": [job.run_id for job in jobs],
+        "status": [job.status for job in jobs],
+        "reason": [job.reason for job in jobs],
     }
-    columns |= {
-        f"metrics.{name}": [row["metrics"].get(name, float("nan")) for row in ordered]
-        for name in sorted(names["metrics"])
-    }
-    columns |= {f"tags.{name}": [row["tags"].get(name) for row in ordered] for name in tags}
+    for name in sorted({name for each in params for name in each}, key=_place):
+        columns[f"params.{name}"] = [each.get(name) for each in params]
+    for name in sorted({name for job in jobs for name in job.metrics}):
+        columns[f"metrics.{name}"] = [job.metrics.get(name, float("nan")) for job in jobs]
+    for name in (*TAGS, *sorted(notes)):
+        columns[f"tags.{name}"] = [each.get(name) for each in tags]
     return pd.DataFrame(columns)
+
+
+def list_params(runs: pd.DataFrame) -> pd.DataFrame:
+    """List the params of runs by their own names; `-` where a run has none of that name."""
+    params = runs[[name for name in runs if str(name).startswith("params.")]]
+    return params.where(params.notna(), "-").rename(
+        columns=lambda name: name.removeprefix("params.")
+    )
+
+
+def find_differing(params: pd.DataFrame) -> list[str]:
+    """Find the names of the params that tell the jobs apart.
+
+    A dotted name is left out where the names before it already decide its value, as the metric
+    does its own settings.
+    """
+    chosen: list[str] = []
+    for name in params.columns[params.nunique() > 1]:
+        alike, parts = (len(params[names].drop_duplicates()) for names in (chosen, [*chosen, name]))
+        if name in LEADING_PARAMETERS or not chosen or parts > alike:
+            chosen.append(name)
+    return chosen
 
 
 def _place(name: str) -> tuple[int, int, str]:
@@ -93,27 +75,3 @@ def _place(name: str) -> tuple[int, int, str]:
     fields = [field.name for field in dataclasses.fields(Config)]
     group = name.partition(".")[0]
     return 1, fields.index(group) if group in fields else len(fields), name
-
-
-def _of_run(run: StoredRun) -> dict[str, Any]:
-    tags = dict(run.data.tags)
-    finished = run.info.status == "FINISHED"
-    curves = tags.get("curves", "").split(", ")
-    metrics = {name: value for name, value in run.data.metrics.items() if name not in curves}
-    reason = tags.get("error") or f"the run is {run.info.status.lower()}"
-    return {
-        "job": int(tags.get("job", 0)),
-        "run": run.info.run_name,
-        "run_id": run.info.run_id,
-        "status": "finished" if finished else "failed",
-        "reason": "" if finished else reason,
-        "params": dict(run.data.params),
-        "metrics": {**metrics, **_undefined(tags.get("undefined_metrics", ""))},
-        "tags": tags,
-    }
-
-
-def _undefined(text: str) -> dict[str, float]:
-    """`a=nan, b=inf`, as `tracking.Run.metrics` leaves what MLflow cannot keep."""
-    pairs = [part.partition("=") for part in text.split(", ") if part]
-    return {name: float(value) for name, _, value in pairs}

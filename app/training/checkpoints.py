@@ -30,13 +30,10 @@ History = list[dict[str, float]]  # the figures of each epoch
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Keep a second training out of the folder, and clear what a killed one left half-made."""
+    """Keep a second training out of the folder."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
-            for place in (folder, folder / FOLDER):
-                for leftover in place.glob(f"*{checkpoint.PARTIAL}"):
-                    leftover.unlink()
             yield
     except Timeout:
         raise InputError(
@@ -62,17 +59,18 @@ def save(folder: Path, learner: Learner, history: History, identity: Mapping[str
         "history": history,
         "settings": dict(identity),
     }
-    checkpoint.write_whole(_path(folder, len(history)), lambda part: torch.save(content, part))
+    with checkpoint.writing_weights(_path(folder, len(history))) as new:
+        torch.save(content, new)
 
 
 def _plain(network: DualTaskVGG, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The plain network's state dict; what it shares with `state` is the same memory.
+    """Return the plain network's state dict; what it shares with `state` is the same memory.
 
     torch.save writes the same memory once: most of VGG-16's weights are in its linear layers.
     """
-    if not loop.normalised(network):
+    if not loop.has_norm(network):
         return dict(state)
-    folded = loop.plain(network).state_dict()
+    folded = loop.without_norm(network).state_dict()
     return {k: state[k] if k.startswith("classifier.") else v for k, v in folded.items()}
 
 
@@ -84,10 +82,17 @@ def prune(folder: Path, keep: int, best: int) -> None:
 
 
 def resume(folder: Path, learner: Learner, identity: Mapping[str, Any]) -> History:
-    """Put the learner where the latest checkpoint was; the figures of the finished epochs.
+    """Put the learner where the latest checkpoint was.
 
-    Without a checkpoint: none. InputError for one that cannot be read, or that another training
-    made.
+    Returns
+    -------
+    History
+        The figures of the finished epochs; none without a checkpoint.
+
+    Raises
+    ------
+    InputError
+        For a checkpoint that cannot be read, or that another training made.
     """
     epochs = _epochs(folder)
     if not epochs:
@@ -129,8 +134,8 @@ def _epochs(folder: Path) -> list[int]:
 
 
 def write_weights(path: Path, network: DualTaskVGG, about: Mapping[str, str]) -> None:
-    """The plain network as a safetensors file, with its architecture among the metadata."""
-    plain = loop.plain(network)
+    """Write the plain network as a safetensors file, its architecture among the metadata."""
+    plain = loop.without_norm(network)
     shape = {
         "widths": json.dumps(plain.widths),
         "hidden": str(plain.hidden),

@@ -15,10 +15,10 @@ from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from app.config.training import Schedule, Stopping, Train
 from app.errors import InputError
 from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
-from app.training.material import Material
-from app.training.settings import Schedule, Train
+from app.training.material import Material, read_batches
 
 FIRST_SCALE = 2.0**16  # of the loss in float16; it adapts
 
@@ -34,18 +34,19 @@ class Learner:
 
     @property
     def device(self) -> torch.device:
+        """Where the network is."""
         return next(self.network.parameters()).device
 
 
-def untrained(settings: Train) -> DualTaskVGG:
-    """The network before training, on the CPU."""
+def initialise(settings: Train) -> DualTaskVGG:
+    """Make the network before training, on the CPU."""
     model = settings.model
     return seeded(model.seed, model.widths, model.hidden, model.outputs, model.input_size)
 
 
-def learner(settings: Train, steps: int, device: torch.device | None = None) -> Learner:
-    """The network ready to learn, so many steps an epoch, and what makes it learn."""
-    network = _trainable(untrained(settings), settings).to(device)
+def make_learner(settings: Train, steps: int, device: torch.device | None = None) -> Learner:
+    """Make a network ready to learn, so many steps an epoch, and what makes it learn."""
+    network = _trainable(initialise(settings), settings).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
@@ -61,7 +62,7 @@ def learner(settings: Train, steps: int, device: torch.device | None = None) -> 
     return Learner(
         network,
         optimiser,
-        scheduled(optimiser, settings.schedule, settings.epochs, steps),
+        make_schedule(optimiser, settings.schedule, settings.epochs, steps),
         # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
         torch.amp.GradScaler(
             device.type if device else "cpu", FIRST_SCALE, enabled=settings.precision == "float16"
@@ -78,18 +79,18 @@ def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
     return plain.train()
 
 
-def normalised(network: DualTaskVGG) -> bool:
-    """Whether the network has batch normalisation, as while it is trained."""
+def has_norm(network: DualTaskVGG) -> bool:
+    """Tell whether the network has batch normalisation, as while it is trained."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.features)
 
 
-def plain(network: DualTaskVGG) -> DualTaskVGG:
-    """The network in evaluation mode, without batch normalisation (then a copy on the CPU)."""
-    return fold_batch_norm(network) if normalised(network) else network.eval()
+def without_norm(network: DualTaskVGG) -> DualTaskVGG:
+    """Return the network in evaluation mode, batch normalisation folded in (a copy on the CPU)."""
+    return fold_batch_norm(network) if has_norm(network) else network.eval()
 
 
-def scheduled(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:
-    """The learning rate of every step; `steps` are those of one epoch."""
+def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:
+    """Make the learning rate of every step; `steps` are those of one epoch."""
     total, peak = epochs * steps, optimiser.param_groups[0]["lr"]
     if settings.name == "onecycle":
         return lr_scheduler.OneCycleLR(
@@ -111,15 +112,15 @@ def scheduled(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int)
 
 
 def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> float:
-    """One epoch, in an order of its own; the mean loss. InputError where it is not finite."""
+    """Learn one epoch and return the mean loss; InputError where it is not finite."""
     # All that is random in an epoch (order, augmentation, dropout) follows from its number, so a
     # checkpoint between epochs holds no random state.
     torch.manual_seed(settings.seed * 10_000 + epoch)
     learner.network.train()
-    device, total = learner.device, 0.0
+    device, total, steps = learner.device, 0.0, len(material.to_learn)
     title = f"epoch {epoch + 1}/{settings.epochs}"
-    batches = material.to_learn(epoch)
-    with tqdm(batches, title, material.steps, unit="batch", disable=None) as bar:
+    batches = read_batches(material.to_learn)
+    with tqdm(batches, title, steps, unit="batch", disable=None) as bar:
         for done, (pixels, right) in enumerate(bar, start=1):
             inputs = material.inputs(pixels.to(device, non_blocking=True))
             with _autocast(device, settings.precision):
@@ -129,7 +130,7 @@ def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> 
                     label_smoothing=settings.label_smoothing,
                 )
             learner.optimiser.zero_grad()
-            learner.scaler.scale(loss).backward()
+            torch.autograd.backward(learner.scaler.scale(loss))
             learner.scaler.step(learner.optimiser)
             learner.scaler.update()
             with warnings.catch_warnings(action="ignore", category=UserWarning):
@@ -142,24 +143,26 @@ def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> 
                     "a lower optimiser.learning_rate, a longer schedule.warmup or another name="
                 )
             bar.set_postfix(loss=f"{total / done:.3f}")
-    return total / material.steps
+    return total / steps
 
 
 @torch.no_grad()
-def tested(
+def measure(
     network: DualTaskVGG, material: Material, face_classes: int, precision: str = "float32"
 ) -> dict[str, float]:
-    """Held-out images: mean cross-entropy `loss`, and top-1 accuracy over all outputs.
+    """Measure what a network knows of the held-out images.
 
-    `face_top1` is that of images whose right output is below `face_classes`, `object_top1` that of
-    the others.
+    Returns
+    -------
+    dict of str to float
+        The mean cross-entropy `loss`, and top-1 accuracies over all outputs: `face_top1` of images
+        whose right output is below `face_classes`, `object_top1` of the others.
     """
     network.eval()
     device = next(network.parameters()).device
     losses, hits, rights = [], [], []
-    with tqdm(
-        material.to_test(), "held out", material.tests, unit="batch", disable=None, leave=False
-    ) as bar:
+    batches, tests = read_batches(material.to_test), len(material.to_test)
+    with tqdm(batches, "held out", tests, unit="batch", disable=None, leave=False) as bar:
         for pixels, right in bar:
             with _autocast(device, precision):
                 logits = network(material.inputs(pixels.to(device, non_blocking=True)))
@@ -179,8 +182,8 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
-def best_epoch(losses: Sequence[float], min_delta: float = 0.0) -> int:
-    """The last epoch, from 0, whose loss was lower than all before it by more than `min_delta`."""
+def find_best(losses: Sequence[float], min_delta: float = 0.0) -> int:
+    """Return the last epoch, from 0, whose loss was lower than all before by over `min_delta`."""
     best = 0
     for epoch, loss in enumerate(losses):
         if loss < losses[best] - min_delta or math.isnan(losses[best]):
@@ -188,9 +191,9 @@ def best_epoch(losses: Sequence[float], min_delta: float = 0.0) -> int:
     return best
 
 
-def is_over(losses: Sequence[float], epochs: int, patience: int | None, min_delta: float) -> bool:
-    """Whether all epochs are done, or `patience` of them have passed since the best."""
+def is_over(losses: Sequence[float], epochs: int, stopping: Stopping) -> bool:
+    """Tell whether all epochs are done, or `patience` of them have passed since the best."""
     if not losses or len(losses) >= epochs:
         return len(losses) >= epochs
-    waited = len(losses) - 1 - best_epoch(losses, min_delta)
-    return patience is not None and waited >= patience
+    waited = len(losses) - 1 - find_best(losses, stopping.min_delta)
+    return stopping.patience is not None and waited >= stopping.patience

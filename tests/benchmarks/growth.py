@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.scoring import score_block, score_layer
-from tests.benchmarks.material import questions, simulated
+from app.metrics.scoring import score_blocks
+from tests.benchmarks.material import questions, scored, simulated
 from tests.benchmarks.measure import Apart, best
 from tests.benchmarks.report import Growth
 from tests.benchmarks.sizes import Sizes
@@ -46,7 +46,7 @@ def scoring_growth(sizes: Sizes) -> Iterator[Growth]:
 def stream() -> Callable[[int], None]:
     """Scores so many units by four metrics: one block, made once, comes again and again."""
     responses, asked = simulated(BLOCK, IMAGES, 0.6), questions(IMAGES)
-    score_block(responses[:, :8], asked)  # compiled code is read from disk
+    scored(responses[:, :8], asked)  # compiled code is read from disk
 
     def blocks(units: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         for start in range(0, units, BLOCK):
@@ -54,7 +54,7 @@ def stream() -> Callable[[int], None]:
             yield np.arange(start, stop), responses[:, : stop - start]
 
     def run(units: int) -> None:
-        score_layer(blocks(units), units, asked)
+        score_blocks(blocks(units), units, asked)
 
     return run
 
@@ -62,9 +62,9 @@ def stream() -> Callable[[int], None]:
 def block(images: int) -> Callable[[], None]:
     """Scores units on so many images by four metrics."""
     responses, asked = simulated(UNITS, images, 0.6), questions(images)
-    score_block(responses[:, :8], asked)
+    scored(responses[:, :8], asked)
 
     def run() -> None:
-        score_layer([(np.arange(UNITS), responses)], UNITS, asked)
+        score_blocks([(np.arange(UNITS), responses)], UNITS, asked)
 
     return run

@@ -9,10 +9,12 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
 from app.config import schema
+from app.config.checks import checked
 from app.config.schema import Config
 from app.launch.commandline import CONFIG_FOLDER
-from app.metrics import Question, load
-from app.metrics.contrast import contrast
+from app.metrics import Question, Scores
+from app.metrics.questions import make_questions
+from app.metrics.scoring import score_blocks
 from app.stimuli.images import DrawnImages, drawn
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
@@ -49,29 +51,23 @@ def composed(*overrides: str) -> Config:
     """The program's config, with fLoc's categories."""
     schema.register()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("config", overrides=["stimuli=floc", *overrides])
+        return checked(compose("config", overrides=["stimuli=floc", *overrides]))
 
 
 def questions(images: int, *names: str) -> dict[str, Question]:
     """What the metrics are asked by default, of so many images; no names: all four."""
     config = composed()
-    named = [category for members in config.stimuli.domains.values() for category in members]
-    categories = list(np.resize(named, images))
-    asked: dict[str, Question] = {}
-    for name in names or METRICS:
-        metric = config.metrics[name]
-        asked[name] = Question(
-            load(name),
-            contrast(
-                categories,
-                config.stimuli.domains,
-                config.target,
-                kind=metric.contrast,
-                over=metric.over,
-            ),
-            dict(metric.options),
-        )
-    return asked
+    domains = config.stimuli.domains
+    categories = np.resize([name for members in domains.values() for name in members], images)
+    metrics = {name: config.metrics[name] for name in names or METRICS}
+    return make_questions(metrics, categories.tolist(), domains, config.target, "cpu")
+
+
+def scored(responses: NDArray[np.float32], asked: dict[str, Question]) -> dict[str, Scores]:
+    """The scores of all units, in one block."""
+    units = responses.shape[1]
+    found = score_blocks([(np.arange(units), responses)], units, asked)
+    return {name: each.scores for name, each in found.items()}
 
 
 def random_images(count: int, size: int = 256) -> DrawnImages:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
-from app import memory
+from app import machine
 
 
 class Measured(NamedTuple):
@@ -53,10 +53,10 @@ def best(rounds: int, way: Callable[[], Measured]) -> Measured:
 
 def measured(function: Callable[..., Any], *arguments: Any) -> Measured:
     """One run, in this process."""
-    memory.forget_peak()
+    machine.forget_peak()
     start = time.perf_counter()
     result = function(*arguments)
-    return Measured(time.perf_counter() - start, memory.peak(), result)
+    return Measured(time.perf_counter() - start, machine.measure_peak(), result)
 
 
 def _best(runs: list[Measured]) -> Measured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app import models, steps
-from app.findings.lesion import kept_maps, lesion_each
-from app.memo.store import Cache
-from app.metrics.scoring import score_block, score_layer
-from app.models.vgg import LAYERS, WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
-from app.responses import forward as responses
+from app.choices import LAYERS
+from app.findings.lesion import LesionSite, lesion_kernels
+from app.metrics.layer_scoring import score_units
+from app.models.network import Network
+from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
+from app.responses.hardware import Hardware
+from app.responses.kernels import AGGREGATE, read_kernels
+from app.stimuli.classes import OwnClasses
 from app.stimuli.images import Images, Preprocessing
-from tests.benchmarks.material import composed, questions, random_images, simulated
+from tests.benchmarks.material import composed, questions, random_images, scored, simulated
 from tests.benchmarks.measure import Apart, best, in_turn
 from tests.benchmarks.report import Goal, Growth, Row, Way
 from tests.benchmarks.scoring import SORTED, one_sort
@@ -32,10 +35,6 @@ BARE_BATCH = 2  # what suits two cores best
 PLAIN_BATCH = 32
 FACES = 1714  # outputs
 GROWTH_IMAGES = 16
-
-
-def silent(_: int) -> None:
-    """No progress."""
 
 
 # ------------------------------------------------------------------- four metrics at conv2
@@ -76,16 +75,14 @@ def conv2(sizes: Sizes) -> Iterator[Row]:
 def score_conv2(images: int) -> Callable[[], None]:
     """This software: blocks of units as the memory budget allows, scored one after another."""
     config = composed("model=dualtask_vgg16_untrained", "layer=conv2", "aggregation=unit")
-    network = models.load(config.model).network
-    shown = random_images(images)
-    asked = questions(images)
-    score_block(simulated(8, images, 0.6), asked)  # compiled code is read from disk
+    network = Network(config.model, classifier=False)
+    hardware = Hardware.choose(config, Path(config.cache))
+    network.load()
+    shown, asked = random_images(images), questions(images)
+    scored(simulated(8, images, 0.6), asked)  # compiled code is read from disk
 
     def run() -> None:
-        units, blocks = steps._unit_blocks(
-            config, Cache(config.cache), lambda: network, shown, asked
-        )
-        score_layer(blocks, units, asked)
+        score_units(asked, network, "conv2", shown, hardware)
 
     return run
 
@@ -143,10 +140,12 @@ def seeded_features() -> list[nn.Module]:
 
 def kernels(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
     """This software; returns the mean L2 norm of each layer's kernels."""
-    network, shown = seeded(0), random_images(count)
+    network, hardware = Network(composed("model=dualtask_vgg16_untrained").model), Hardware(CPU)
+    network.load()
+    shown = random_images(count)
 
     def run() -> dict[str, NDArray[Any]]:
-        found = responses.by_kernel(network, LAYERS, shown, PREPARE, device=CPU)
+        found = read_kernels({layer: layer for layer in LAYERS}, network, shown, hardware)
         return {layer: found[layer]["l2"].mean(axis=0) for layer in LAYERS}
 
     return run
@@ -170,7 +169,7 @@ def hooked(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
         found = {
             layer: {
                 name: torch.cat([aggregate(part) for part in parts]).numpy()
-                for name, aggregate in responses.AGGREGATE.items()
+                for name, aggregate in AGGREGATE.items()
             }
             for layer, parts in kept.items()
         }
@@ -256,32 +255,22 @@ def lesion_material(images: int) -> tuple[Images, NDArray[np.int64]]:
 
 def lesioner() -> Callable[..., Any]:
     """This software, in its two parts: the layer's maps, and the lesions that go on from them."""
-    network, held = seeded(0), {}
+    config = composed("model=dualtask_vgg16_untrained")
+    network, hardware = Network(config.model), Hardware(CPU)
+    sites: dict[str, LesionSite] = {}
 
     def maps(layer: str, images: int) -> float:
         """Returns the share of kernels and images that respond at all."""
-        shown, _ = lesion_material(images)
-        settings: dict[str, Any] = {"batch_size": None, "device": CPU, "progress": silent}
-        held["maps"] = kept_maps(network, layer, shown, PREPARE, **settings)
-        return float(torch.cat(held["maps"]).any(dim=(2, 3)).float().mean())
-
-    def lesions(layer: str, images: int, count: int) -> NDArray[np.float64]:
-        """Returns the loss of both tasks, (2, kernels)."""
         shown, answers = lesion_material(images)
-        effects = lesion_each(
-            network,
-            layer,
-            shown,
-            answers,
-            FACES,
-            PREPARE,
-            batch_size=None,
-            device=CPU,
-            progress=silent,
-            kernels=range(count),
-            maps=held["maps"],
-        )
-        return np.array([effects.face.loss, effects.object.loss])
+        site = LesionSite(network, layer, OwnClasses(shown, answers, FACES), hardware)
+        assert site.maps is not None
+        sites[layer] = site
+        return float(site.maps.any(dim=(2, 3)).float().mean())
+
+    def lesions(layer: str, _: int, count: int) -> NDArray[np.float64]:
+        """Returns the loss of both tasks, (2, kernels)."""
+        effects = lesion_kernels(sites[layer], (), range(count))
+        return np.array([task.loss for task in effects.without])
 
     return lambda part, *arguments: {"maps": maps, "lesions": lesions}[part](*arguments)
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import pandas as pd
 
-from app.memory import GB
+from app.machine import GB
+from app.sweeps.tables import lay_out
 
 NONE = "—"
 
@@ -108,15 +107,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 def show(heading: str, rows: Sequence[Row], growth: Sequence[Growth]) -> None:
     """Print the tables for people."""
-    console = Console(width=None if Console().is_terminal else 160, soft_wrap=False)
-    console.print(heading, highlight=False)
+    print(heading)
     for head, cells in _tables(rows, growth):
-        table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
-        for line in cells:
-            table.add_row(*line)
-        console.print(table)
-    for note in notes(rows):
-        console.print(note, highlight=False)
+        print(f"\n{lay_out(pd.DataFrame(cells, columns=list(head)), head, 160)}")
+    print(*notes(rows), sep="\n")
 
 
 def markdown(heading: str, rows: Sequence[Row], growth: Sequence[Growth]) -> str:

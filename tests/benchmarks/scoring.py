@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from app.metrics.scoring import score_block
-from tests.benchmarks.material import domain, questions, simulated
+from tests.benchmarks.material import domain, questions, scored, simulated
 from tests.benchmarks.measure import Apart, in_turn
 from tests.benchmarks.report import Goal, Row, Way
 from tests.benchmarks.sizes import Sizes
@@ -83,10 +82,10 @@ def this(units: int, zeros: float | None, metrics: list[str]) -> Callable[[], ND
     """This software, on all cores; returns z (contrasts, units) of the units that are checked."""
     responses = simulated(units, IMAGES, zeros)
     asked = questions(IMAGES, *metrics)
-    score_block(responses[:, :8], asked)  # compiled code is read from disk
+    scored(responses[:, :8], asked)  # compiled code is read from disk
 
     def run() -> NDArray[Any]:
-        return score_block(responses, asked)["wilcoxon"].statistic[:, :CHECKED]
+        return scored(responses, asked)["wilcoxon"].statistic[:, :CHECKED]
 
     return run
 

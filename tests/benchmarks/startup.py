@@ -16,6 +16,14 @@ from tests.benchmarks.report import Goal, Row, Way
 from tests.benchmarks.sizes import Sizes
 
 ROOT = Path(__file__).parents[2]
+BARE = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config): ...
+
+main()
+"""
 # Few images: how much was computed once matters little when it is only read.
 SMALL = [
     "stimuli.images_per_category=8",
@@ -42,7 +50,7 @@ def stored(sizes: Sizes) -> Iterator[Row]:
         seconds,
         found["all"].result,
         Way("computed", first.seconds / jobs, first.result),
-        goals=(Goal("≤ 1 s", seconds <= 1),),
+        goals=(Goal("≤ 1.5 s", seconds <= 1.5),),
         each="a job",
         note=(
             f"(a sweep of {jobs} less a sweep of one) / {jobs - 1}, few stimuli; computed: the "
@@ -87,7 +95,7 @@ def help_text(sizes: Sizes) -> Iterator[Row]:
             sizes.rounds,
             ours=partial(run, ["-m", "app", "--help"]),
             plain=partial(run, ["-c", "import torch, mlflow"]),
-            bare=partial(run, ["-c", "import hydra"]),
+            bare=partial(run, ["-c", BARE, "--help"]),
         )
     ours, plain, bare = (found[way] for way in ("ours", "plain", "bare"))
     yield Row(
@@ -95,8 +103,8 @@ def help_text(sizes: Sizes) -> Iterator[Row]:
         ours.seconds,
         ours.result,
         Way("import torch, mlflow", plain.seconds, plain.result),
-        Way("import hydra", bare.seconds),
-        (Goal("≤ 1 s", ours.seconds <= 1),),
+        Way("a bare Hydra application", bare.seconds, bare.result),
+        (Goal("≤ 2× bare Hydra", ours.seconds <= 2 * bare.seconds),),
     )
 
 

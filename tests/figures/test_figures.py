@@ -3,85 +3,131 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from app.errors import InputError
-from app.figures import single as figures
+from app.figures.agreement import plot_agreement
+from app.figures.lesion import plot_lesions, plot_remains, plot_searches, plot_sets
+from app.figures.render import render, render_figures, save
+from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
+from app.figures.style import Heading, Style
+from app.findings.dissociation import KernelSet
+from app.findings.greedy import GreedySearch
+from app.findings.lesion import LesionEffects, Performance, TaskPerformance
+from app.findings.lesioned import Lesioned
+from app.findings.selection import RULES
 
 REPOSITORY = Path(__file__).parents[2]
 BLUE = "#0072B2"
 DOMAINS = {"faces": ["adult", "child"], "objects": ["car"], "tools": ["saw"]}
+LABELS, COLOURS = ["FSI", "d′", "t"], [BLUE, "#E69F00", "#D55E00"]
+HEADING = Heading("conv13", "kernels")
+STYLE = Style("FSI", BLUE)
 
 
-def histogram(threshold: float | None = 0.3) -> Figure:
+def selection(
+    score: np.ndarray, rule: str = "above", number: float = 0.3, label: str = "FSI",
+    colour: str = BLUE,
+) -> Selection:  # fmt: skip
+    return Selection(score, score > 0.3, RULES[rule](number), Style(label, colour))
+
+
+def histogram(rule: str = "above") -> Figure:
     score = np.linspace(-1, 1, 200)
     score[:7] = np.nan
-    return figures.score_histogram(
-        score, score > 0.3, "FSI", BLUE, "score > 0.3", threshold, "conv13"
-    )
+    return plot_scores(selection(score, rule), HEADING)["scores"]
 
 
 def responses(units: int = 8) -> Figure:
     values = np.random.default_rng(0).random((40, units))
-    categories = ["adult", "child", "car", "saw"] * 10
     names = [f"kernel {number}" for number in range(units)]
-    scores = np.linspace(1, -1, units)
-    return figures.unit_responses(
-        values, categories, DOMAINS, np.arange(units), scores, names, "faces"
+    extremes = Extremes(values, np.linspace(1, -1, units), names)
+    categories = Categories(["adult", "child", "car", "saw"] * 10, DOMAINS, "faces")
+    return plot_responses(extremes, categories, HEADING)["responses"]
+
+
+def scatter(last: float = 0.9, scored: float = -0.2) -> Figure:
+    score = np.array([0.1, 0.5, np.nan, scored])
+    remains = -np.array([1.0, 1.2, 1.1, last])
+    return plot_remains(selection(score), remains, "loss", ("no lesion", -0.95), HEADING)
+
+
+def performance(*values: object) -> Performance:
+    face_loss, face_top1, object_loss, object_top1 = map(np.array, values)
+    return Performance(
+        TaskPerformance(face_loss, face_top1), TaskPerformance(object_loss, object_top1)
     )
 
 
-def scatter(spearman: float = -0.29) -> Figure:
-    score = np.array([0.1, 0.5, np.nan, -0.2])
-    loss = np.array([1.0, 1.2, 1.1, 0.9])
-    return figures.lesion_scatter(score, loss, 0.95, spearman, "t", BLUE, score > 0.3)
-
-
-def places(spearman: float = -0.29) -> Figure:
-    score, place = np.array([0.1, 0.5, np.nan, -0.2]), np.array([2, 0, 1, 3])
-    return figures.place_scatter(score, place, 2, spearman, "t", BLUE, score > 0.3)
+def searches() -> dict[str, GreedySearch]:
+    order, dropped, steps = np.array([1, 2, 0, *range(3, 10)]), np.arange(4), np.arange(4) / 10
+    course = (1 + steps, 0.9 - steps, 1 + steps / 2, 0.8 - steps / 2)
+    return {
+        "face": GreedySearch(order, dropped, performance(*course)),
+        "object": GreedySearch(order, dropped, performance(*course[2:], *course[:2])),
+    }
 
 
 def curves() -> Figure:
-    steps = np.arange(4)[:, None] / 10
-    face = np.hstack([steps, 1 + steps, 0.9 - steps, 1 + steps / 2, 0.8 - steps / 2])
-    return figures.greedy_curves(face, face[:, [0, 3, 4, 1, 2]], "conv13")
+    return plot_searches(searches(), HEADING)
 
 
-LABELS, COLOURS = ["FSI", "d′", "t"], [BLUE, "#E69F00", "#D55E00"]
-
-
-def overlaps(metrics: int = 3, chosen: bool = True) -> Figure:
-    members = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1]])[: 3 * chosen, :metrics]
-    jaccard = np.full((metrics, metrics), 0.5 if chosen else np.nan)
-    return figures.selection_overlap(
-        LABELS[:metrics], COLOURS[:metrics], np.array([12, 9, 9][:metrics]), members,
-        np.array([7, 5, 2])[: 3 * chosen], jaccard, "conv13",
-    )  # fmt: skip
-
-
-def agreements(metrics: int = 3, units: int = 40) -> Figure:
+def agreement(metrics: int = 3, units: int = 40, chosen: bool = True) -> dict[str, Figure]:
     scores = np.random.default_rng(0).normal(size=(metrics, units))
     scores[0, :1] = np.nan
-    pairs = metrics * (metrics - 1) // 2
-    depths = [[1, units - 1]] * pairs if units > 1 else [[]] * pairs
-    return figures.metric_agreement(
-        LABELS[:metrics], COLOURS[:metrics], scores, scores > 0.5, [0.5, None, 0.5][:metrics],
-        depths, [[0.0, 1.0][: len(k)] for k in depths], 3_000, "conv13",
-    )  # fmt: skip
+    if not chosen:
+        scores = -np.abs(scores)
+    style = [*zip(LABELS, COLOURS, strict=True)] * 3
+    selections = [
+        selection(score, ("above", "p")[place % 2], 0.5, *style[place])
+        for place, score in enumerate(scores)
+    ]
+    shared = [np.linspace(0, 1, units) for _ in combinations(scores, 2)]
+    return plot_agreement(selections, shared, HEADING)
 
 
-def sets(*tasks: str, chosen: float = 15.0) -> Figure:
+def overlaps() -> Figure:
+    score = np.zeros((3, 16))
+    score[:, :7], score[0, 7:12], score[1:, 12:14] = 1, 1, 1
+    selections = [
+        selection(*each) for each in zip(score, ["above"] * 3, [0.5] * 3, LABELS, COLOURS,
+                                         strict=True)
+    ]  # fmt: skip
+    return plot_agreement(selections, [np.ones(16)] * 3, HEADING)["overlap"]
+
+
+def agreements() -> Figure:
+    return agreement()["agreement"]
+
+
+def set_table(chosen: float = 15.0) -> pd.DataFrame:
     kinds = ["none", "top", "top", "selection", *["random"] * 4, *["random_selection"] * 2]
     percent = np.array([0, 10, 50, chosen, 10, 10, 50, 50, chosen, chosen])
     top1 = [0.9, 0.8, 0.5, 0.75, 0.85, 0.87, 0.6, 0.7, 0.8, 0.84]
-    values = {task: top1 for task in tasks or ("face", "object")}
-    return figures.dissociation(kinds, percent, values, "FSI", BLUE, "conv13")
+    return pd.DataFrame({"set": kinds, "percent": percent, "face_top1": top1, "object_top1": top1})
+
+
+def sets(*tasks: str, chosen: float = 15.0) -> Figure:
+    return plot_sets(set_table(chosen), tasks or ("face", "object"), "FSI", HEADING)
+
+
+def lesioned(tasks: tuple[str, ...] = ("face", "object"), greedy: bool = False) -> Lesioned:
+    each = performance(*np.random.default_rng(0).random((4, 10)))
+    drawn = [("none", ()), ("top", (1,)), ("selection", (1, 2)), ("random_selection", (3, 4))]
+    return Lesioned(
+        tasks,
+        LesionEffects(each, performance(0.95, 0.9, 0.9, 0.9)),
+        searches() if greedy else {},
+        [KernelSet(kind, kernels, 10 * len(kernels)) for kind, kernels in drawn],
+        performance(*np.random.default_rng(0).random((4, 4))),
+    )
 
 
 def texts(figure: Figure) -> str:
@@ -91,36 +137,54 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [histogram, responses, scatter, places, curves, overlaps, agreements, sets]
+    "make", [histogram, responses, scatter, curves, overlaps, agreements, sets]
 )
 def test_same_input_same_bytes(make: Callable[[], Figure], tmp_path: Path) -> None:
-    first = figures.save(figures.render(make()), tmp_path / "first", "figure")
-    again = figures.save(figures.render(make()), tmp_path / "again", "figure")
+    first = save(render({"figure": make()}), tmp_path / "first")
+    again = save(render({"figure": make()}), tmp_path / "again")
     assert [path.name for path in first] == ["figure.png", "figure.svg"]
     for one, other in zip(first, again, strict=True):
         assert one.stat().st_size > 5000
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_in_another_process_with_other_settings(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 40\n")
     code = (
         "import sys; from pathlib import Path; from tests.figures import test_figures as t;"
-        "t.figures.save(t.figures.render(t.scatter()), Path(sys.argv[1]), 'figure')"
+        "t.save(t.render({'figure': t.scatter()}), Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "other")]
     environment = {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     environment |= {"HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, timeout=60)
-    for path in figures.save(figures.render(scatter()), tmp_path / "here", "figure"):
+    for path in save(render({"figure": scatter()}), tmp_path / "here"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 
-def test_other_input_other_bytes(tmp_path: Path) -> None:
-    one = figures.save(figures.render(scatter()), tmp_path, "one")
-    other = figures.save(figures.render(scatter(spearman=-0.28)), tmp_path, "other")
-    assert one[1].read_bytes() != other[1].read_bytes()
+def test_other_input_other_bytes() -> None:
+    one, other = (render({"figure": scatter(last)})["figure.svg"] for last in (0.9, 0.91))
+    assert one.tobytes() != other.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics", [2, 3, 4, 7])
+@pytest.mark.parametrize("name", ["overlap", "agreement"])
+def test_nothing_is_cut_off_however_many_metrics(metrics: int, name: str) -> None:
+    figure = agreement(metrics)[name]
+    render({"figure": figure})  # which finds the places
+    low, high = figure.get_tightbbox().get_points()  # inches
+    assert (low >= 0).all() and (high <= figure.get_size_inches()).all()
+
+
+def test_names_may_have_dollar_signs() -> None:
+    domains = {"faces": ["$\\frac$"], "a $b$": ["c"]}
+    extremes = Extremes(np.ones((4, 2)), np.zeros(2), ["$x$", "$y$"])
+    categories = Categories(["$\\frac$", "c"] * 2, domains, "faces")
+    assert render_figures(plot_responses, extremes, categories, Heading("$\\title$"))
 
 
 def test_histogram_counts_every_unit_and_says_what_it_leaves_out() -> None:
@@ -136,16 +200,17 @@ def test_histogram_counts_every_unit_and_says_what_it_leaves_out() -> None:
 
 
 def test_histogram_marks_the_smallest_selected_score_where_the_rule_is_no_score() -> None:
-    (line,) = histogram(threshold=None).axes[0].lines
+    (line, *_) = histogram("p").axes[0].lines
     score = np.linspace(-1, 1, 200)
     assert line.get_xdata()[0] == score[score > 0.3].min()  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", [np.nan, 0.5])
-def test_histogram_of_nothing_defined_or_one_value(fill: float, tmp_path: Path) -> None:
-    score, none = np.full(20, fill), np.zeros(20, dtype=bool)
-    figure = figures.score_histogram(score, none, "FSI", BLUE, "p < 0.001", None, "conv1")
-    figures.save(figures.render(figure), tmp_path, "figure")
+def test_histogram_of_nothing_defined_or_one_value(fill: float) -> None:
+    none = Selection(np.full(20, fill), np.zeros(20, dtype=bool), RULES["p"](0.001), STYLE)
+    figure = plot_scores(none, HEADING)["scores"]
+    render({"figure": figure})
     assert "selected: 0 of 20" in texts(figure)
 
 
@@ -161,30 +226,38 @@ def test_responses_show_means_of_the_top_and_bottom_units() -> None:
 
 
 @pytest.mark.parametrize("units", [1, 2, 3])
-def test_responses_of_few_units(units: int, tmp_path: Path) -> None:
-    figures.save(figures.render(responses(units)), tmp_path, "figure")
+def test_responses_of_few_units(units: int) -> None:
+    assert render({"figure": responses(units)})
 
 
-def test_many_domains_keep_the_target_apart(tmp_path: Path) -> None:
+def test_many_domains_keep_the_target_apart() -> None:
     domains = {f"domain {number}": [f"c{number}"] for number in range(30)}
-    figure = figures.unit_responses(
-        np.ones((60, 2)), [*map("c{}".format, range(30))] * 2, domains, [0, 1], np.zeros(2),
-        ["a", "b"], "domain 3",
-    )  # fmt: skip
-    figures.save(figures.render(figure), tmp_path, "figure")
-    assert "domain 3 (target)\nother domains" in texts(figure)
+    categories = Categories([*map("c{}".format, range(30))] * 2, domains, "domain 3")
+    extremes = Extremes(np.ones((60, 2)), np.zeros(2), ["a", "b"])
+    files = plot_responses(extremes, categories, HEADING)
+    assert render(files)
+    assert "domain 3 (target)\nother domains" in texts(files["responses"])
 
 
 def test_scatter_says_the_correlation() -> None:
-    assert "Spearman r = −0.29" in texts(scatter())
-    assert "Spearman r = undefined" in texts(scatter(spearman=np.nan))
+    assert "Spearman r = −1.00" in texts(scatter())
+    assert "Spearman r = −0.50" in texts(scatter(scored=0.3))
+    score = np.full(4, np.nan)
+    figure = plot_remains(selection(score), np.arange(4), "place", ("none", 0), HEADING)
+    assert "Spearman r = undefined" in texts(figure)
 
 
-def test_places_say_the_correlation_and_how_many_were_dropped() -> None:
-    figure = places()
-    assert "Spearman r = −0.29" in texts(figure) and "dropped below" in texts(figure)
-    (line,) = figure.axes[0].lines
-    assert line.get_ydata()[0] == 1.5  # type: ignore[index]
+def test_which_figures_lesions_have() -> None:
+    chosen = selection(np.linspace(-1, 1, 10))
+    assert set(plot_lesions(lesioned(), chosen, HEADING)) == {"dissociation", "lesion"}
+    assert set(plot_lesions(lesioned(("object",)), chosen, HEADING)) == {"dissociation"}
+    figures = plot_lesions(lesioned(greedy=True), chosen, HEADING)
+    assert set(figures) == {"dissociation", "lesion", "lesion_place"}
+    assert "dropped below" in texts(figures["lesion_place"])
+    (line,) = figures["lesion_place"].axes[0].lines
+    assert line.get_ydata()[0] == 2.5  # type: ignore[index]
+    (line,) = plot_lesions(lesioned(), chosen, HEADING)["lesion"].axes[0].lines
+    assert line.get_ydata()[0] == -0.95  # type: ignore[index]
 
 
 def test_curves_show_both_tasks_of_both_searches() -> None:
@@ -198,38 +271,37 @@ def test_curves_show_both_tasks_of_both_searches() -> None:
     assert "search for faces\nsearch for objects" in texts(figure)
 
 
-@pytest.mark.parametrize(
-    ("search", "title", "column"), [("face", "Face task", 1), ("object", "Object task", 3)]
-)
-def test_the_curves_of_one_task(search: str, title: str, column: int) -> None:
-    course = np.arange(15, dtype=float).reshape(3, 5)
-    figure = figures.greedy_curves(**{f"{search}_search": course})
-    loss, top1 = figure.axes
+@pytest.mark.parametrize(("task", "title"), [("face", "Face task"), ("object", "Object task")])
+def test_the_curves_of_one_task(task: str, title: str) -> None:
+    search = searches()[task]
+    loss, top1 = plot_searches({task: search}, HEADING).axes
     assert loss.get_title("left") == title
-    np.testing.assert_array_equal(loss.lines[0].get_ydata(), -course[:, column])
-    np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * course[:, column + 1])
+    remaining = search.remaining.of(task)
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), -remaining.loss)
+    np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * remaining.top1)
     assert len(loss.lines) == len(top1.lines) == 1
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write figures to .*file"):
-        figures.save(figures.render(scatter()), tmp_path / "file", "figure")
+        save(render({"figure": scatter()}), tmp_path / "file")
 
 
 def test_the_selected_have_the_metric_s_colour_and_axes_its_label() -> None:
-    for figure in (histogram(), scatter(), places()):
+    for figure in (histogram(), scatter()):
         assert "Selectivity score (" in figure.axes[0].get_xlabel()
         drawn = [*figure.axes[0].patches, *figure.axes[0].collections]
         assert to_hex(np.ravel(drawn[-1].get_facecolor())[:4]).upper() == BLUE  # type: ignore
     assert histogram().axes[0].get_xlabel() == "Selectivity score (FSI)"
+    assert histogram().axes[0].get_ylabel() == "Number of kernels"
 
 
+@pytest.mark.slow
 def test_no_pyplot() -> None:
     code = (
-        "import sys; import app.figures.single as f; assert 'matplotlib' not in sys.modules;"
-        "import numpy as np; z = np.zeros(3);"
-        "f.score_histogram(z, z > 0, 'FSI', '#0072B2', 'a', 0.3, 't');"
+        "import sys; import app.figures.style; assert 'matplotlib' not in sys.modules;"
+        "from tests.figures import test_figures as t; t.render({'figure': t.histogram()});"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
@@ -243,39 +315,35 @@ def test_overlap_draws_each_combination_and_each_pair() -> None:
     assert [label.get_text() for label in dots.get_yticklabels()] == ["FSI  12", "d′  9", "t  9"]
     colours = [to_hex(line.get_color()).upper() for line in dots.lines]
     assert [colours.count(colour) for colour in COLOURS] == [2, 2, 2]
-    assert [text.get_text() for text in matrix.texts] == ["0.50"] * 3
+    assert [text.get_text() for text in matrix.texts] == ["0.50", "0.50", "1.00"]
 
 
 def test_agreement_draws_each_unit_of_each_pair_and_the_curve() -> None:
-    *pairs, curve = agreements().axes
-    assert len(pairs) == 3
-    for axes, defined in zip(pairs, (39, 39, 40), strict=True):
-        drawn = [line.get_xydata() for line in axes.lines if line.get_marker() == "."]
+    grid = np.reshape(agreements().axes, (3, 3))
+    for (first, second), defined in zip(combinations(range(3), 2), (39, 39, 40), strict=True):
+        drawn = [
+            line.get_xydata() for line in grid[second, first].lines if line.get_marker() == "."
+        ]
         assert np.isfinite(np.concatenate(drawn)).all(axis=1).sum() == defined
-    assert [line.get_ydata()[-1] for line in curve.lines] == [1] * 4  # three pairs and chance
-    assert "40 of 3,000 units" in agreements()._suptitle.get_text()  # type: ignore[attr-defined]
+        assert [line.get_ydata()[-1] for line in grid[first, second].lines] == [1, 1]  # and chance
+    title = agreement(2, 3_000)["agreement"].get_suptitle()
+    assert "2,000 of 3,000 kernels drawn" in title
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: overlaps(chosen=False),
-        lambda: overlaps(2, chosen=False),
-        lambda: overlaps(2),
-        lambda: agreements(2),
-        lambda: agreements(2, units=2),
-        lambda: agreements(3, units=1),
-    ],
-)
-def test_agreement_where_there_is_little_to_show(make: Callable[[], Figure]) -> None:
-    assert len(figures.render(make())["png"]) > 5000
+@pytest.mark.slow
+@pytest.mark.parametrize(("metrics", "units", "chosen"), [
+    (3, 40, False), (2, 40, False), (2, 40, True), (2, 2, True), (3, 1, True),
+])  # fmt: skip
+def test_agreement_where_there_is_little_to_show(metrics: int, units: int, chosen: bool) -> None:
+    files = render(agreement(metrics, units, chosen))
+    assert all(len(content) > 5000 for content in files.values())
 
 
 @pytest.mark.parametrize("chosen", [15.0, 0.0, 10.0])
 def test_dissociation_draws_the_ranking_the_random_draws_and_the_selection(chosen: float) -> None:
     figure = sets("face", chosen=chosen)
     (axes,) = figure.axes
-    random, ranked, star = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore
+    random, ranked, star, *_ = [line.get_xydata().tolist() for line in axes.lines]  # type: ignore
     assert ranked == [[0, 90], [10, 80], [50, 50]] and star == [[chosen, 75]]
     assert random[-1] == pytest.approx([50, 65])
     assert {x for x, _ in random} == {0, 10, chosen, 50}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from app.findings.consistency import Summary, pairwise, spearman, summary
+from app.findings.consistency import measure_consistency, spearman
 
 
 @st.composite
@@ -36,7 +36,7 @@ def by_scipy(a, b):
 @settings(deadline=None, max_examples=200)
 @given(tables())
 def test_against_scipy(table):
-    result = pairwise(table)
+    result = measure_consistency(table).pairs
     assert list(result) == list(combinations(table, 2))
     for (first, second), value in result.items():
         expected = by_scipy(table[first], table[second])
@@ -66,13 +66,28 @@ def test_spearman_undefined(a, b):
     assert np.isnan(spearman(a, b))
 
 
-def test_summary():
-    pairs = {("a", "b"): 0.2, ("a", "c"): 0.4, ("b", "c"): 0.9, ("c", "d"): np.nan}
-    values = [0.2, 0.4, 0.9]
-    assert summary(pairs) == pytest.approx(Summary(np.mean(values), stats.sem(values)))
+def test_the_mean_is_over_pairs_that_are_defined():
+    random = np.random.default_rng(0)
+    table = {name: random.normal(size=20) for name in ("fsi", "dprime", "ttest")}
+    table["flat"] = np.ones(20)
+    found = measure_consistency(table)
+    known = [value for pair, value in found.pairs.items() if "flat" not in pair]
+    assert len(known) == 3 and np.isnan(found.pairs["fsi", "flat"])
+    assert (found.mean, found.sem) == pytest.approx((np.mean(known), stats.sem(known)))
+    assert list(found.metrics("dprime")) == [
+        "consistency/spearman_fsi",
+        "consistency/spearman_ttest",
+        "consistency/spearman_flat",
+        "consistency/mean",
+        "consistency/sem",
+    ]
+    assert found.metrics("dprime")["consistency/spearman_fsi"] == found.pairs["fsi", "dprime"]
 
 
-def test_summary_of_few_pairs():
-    np.testing.assert_equal(tuple(summary({("a", "b"): 0.5})), (0.5, np.nan))
-    np.testing.assert_equal(tuple(summary({("a", "b"): np.nan})), (np.nan, np.nan))
-    np.testing.assert_equal(tuple(summary({})), (np.nan, np.nan))
+def test_few_pairs():
+    two = measure_consistency({"a": np.arange(9.0), "b": np.arange(9.0)})
+    np.testing.assert_allclose((two.mean, two.sem), (1, np.nan))
+    flat = measure_consistency({"a": np.arange(9.0), "b": np.ones(9)})
+    np.testing.assert_equal((flat.mean, flat.sem), (np.nan, np.nan))
+    one = measure_consistency({"a": np.arange(9.0)})
+    np.testing.assert_equal((one.mean, one.sem), (np.nan, np.nan))

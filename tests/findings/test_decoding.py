@@ -1,3 +1,7 @@
+import inspect
+import warnings
+
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,17 +12,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from app import choices
 from app.errors import InputError
-from app.findings import svm
 from app.findings.decoding import (
+    CLASSIFIERS,
+    Classifier,
+    Decoded,
+    Decoding,
+    RandomDecoding,
+    assign_folds,
     chance,
     decode,
     decode_random,
-    equal_count,
-    folds,
-    standard,
-    top,
-    uneven,
+    find_equal_count,
+    find_top,
+    note_folds,
 )
 
 
@@ -36,7 +44,7 @@ def faces(noise, identities=8, images=5, kernels=6, seed=0):
 def test_folds(counts, seed):
     names = [f"id{i}" for i, count in enumerate(counts) for _ in range(count)]
     names = np.random.default_rng(seed).permutation(names)
-    result = folds(names.tolist())
+    result = assign_folds(names.tolist())
     for name, count in zip(*np.unique(names, return_counts=True), strict=True):
         assert result[names == name].tolist() == [k % min(counts) for k in range(count)]
         left_out = np.bincount(result[names == name], minlength=min(counts))
@@ -53,7 +61,7 @@ def test_folds(counts, seed):
 )
 def test_folds_refused(identities, message):
     with pytest.raises(InputError, match=message):
-        folds(identities)
+        assign_folds(identities)
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
@@ -61,32 +69,16 @@ def test_folds_refused(identities, message):
 def test_against_sklearn(noise, penalty):
     features, names = faces(noise)
     features[:, 2] = 7  # does not vary
-    result = decode(features.astype(np.float32), names, penalty=penalty)
+    result = decode(features.astype(np.float32), names, Classifier("svm", penalty))
     expected = cross_val_score(
         make_pipeline(StandardScaler(), SVC(kernel="linear", C=penalty)),
         features.astype(np.float32).astype(np.float64),
         names,
-        cv=PredefinedSplit(folds(names)),
+        cv=PredefinedSplit(assign_folds(names)),
     )
     np.testing.assert_allclose(result.folds, expected)
     assert result.accuracy == pytest.approx(expected.mean())
     assert result.kernels == 6
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.random.default_rng(0).normal(size=(50, 6)) * 10.0 ** np.arange(-3, 3) + 1e4,
-        np.full((9, 3), 0.1),  # whose mean is off by rounding
-        1e6 + 1e-10 * np.random.default_rng(0).normal(size=(9, 3)),
-        np.repeat([[0.0], [7.0]], [8, 1], axis=0),
-    ],
-)
-def test_standard_scaler(values):
-    mean, deviation = standard(values)
-    scaler = StandardScaler().fit(values)
-    np.testing.assert_allclose(mean, scaler.mean_, rtol=1e-12)
-    np.testing.assert_allclose(deviation, scaler.scale_, rtol=1e-12)
 
 
 def test_interval_is_students_over_folds():
@@ -121,7 +113,7 @@ def test_scale_and_silent_kernels_do_not_matter():
 
 def test_a_kernel_that_varies_only_in_the_images_left_out_counts_for_nothing():
     features, names = faces(1.0)
-    fold = folds(names)
+    fold = assign_folds(names)
     odd = np.where(fold == 0, 1e6, 0)[:, None]
     with_odd = decode(np.concatenate([features, odd], axis=1), names)
     assert with_odd.folds[0] == decode(features, names).folds[0]
@@ -146,7 +138,7 @@ def test_unequal_counts_against_sklearn(noise):
         make_pipeline(StandardScaler(), SVC(kernel="linear")),
         features,
         names,
-        cv=PredefinedSplit(folds(names)),
+        cv=PredefinedSplit(assign_folds(names)),
         scoring="balanced_accuracy",
     )
     assert len(result.folds) == 3
@@ -185,29 +177,28 @@ def test_chance_is_reached_by_guessing_however_uneven_the_counts():
 
 
 def test_equal_counts_give_the_share_of_all_images():
-    """To the bit what the mean over images gives: with one image of each, nothing is weighed."""
     features, names = faces(1.0, identities=13, images=7)
-    values, fold = features.astype(np.float64), folds(names)
-    codes = np.unique(names, return_inverse=True)[1]
-    expected = []
-    for number in range(7):
-        train, test = fold != number, fold == number
-        mean, scale = standard(values[train])
-        train_values, test_values = (values[train] - mean) / scale, (values[test] - mean) / scale
-        named = svm.classify(train_values, codes[train], test_values)
-        expected.append(float(np.mean(named == codes[test])))
-    assert decode(features, names).folds.tolist() == expected
+    expected = cross_val_score(
+        make_pipeline(StandardScaler(), SVC(kernel="linear")),
+        features,
+        names,
+        cv=PredefinedSplit(assign_folds(names)),
+    )
+    np.testing.assert_allclose(decode(features, names).folds, expected)
 
 
 def test_uneven_counts_are_told():
-    assert uneven(["a", "b", "a", "b"]) is None
-    told = uneven(["a", "b", "a", "b", "b"])
-    assert told is not None and "2 to 3 images" in told and "2 folds" in told
+    assert note_folds(["a", "b", "a", "b"]) == ()
+    (told,) = note_folds(["a", "b", "a", "b", "b"])
+    assert told.startswith("decoding: ") and "2 to 3 images" in told and "2 folds" in told
 
 
 def test_threads_and_repeats_change_nothing():
     features, names = faces(1.0)
-    runs = [decode(features, names, threads=threads) for threads in (1, 2, 4, None)]
+    runs = [decode(features, names)]
+    for threads in (1, 2, 4):
+        with joblib.parallel_config("threading", n_jobs=threads):
+            runs.append(decode(features, names))
     for run in runs[1:]:
         np.testing.assert_array_equal(run.folds, runs[0].folds)
 
@@ -228,8 +219,7 @@ def test_features_of_another_shape(shape):
 
 def test_random_kernels():
     features, names = faces(1.0)
-    calls = []
-    result = decode_random(features, names, 2, 5, 7, 1.0, calls.append)
+    result = decode_random(features, names, 2, 5, 7)
     random = np.random.default_rng(7)
     drawn = [np.sort(random.choice(6, 2, replace=False)) for _ in range(5)]
     expected = [decode(features[:, kernels], names).accuracy for kernels in drawn]
@@ -237,7 +227,6 @@ def test_random_kernels():
     assert len(set(expected)) > 1
     assert result.accuracy == pytest.approx(np.mean(expected))
     assert result.kernels == 2
-    assert calls == [1] * 5
     again = decode_random(features, names, 2, 5, 7)
     np.testing.assert_array_equal(again.draws, result.draws)
     assert decode_random(features, names, 2, 5, 8).draws.tolist() != result.draws.tolist()
@@ -245,8 +234,11 @@ def test_random_kernels():
 
 def test_all_kernels_drawn_at_random_are_all_kernels():
     features, names = faces(1.0)
-    result = decode_random(features, names, 6, 3, 0, penalty=0.01)
-    assert result.draws.tolist() == [decode(features, names, penalty=0.01).accuracy] * 3
+    result = decode_random(features, names, 6, 3, 0, classifier=Classifier(penalty=0.01))
+    assert (
+        result.draws.tolist()
+        == [decode(features, names, classifier=Classifier(penalty=0.01)).accuracy] * 3
+    )
 
 
 @pytest.mark.parametrize(("count", "draws"), [(0, 3), (7, 3), (2, 0)])
@@ -265,7 +257,7 @@ def test_chance():
     [({"fsi": 9, "dprime": 4, "ttest": 0}, 4), ({"fsi": 0}, 0), ({}, 0)],
 )
 def test_equal_count(counts, expected):
-    assert equal_count(counts) == expected
+    assert find_equal_count(counts) == expected
 
 
 @settings(deadline=None)
@@ -275,4 +267,63 @@ def test_equal_count(counts, expected):
 def test_top(score, count):
     defined = [unit for unit, value in enumerate(score) if not np.isnan(value)]
     expected = sorted(defined, key=lambda unit: (-score[unit], unit))[:count]
-    assert top(np.array(score), count).tolist() == expected
+    assert find_top(np.array(score), count).tolist() == expected
+
+
+def plain_nearest(train, people, test):
+    """The identity of the nearest mean, of standardised features."""
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    sd[sd == 0] = 1
+    known = sorted(set(people))
+    centres = [((train - mean) / sd)[np.array(people) == name].mean(axis=0) for name in known]
+    return [known[np.argmin([np.sum((x - c) ** 2) for c in centres])] for x in (test - mean) / sd]
+
+
+def test_nearest_centroid_against_a_plain_loop():
+    features, names = faces(1.5)
+    features[:, 3] = 7  # silent: nothing is said of it
+    fold, people = assign_folds(names), np.array(names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = decode(features, names, Classifier("nearest_centroid", None))
+    for number in range(5):
+        train, test = fold != number, fold == number
+        named = plain_nearest(features[train], people[train].tolist(), features[test])
+        assert result.folds[number] == pytest.approx(np.mean(named == people[test]))
+
+
+@pytest.mark.parametrize("name", choices.DECODERS)
+def test_every_classifier_names_faces_and_none_names_noise(name):
+    classifier = Classifier(name, 1.0 if name in choices.PENALISED else None)
+    features, names = faces(0.3, identities=10)
+    features[:, 2] = 0
+    assert decode(features, names, classifier).accuracy > 0.9
+    noise = np.random.default_rng(1).normal(size=(len(names), 6))
+    assert decode(noise, names, classifier).accuracy < 0.4
+    with joblib.parallel_config("threading", n_jobs=3):
+        side_by_side = decode(features, names, classifier)
+    np.testing.assert_array_equal(side_by_side.folds, decode(features, names, classifier).folds)
+
+
+def test_classifiers_by_name():
+    assert tuple(CLASSIFIERS) == choices.DECODERS
+    options = {name: list(inspect.signature(make).parameters) for name, make in CLASSIFIERS.items()}
+    penalised = [name for name, known in options.items() if known == ["penalty"]]
+    assert tuple(penalised) == choices.PENALISED
+    assert all(known in ([], ["penalty"]) for known in options.values())
+
+
+def test_what_is_logged():
+    chosen = Decoding(np.array([0.5, 0.7]), 3)
+    random, every = RandomDecoding(np.array([0.1, 0.2]), 3), Decoding(np.array([1.0, 1.0]), 9)
+    assert Decoded(chosen, random, every, 0.25).metrics() == pytest.approx(
+        {
+            "decoding/accuracy": 0.6,
+            "decoding/ci95_low": 0.0,
+            "decoding/ci95_high": 1.0,
+            "decoding/kernels": 3,
+            "decoding/chance": 0.25,
+            "decoding/random_kernels": 0.15,
+            "decoding/all_kernels": 1.0,
+        }
+    )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.findings import overlap
-from app.findings.decoding import top
+from app.findings.decoding import find_top
 
 
 @st.composite
@@ -32,7 +32,7 @@ def test_selections_against_sets(values, criterion):
         union = chosen[a] | chosen[b]
         expected = len(chosen[a] & chosen[b]) / len(union) if union else math.nan
         assert overlap.jaccard(masks[a], masks[b]) == pytest.approx(expected, nan_ok=True)
-    found = overlap.intersections(masks)
+    found = overlap.count_intersections(masks)
     for size in range(1, 5):
         for names in combinations("abcd", size):
             inside = set.intersection(*(chosen[name] for name in names))
@@ -47,30 +47,40 @@ def test_selections_against_sets(values, criterion):
 def test_shared_tops_against_sets(values):
     a, b = values
     both = np.flatnonzero(~np.isnan(a) & ~np.isnan(b))
-    curve = overlap.top_k_agreement(a, b)
+    masks = {"a": a > 1, "b": b > 1}
+    found = overlap.measure_overlap({"a": a, "b": b}, masks)
+    curve = found.shared["a", "b"]
     assert len(curve) == len(both)
     for k in range(1, len(both) + 1):
-        shared = set(top(a[both], k)) & set(top(b[both], k))
+        shared = set(find_top(a[both], k)) & set(find_top(b[both], k))
         assert curve[k - 1] == pytest.approx(len(shared) / k)
-    (pair,) = overlap.pairwise_top_k({"a": a, "b": b}).values()
-    np.testing.assert_array_equal(pair, curve)
+    index = overlap.jaccard(masks["a"], masks["b"])
+    tenth = overlap.read_at_fraction(curve, 0.1)
+    for metric, other in ("ab", "ba"):
+        np.testing.assert_equal(
+            found.metrics(metric),
+            {f"agreement/jaccard_{other}": index, f"agreement/top10_percent_{other}": tenth},
+        )
     if len(both):
         assert curve[-1] == 1
         k = max(1, round(len(both) / 10))
-        assert overlap.at_top_fraction(curve, 0.1) == curve[k - 1]
+        assert overlap.read_at_fraction(curve, 0.1) == curve[k - 1]
     else:
-        assert math.isnan(overlap.at_top_fraction(curve, 0.1))
+        assert math.isnan(overlap.read_at_fraction(curve, 0.1))
 
 
 def test_chance_is_k_of_all():
     random = np.random.default_rng(0)
-    curves = [overlap.top_k_agreement(*random.random((2, 40))) for _ in range(2000)]
+    curves = [
+        overlap.share_tops(*(overlap.rank_units(s) for s in random.random((2, 40))), 40)
+        for _ in range(2000)
+    ]
     np.testing.assert_allclose(np.mean(curves, axis=0), np.arange(1, 41) / 40, atol=0.03)
 
 
 @pytest.mark.parametrize("units", [0, 1, 2, 59, 3_211_264])
 def test_depths_go_from_one_to_all(units):
-    depths = overlap.spaced(units)
+    depths = overlap.space_depths(units)
     assert len(depths) <= 60 and (np.diff(depths) > 0).all()
     assert depths.tolist()[:1] == [1][:units] and depths.tolist()[-1:] == [units][:units]
 
@@ -82,7 +92,7 @@ def test_depths_go_from_one_to_all(units):
 )  # fmt: skip
 def test_thinning_keeps_what_is_selected(selected, others, kept, rest):
     mask = np.random.default_rng(0).permutation(np.arange(selected + others) < selected)
-    units = overlap.thinned(mask, 100)
+    units = overlap.thin_units(mask, 100)
     assert (int(mask[units].sum()), int((~mask[units]).sum())) == (kept, rest)
     assert (np.diff(units) > 0).all()
-    np.testing.assert_array_equal(units, overlap.thinned(mask, 100))
+    np.testing.assert_array_equal(units, overlap.thin_units(mask, 100))

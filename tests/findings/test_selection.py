@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+from app import choices
 from app.errors import InputError
-from app.findings.selection import RULES, grid, percent_selected, rejected, select
+from app.findings import selection
+from app.findings.selection import RULES, make_criterion, measure_selectivity, select
 from app.metrics import Scores, smallest
 
 
@@ -34,28 +36,31 @@ def test_uncorrected(scores, threshold):
 
 
 @settings(deadline=None, max_examples=200)
-@given(scores(), st.sampled_from(["fdr_bh", "fdr_by"]), st.sampled_from([0.01, 0.05, 0.3]))
+@given(scores(), st.sampled_from(["fdr_bh", "fdr_by"]), st.sampled_from([0.0123, 0.0567, 0.3]))
 def test_false_discovery_rate_against_statsmodels(scores, rule, rate):
+    """What its procedure rejects at one rate is what the adjusted p-values say at every rate."""
     expected = np.ones(scores.score.shape, dtype=bool)
     for p, statistic in zip(scores.p, scores.statistic, strict=True):
         defined = np.flatnonzero(~np.isnan(statistic))
         reject = np.zeros(len(p), dtype=bool)
         if len(defined):
             reject[defined] = multipletests(p[defined], rate, rule)[0]
-        np.testing.assert_array_equal(rejected(p, statistic, rule, rate), reject)
         expected &= reject & (statistic > 0)
     result = select(scores, rule, rate)
     assert result.dtype == bool
     np.testing.assert_array_equal(result, expected)
 
 
-@settings(deadline=None)
-@given(st.integers(1, 200), st.sampled_from([0.05, 0.1]), st.sampled_from(["fdr_bh", "fdr_by"]))
-def test_p_values_on_the_line_itself(count, rate, rule):
-    rank = np.arange(1, count + 1)
-    p = rank / count * rate / (np.sum(1 / rank) if rule == "fdr_by" else 1)
-    expected = multipletests(p, rate, rule)[0]
-    np.testing.assert_array_equal(rejected(p, np.ones(count), rule, rate), expected)
+@pytest.mark.parametrize("rule", ["fdr_bh", "fdr_by"])
+def test_the_step_up_procedure_by_hand(rule):
+    """The largest rank k with p <= k/n * rate (over the harmonic sum) rejects all up to it."""
+    p = np.random.default_rng(0).random(60) ** 3
+    harmonic = np.sum(1 / np.arange(1, 61)) if rule == "fdr_by" else 1
+    for rate in (0.01, 0.05, 0.2, 0.5):
+        passing = [k for k in range(1, 61) if np.sort(p)[k - 1] <= k / 60 * rate / harmonic]
+        cutoff = np.sort(p)[max(passing) - 1] if passing else -1
+        made = Scores(np.ones(60), np.ones((1, 60)), p[None])
+        np.testing.assert_array_equal(select(made, rule, rate), p <= cutoff)
 
 
 def test_above_is_strict_and_skips_undefined():
@@ -99,42 +104,30 @@ def test_a_metric_without_p_values(rule):
         select(Scores(score, score[None]), rule, 0.05)
 
 
-def test_unknown_rule():
+def test_rules_by_name():
     with pytest.raises(InputError, match="'bonferroni'; there are: above, p, fdr_bh, fdr_by"):
         select(Scores(np.ones(3), np.ones((1, 3))), "bonferroni", 0.05)
-    assert RULES == ("above", "p", "fdr_bh", "fdr_by")
+    assert tuple(RULES) == choices.RULES
+    assert all(each.rule == name for name, each in RULES.items())
 
 
 @settings(deadline=None, max_examples=200)
-@given(scores(), st.sampled_from(RULES), st.integers(1, 20))
-def test_a_curve_is_what_select_says_at_each_threshold(scores, rule, points):
-    if rule == "above":
-        thresholds = np.sort(np.append(np.linspace(-1, 3, points), scores.score[:3])).tolist()
-        thresholds = [value for value in thresholds if not np.isnan(value)]
-    else:
-        thresholds = sorted({0.01, 0.05, *np.geomspace(1e-6, 0.9, points).tolist()})
-    found = percent_selected(scores, rule, thresholds)
+@given(scores(), st.sampled_from(choices.RULES))
+def test_a_curve_is_what_select_says_at_each_number(scores, rule):
+    number = 0.3 if rule == "above" else 0.05
+    criterion, presets = make_criterion(rule, number), {"strict": 0.01, "paper": 0.02}
+    values = selection.measure(scores, rule)
+    np.testing.assert_array_equal(criterion.select(values), select(scores, rule, number))
+    curve = criterion.trace(values, presets)
+    np.testing.assert_array_equal(
+        curve.criteria, RULES[rule].grid([0.02, 0.01, 0.02, number], (-np.inf, np.inf))
+    )
     if scores.score.size:
-        expected = [100 * select(scores, rule, value).mean() for value in thresholds]
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        expected = [100 * select(scores, rule, value).mean() for value in curve.criteria]
+        np.testing.assert_array_equal(curve.percent, expected)
     else:
-        assert np.isnan(found).all()
-
-
-@pytest.mark.parametrize("rule", ["fdr_bh", "fdr_by"])
-def test_a_curve_of_p_values_on_the_lines_themselves(rule):
-    rates = np.geomspace(1e-3, 0.5, 50)
-    rank = np.arange(1, 51)
-    harmonic = np.sum(1 / rank) if rule == "fdr_by" else 1
-    p = np.random.default_rng(0).permutation(rank / 50 / harmonic * rates)[None]
-    scores = Scores(np.ones(50), np.ones((1, 50)), p)
-    expected = [100 * select(scores, rule, rate).mean() for rate in rates]
-    np.testing.assert_allclose(percent_selected(scores, rule, rates.tolist()), expected)
-
-
-def test_a_curve_needs_p_values_where_the_rule_does():
-    with pytest.raises(InputError, match="needs p-values"):
-        percent_selected(Scores(np.ones(3), np.ones((1, 3))), "p", [0.1])
+        assert np.isnan(curve.percent).all()
+    assert list(curve.metrics()) == ["threshold/criterion", "threshold/percent"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +145,66 @@ def test_a_curve_needs_p_values_where_the_rule_does():
     ],
 )
 def test_grids(rule, limits, numbers, first, last):
-    values = grid(rule, limits, numbers)
+    values = RULES[rule].grid(numbers, limits)
     assert len(values) == 50 and (np.diff(values) > 0).all()
     assert values[0] == pytest.approx(first) and values[-1] == pytest.approx(last)
     assert next(n for n in numbers if rule == "above" or 0 < n < 1) in values
+
+
+@pytest.mark.parametrize(
+    ("rule", "words", "axis", "mark"),
+    [
+        ("above", "score > 0.05", "score", 0.05),
+        ("p", "p < 0.05, every contrast", "p", 2.0),
+        ("fdr_bh", "Benjamini-Hochberg at 0.05, every contrast", "FDR", 2.0),
+        ("fdr_by", "Benjamini-Yekutieli at 0.05, every contrast", "FDR", 2.0),
+    ],
+)
+def test_what_a_criterion_says_of_itself(rule, words, axis, mark):
+    criterion = make_criterion(rule, 0.05)
+    assert str(criterion) == words
+    assert criterion.axis == axis
+    score, selected = np.array([3.0, 1.0, 2.0, np.nan]), np.array([True, False, True, False])
+    assert criterion.mark(score, selected) == mark
+    nothing = criterion.mark(score, np.zeros(4, dtype=bool))
+    assert nothing == (0.05 if rule == "above" else None)
+
+
+@pytest.mark.parametrize("rule", choices.RULES)
+def test_the_scale_runs_from_liberal_to_strict(rule):
+    random = np.random.default_rng(0)
+    statistic = random.normal(2, 1, (1, 200))
+    made = Scores(statistic[0], statistic, random.random((1, 200)) ** 4)
+    numbers = [0.01, 0.1, 0.5][:: RULES[rule].stricter]
+    counts = [select(made, rule, number).sum() for number in numbers]
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
+    assert (RULES[rule].scale, RULES[rule].limits == (0, 1)) in [("linear", False), ("log", True)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "number", "limits", "message"),
+    [
+        ("above", 7, (-1, 1), "threshold.x=7 is out of range: a score between -1 and 1"),
+        ("above", -1, (-1, 1), "a score between -1 and 1"),
+        ("above", np.nan, (-np.inf, np.inf), "a score between -inf and inf"),
+        ("p", 1, (-np.inf, np.inf), "a probability between 0 and 1"),
+        ("fdr_bh", 0, (-np.inf, np.inf), "a probability between 0 and 1"),
+        ("fdr_by", 0.5, (0, 0.4), "a probability between 0 and 0.4"),
+    ],
+)
+def test_numbers_out_of_range(rule, number, limits, message):
+    with pytest.raises(InputError, match=message):
+        RULES[rule].check(number, limits, "threshold.x")
+    RULES[rule].check(0.3, limits)
+
+
+def test_selectivity():
+    score, selected = np.array([1, 2, np.nan, 3]), np.array([False, True, False, False])
+    found = measure_selectivity(score, selected)
+    assert (found.count, found.percent, found.units, found.undefined) == (1, 25.0, 4, 1)
+    assert found.metrics() == {
+        "selectivity/count": 1,
+        "selectivity/percent": 25,
+        "selectivity/units": 4,
+        "selectivity/undefined": 1,
+    }

@@ -258,16 +258,18 @@ def _compare(golden: Any, now: Any, where: str, name: str, told: list[str]) -> N
     elif isinstance(golden, str) and isinstance(now, str) and "\n" in golden + now:
         _compare_texts(golden, now, where, told)
     elif isinstance(golden, list) and isinstance(now, list):
-        for entry in golden:
-            if entry not in now:
-                told.append(f"{where}: {entry!r} is gone")
-        told.extend(f"{where}: {entry!r} is new" for entry in now if entry not in golden)
-        if sorted(golden) == sorted(now) and golden != now:
-            told.append(f"{where}: order was {golden}, is {now}")
-        elif len(golden) != len(now) and set(golden) == set(now):
-            told.append(f"{where}: were {golden}, are {now}")
+        _compare_lists(golden, now, where, told)
     elif not _same(golden, now, name):
         told.append(f"{where}: was {golden!r}, is {now!r}")
+
+
+def _compare_lists(golden: list[Any], now: list[Any], where: str, told: list[str]) -> None:
+    told.extend(f"{where}: {entry!r} is gone" for entry in golden if entry not in now)
+    told.extend(f"{where}: {entry!r} is new" for entry in now if entry not in golden)
+    if sorted(golden) == sorted(now) and golden != now:
+        told.append(f"{where}: order was {golden}, is {now}")
+    elif len(golden) != len(now) and set(golden) == set(now):
+        told.append(f"{where}: were {golden}, are {now}")
 
 
 def _same(golden: Any, now: Any, name: str) -> bool:

@@ -33,7 +33,7 @@ COMMANDS = {
     "threshold": Command(
         ("-m", "metric=fsi", "threshold.fsi=0.1,0.2,0.3", "figures=false", *SMALL)
     ),
-    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *SMALL, *PLAIN)),
+    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *SMALL, *PLAIN), slow=True),
     "figure1": Command(
         (
             "+experiment=figure1",
@@ -63,6 +63,7 @@ COMMANDS = {
             *SMALL,
         ),
         tables=False,
+        slow=True,
     ),
     "sensitivity_full": Command(
         ("+experiment=threshold_sensitivity", *SMALL), tables=False, slow=True

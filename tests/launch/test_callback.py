@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal import config_loader_impl
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from omegaconf import OmegaConf, _utils, base, omegaconf
 
-from app.config import schema
 from app.errors import InputError
-from app.launch import composition
-from app.launch.callback import check_launcher, planned
-from app.launch.commandline import CONFIG_FOLDER
-from app.sweeps.parent import Plan, plan_of
+from app.launch.callback import check_launcher
+from app.launch.sweep import planned
+from app.sweeps.parent import Plan, read_plan
 from tests.conftest import SMALL, finished, run_app
 
 
@@ -39,46 +32,9 @@ def test_the_plan_that_overrides_make(overrides, plan):
 
 
 def test_no_plan_is_one_job(tmp_path: Path):
-    assert plan_of(tmp_path) == Plan()
+    assert read_plan(tmp_path) == Plan()
     (tmp_path / "plan.json").write_text('{"layers": ["conv2"], "jobs": 3, "command": ["-m"]}')
-    assert plan_of(tmp_path) == Plan(("conv2",), 3, ("-m",))
-
-
-def test_what_is_kept_composes_the_same(monkeypatch):
-    """Choices of files, of packages and of values, one after another and once more."""
-    for owner, name in (
-        (config_loader_impl, "create_defaults_list"),
-        (ConfigRepository, "load_config"),
-        (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
-        (ConfigLoaderImpl, "load_sweep_config"),
-        (_utils, "parse"),
-        (base, "parse"),
-        (omegaconf, "get_omega_conf_dumper"),
-    ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
-    asked = [
-        ["metric=dprime", "threshold.fsi=0.1"],
-        ["metric=dprime", "threshold.fsi=0.2", "+metric.options.a=1"],
-        ["metric=fsi", "layer=conv2", "+experiment=threshold_sensitivity"],
-        ["metric=dprime"],
-        ["stimuli=folder", "lesion=greedy", "~metrics.ttest"],
-        ["metric=dprime", "threshold=strict", "lesion.sets=[1]"],
-    ]
-    schema.register()
-
-    def texts() -> Iterator[str]:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            composed = [compose("config", each, return_hydra_config=True) for each in asked]
-        for each in composed:
-            yield OmegaConf.to_yaml(each)
-            job = OmegaConf.masked_copy(each, [name for name in each if name != "hydra"])
-            yield OmegaConf.to_yaml(job, resolve=True)
-        yield OmegaConf.to_yaml(["yes", "1e3", "0x1", "a: b", "#", "", None, 0.1, "é\n", "x " * 99])
-
-    plainly = list(texts())
-    composition.keep()
-    assert list(texts()) == plainly
-    assert list(texts()) == plainly
+    assert read_plan(tmp_path) == Plan(("conv2",), 3, ("-m",))
 
 
 def test_a_launcher_that_is_not_installed_is_named():
@@ -88,28 +44,23 @@ def test_a_launcher_that_is_not_installed_is_named():
         check_launcher("hydra_plugins.no_submitit.launcher.SlurmLauncher")
 
 
-def entries(folder: Path) -> dict[str, set[str]]:
-    """The layers whose responses are stored, by the digest of the images."""
-    found: dict[str, set[str]] = {}
-    for path in folder.glob("outputs/cache/responses/*.npz"):
-        with zipfile.ZipFile(path) as entry:
-            identity = json.loads(json.loads(entry.read("entry.json"))["identity"])
-        parts = identity["ingredients"]
-        found.setdefault(parts["images"], set()).add(parts["layer"])
-    return found
+def entries(folder: Path) -> Counter[int]:
+    """How many layers' responses are stored, by the number of images that they are to."""
+    stored = map(np.load, folder.glob("outputs/cache/read_kernels/*.npz"))
+    sizes = ({len(array) for array in entry.values() if array.ndim} for entry in stored)
+    return Counter(images for (images,) in sizes)
 
 
 def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
     quick = [*SMALL, "lesion=none", "decoding.random_draws=1", "figures=false", "tracking=none"]
     finished(run_app(tmp_path, *quick, "layer=conv1"))
-    assert all(layers == {"conv1"} for layers in entries(tmp_path).values())
+    assert set(entries(tmp_path).values()) == {1}
     process = finished(run_app(tmp_path, "-m", *quick, "layer=conv1,conv3,conv2", "metric=fsi"))
     assert "3 of 3 jobs finished" in process.stdout
-    localizer = max(entries(tmp_path).values(), key=len)
-    assert localizer == {"conv1", "conv2", "conv3"}
+    assert entries(tmp_path)[8 * 10] == 3
     # Of equal age to the second: conv2 and conv3 came from one pass, in the first job that asked.
     folder = next(tmp_path.glob("outputs/sweeps/*/*"))
-    plan = plan_of(folder)
+    plan = read_plan(folder)
     assert (plan.layers, plan.jobs) == (("conv1", "conv2", "conv3"), 3)
     assert plan.command[0] == "-m" and "layer=conv1,conv3,conv2" in plan.command
     jobs = sorted(folder.glob("*/result.json"))

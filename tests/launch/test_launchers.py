@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from app import threads
+from app import machine
 from tests import slurm
 from tests.conftest import REPOSITORY, SMALL, computed, entries, finished, run_app
 
@@ -111,11 +111,11 @@ def test_a_job_whose_process_dies_ends_the_sweep_in_one_line(tmp_path):
     """The first job's process kills itself, as a machine out of memory would."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
-        "class Kill:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'app.responses.forward' and 'loky' in ' '.join(sys.orig_argv):\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "sys.meta_path.insert(0, Kill())\n"
+        "def kill(event, arguments):\n"
+        "    if event == 'open' and 'cache/read_kernels' in str(arguments[0]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if 'loky' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(kill)\n"
     )
     process = run_app(
         tmp_path, "-m", "seed=0,1", *SMALL, *JOBLIB,
@@ -149,10 +149,10 @@ def test_ctrl_c_ends_the_parent_run_and_every_worker(tmp_path):
 def test_threads_are_the_share_that_the_environment_gives(monkeypatch):
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
-    assert threads.available() == len(os.sched_getaffinity(0))
+    assert machine.count_threads() == len(os.sched_getaffinity(0))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
-    assert threads.available() == 3
+    assert machine.count_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert threads.available() == 1
+    assert machine.count_threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # nested, as OpenMP allows
-    assert threads.available() == 3
+    assert machine.count_threads() == 3

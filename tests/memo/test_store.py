@@ -1,4 +1,6 @@
-"""The cache returns what was computed, computes it once, and never returns anything damaged."""
+"""The memo returns what was computed, computes it once, and never returns anything damaged."""
+
+from __future__ import annotations
 
 import json
 import logging
@@ -9,21 +11,27 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import app.errors
 import app.memo.store
 from app.errors import InputError
-from app.memo.store import Cache, array_digest, code_digest, file_digest
+from app.findings.selection import Selectivity
+from app.memo import Memo, pruning
+from app.metrics.contrast import Contrast
 
-INGREDIENTS = {"weights": "ab12", "size": [64, 64], "range": float("inf")}
+calls: list[Any] = []  # of the steps below
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> None:
+    calls.clear()
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -36,18 +44,17 @@ def arrays() -> dict[str, np.ndarray]:
     }
 
 
-class Compute:
-    """Counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self) -> dict[str, np.ndarray]:
-        self.calls += 1
-        return arrays()
+def respond(weights: str, size: tuple[int, ...] = (64, 64), most: float = np.inf) -> Any:
+    calls.append(weights)
+    return arrays()
 
 
-def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def score(weights: str, size: tuple[int, ...] = (64, 64), most: float = np.inf) -> Any:
+    calls.append(weights)
+    return arrays()
+
+
+def assert_same(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
     assert list(got) == list(expected)
     for name, array in expected.items():
         assert got[name].dtype == array.dtype
@@ -55,47 +62,96 @@ def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> 
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
+def memo(tmp_path: Path) -> Memo:
+    return Memo(tmp_path / "cache")
 
 
-def test_computes_once_and_returns_the_same(cache: Cache) -> None:
-    compute = Compute()
-    assert not cache.has("responses", INGREDIENTS)
-    assert_same(cache.get("responses", INGREDIENTS, compute), arrays())
-    assert cache.has("responses", INGREDIENTS)
-    reordered = dict(reversed(INGREDIENTS.items()))
-    assert_same(cache.get("responses", reordered, compute), arrays())
-    assert compute.calls == 1
+def test_computes_once_and_returns_the_same(memo: Memo) -> None:
+    assert not memo.path(respond, "ab12").exists()
+    assert_same(memo(respond, "ab12"), arrays())
+    assert memo.path(respond, "ab12").is_file()
+    assert_same(memo(respond, "ab12", (64, 64)), arrays())
+    assert_same(memo(respond, most=float("inf"), weights="ab12"), arrays())
+    assert calls == ["ab12"]
 
 
-def test_other_ingredients_or_step_are_other_entries(cache: Cache) -> None:
-    compute = Compute()
-    cache.get("responses", INGREDIENTS, compute)
-    cache.get("responses", {**INGREDIENTS, "weights": "ab13"}, compute)
-    cache.get("scores", INGREDIENTS, compute)
-    assert compute.calls == 3
+def test_other_arguments_or_steps_are_other_entries(memo: Memo) -> None:
+    memo(respond, "ab12")
+    memo(respond, "ab13")
+    memo(respond, "ab12", (64, 65))
+    memo(score, "ab12")
+    assert calls == ["ab12", "ab13", "ab12", "ab12"]
 
 
-def test_names_read_only_these(cache: Cache) -> None:
-    compute = Compute()
-    some = {name: arrays()[name] for name in ("number", "conv1/l2")}
-    assert_same(cache.get("responses", INGREDIENTS, compute, names=list(some)), some)
-    assert_same(cache.get("responses", INGREDIENTS, compute, names=list(some)), some)
-    assert compute.calls == 1
+class Pair(NamedTuple):
+    first: Any
+    second: Any
 
 
-def test_numpy_opens_an_entry(cache: Cache) -> None:
-    cache.get("responses", INGREDIENTS, arrays)
-    with np.load(cache.path("responses", INGREDIENTS)) as entry:
+def make_up(number: int) -> Any:
+    mask = np.array([True, False])
+    return {
+        "nested": (Selectivity(2, float("nan"), 4, 0), Contrast(mask, (~mask,), ("others",))),
+        "plain": ("text", 3, None, True, {"a": np.arange(number)}),
+    }
+
+
+def test_results_are_typed_and_nested(memo: Memo) -> None:
+    for _ in range(2):
+        found = memo(make_up, 3)
+        counted, contrast = found["nested"]
+        assert isinstance(counted, Selectivity) and counted.units == 4
+        assert np.isnan(counted.percent)
+        assert isinstance(contrast, Contrast) and contrast.names == ("others",)
+        np.testing.assert_array_equal(contrast.others[0], [False, True])
+        assert found["plain"][:4] == ("text", 3, None, True)
+        np.testing.assert_array_equal(found["plain"][4]["a"], np.arange(3))
+
+
+def foreign(number: int) -> Any:
+    return Pair(number, number)
+
+
+def test_types_of_others_are_not_brought_back(memo: Memo, caplog) -> None:
+    """An entry may be somebody else's: it cannot name what is called."""
+    memo(foreign, 1)
+    with caplog.at_level(logging.WARNING):
+        assert memo(foreign, 1) == Pair(1, 1)
+    assert "is no type of this package" in caplog.text
+
+
+def double(items: Mapping[str, int], factor: int = 2) -> dict[str, Any]:
+    calls.append(dict(items))
+    return {name: np.array([factor * item]) for name, item in items.items() if item >= 0}
+
+
+def test_each_computes_what_is_missing_together(memo: Memo) -> None:
+    found = memo.each(double, {"a": 1, "b": 2}, ["a", "b"])
+    assert {name: int(each[0]) for name, each in found.items()} == {"a": 2, "b": 4}
+    assert calls == [{"a": 1, "b": 2}]
+    found = memo.each(double, {"a": 1, "b": 3, "c": 4}, ["a", "c"])
+    assert {name: int(each[0]) for name, each in found.items()} == {"a": 2, "c": 8}
+    assert calls[1:] == [{"b": 3, "c": 4}], "all that are missing, once one is wanted"
+    memo.each(double, {"a": 1, "b": 3, "c": 4}, ["a", "b", "c"])
+    memo.each(double, {"a": 1, "z": 5}, ["a"])
+    assert len(calls) == 2
+    memo.each(double, {"a": 1}, ["a"], factor=3)
+    assert len(calls) == 3
+    found = memo.each(double, {"a": 7, "lost": -1}, ["a"])
+    assert list(found) == ["a"]
+
+
+def test_numpy_opens_an_entry(memo: Memo) -> None:
+    memo(respond, "ab12")
+    with np.load(memo.path(respond, "ab12")) as entry:
         np.testing.assert_array_equal(entry["conv1/l2"], arrays()["conv1/l2"])
 
 
-def test_equal_entries_are_equal_files(cache: Cache, tmp_path: Path) -> None:
-    other = Cache(tmp_path / "other")
-    for each in (cache, other):
-        each.get("responses", INGREDIENTS, arrays)
-    paths = [each.path("responses", INGREDIENTS) for each in (cache, other)]
+def test_equal_entries_are_equal_files(memo: Memo, tmp_path: Path) -> None:
+    other = Memo(tmp_path / "other")
+    for each in (memo, other):
+        each(respond, "ab12")
+    paths = [each.path(respond, "ab12") for each in (memo, other)]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -116,30 +172,20 @@ def flip_a_value(path: Path) -> None:
 
 def change(path: Path, edit: str) -> None:
     """Rewrite the zip, sound in itself, with other content."""
-    with zipfile.ZipFile(path) as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    head = json.loads(members["entry.json"])
-    if edit == "ingredients":
-        head["identity"] = head["identity"].replace("ab12", "ab99")
-    elif edit == "format":
-        older = {**json.loads(head["identity"]), "format": app.memo.store.FORMAT - 1}
-        head["identity"] = json.dumps(older)
+    with np.load(path) as old:
+        members = dict(old)
+    head = json.loads(str(members["entry"]))
+    if edit == "key":
+        head["key"] = head["key"][::-1]
     elif edit == "head":
         head = {}
     else:
-        del members["conv2/max.npy"]
-    members["entry.json"] = json.dumps(head).encode()
-    with zipfile.ZipFile(path, "w") as new:
-        for name, content in members.items():
-            new.writestr(name, content)
+        del members["conv2/max"]
+    np.savez(path, **{**members, "entry": np.array(json.dumps(head))})
 
 
-def of_other_ingredients(path: Path) -> None:
-    change(path, "ingredients")
-
-
-def of_an_older_format(path: Path) -> None:
-    change(path, "format")
+def of_other_arguments(path: Path) -> None:
+    change(path, "key")
 
 
 def without_head(path: Path) -> None:
@@ -152,30 +198,21 @@ def without_a_member(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        truncate,
-        empty,
-        flip_a_value,
-        of_other_ingredients,
-        of_an_older_format,
-        without_head,
-        without_a_member,
-    ],
+    [truncate, empty, flip_a_value, of_other_arguments, without_head, without_a_member],
 )
 def test_damage_is_noticed_reported_and_mended(
-    cache: Cache, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+    memo: Memo, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
-    compute = Compute()
-    cache.get("responses", INGREDIENTS, compute)
-    path = cache.path("responses", INGREDIENTS)
+    memo(respond, "ab12")
+    path = memo.path(respond, "ab12")
     damage(path)
     with caplog.at_level(logging.WARNING):
-        assert_same(cache.get("responses", INGREDIENTS, compute), arrays())
-    assert compute.calls == 2
+        assert_same(memo(respond, "ab12"), arrays())
+    assert len(calls) == 2
     assert [str(path) in message for message in caplog.messages] == [True]
     caplog.clear()
-    assert_same(cache.get("responses", INGREDIENTS, compute), arrays())
-    assert compute.calls == 2
+    assert_same(memo(respond, "ab12"), arrays())
+    assert len(calls) == 2
     assert not caplog.messages
 
 
@@ -184,53 +221,62 @@ def test_damage_is_noticed_reported_and_mended(
 def test_no_flipped_bit_changes_a_result(
     tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
 ) -> None:
-    cache = Cache(tmp_path_factory.getbasetemp() / "flips")
-    cache.get("responses", INGREDIENTS, arrays)
-    path = cache.path("responses", INGREDIENTS)
+    memo = Memo(tmp_path_factory.getbasetemp() / "flips")
+    memo(respond, "ab12")
+    path = memo.path(respond, "ab12")
     content = bytearray(path.read_bytes())
     content[int(position * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    assert_same(cache.get("responses", INGREDIENTS, arrays), arrays())
+    assert_same(memo(respond, "ab12"), arrays())
 
 
-def test_an_array_that_is_not_stored_is_computed(cache: Cache) -> None:
-    cache.get("responses", INGREDIENTS, lambda: {"a": np.zeros(2)})
-    got = cache.get("responses", INGREDIENTS, lambda: {"b": np.ones(2)}, names=["b"])
-    np.testing.assert_array_equal(got["b"], np.ones(2))
+def give_objects() -> Any:
+    return {"a": np.array([{}], dtype=object)}
 
 
-def test_python_objects_are_refused_and_leave_nothing(cache: Cache) -> None:
-    with pytest.raises(ValueError, match="Object arrays"):
-        cache.get("responses", INGREDIENTS, lambda: {"a": np.array([{}], dtype=object)})
-    assert not cache.has("responses", INGREDIENTS)
-    assert list(cache.folder.glob("responses/.*")) == []
+def give_nonsense() -> Any:
+    return {"a": threading.Lock()}
 
 
-def test_a_failed_computation_stores_nothing_and_can_be_repeated(cache: Cache) -> None:
-    def fails() -> dict[str, np.ndarray]:
+@pytest.mark.parametrize("step", [give_objects, give_nonsense])
+def test_python_objects_are_refused_and_leave_nothing(memo: Memo, step: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="Object arrays|cannot be stored"):
+        memo(step)
+    assert not memo.path(step).exists()
+    assert list(memo.folder.glob(f"{step.__name__}/.*")) == []
+
+
+def fail_once() -> Any:
+    calls.append("")
+    if len(calls) == 1:
         raise OSError("the computation's own trouble")
+    return arrays()
 
+
+def test_a_failed_computation_stores_nothing_and_can_be_repeated(memo: Memo) -> None:
     with pytest.raises(OSError, match="own trouble"):
-        cache.get("responses", INGREDIENTS, fails)
-    assert not cache.has("responses", INGREDIENTS)
-    assert_same(cache.get("responses", INGREDIENTS, arrays), arrays())
+        memo(fail_once)
+    assert not memo.path(fail_once).exists()
+    assert_same(memo(fail_once), arrays())
+
+
+def wait(record: str) -> Any:
+    with open(record, "a") as file:
+        file.write("computed\n")
+    time.sleep(0.5)
+    return {"a": np.arange(1000.0)}
 
 
 PROCESS = """
 import sys, time
 from pathlib import Path
-import numpy as np
-from app.memo.store import Cache
+from app.memo import Memo
+from tests.memo.test_store import wait
 
-def compute():
-    with open(sys.argv[2], "a") as file:
-        file.write("computed\\n")
-    time.sleep(0.5)
-    return {"a": np.arange(1000.0)}
-
+print("ready", flush=True)
 while not Path(sys.argv[3]).exists():
     time.sleep(0.005)
-print(Cache(sys.argv[1]).get("step", {"a": 1}, compute)["a"].sum())
+print(Memo(sys.argv[1])(wait, sys.argv[2])["a"].sum())
 """
 
 
@@ -241,9 +287,10 @@ def test_four_processes_compute_once(tmp_path: Path) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository())
         for _ in range(4)
     ]
-    time.sleep(1.5)  # all have imported numpy and wait
+    for child in children:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
     go.touch()
-    assert {child.communicate(timeout=30)[0].strip() for child in children} == {"499500.0"}
+    assert {child.communicate(timeout=60)[0].strip() for child in children} == {"499500.0"}
     assert record.read_text() == "computed\n"
 
 
@@ -251,90 +298,98 @@ def repository() -> Path:
     return Path(__file__).parents[2]
 
 
+def count_up(number: int, most: int = 1_000_000) -> Any:
+    return {"a": np.arange(float(most))}
+
+
 KILLED = """
 import os, signal, sys
-import numpy as np
-from app.memo import store as cache
+from numpy.lib import format
+from app.memo import Memo
+from tests.memo.test_store import count_up
 
-write = cache.npy.write_array
+write = format.write_array
 
 def write_half(member, array, **options):
-    write(member, array[: len(array) // 2], **options)
-    member._fileobj.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+    if array.size > 1:
+        write(member, array[: len(array) // 2], **options)
+        member._fileobj.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(member, array, **options)
 
-cache.npy.write_array = write_half
-cache.Cache(sys.argv[1]).get("step", {"a": 1}, lambda: {"a": np.arange(1_000_000.0)})
+format.write_array = write_half
+import numpy.lib._npyio_impl as npyio
+npyio.format.write_array = write_half
+Memo(sys.argv[1])(count_up, 1)
 """
 
 
-def test_kill_while_writing_leaves_no_entry_no_lock_and_no_file(cache: Cache) -> None:
-    command = [sys.executable, "-c", KILLED, str(cache.folder)]
-    child = subprocess.run(command, cwd=repository(), timeout=30)
+def test_kill_while_writing_leaves_no_entry_no_lock_and_no_file(memo: Memo) -> None:
+    command = [sys.executable, "-c", KILLED, str(memo.folder)]
+    child = subprocess.run(command, cwd=repository(), timeout=60)
     assert child.returncode == -signal.SIGKILL
-    assert not cache.has("step", {"a": 1})
-    leftover = list(cache.folder.glob("step/.*.tmp"))
-    assert len(leftover) == 1
-    assert leftover[0].stat().st_size > 1_000_000
-    got = cache.get("step", {"a": 1}, lambda: {"a": np.arange(3.0)})
-    np.testing.assert_array_equal(got["a"], np.arange(3.0))
-    assert list(cache.folder.glob("step/.*.tmp")) == []
+    assert not memo.path(count_up, 1).exists()
+    (leftover,) = pruning.list_unfinished(memo.folder)
+    assert leftover.size > 1_000_000
+    np.testing.assert_array_equal(memo(count_up, 1)["a"], np.arange(1_000_000.0))
+    assert pruning.list_unfinished(memo.folder) == []
 
 
 FULL = """
 import resource, signal, sys
-import numpy as np
 from app.errors import InputError
-from app.memo.store import Cache
+from app.memo import Memo
+from tests.memo.test_store import count_up
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    Cache(sys.argv[1]).get("step", {"a": 1}, lambda: {"a": np.arange(1_000_000.0)})
+    Memo(sys.argv[1])(count_up, 1)
 except InputError as error:
     print(error)
 """
 
 
-def test_a_disk_that_takes_no_more_is_one_clear_line_and_leaves_nothing(cache: Cache) -> None:
-    command = [sys.executable, "-c", FULL, str(cache.folder)]
-    child = subprocess.run(command, cwd=repository(), timeout=30, capture_output=True, text=True)
+def test_a_disk_that_takes_no_more_is_one_clear_line_and_leaves_nothing(memo: Memo) -> None:
+    command = [sys.executable, "-c", FULL, str(memo.folder)]
+    child = subprocess.run(command, cwd=repository(), timeout=60, capture_output=True, text=True)
     assert child.stdout.count("\n") == 1, child.stdout + child.stderr
-    assert f"cannot store a result in {cache.folder / 'step'}" in child.stdout
-    assert not cache.has("step", {"a": 1})
-    assert list(cache.folder.glob("step/.*")) == []
+    assert f"cannot store a result in {memo.folder / 'count_up'}" in child.stdout
+    assert not memo.path(count_up, 1).exists()
+    assert list(memo.folder.glob("count_up/.*")) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    compute = Compute()
     with pytest.raises(InputError, match="cannot store a result in .*file"):
-        Cache(tmp_path / "file").get("responses", INGREDIENTS, compute)
-    assert compute.calls == 0
+        Memo(tmp_path / "file")(respond, "ab12")
+    assert not calls
 
 
-def test_reading_needs_no_lock(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.get("responses", INGREDIENTS, arrays)
+def test_reading_needs_no_lock(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo(respond, "ab12")
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("took a lock")
 
     monkeypatch.setattr(app.memo.store, "FileLock", refuse)
-    assert_same(cache.get("responses", INGREDIENTS, Compute()), arrays())
+    assert_same(memo(respond, "ab12"), arrays())
 
 
 READ_ONLY = """
 import os, sys
 from app.errors import InputError
-from app.memo.store import Cache
+from app.memo import Memo
+from tests.memo.test_store import count_up
 
-cache = Cache(sys.argv[1])
+memo = Memo(sys.argv[1])
+memo.path(count_up, 1)  # reads sources, which others may not
 if os.getuid() == 0:  # whom modes do not bind
-    cache.get("step", {"a": 1}, lambda: 1 / 0)  # imports, from where others may not read
+    memo(count_up, 1, 4)  # imports, from where others may not read
     os.setuid(65534)
-print(cache.get("step", {"a": 1}, lambda: 1 / 0)["a"].sum())
+print(memo(count_up, 1, 4)["a"].sum())
 try:
-    cache.get("step", {"a": 2}, lambda: 1 / 0)
+    memo(count_up, 2, 4)
 except InputError as error:
     print(error)
 """
@@ -343,36 +398,36 @@ except InputError as error:
 def test_a_cache_that_may_only_be_read_is_read() -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own may not be entered by others
         Path(folder).chmod(0o755)
-        cache = Cache(Path(folder) / "cache")
-        cache.get("step", {"a": 1}, lambda: {"a": np.arange(4.0)})
-        step = cache.folder / "step"
+        memo = Memo(Path(folder) / "cache")
+        memo(count_up, 1, 4)
+        step = memo.folder / "count_up"
         step.chmod(0o555)
-        command = [sys.executable, "-c", READ_ONLY, str(cache.folder)]
+        command = [sys.executable, "-c", READ_ONLY, str(memo.folder)]
         child = subprocess.run(
-            command, cwd=repository(), timeout=30, capture_output=True, text=True
+            command, cwd=repository(), timeout=60, capture_output=True, text=True
         )
         step.chmod(0o755)
     first, second = child.stdout.splitlines()
     assert first == "6.0"
-    assert f"cannot store a result in {step}: Permission denied" in second, "before the work"
+    assert f"cannot store a result in {step}: Permission denied" in second
 
 
-def used(cache: Cache, number: int, days: float) -> Path:
+def used(memo: Memo, number: int, days: float) -> Path:
     """An entry that was last used so many days ago."""
-    cache.get("step", {"a": number}, lambda: {"a": np.arange(100.0)})
-    path = cache.path("step", {"a": number})
+    memo(count_up, number, 100)
+    path = memo.path(count_up, number, 100)
     when = time.time() - days * 86400
     os.utime(path, (when, when))
     return path
 
 
-def test_the_last_use_of_an_entry_is_known(cache: Cache) -> None:
-    path = used(cache, 1, days=3)
-    old, recent = used(cache, 2, days=2), used(cache, 3, days=1 / 48)
+def test_the_last_use_of_an_entry_is_known(memo: Memo) -> None:
+    path = used(memo, 1, days=3)
+    old, recent = used(memo, 2, days=2), used(memo, 3, days=1 / 48)
     before = recent.stat().st_mtime
     for number in (1, 3):
-        cache.get("step", {"a": number}, dict)
-    found = app.memo.store.entries(cache.folder)
+        memo(count_up, number, 100)
+    found = pruning.list_entries(memo.folder)
     assert [entry.path for entry in found] == [old, recent, path]
     assert abs(found[-1].used - time.time()) < 60
     assert recent.stat().st_mtime == before, "to the hour: not every reading writes"
@@ -386,10 +441,10 @@ def test_the_last_use_of_an_entry_is_known(cache: Cache) -> None:
 )
 def test_what_is_pruned_is_the_oldest_and_no_more_than_asked(sizes, keep, old) -> None:
     found = [
-        app.memo.store.Entry(Path(str(number)), size, float(used))
+        pruning.Entry(Path(str(number)), size, float(used))
         for number, (size, used) in enumerate(sizes)
     ]
-    gone = app.memo.store.to_prune(found, keep_bytes=keep, older_than=old, now=10.0)
+    gone = pruning.choose_to_prune(found, keep_bytes=keep, older_than=old, now=10.0)
     stays = [entry for entry in found if entry not in gone]
     assert all(10 - entry.used <= old for entry in stays if old is not None)
     assert keep is None or sum(entry.size for entry in stays) <= keep
@@ -399,34 +454,30 @@ def test_what_is_pruned_is_the_oldest_and_no_more_than_asked(sizes, keep, old) -
         assert sum(entry.size for entry in [*stays, young[-1]]) > keep
 
 
-def test_an_entry_in_use_is_not_removed(cache: Cache) -> None:
-    (entry,) = app.memo.store.entries(used(cache, 1, days=3).parents[1])
-    leftover = entry.path.with_name(f".{entry.path.stem}.99.tmp")
+def test_an_entry_in_use_is_not_removed(memo: Memo) -> None:
+    (entry,) = pruning.list_entries(used(memo, 1, days=3).parents[1])
+    leftover = entry.path.with_name(f".{entry.path.name}.new")
     leftover.touch()
     with app.memo.store.FileLock(entry.path.with_suffix(".lock")):
-        child = threading.Thread(target=lambda: gone.append(app.memo.store.remove(entry)))
+        child = threading.Thread(target=lambda: gone.append(pruning.remove(entry)))
         gone: list[bool] = []
         child.start()
         child.join()
-        (unfinished,) = app.memo.store.unfinished(cache.folder)
-        assert gone == [False] and not app.memo.store.remove(unfinished)
+        (unfinished,) = pruning.list_unfinished(memo.folder)
+        assert gone == [False] and not pruning.remove(unfinished)
     assert entry.path.exists() and leftover.exists()
-    assert app.memo.store.remove(entry) and app.memo.store.remove(unfinished)
+    assert pruning.remove(entry) and pruning.remove(unfinished)
     assert not entry.path.exists() and not leftover.exists()
 
 
-def test_threads_wait_for_each_other(cache: Cache) -> None:
-    calls = []
+def take_long(weights: str) -> Any:
+    calls.append(weights)
+    time.sleep(0.2)
+    return arrays()
 
-    def compute() -> dict[str, np.ndarray]:
-        calls.append(1)
-        time.sleep(0.2)
-        return arrays()
 
-    threads = [
-        threading.Thread(target=cache.get, args=("responses", INGREDIENTS, compute))
-        for _ in range(4)
-    ]
+def test_threads_wait_for_each_other(memo: Memo) -> None:
+    threads = [threading.Thread(target=memo, args=(take_long, "ab12")) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -434,46 +485,8 @@ def test_threads_wait_for_each_other(cache: Cache) -> None:
     assert len(calls) == 1
 
 
-def test_array_digest_tells_values_shape_and_type_apart() -> None:
-    base = np.arange(6.0)
-    others = [
-        np.arange(6.0) + 1e-15,
-        base.reshape(2, 3),
-        base.astype(np.float32),
-        base.view(np.int64),
-        np.empty((0, 3)),
-        np.empty((3, 0)),
-        np.array("face"),
-    ]
-    digests = [array_digest(array) for array in (base, *others)]
-    assert len(set(digests)) == len(digests)
-    grid = np.arange(12).reshape(3, 4)
-    assert array_digest(grid.T) == array_digest(grid.T.copy())
-    with pytest.raises(TypeError):
-        array_digest(np.array([{}], dtype=object))
-
-
-def test_file_digest(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"abc")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert file_digest(tmp_path / "file") == expected
-
-
-def test_code_digest_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    source = tmp_path / "step_to_digest.py"
-    source.write_text("raise SystemExit('found, not imported')\n")
-    before = code_digest("step_to_digest", "app.errors")
-    assert before == code_digest("step_to_digest", "app.errors")
-    source.write_text("a = 2\n")
-    assert before != code_digest("step_to_digest", "app.errors")
-    assert code_digest("app.errors") != code_digest("app.memo.store")
-    with pytest.raises(ValueError, match="nowhere has no source file"):
-        code_digest("nowhere")
-
-
 def test_import_is_light() -> None:
-    code = "import sys, app.memo.store; print({'mlflow', 'matplotlib', 'torch'} & {*sys.modules})"
+    code = "import sys, app.memo; print({'mlflow', 'matplotlib', 'torch'} & {*sys.modules})"
     command = [sys.executable, "-c", code]
-    out = subprocess.run(command, cwd=repository(), capture_output=True, text=True, timeout=30)
+    out = subprocess.run(command, cwd=repository(), capture_output=True, text=True, timeout=60)
     assert out.stdout.strip() == "set()"

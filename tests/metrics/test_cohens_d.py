@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InputError
-from app.metrics.cohens_d import hedges, score
+from app.metrics.cohens_d import correct_as_hedges, score
 from app.metrics.contrast import contrast
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
 
@@ -55,9 +55,11 @@ def test_known_values():
 def test_the_factor_is_exact_and_near_the_usual_approximation():
     for freedom in range(2, 300):
         exact = math.gamma(freedom / 2) / math.gamma((freedom - 1) / 2) / math.sqrt(freedom / 2)
-        assert hedges(freedom) == pytest.approx(exact, rel=1e-12)
-        assert hedges(freedom) == pytest.approx(1 - 3 / (4 * freedom - 1), abs=0.03 / freedom)
-    assert 1 - hedges(1438) == pytest.approx(3 / (4 * 1438 - 1), rel=1e-4)
+        assert correct_as_hedges(freedom) == pytest.approx(exact, rel=1e-12)
+        assert correct_as_hedges(freedom) == pytest.approx(
+            1 - 3 / (4 * freedom - 1), abs=0.03 / freedom
+        )
+    assert 1 - correct_as_hedges(1438) == pytest.approx(3 / (4 * 1438 - 1), rel=1e-4)
 
 
 def test_the_factor_takes_the_bias_away():

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from app.config.schema import CONTRAST_LEVELS, CONTRASTS, Config
+from app.choices import CONTRASTS
+from app.choices import LEVELS as CONTRAST_LEVELS
+from app.config.schema import Config
 from app.findings.selection import RULES
 from app.metrics import load
 
@@ -43,8 +45,7 @@ def test_metric(path, threshold):
     assert metric.contrast in CONTRASTS
     assert metric.over in CONTRAST_LEVELS
     assert metric.criterion.rule in RULES
-    low, high = metric.criterion.range
-    assert low < metric.criterion.threshold < high
+    RULES[metric.criterion.rule].check(metric.criterion.threshold, tuple(metric.criterion.range))
     assert metric.criterion.threshold == PRESETS[metric.name][threshold]
     inspect.signature(load(metric.name)).bind(None, None, **metric.options)
 
@@ -53,8 +54,7 @@ def test_metric(path, threshold):
 def test_levels_go_from_many_units_to_few(path):
     metric = settings(path, "paper")
     numbers = [metric.criterion.presets[level] for level in LEVELS]
-    if metric.criterion.rule != "above":
-        numbers.reverse()
+    numbers = numbers[:: RULES[metric.criterion.rule].stricter]
     assert len(metric.criterion.presets) == len(LEVELS)
     assert numbers == sorted(set(numbers))
     assert {path.stem for path in (CONF / "threshold").glob("*.yaml")} == set(LEVELS)

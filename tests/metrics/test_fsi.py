@@ -20,8 +20,11 @@ def test_against_a_plain_loop(case):
     included = responses[chosen.included]
     expected[:, included.min(axis=0) == included.max(axis=0)] = np.nan
     result = score(responses, chosen)
-    assert_close(result.statistic, expected)
-    assert_close(result.score, smallest_by_loop(expected))
+    # Where both means are 0 but for rounding, the order of the sums decides what is defined.
+    unsure = by_loop(lambda *groups: sum(abs(g.mean()) for g in groups) < 1e-12, responses, chosen)
+    assert_close(result.statistic[unsure == 0], expected[unsure == 0])
+    sure = ~unsure.any(axis=0)
+    assert_close(result.score[sure], smallest_by_loop(expected)[sure])
     assert result.p is None
     defined = result.score[~np.isnan(result.score)]
     assert (np.abs(defined) <= 1).all()

@@ -35,12 +35,12 @@ def test_blocks_threads_and_chunks_change_no_bit(case, seed, chunk):
     pieces = in_pieces(responses, np.random.default_rng(seed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "CHUNK_VALUES", chunk)
-        found = scoring.score_layer(pieces, responses.shape[1], asked, threads=3)
+        found = scoring.score_blocks(pieces, responses.shape[1], asked, threads=3)
     for name in NAMES:
         alone = load(name)(responses, contrast)
         assert_same_bits(found[name].scores, alone)
         assert len(arrays(found[name].scores)) == len(arrays(alone))
-        ends = scoring.ends(alone.score)
+        ends = scoring.find_ends(alone.score)
         np.testing.assert_array_equal(found[name].extremes, ends)
         np.testing.assert_array_equal(found[name].responses, responses[:, ends])
 
@@ -50,9 +50,9 @@ def test_ends_are_the_first_and_last_of_the_ranking():
     score = random.integers(0, 9, 500).astype(float)  # many ties
     score[random.integers(0, 500, 50)] = np.nan
     ranked = sorted(np.flatnonzero(~np.isnan(score)), key=lambda unit: (-score[unit], unit))
-    assert scoring.ends(score).tolist() == ranked[:3] + ranked[-3:]
-    assert scoring.ends(np.array([np.nan, 2, 5, np.nan, 2])).tolist() == [2, 1, 4]
-    assert scoring.ends(np.full(9, np.nan)).tolist() == []
+    assert scoring.find_ends(score).tolist() == ranked[:3] + ranked[-3:]
+    assert scoring.find_ends(np.array([np.nan, 2, 5, np.nan, 2])).tolist() == [2, 1, 4]
+    assert scoring.find_ends(np.full(9, np.nan)).tolist() == []
 
 
 def test_options_reach_the_metric_and_errors_come_back():
@@ -60,13 +60,13 @@ def test_options_reach_the_metric_and_errors_come_back():
     responses = random.normal(size=(12, 40)).astype(np.float32)
     contrast = cases_contrast()
     welch = {"ttest": Question(load("ttest"), contrast, {"equal_variance": False})}
-    found = scoring.score_block(responses, welch)["ttest"]
+    (found,) = scoring.score_blocks([(np.arange(40), responses)], 40, welch).values()
     np.testing.assert_array_equal(
-        found.p, load("ttest")(responses, contrast, equal_variance=False).p
+        found.scores.p, load("ttest")(responses, contrast, equal_variance=False).p
     )
     responses[3, 7] = np.nan
     with pytest.raises(InputError, match="1 responses are NaN"):
-        scoring.score_block(responses, welch)
+        scoring.score_blocks([(np.arange(40), responses)], 40, welch)
 
 
 def cases_contrast():
@@ -80,4 +80,4 @@ def test_no_more_bytes_than_announced(name):
     contrast = cases_contrast()
     scores = load(name)(np.random.default_rng(2).normal(size=(12, 5)), contrast)
     held = sum(array.nbytes for array in arrays(scores))
-    assert held <= 5 * scoring.result_bytes(Question(load(name), contrast, {}))
+    assert held <= 5 * scoring.count_bytes(Question(load(name), contrast, {}))

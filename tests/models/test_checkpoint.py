@@ -8,10 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from app import models
 from app.config.schema import Model
 from app.errors import InputError
-from app.models import checkpoint
+from app.models import checkpoint, loading
 from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, seeded
 
 SHAPE = ((4,) * 13, 8, 6, 32)
@@ -52,6 +51,7 @@ def full_size() -> dict[str, Tensor]:
     return seeded(5).state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["bare", "model_state_dict", "safetensors"])
 def test_the_full_size_there_and_back(
     tmp_path: Path, full_size: dict[str, Tensor], form: str
@@ -73,7 +73,7 @@ def test_the_full_size_there_and_back(
         face_classes=1714,
         input_size=224,
     )
-    network, filled, digest = models.load(settings)
+    network, filled, digest = loading.load(settings)
     path.unlink()
     assert filled.outputs == 2137 and filled.trained is True
     assert len(digest) == 64
@@ -89,9 +89,9 @@ def test_weights_may_say_that_they_are_untrained(tmp_path: Path, state, said, tr
     settings = Model(
         name="own", source="vgg", checkpoint=str(path), widths=[4] * 13, hidden=8, input_size=32
     )
-    assert models.load(settings).settings.trained is trained
+    assert loading.load(settings).settings.trained is trained
     settings.trained = True  # what the user says counts
-    assert models.load(settings).settings.trained is True
+    assert loading.load(settings).settings.trained is True
 
 
 def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, Tensor]):

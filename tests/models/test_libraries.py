@@ -5,19 +5,22 @@ import pytest
 import torch
 from PIL import Image
 
-from app import models
 from app.config.schema import Model
 from app.errors import InputError
 from app.models import libraries
+from app.models.loading import load, make_preprocessing
+from app.models.network import Network
+from app.models.torchvision import import_torchvision
 
 rng = np.random.default_rng(0)
 PHOTO = Image.fromarray(rng.integers(0, 256, (300, 411, 3), dtype=np.uint8).repeat(2, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "efficientnet_b0"])
 def test_torchvisions_preprocessing_to_the_pixel(name):
     found = libraries.torchvision(name, None, 0, None)
-    own = libraries._torchvision_models().get_model_weights(name).DEFAULT.transforms()
+    own = import_torchvision("models").get_model_weights(name).DEFAULT.transforms()
     expected = own(PHOTO).numpy()
     np.testing.assert_allclose(found.preprocessing(PHOTO), expected, rtol=0, atol=2e-6)
 
@@ -47,14 +50,15 @@ def settings(**values) -> Model:
 
 
 def test_what_is_left_open_comes_from_the_network():
-    loaded = models.load(settings())
+    loaded = load(settings())
     found = loaded.settings
     assert (found.input_size, found.interpolation, found.squash) == (160, "bilinear", False)
     assert found.outputs == 1000
     assert found.trained is False
-    assert models.load(settings(input_size=96, mean=[0, 0, 0])).settings.resize < found.resize
-    assert loaded.digest == models.load(settings()).digest != models.load(settings(seed=1)).digest
-    assert models.fingerprint(found)["preprocessing"]["size"] == 160
+    assert load(settings(input_size=96, mean=[0, 0, 0])).settings.resize < found.resize
+    assert loaded.digest == load(settings()).digest != load(settings(seed=1)).digest
+    assert make_preprocessing(found).size == 160
+    assert Network(found).__memo__()["input_size"] == 160
 
 
 def test_weights_of_the_users_own(tmp_path):
@@ -64,13 +68,13 @@ def test_weights_of_the_users_own(tmp_path):
     torch.save(
         {"model_state_dict": {f"module.{k}": v for k, v in trained.state_dict().items()}}, path
     )
-    loaded = models.load(settings(checkpoint=str(path)))
+    loaded = load(settings(checkpoint=str(path)))
     assert loaded.settings.outputs == 12
     assert loaded.settings.trained is True
     state = loaded.network.state_dict()
     assert all(torch.equal(state[key], value) for key, value in trained.state_dict().items())
     with pytest.raises(InputError, match="of another architecture"):
-        models.load(settings(name="test_vit", checkpoint=str(path)))
+        load(settings(name="test_vit", checkpoint=str(path)))
 
 
 @pytest.mark.parametrize(

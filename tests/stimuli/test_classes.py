@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.config.schema import Lesion
+from app.config.schema import OwnClasses as Own
 from app.errors import InputError
-from app.stimuli.classes import Task, from_folders
+from app.stimuli.classes import Task, make_own_classes, read_classes
+from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities
 
 
 def folders(root: Path, counts: dict[str, int]) -> Path:
@@ -41,7 +44,7 @@ def things(tmp_path: Path) -> Path:
 
 
 def read(**tasks: Task):
-    return from_folders(tasks, setting="lesion")
+    return read_classes(tasks, setting="lesion")
 
 
 def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
@@ -78,7 +81,7 @@ def test_a_list_counts_even_where_there_are_as_many_folders(people: Path, tmp_pa
 
 def test_the_first_images_of_each_class(people: Path):
     tasks = {"faces": Task(str(people), None, range(3))}
-    images, outputs = from_folders(tasks, setting="lesion", at_most=2)
+    images, outputs = read_classes(tasks, setting="lesion", at_most=2)
     assert outputs.tolist() == [0, 0, 1, 2, 2]
     assert images.names[-1] == "faces/c/2.png"
 
@@ -135,3 +138,24 @@ def test_a_folder_without_images_is_named(people: Path):
 def test_no_folder(tmp_path: Path):
     with pytest.raises(InputError, match=r"lesion\.faces\.root=.*nowhere is not a folder"):
         read(faces=Task(str(tmp_path / "nowhere"), None, range(3)))
+
+
+def call(function, *args, **kwargs):
+    """Remembers nothing."""
+    return function(*args, **kwargs)
+
+
+def test_own_classes_are_drawn_held_out_faces_first():
+    drawn = Lesion(images_per_identity=2, images_per_object=3, size=16, seed=4)
+    own = make_own_classes(drawn, 3, 5, call)
+    assert own.outputs.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4]
+    assert own.outputs.dtype == np.int64 and own.face_classes == 3
+    assert own.images.labels[6:] == (OBJECT_CATEGORIES[0],) * 3 + (OBJECT_CATEGORIES[1],) * 3
+    people = draw_identities(4, 3, 2, split="network", first_image=HELD_OUT, size=16)
+    np.testing.assert_array_equal(own.images.pixels[:6], people.pixels)
+    assert own.images.source == "drawn, seed 4"
+
+
+def test_own_classes_are_read_where_the_settings_name_folders(things: Path):
+    own = make_own_classes(Lesion(objects=Own(str(things)), images_per_class=1), 7, 9, call)
+    assert own.outputs.tolist() == [7, 8] and own.face_classes == 7

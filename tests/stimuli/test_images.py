@@ -1,13 +1,15 @@
 """Reading folders and preparing images, against plain Pillow and NumPy."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.errors import InputError
-from app.stimuli.images import Preprocessing, drawn, from_folder, read_image, to_rgb
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Preprocessing, drawn, read_image, to_rgb
 
 PLAIN = Preprocessing(resize=64, size=64, mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
 
@@ -27,8 +29,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(folder: Path, labels: list[str] | None = None, **options: list[str]):
-    return from_folder(folder, labels, what="category", setting="stimuli.root", **options)
+def read(folder: Path, labels: list[str] | None = None, **options: Any):
+    folders = ImageFolders(folder, "category", "stimuli.root")
+    return folders.read(folders.find(labels, **options))
 
 
 def test_preprocessing_repeats_grey_and_normalises():
@@ -74,11 +77,29 @@ def test_only_the_folders_asked_for(folder: Path):
 
 def test_hidden_files_and_further_images_are_left_out(folder: Path):
     (folder / "car" / "._car-1.png").write_bytes(b"what another system keeps beside a file")
-    found = from_folder(folder, ["adult", "car"], what="category", setting="root", at_most=3)
+    found = read(folder, ["adult", "car"], at_most=3)
     assert found.names == (
         "adult/adult-1.png", "adult/adult-2.png", "adult/adult-3.png",
         "car/car-1.png", "car/car-2.png",
     )  # fmt: skip
+
+
+def test_images_below_a_folder_count_as_its_own_in_any_format(folder: Path):
+    below = folder / "car" / "more" / "still"
+    below.mkdir(parents=True)
+    (folder / "car" / ".thumbnails").mkdir()
+    for path in (below / "car-1.PCX", below.parent / "b.ico", folder / "car/.thumbnails/1.png"):
+        grey(1).save(path)
+    found = [name for name in read(folder).names if name.startswith("car")]
+    assert found == [
+        "car/car-1.png", "car/car-2.png", "car/more/b.ico", "car/more/still/car-1.PCX",
+    ]  # fmt: skip
+
+
+def test_text_called_an_image_is_named_before_any_is_decoded(folder: Path):
+    (folder / "car" / "car-2.png").write_text("hello")
+    with pytest.raises(InputError, match=r"car/car-2\.png is not an image that Pillow can read"):
+        read(folder)
 
 
 def test_digest_follows_content_and_names(folder: Path):
@@ -97,6 +118,13 @@ def test_batches_hold_every_image_once_in_order(folder: Path):
     assert [len(batch) for batch in batches] == [5, 5, 5, 1]
     for index, prepared in enumerate(np.concatenate(batches)):
         np.testing.assert_array_equal(prepared, PLAIN(images.open(index)))
+
+
+def test_crops_of_some(folder: Path):
+    images = read(folder)
+    some = images.crops(PLAIN, 3, 9)
+    np.testing.assert_array_equal(some, images.crops(PLAIN)[3:9])
+    assert images.crops(PLAIN, 14, 99).shape == (2, 64, 64, 3)
 
 
 def test_drawn_images_digest_and_names():

@@ -14,17 +14,17 @@ from app.stimuli.synthetic import (
     HELD_OUT,
     OBJECT_CATEGORIES,
     contact_sheet,
-    identities,
-    localizer,
+    draw_identities,
+    draw_localizer,
+    draw_objects,
 )
-from app.stimuli.synthetic import objects as object_images
 
 CATEGORIES = [name for names in DOMAINS.values() for name in names]
 
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[np.ndarray, np.ndarray]:
-    pixels, categories = localizer(0, 16)
+    pixels, categories = draw_localizer(0, 16)
     return pixels, np.array(categories)
 
 
@@ -35,23 +35,24 @@ def test_localizer_has_flocs_categories_in_order(drawn):
     assert all((categories == name).sum() == 16 for name in CATEGORIES)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_in_another_process(drawn):
     code = (
-        "import hashlib; from app.stimuli.synthetic import localizer;"
-        "print(hashlib.sha256(localizer(0, 2)[0].tobytes()).hexdigest())"
+        "import hashlib; from app.stimuli.synthetic import draw_localizer;"
+        "print(hashlib.sha256(draw_localizer(0, 2)[0].tobytes()).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    here = hashlib.sha256(localizer(0, 2)[0].tobytes()).hexdigest()
+    here = hashlib.sha256(draw_localizer(0, 2)[0].tobytes()).hexdigest()
     assert there.stdout.decode().strip() == here
 
 
 def test_another_seed_draws_other_images():
-    assert not (localizer(0, 1)[0] == localizer(1, 1)[0]).all(axis=(1, 2)).any()
+    assert not (draw_localizer(0, 1)[0] == draw_localizer(1, 1)[0]).all(axis=(1, 2)).any()
 
 
 def test_an_image_does_not_depend_on_how_many_are_drawn(drawn):
     pixels, categories = drawn
-    fewer, labels = localizer(0, 3)
+    fewer, labels = draw_localizer(0, 3)
     for name in CATEGORIES:
         np.testing.assert_array_equal(
             fewer[np.array(labels) == name], pixels[categories == name][:3]
@@ -59,15 +60,15 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(drawn):
 
 
 def test_people_and_objects_do_not_depend_on_how_many_are_drawn():
-    many, _ = identities(0, 3, 4, split="network")
-    one, labels = identities(0, 2, 1, split="network", first_image=2)
+    many, _ = draw_identities(0, 3, 4, split="network")
+    one, labels = draw_identities(0, 2, 1, split="network", first_image=2)
     np.testing.assert_array_equal(one, many.reshape(3, 4, 64, 64)[:2, 2])
-    assert labels == ["network_000", "network_001"]
+    assert labels == ("network_000", "network_001")
     names = OBJECT_CATEGORIES[5:7]
-    every, _ = object_images(0, 2)
-    some, labels = object_images(0, 1, first_image=1, categories=names)
+    every, _ = draw_objects(0, 2)
+    some, labels = draw_objects(0, 1, first_image=1, categories=names)
     np.testing.assert_array_equal(some, every.reshape(-1, 2, 64, 64)[5:7, 1])
-    assert labels == list(names)
+    assert labels == tuple(names)
 
 
 def test_images_within_a_category_differ(drawn):
@@ -77,8 +78,8 @@ def test_images_within_a_category_differ(drawn):
 
 def test_mean_and_contrast_are_the_same_in_every_image(drawn):
     others = [
-        identities(3, 4, 2, split="decoding")[0],
-        object_images(3, 1)[0],
+        draw_identities(3, 4, 2, split="decoding")[0],
+        draw_objects(3, 1)[0],
     ]
     for pixels in (drawn[0], *others):
         values = pixels.reshape(len(pixels), -1).astype(float)
@@ -125,7 +126,7 @@ def test_figures_cover_a_like_share_of_the_image_in_every_category(monkeypatch):
         return grey, coverage
 
     monkeypatch.setattr("app.stimuli.synthetic.painted", watched)
-    localizer(0, 8)
+    draw_localizer(0, 8)
     means = np.array(shares).reshape(len(CATEGORIES), 8).mean(1)
     assert means.min() > 0.17 and means.max() < 0.34
 
@@ -167,19 +168,19 @@ def test_a_person_stays_the_same_from_picture_to_picture():
 
 
 def test_held_out_pictures_are_new():
-    learned, _ = identities(0, 2, 3, split="network")
-    held_out, _ = identities(0, 2, 3, split="network", first_image=HELD_OUT)
+    learned, _ = draw_identities(0, 2, 3, split="network")
+    held_out, _ = draw_identities(0, 2, 3, split="network", first_image=HELD_OUT)
     assert not (learned[:, None] == held_out[None]).all(axis=(2, 3)).any()
 
 
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match="'network' or 'decoding'"):
-        identities(0, 1, 1, split="test")
+        draw_identities(0, 1, 1, split="test")
 
 
 def test_size_is_free_and_nothing_drawn_is_fine():
-    assert localizer(0, 1, size=96)[0].shape == (10, 96, 96)
-    assert identities(0, 0, 5, split="network")[0].shape == (0, 64, 64)
+    assert draw_localizer(0, 1, size=96)[0].shape == (10, 96, 96)
+    assert draw_identities(0, 0, 5, split="network")[0].shape == (0, 64, 64)
 
 
 def test_there_are_sixty_objects_and_each_draws():
@@ -192,6 +193,7 @@ def test_there_are_sixty_objects_and_each_draws():
         assert 0.02 < coverage.mean() < 0.6, draw.__name__
 
 
+@pytest.mark.slow
 def test_drawing_needs_neither_torch_nor_pyplot():
     code = (
         "import sys, app.stimuli.synthetic;"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.figures import panels
-from app.sweeps import criteria, groups, report, runs
-from tests.tracking.test_report import METRICS, STYLES
+from app.figures.criteria_panels import at_criteria
+from app.sweeps import criteria, groups, report
+from tests.sweeps.test_report import METRICS, STYLES, as_results
 
 NUMBERS = {
     "fsi": ("above", 0.3, {"liberal": 0.1, "paper": 0.3, "strict": 0.5}),
@@ -62,7 +62,7 @@ def rows(
         made.append(
             {
                 "job": len(made),
-                "run": f"mini/{layer}/{aggregation}/{metric}",
+                "name": f"mini/{layer}/{aggregation}/{metric}",
                 "run_id": None,
                 "status": "finished",
                 "reason": "",
@@ -79,7 +79,7 @@ def rows(
 
 
 def told(made: list[dict[str, Any]]) -> report.Report:
-    return report.of_runs(runs.table(made), "sweep")
+    return report.make_report(as_results(made), "sweep")
 
 
 def letters(made: report.Report) -> dict[str, groups.Panel]:
@@ -98,7 +98,7 @@ def test_all_criteria_of_a_network_are_one_group_and_the_papers_panels_have_the_
 
 def test_a_panel_goes_from_the_most_liberal_to_the_strictest():
     table = letters(told(rows()))["g"].table
-    drawn = dict(panels.at_criteria(table))
+    drawn = dict(at_criteria(table))
     assert list(drawn) == list(METRICS)
     for metric, part in drawn.items():
         assert set(part["layer"]) == {"conv13"}
@@ -130,7 +130,7 @@ def test_one_metrics_thresholds_by_hand():
     found = letters(told(made))
     assert set(found) == {"g", "h", "i", "j"}
     assert found["h"].table["other"].unique().tolist() == ["dprime", "wilcoxon", "ttest"]
-    assert len(panels.at_criteria(found["g"].table)) == 1
+    assert len(at_criteria(found["g"].table)) == 1
 
 
 def test_where_the_others_criteria_move_too_the_first_is_drawn():
@@ -140,7 +140,7 @@ def test_where_the_others_criteria_move_too_the_first_is_drawn():
         row["params"]["threshold.dprime"] = "0.65" if number < 12 else "0.7"
     table = letters(told(made))["g"].table
     assert len(table) == 24
-    assert all(len(part) == 3 for _, part in panels.at_criteria(table))
+    assert all(len(part) == 3 for _, part in at_criteria(table))
 
 
 def test_the_same_criterion_everywhere_has_no_such_panels():
@@ -165,10 +165,11 @@ def test_units_have_no_decoding_and_say_why():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metrics", [("fsi",), ("fsi", "wilcoxon"), METRICS])
 def test_saved_twice_the_same_bytes(tmp_path: Path, metrics):
     for name in ("first", "again"):
-        report.save(told(rows(metrics=metrics)), tmp_path / name)
+        report.write_report(told(rows(metrics=metrics)), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert {f"panel_{letter}.{suffix}" for letter in "ghij" for suffix in
             ("png", "svg", "csv", "parquet")} <= set(files)  # fmt: skip

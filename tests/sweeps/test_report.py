@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.figures import single as figures
-from app.sweeps import figure1, report, runs
+from app.figures.render import render
+from app.sweeps import figure1, report
+from app.sweeps.results import Result
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv7", "conv13")
@@ -77,7 +78,7 @@ def rows(
         number = layer.removeprefix("conv") if layer.startswith("conv") else "13"
         row: dict[str, Any] = {
             "job": len(made),
-            "run": "/".join((model, layer, aggregation, metric)),
+            "name": "/".join((model, layer, aggregation, metric)),
             "run_id": None,
             "status": "finished",
             "reason": "",
@@ -94,8 +95,12 @@ def rows(
     return made
 
 
+def as_results(rows: Sequence[dict[str, Any]]) -> list[Result]:
+    return [Result(**row) for row in rows]
+
+
 def told(*args: Any, **kwargs: Any) -> report.Report:
-    return report.of_runs(runs.table(rows(*args, **kwargs)), "sweep")
+    return report.make_report(as_results(rows(*args, **kwargs)), "sweep")
 
 
 def panels(made: report.Report, section: int = 0) -> dict[str, report.Panel]:
@@ -167,10 +172,13 @@ def test_the_numbers_in_a_sentence_are_the_tables():
     assert panel.table.loc[panel.table["metric"] == "fsi", "percent"].max() == 20
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_does_not_matter(tmp_path: Path):
     made = rows(models=["mini"], layers=("conv2", "conv13"))
-    first = report.save(report.of_runs(runs.table(made), "sweep"), tmp_path / "first")
-    again = report.save(report.of_runs(runs.table(made[::-1]), "sweep"), tmp_path / "again")
+    first = report.write_report(report.make_report(as_results(made), "sweep"), tmp_path / "first")
+    again = report.write_report(
+        report.make_report(as_results(made[::-1]), "sweep"), tmp_path / "again"
+    )
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in again.iterdir()) and len(names) == 25
     for name in names:
@@ -214,17 +222,21 @@ def test_one_run_alone_has_no_panel():
     assert not made.sections[0].panels and len(made.jobs) == 1
 
 
+@pytest.mark.slow
 def test_each_target_and_model_has_its_own_section(tmp_path: Path):
     made = told(models=("a", "b"), target=("faces", "places"), aggregations=["l2"])
     headings = [section.heading for section in made.sections]
     assert headings == [f"{m}, target={t}" for m in "ab" for t in ("faces", "places")]
     assert panels(made, 1)["c"].verdict == "Not compared: the paper asked about faces, not places."
-    folder = report.save(told(models=["a"], target=("faces", "places"), layers=["conv2"]), tmp_path)
+    folder = report.write_report(
+        told(models=["a"], target=("faces", "places"), layers=["conv2"]), tmp_path
+    )
     assert (folder / "figure.png").exists() and (folder / "panel_c_2.svg").exists()
     table = pd.read_parquet(folder / "panel_e.parquet")
     assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 8
 
 
+@pytest.mark.slow
 def test_many_groups_are_not_all_drawn():
     made = told(models=["mini"], seed=[str(n) for n in range(9)], layers=["conv13"])
     assert len(made.sections) == report.MOST
@@ -282,7 +294,7 @@ def test_failed_jobs_are_listed_and_left_out_of_panels():
     assert (
         len(table) == 11 and not ((table["layer"] == "conv2") & (table["metric"] == "ttest")).any()
     )
-    text = report._markdown(made)
+    text = report._write_page(made)
     assert "44 of 48 jobs finished" in text and "- mini/conv2/l2/ttest: no memory" in text
 
 
@@ -292,7 +304,7 @@ def test_nothing_but_failures(tmp_path: Path):
 
     made = told(layers=["conv2"], metrics=["fsi"], change=change)
     assert not made.sections and made.failed[0].endswith("no reason given")
-    assert "0 of 8 jobs finished" in (report.save(made, tmp_path) / "report.md").read_text()
+    assert "0 of 8 jobs finished" in (report.write_report(made, tmp_path) / "report.md").read_text()
 
 
 def test_metrics_without_label_and_colour_have_their_name():
@@ -314,12 +326,5 @@ def test_undefined_findings_are_said_not_hidden():
     assert "undefined" in panels(made)["f"].says
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
     consistency = panels(made)["f"]
-    drawn = report.panels.alone("f", consistency.title, consistency.table, made.styles)
-    assert figures.render(drawn)["png"]
-
-
-def test_undefined_metrics_of_the_store_are_read_back():
-    assert runs._undefined("a/b=nan, c=inf") == pytest.approx(
-        {"a/b": float("nan"), "c": float("inf")}, nan_ok=True
-    )
-    assert runs._undefined("") == {}
+    drawn = report.panels.plot_panel(("f", consistency.title, consistency.table), made.styles)
+    assert render({"f": drawn})

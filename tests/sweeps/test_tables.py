@@ -1,6 +1,5 @@
 """Tables fit the terminal and say what tells the jobs apart."""
 
-import io
 import math
 import os
 import subprocess
@@ -9,78 +8,77 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
 
 from app.sweeps import tables
+from app.sweeps.results import Result
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def job(layer: str = "conv2", metric: str = "fsi", **params: Any) -> dict[str, Any]:
-    return {
-        "status": "finished",
-        "reason": None,
-        "params": {
-            "model": "dualtask_mini",
-            "layer": layer,
-            "metric": metric,
-            "threshold": "paper",
-            "aggregation": "l2",
-            "seed": 0,
-            "metric.contrast": "pooled" if metric == "fsi" else "each",
-        }
-        | params,
-        "metrics": {
-            "selectivity/count": 1234.0,
-            "selectivity/percent": 18.756,
-            "selectivity/undefined": 2.0,
-            "consistency/mean": 0.8123,
-            "lesion/spearman": -0.2914,
-            "lesion/spearman_object": math.nan,
-            "decoding/accuracy": 0.6234,
-            "decoding/ci95_low": 0.6012,
-            "decoding/ci95_high": 0.6456,
-            "decoding/chance": 0.01,
-            "decoding/random_kernels": 0.5891,
-            "decoding/all_kernels": 0.8712,
-        },
-        "notes": ["no kernel selected: decoded from the top 9"],
-        "run_id": "0" * 32,
-        "folder": "outputs",
+METRICS = {
+    "selectivity/count": 1234.0,
+    "selectivity/percent": 18.756,
+    "selectivity/undefined": 2.0,
+    "consistency/mean": 0.8123,
+    "lesion/spearman": -0.2914,
+    "lesion/spearman_object": math.nan,
+    "decoding/accuracy": 0.6234,
+    "decoding/ci95_low": 0.6012,
+    "decoding/ci95_high": 0.6456,
+    "decoding/chance": 0.01,
+    "decoding/random_kernels": 0.5891,
+    "decoding/all_kernels": 0.8712,
+}
+
+
+def job(layer: str = "conv2", metric: str = "fsi", number: int = 0, **params: Any) -> Result:
+    asked = {
+        "model": "dualtask_mini",
+        "layer": layer,
+        "metric": metric,
+        "threshold": "paper",
+        "aggregation": "l2",
+        "seed": 0,
+        "metric.contrast": "pooled" if metric == "fsi" else "each",
     }
+    notes = ["decoding: no kernel selected: decoded from the top 9"]
+    return Result("finished", "job", asked | params, metrics=METRICS, notes=notes, job=number)
 
 
-def failed(layer: str, metric: str) -> dict[str, Any]:
-    reason = "no such layer\nTraceback"
-    return job(layer, metric) | {"status": "failed", "reason": reason, "metrics": {}}
+def failed(layer: str, metric: str, number: int = 0) -> Result:
+    params = job(layer, metric).params
+    return Result("failed", "job", params, reason="no such layer\nTraceback", job=number)
 
 
-def sweep() -> list[dict[str, Any]]:
+def sweep() -> list[Result]:
     metrics = ("fsi", "dprime", "wilcoxon", "ttest")
-    return [job(layer, metric) for layer in ("conv2", "conv13") for metric in metrics]
+    jobs = [(layer, metric) for layer in ("conv2", "conv13") for metric in metrics]
+    return [job(*asked, number=number) for number, asked in enumerate(jobs)]
 
 
-def printed(renderable: RenderableType, width: int = 120) -> list[str]:
-    out = io.StringIO()
-    Console(file=out, width=width).print(renderable)
-    return out.getvalue().rstrip("\n").split("\n")
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_a_wide_terminal_gets_one_row_a_job() -> None:
-    lines = printed(tables.sweep_table(sweep()))
+    lines = tables.describe_sweep(sweep()).split("\n")
     head = " ".join(lines[0].split())
     expected = "layer metric count % undefined consistency lesion r decoding [95 % CI] chance"
     assert head == f"{expected} random all"
     row = "conv2 fsi 1,234 18.76 2 0.812 -0.291 0.623 [0.601, 0.646] 0.010 0.589 0.871"
-    assert " ".join(lines[2].split()) == row
-    assert len(lines) == 2 + 8 + 2
+    assert " ".join(lines[1].split()) == row
+    assert len(lines) == 1 + 8 + 2
     assert lines[-1] == "8 of 8 jobs finished"
 
 
-def test_a_narrow_terminal_gets_two_tables_and_whole_numbers() -> None:
-    lines = printed(tables.sweep_table(sweep()), 80)
+def test_a_narrow_terminal_gets_two_tables_and_whole_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = tables.describe_sweep(sweep()).split("\n")
     assert max(map(len, lines)) <= 80
-    rows = [" ".join(line.split()) for line in lines if line.startswith("conv13   ttest")]
+    rows = [" ".join(line.split()) for line in lines if line.startswith("conv13  ttest")]
     assert rows == [
         "conv13 ttest 1,234 18.76 2 0.812 -0.291",
         "conv13 ttest 0.623 [0.601, 0.646] 0.010 0.589 0.871",
@@ -89,15 +87,13 @@ def test_a_narrow_terminal_gets_two_tables_and_whole_numbers() -> None:
 
 def test_only_params_that_tell_jobs_apart_are_columns() -> None:
     # The metric decides its contrast; a swept number of the threshold is decided by nothing.
-    assert "contrast" not in printed(tables.sweep_table(sweep()))[0]
-    jobs = [job() for _ in range(2)]
-    for one, number in zip(jobs, (0.1, 0.2), strict=True):
-        one["params"]["threshold.fsi"] = number
-    assert printed(tables.sweep_table(jobs))[0].split()[:2] == ["threshold.fsi", "count"]
+    assert "contrast" not in tables.describe_sweep(sweep()).split("\n")[0]
+    jobs = [job(**{"threshold.fsi": number}) for number in (0.1, 0.2)]
+    assert tables.describe_sweep(jobs).split()[:2] == ["threshold.fsi", "count"]
 
 
 def test_a_failed_job_is_listed_with_the_first_line_of_its_reason() -> None:
-    lines = printed(tables.sweep_table([job("conv2"), failed("conv99", "fsi")]), 100)
+    lines = tables.describe_sweep([job("conv2"), failed("conv99", "fsi", 1)]).split("\n")
     assert "1 of 2 jobs finished" in lines
     assert lines[-1] == "failed: layer=conv99: no such layer"
     row = next(line for line in lines if line.startswith("conv99"))
@@ -105,28 +101,27 @@ def test_a_failed_job_is_listed_with_the_first_line_of_its_reason() -> None:
 
 
 def test_one_job_in_a_sweep() -> None:
-    lines = printed(tables.sweep_table([job()]))
+    lines = tables.describe_sweep([job()]).split("\n")
     assert lines[0].split()[0] == "count"
     assert lines[-1] == "1 of 1 jobs finished"
-    assert "failed: model=dualtask_mini" in printed(tables.sweep_table([failed("a", "b")]), 200)[-1]
+    assert "failed: model=dualtask_mini" in tables.describe_sweep([failed("a", "b")])
 
 
 def test_a_job() -> None:
-    lines = printed(tables.job_table(job()), 80)
+    lines = tables.describe_job(job()).split("\n")
     assert lines[0].split(" / ") == ["dualtask_mini", "conv2", "fsi", "paper", "l2", "0"]
-    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:]}
+    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:-1]}
     assert "count 1,234" in cells["selectivity"]
     assert "spearman -0.291, spearman object undefined" in cells["lesion"]
     assert "accuracy 0.623 [0.601, 0.646]" in cells["decoding"]
-    assert lines[-1] == "note: no kernel selected: decoded from the top 9"
-    assert printed(tables.job_table(failed("a", "b")))[-1] == "failed: no such layer"
+    assert lines[-2] == "note: decoding: no kernel selected: decoded from the top 9"
+    assert tables.describe_job(failed("a", "b")).split("\n")[-2] == "failed: no such layer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 120])
 def test_without_a_terminal_the_width_is_columns(columns: int) -> None:
-    code = (
-        "from tests.sweeps import test_tables as t; t.tables.show(t.tables.sweep_table(t.sweep()))"
-    )
+    code = "from tests.sweeps import test_tables as t; print(t.tables.describe_sweep(t.sweep()))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=REPOSITORY,

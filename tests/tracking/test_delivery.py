@@ -28,7 +28,12 @@ from app import sync
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import delivery
-from app.tracking import store as tracking
+from app.tracking import run as tracked
+from app.tracking import store as stores
+from app.tracking.locks import Presence
+from app.tracking.record import Description, read_undefined
+from app.tracking.run import Run, end_run, open_run
+from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 from tests.tracking.serving import Server, free_port, postgresql, why_no_postgresql
 
@@ -36,13 +41,19 @@ REPOSITORY = Path(__file__).parents[2]
 TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "category": ["adult", "car"]})
 
 
+def start(
+    settings: Tracking, folder: Path, name: str, params: dict[str, Any], **more: Any
+) -> AbstractContextManager[Run]:
+    return tracked.start(connect(settings), folder, Description(name, params, **more))
+
+
 def stored(settings: Tracking, run_id: str | None) -> StoredRun:
     assert run_id is not None
-    return MlflowClient(tracking.store_uri(settings)).get_run(run_id)
+    return MlflowClient(connect(settings).uri).get_run(run_id)
 
 
 def all_runs(settings: Tracking) -> list[StoredRun]:
-    client = MlflowClient(tracking.store_uri(settings))
+    client = MlflowClient(connect(settings).uri)
     experiment = client.get_experiment_by_name(settings.experiment)
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
@@ -54,13 +65,13 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
     (tmp_path / "figures" / "scores.svg").write_text("<svg/>")
     params: dict[str, Any] = {f"group.number_{i}": i for i in range(150)}
     params |= {"trained": True, "checkpoint": None, "widths": [8, 16], "long": "x" * 7000}
-    with delivery.start(
+    with start(
         store,
         tmp_path,
-        name="mini/conv13/l2/fsi" + "x" * 300,
-        params=params,
+        "mini/conv13/l2/fsi" + "x" * 300,
+        params,
         tags={"model": "mini"} | {f"tag_{i}": "x" for i in range(150)},
-        description="Which units are face-selective?",
+        sentence="Which units are face-selective?",
     ) as run:
         assert stored(store, run.id).info.status == "RUNNING"
         run.metrics({"selectivity/percent": 12.5, "selectivity/count": 8})
@@ -81,7 +92,7 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
         "curve": 0.5,
         "grid": 0.2,
     }
-    history = MlflowClient(tracking.store_uri(store)).get_metric_history(run.id, "grid")
+    history = MlflowClient(connect(store).uri).get_metric_history(run.id, "grid")
     assert [(point.step, point.value) for point in history] == [(0, 0.1), (5, 0.2)]
     assert found.data.params["group.number_149"] == "149"
     assert len(found.data.params) == 154
@@ -104,7 +115,7 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
     assert "category" in str(used.dataset.schema)
     labels = {tag.key: tag.value for tag in used.tags}
     assert labels == {"mlflow.data.context": "stimuli", "digest": "0123" * 16}
-    client = MlflowClient(tracking.store_uri(store))
+    client = MlflowClient(connect(store).uri)
     (point,) = client.get_metric_history(found.info.run_id, "curve")
     assert point.step == 3
     names = {file.path for file in client.list_artifacts(found.info.run_id)}
@@ -116,37 +127,37 @@ def test_everything_logged_can_be_read_back(store: Tracking, tmp_path: Path) -> 
 def test_a_sweep_nests_its_jobs(store: Tracking, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.csv").write_text("a\n")
-    words = {"name": "sweep", "tags": {"jobs": "2"}, "description": "A sweep."}
-    parent = delivery.opened(store, tmp_path, **words)
-    assert delivery.opened(store, tmp_path, **words) == parent, "the second that asks"
+    sweep = Description("sweep", tags={"jobs": "2"}, sentence="A sweep.")
+    parent = open_run(connect(store), tmp_path, sweep)
+    assert open_run(connect(store), tmp_path, sweep) == parent, "the second that asks"
     ids = []
     for metric in ("fsi", "ttest"):
         folder = tmp_path / metric
-        with delivery.start(store, folder, name=metric, params={}, parent=parent) as run:
+        with start(store, folder, metric, {}, parent=parent) as run:
             ids.append(run.id)
     assert stored(store, parent).info.status == "RUNNING"
-    delivery.end(tmp_path, status="FAILED", metrics={"n": 2}, artifacts=tmp_path / "report")
+    end_run(tmp_path, "FAILED", {"n": 2}, tmp_path / "report")
     assert delivery.settle_sweep(tmp_path) == ["complete", "complete", "delivered"]
     found = stored(store, parent)
     assert found.info.status == "FAILED"
     assert found.data.metrics == {"n": 2.0}
     assert found.data.tags["jobs"] == "2"
-    children = tracking.children(store, parent or "")
+    children = connect(store).children(parent or "")
     assert [child.info.run_id for child in children] == ids
-    client = MlflowClient(tracking.store_uri(store))
+    client = MlflowClient(connect(store).uri)
     assert [file.path for file in client.list_artifacts(parent or "")] == ["report.csv"]
 
 
 def test_an_exception_fails_the_run_and_goes_on(store: Tracking, tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match="no such layer"),
-        delivery.start(store, tmp_path, name="job", params={}) as run,
+        start(store, tmp_path, "job", {}) as run,
     ):
         raise InputError("no such layer")
     found = stored(store, run.id)
     assert found.info.status == "FAILED"
     assert found.data.tags["error"] == "no such layer"
-    with delivery.start(store, tmp_path, name="job", params={}) as again:
+    with start(store, tmp_path, "job", {}) as again:
         assert "error" not in stored(store, run.id).data.tags
     assert again.id == run.id, "the same job in the same folder is one run"
     found = stored(store, run.id)
@@ -154,24 +165,17 @@ def test_an_exception_fails_the_run_and_goes_on(store: Tracking, tmp_path: Path)
     assert "error" not in found.data.tags
 
 
-def test_a_run_can_fail_without_an_exception(store: Tracking, tmp_path: Path) -> None:
-    with delivery.start(store, tmp_path, name="job", params={}) as run:
-        run.fail("one of eight jobs failed")
-    assert stored(store, run.id).info.status == "FAILED"
-    assert stored(store, run.id).data.tags["error"] == "one of eight jobs failed"
-
-
 def test_ctrl_c_kills_the_run(store: Tracking, tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        delivery.start(store, tmp_path, name="job", params={}) as run,
+        start(store, tmp_path, "job", {}) as run,
     ):
         raise KeyboardInterrupt
     assert stored(store, run.id).info.status == "KILLED"
 
 
 def test_metrics_that_are_not_finite_become_a_tag(store: Tracking, tmp_path: Path) -> None:
-    with delivery.start(store, tmp_path, name="job", params={}) as run:
+    with start(store, tmp_path, "job", {}) as run:
         run.metrics({"lesion/spearman": math.nan, "selectivity/count": 0})
         run.metrics({"odd": math.inf})
     found = stored(store, run.id)
@@ -181,26 +185,25 @@ def test_metrics_that_are_not_finite_become_a_tag(store: Tracking, tmp_path: Pat
 
 def test_nothing_is_recorded_without_tracking(tmp_path: Path) -> None:
     settings = Tracking(name="none", folder=str(tmp_path / "mlruns"))
-    tracking.prepare(settings)
-    with delivery.start(settings, tmp_path, name="job", params={"a": 1}) as run:
+    connect(settings).prepare()
+    with start(settings, tmp_path, "job", {"a": 1}) as run:
         assert run.id is None
         run.metrics({"a": 1.0, "b": math.nan})
         run.send()
         run.tags({"a": "b"})
         run.dataset(TABLE, name="a", source="b", digest="c")
         run.artifacts(tmp_path)
-        run.fail("reason")
     assert run.undelivered is None
-    assert delivery.opened(settings, tmp_path, name="sweep", tags={}, description="") is None
-    delivery.end(tmp_path, status="FINISHED")
-    assert tracking.store_uri(settings) == ""
+    assert open_run(connect(settings), tmp_path, Description("sweep")) is None
+    end_run(tmp_path, "FINISHED", {})
+    assert connect(settings).uri == ""
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
     shutil.copy(Path(store.folder, "mlflow.db"), tmp_path)
     settings = Tracking(name="sqlite", folder=str(tmp_path))
-    with delivery.start(settings, tmp_path / "run", name="job", params={}) as run:
+    with start(settings, tmp_path / "run", "job", {}) as run:
         with sqlite3.connect(tmp_path / "mlflow.db") as connection:
             connection.execute("DROP TABLE latest_metrics")
             connection.execute("DROP TABLE metrics")
@@ -231,7 +234,7 @@ def test_a_full_disk_under_the_database(store: Tracking, tmp_path: Path) -> None
     settings = Tracking(name="sqlite", folder=str(tmp_path))
     room = [2**30]
     with pages_at_most(room):
-        with delivery.start(settings, tmp_path / "run", name="job", params={}) as run:
+        with start(settings, tmp_path / "run", "job", {}) as run:
             room.append(database.stat().st_size // 4096)
             run.metrics({f"m{number}": 1.0 for number in range(500)})
         assert run.undelivered == (
@@ -247,7 +250,7 @@ def test_a_full_disk_under_the_database(store: Tracking, tmp_path: Path) -> None
 
 def test_no_room_for_a_database(tmp_path: Path) -> None:
     with pages_at_most([20]), pytest.raises(InputError, match=r"its disk is full; make room"):
-        tracking.prepare(Tracking(name="sqlite", folder=str(tmp_path)))
+        connect(Tracking(name="sqlite", folder=str(tmp_path))).prepare()
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
 
 
@@ -255,13 +258,13 @@ SHORT = """
 import resource, signal, sys
 from pathlib import Path
 from app.errors import InputError
-from app.tracking import delivery
+from app.tracking.record import write_text
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a write ends there, short
 for name in ("old", "new"):
     try:
-        delivery.write_whole(Path(sys.argv[1], name), "x" * 30_000)
+        write_text(Path(sys.argv[1], name), "x" * 30_000)
     except InputError as error:
         print(error)
 """
@@ -280,7 +283,7 @@ def test_a_small_file_is_whole_where_the_disk_takes_half(tmp_path: Path) -> None
 # --- delivered in part ----------------------------------------------------------------------------
 
 
-def log_all(run: delivery.Run, folder: Path) -> None:
+def log_all(run: Run, folder: Path) -> None:
     (folder / "results").mkdir(exist_ok=True)
     for name in ("scores.txt", "config.yaml"):
         (folder / "results" / name).write_text(name)
@@ -296,7 +299,7 @@ def log_all(run: delivery.Run, folder: Path) -> None:
 
 def whole(settings: Tracking, run_id: str) -> dict[str, Any]:
     """All that the store has of a run, but for what is its own."""
-    client = MlflowClient(tracking.store_uri(settings))
+    client = MlflowClient(connect(settings).uri)
     run = client.get_run(run_id)
     assert run.inputs is not None
     own = ("record", "folder", "mlflow.artifactLocation")
@@ -321,15 +324,22 @@ def test_runs_that_ask_the_same_network_share_it_in_the_store(store: Tracking, t
              "other name": ("mini's 2.0", "ab")}  # fmt: skip
     ids = {}
     for name, (network, digest) in asked.items():
-        with delivery.start(settings, tmp_path / name, name=name, params={}) as run:
+        with start(settings, tmp_path / name, name, {}) as run:
             run.model(network, digest, {"model.hidden": 8}, {"trained": "true"})
-        tracking._models.clear()  # as another process begins
+        stores._connect.cache_clear()  # as another process begins
         (used,) = stored(settings, run.id).inputs.model_inputs  # type: ignore[union-attr]
         ids[name] = used.model_id
     assert ids["first"] == ids["again"] and len(set(ids.values())) == 3
-    model = MlflowClient(tracking.store_uri(settings)).get_logged_model(ids["again"])
+    model = MlflowClient(connect(settings).uri).get_logged_model(ids["again"])
     assert (model.name, model.model_type, str(model.status)) == ("mini", "network", "READY")
     assert model.params == {"model.hidden": "8"} and model.tags["trained"] == "true"
+
+
+def test_undefined_metrics_of_the_store_are_read_back() -> None:
+    assert read_undefined("a/b=nan, c=inf") == pytest.approx(
+        {"a/b": math.nan, "c": math.inf}, nan_ok=True
+    )
+    assert read_undefined("") == {}
 
 
 def gone(*_: Any, **__: Any) -> Any:
@@ -341,35 +351,33 @@ def test_a_run_delivered_in_part_is_completed_and_never_doubled(
     store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_lost: bool
 ) -> None:
     settings = Tracking(name="sqlite", folder=store.folder, experiment=f"parts {answer_lost}")
-    with delivery.start(settings, tmp_path / "whole", name="job", params={"a": 1}) as run:
+    with start(settings, tmp_path / "whole", "job", {"a": 1}) as run:
         log_all(run, tmp_path / "whole")
     assert run.id is not None
     expected = whole(settings, run.id)
 
-    call, calls = tracking.call, Counter[str]()
+    call, calls = Store.call, Counter[str]()
     dies_at = -1
 
-    def failing(
-        settings: tracking.Settings, function: Callable[[MlflowClient], Any], *rest: Any
-    ) -> Any:
+    def failing(store: Store, function: Callable[[MlflowClient], Any]) -> Any:
         """The store goes away at one call: before it, or when it has done what was asked."""
         calls["all"] += 1
         away = 0 <= dies_at < calls["all"]
         if away and not (answer_lost and calls["all"] == dies_at + 1):
             raise InputError("away")
-        found = call(settings, function, *rest)
+        found = call(store, function)
         if away:
             raise InputError("away")
         return found
 
-    monkeypatch.setattr(tracking, "call", failing)
-    parent = delivery.opened(settings, tmp_path / "sweep", name="sweep", tags={}, description="")
+    monkeypatch.setattr(Store, "call", failing)
+    parent = open_run(connect(settings), tmp_path / "sweep", Description("sweep"))
     expected["tags"]["mlflow.parentRunId"] = parent
     dies_at, died = 0, 1
     while died:
         calls.clear()
         folder = tmp_path / "sweep" / str(dies_at)
-        with delivery.start(settings, folder, name="job", params={"a": 1}, parent=parent) as run:
+        with start(settings, folder, "job", {"a": 1}, parent=parent) as run:
             log_all(run, folder)
         record = json.loads((folder / "record.json").read_text())
         died = run.undelivered is not None
@@ -388,19 +396,19 @@ def test_a_run_delivered_in_part_is_completed_and_never_doubled(
 def test_a_job_begins_without_its_store_and_the_same_job_again_delivers_it(
     store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parent = delivery.opened(store, tmp_path, name="sweep", tags={}, description="")
+    parent = open_run(connect(store), tmp_path, Description("sweep"))
     with monkeypatch.context() as away:
-        away.setattr(tracking, "call", gone)
-        with delivery.start(store, tmp_path / "0", name="job", params={}, parent=parent) as run:
+        away.setattr(Store, "call", gone)
+        with start(store, tmp_path / "0", "job", {}, parent=parent) as run:
             log_all(run, tmp_path / "0")
         assert (run.id, run.undelivered) == (None, "away")
-        alone = delivery.start(store, tmp_path / "alone", name="job", params={})
+        alone = start(store, tmp_path / "alone", "job", {})
         with pytest.raises(InputError, match="away"):  # a run of its own does not begin
             alone.__enter__()
         assert not (tmp_path / "alone" / "record.json").exists()
-    with delivery.start(store, tmp_path / "0", name="job", params={}, parent=parent) as run:
+    with start(store, tmp_path / "0", "job", {}, parent=parent) as run:
         log_all(run, tmp_path / "0")
-    (child,) = tracking.children(store, parent or "")
+    (child,) = connect(store).children(parent or "")
     assert (child.info.run_id, child.info.status) == (run.id, "FINISHED")
     again = whole(store, child.info.run_id)
     assert [step for step, _ in again["points"]["loss"]] == [0, 1, 2]
@@ -411,19 +419,19 @@ def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
 ) -> None:
     settings = Tracking(name="sqlite", folder=store.folder, experiment="next")
     sweep = tmp_path / "sweep"
-    parent = delivery.opened(settings, sweep, name="sweep", tags={}, description="")
+    parent = open_run(connect(settings), sweep, Description("sweep"))
     with monkeypatch.context() as away:
-        away.setattr(tracking, "call", gone)
-        with delivery.start(settings, sweep / "0", name="job", params={}, parent=parent) as run:
+        away.setattr(Store, "call", gone)
+        with start(settings, sweep / "0", "job", {}, parent=parent) as run:
             log_all(run, sweep / "0")
-        delivery.end(sweep, status="FINISHED", metrics={"jobs/finished": 1.0})
+        end_run(sweep, "FINISHED", {"jobs/finished": 1.0})
         with pytest.raises(InputError, match="away"):
             delivery.settle_sweep(sweep)
     assert [found.info.status for found in all_runs(settings)] == ["RUNNING"]
-    with delivery.start(settings, tmp_path / "next", name="next", params={}):
+    with start(settings, tmp_path / "next", "next", {}):
         states = {found.info.run_name: found.info.status for found in all_runs(settings)}
     assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
-    (child,) = tracking.children(settings, parent or "")
+    (child,) = connect(settings).children(parent or "")
     assert whole(settings, child.info.run_id)["artifacts"] == ["config.yaml", "scores.txt"]
     assert stored(settings, parent).data.metrics == {"jobs/finished": 1.0}
 
@@ -434,12 +442,16 @@ LEFT = """
 import os, signal, sys
 from pathlib import Path
 from app.config.schema import Tracking
-from app.tracking import delivery, store as tracking
+from app.tracking.locks import Presence
+from app.tracking.record import Description
+from app.tracking.run import open_run, start
+from app.tracking.store import connect
 
-settings, folder = Tracking(name="sqlite", folder=sys.argv[1], experiment="left"), Path(sys.argv[2])
-parent = delivery.opened(settings, folder, name="sweep", tags={}, description="")
-delivery.hold(folder)
-with delivery.start(settings, folder / "0", name="job", params={"a": 1}, parent=parent) as run:
+store = connect(Tracking(name="sqlite", folder=sys.argv[1], experiment="left"))
+folder = Path(sys.argv[2])
+parent = open_run(store, folder, Description("sweep"))
+presence = Presence(folder)
+with start(store, folder / "0", Description("job", {"a": 1}, parent=parent)) as run:
     run.metrics({"m": 1.0})
     print("ready", flush=True)
     sys.stdin.readline()
@@ -451,7 +463,7 @@ def test_the_dead_are_marked_and_the_living_are_not(
     store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Tracking(name="sqlite", folder=store.folder, experiment="left")
-    tracking.prepare(settings)
+    connect(settings).prepare()
     process = subprocess.Popen(
         [sys.executable, "-c", LEFT, store.folder, str(tmp_path / "sweep")],
         cwd=REPOSITORY,
@@ -465,21 +477,21 @@ def test_the_dead_are_marked_and_the_living_are_not(
     def states() -> Counter[str]:
         return Counter(run.info.status for run in all_runs(settings))
 
-    with delivery.start(settings, tmp_path / "mine", name="mine", params={}) as run:
-        delivery.settle_dead(settings)  # this process lives, too
+    with start(settings, tmp_path / "mine", "mine", {}) as run:
+        delivery.settle_dead(connect(settings))  # this process lives, too
         assert states() == {"RUNNING": 3}
         with pytest.raises(InputError, match="another run writes to"):
-            delivery.hold(tmp_path / "sweep" / "0")
+            Presence(tmp_path / "sweep" / "0")
     assert states() == {"RUNNING": 2, "FINISHED": 1}
     process.communicate("go\n")
     assert process.returncode == -9
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "another-machine")
-        delivery.settle_dead(settings)
+        delivery.settle_dead(connect(settings))
         assert sync.sync([tmp_path])[0] == {"complete": 1, "running": 2}
         assert states() == {"RUNNING": 2, "FINISHED": 1}, "it cannot know"
-    with delivery.start(settings, tmp_path / "next", name="next", params={}):
+    with start(settings, tmp_path / "next", "next", {}):
         assert states() == {"KILLED": 2, "RUNNING": 1, "FINISHED": 1}
     killed = [found for found in all_runs(settings) if found.info.status == "KILLED"]
     assert {found.data.tags["error"] for found in killed} == {delivery.DIED}
@@ -490,23 +502,29 @@ def test_the_dead_are_marked_and_the_living_are_not(
     parent = job.data.tags["mlflow.parentRunId"]
     monkeypatch.setattr("platform.node", lambda: "another-machine")
     folder = tmp_path / "sweep" / "0"
-    with delivery.start(settings, folder, name="job", params={"a": 1}, parent=parent) as again:
+    with start(settings, folder, "job", {"a": 1}, parent=parent) as again:
         assert again.id == job.info.run_id
         assert stored(settings, again.id).info.status == "RUNNING"
     assert stored(settings, again.id).info.status == "FINISHED"
+
+
+class Died(Presence):
+    """Of a process that is gone: the system releases its lock."""
+
+    def __enter__(self) -> None:
+        self._lock.release()
 
 
 def test_what_began_on_another_machine_ends_by_word(
     store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Tracking(name="sqlite", folder=store.folder, experiment="word")
-    tracking.prepare(settings)
+    connect(settings).prepare()
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "node7")
-        run = delivery.start(settings, tmp_path / "run", name="job", params={})
+        elsewhere.setattr(tracked, "Presence", Died)
+        run = start(settings, tmp_path / "run", "job", {})
         run.__enter__()
-        held = delivery._held.pop((tmp_path / "run").absolute())
-        held.release()  # as the death of its process would
     assert sync.sync([tmp_path])[0] == {"running": 1}
     assert sync.sync([tmp_path], ended=True)[0] == {"delivered": 1}
     assert [found.info.status for found in all_runs(settings)] == ["KILLED"]
@@ -520,22 +538,25 @@ import os, sys, time
 from pathlib import Path
 import pandas as pd
 from app.config.schema import Tracking
-from app.tracking import delivery, store as tracking
+from app.tracking.client import import_mlflow
+from app.tracking.record import Description
+from app.tracking.run import start
+from app.tracking.store import connect
 
 settings, folder = Tracking(**eval(sys.argv[1])), Path(sys.argv[2])
-tracking._import_mlflow(tracking.store_uri(settings))  # once for all eight: they arrive together
+import_mlflow(connect(settings).uri)  # once for all eight: they arrive together
 begin = time.monotonic() + 0.5
 
 def work(number):
     time.sleep(max(0, begin - time.monotonic()))
-    tracking.prepare(settings)
+    connect(settings).prepare()
     table = pd.DataFrame({"path": ["a.png"], "category": ["adult"]})
     for repeat in range(int(sys.argv[3])):
         place = folder / f"{number}-{repeat}"
         place.mkdir(parents=True)
         (place / "scores.txt").write_text("1")
         params = {f"p{i}": i for i in range(60)} | {"number": number}
-        with delivery.start(settings, place, name=f"{number}", params=params) as run:
+        with start(connect(settings), place, Description(f"{number}", params)) as run:
             run.metrics({f"group/m{i}": float(i) for i in range(25)})
             run.tags({"t": str(number)})
             run.dataset(table, name="shared", source="drawn", digest="same" * 4 + str(repeat))
@@ -570,7 +591,7 @@ def eight_at_once(settings: Tracking, folder: Path, each: int = 3) -> None:
     assert done.stdout == f"{[0] * 8}\n", done.stdout  # neither errors …
     assert done.stderr == ""  # … nor chatter
     runs = all_runs(settings)
-    client = MlflowClient(tracking.store_uri(settings))
+    client = MlflowClient(connect(settings).uri)
     assert sorted(run.info.run_name or "" for run in runs) == sorted([*"01234567"] * each)
     for run in runs:
         assert run.info.status == "FINISHED"
@@ -584,7 +605,7 @@ def eight_at_once(settings: Tracking, folder: Path, each: int = 3) -> None:
 def test_eight_processes_at_once_on_a_fresh_folder(tmp_path: Path) -> None:
     settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
     eight_at_once(settings, tmp_path / "runs")
-    client = MlflowClient(tracking.store_uri(settings))
+    client = MlflowClient(connect(settings).uri)
     experiments = [found.name for found in client.search_experiments()]
     assert sorted(experiments) == ["Default", "selectivity"]
 
@@ -603,7 +624,7 @@ def test_a_server_that_is_not_there_costs_the_wait_once(tmp_path: Path) -> None:
     began = time.monotonic()
     for job in range(4):
         folder = tmp_path / str(job)
-        with delivery.start(settings, folder, name="job", params={}, parent="0" * 32) as run:
+        with start(settings, folder, "job", {}, parent="0" * 32) as run:
             pass
         assert run.undelivered == (
             f"tracking server {uri} does not answer: Connection refused; "
@@ -677,7 +698,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
 
     everything = [run for run in all_runs(settings) if "t" not in run.data.tags]
     (parent,) = [run for run in everything if "sweep" in run.data.tags]
-    children = tracking.children(settings, parent.info.run_id)
+    children = connect(settings).children(parent.info.run_id)
     assert {run.info.status for run in everything} == {"FINISHED"}
     assert sorted(run.data.tags["job"] for run in children) == ["0", "1", "2"]
     assert len(everything) == 4
@@ -695,7 +716,10 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
     assert parent.data.metrics == {"jobs/finished": 3.0, "jobs/failed": 0.0}
     assert "report.md" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
-    said = [out, err, synced.stdout, synced.stderr]
+    nothing_secret(folder, [out, err, synced.stdout, synced.stderr])
+
+
+def nothing_secret(folder: Path, said: list[str]) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 50
     for secret in SECRETS.values():

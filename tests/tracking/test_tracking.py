@@ -12,27 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.pandas_dataset import from_pandas
 
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.tracking import store as tracking
+from app.tracking import calls, origin
+from app.tracking.store import connect
 from tests.tracking.serving import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
     settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
-    program = f"from app.tracking import store as tracking; tracking.prepare({settings!r})"
+    program = f"from app.tracking.store import connect; connect({settings!r}).prepare()"
     first = subprocess.Popen(
         [sys.executable, "-c", f"from app.config.schema import Tracking; {program}"], cwd=REPOSITORY
     )
-    half = tmp_path / "mlruns" / "mlflow.db.new"
+    half = tmp_path / "mlruns" / ".mlflow.db.new"
     while not (half.exists() and half.stat().st_size > 0):
         assert first.poll() is None
         time.sleep(0.001)
@@ -41,8 +40,8 @@ def test_a_process_killed_while_it_created_the_database(tmp_path: Path) -> None:
     assert half.exists()
     assert not half.with_name("mlflow.db").exists()
 
-    tracking.prepare(settings)
-    assert MlflowClient(tracking.store_uri(settings)).get_experiment_by_name("selectivity")
+    connect(settings).prepare()
+    assert MlflowClient(connect(settings).uri).get_experiment_by_name("selectivity")
     assert not half.exists()
 
 
@@ -54,39 +53,40 @@ def test_commit_of_the_code_and_absence_outside_a_repository(tmp_path: Path) -> 
 
     def git(*arguments: str) -> str | None:
         identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        return tracking._git(tmp_path, *identity, *arguments)
+        return origin.git(tmp_path, *identity, *arguments)
 
-    assert tracking._commit(package) == {}
+    assert origin.find_commit(package) == {}
     git("init")
-    assert tracking._commit(package) == {}  # somebody else's repository: our file is not in it
+    assert origin.find_commit(package) == {}  # somebody else's repository: our file is not in it
     git("add", ".")
     git("commit", "-m", "first")
     head = git("rev-parse", "HEAD")
     expected = {"mlflow.source.git.commit": head, "git.dirty": "false"}
-    assert tracking._commit(package) == expected
+    assert origin.find_commit(package) == expected
     (tmp_path / "outputs").write_text("results do not make the code dirty")
-    assert tracking._commit(package) == expected
+    assert origin.find_commit(package) == expected
     (package / "new_metric.py").touch()
-    assert tracking._commit(package) == {**expected, "git.dirty": "true"}
+    assert origin.find_commit(package) == {**expected, "git.dirty": "true"}
 
 
 def test_versions() -> None:
-    found = tracking.versions()
+    found = origin.versions()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"numpy", "mlflow", "hydra-core", "pandas", "scipy"} <= found.keys()
 
 
+@pytest.mark.slow
 def test_the_command_that_opens_the_pages(store: Tracking, tmp_path: Path) -> None:
     settings = Tracking(name="sqlite", folder=str(tmp_path / "my runs"))
     uri = f"sqlite:///{tmp_path}/my runs/mlflow.db"
-    assert tracking.store_uri(settings) == uri
-    assert tracking.ui_command(settings) == (
+    assert connect(settings).uri == uri
+    assert connect(settings).ui_command == (
         f"{sys.executable} -m mlflow ui --backend-store-uri '{uri}'"
     )
     page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-    assert tracking.ui_page(store) == page
+    assert connect(store).ui_page() == page
     server = Tracking(name="server", uri="http://host:5000/")
-    assert tracking.ui_command(server) == "http://host:5000"
+    assert connect(server).ui_command == "http://host:5000"
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_the_command_that_opens_the_pages(store: Tracking, tmp_path: Path) -> No
 
 def refused(settings: Tracking) -> str:
     with pytest.raises(InputError) as caught:
-        tracking.prepare(settings)
+        connect(settings).prepare()
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -132,8 +132,8 @@ def test_a_folder_that_sqlite_would_misread(tmp_path: Path, name: str) -> None:
 
 def test_a_deleted_experiment(store: Tracking) -> None:
     settings = Tracking(name="sqlite", folder=store.folder, experiment="old")
-    tracking.prepare(settings)
-    client = MlflowClient(tracking.store_uri(store))
+    connect(settings).prepare()
+    client = MlflowClient(connect(store).uri)
     experiment = client.get_experiment_by_name("old")
     assert experiment is not None
     client.delete_experiment(experiment.experiment_id)
@@ -145,14 +145,6 @@ def test_an_address_of_no_server(uri: str) -> None:
     message = refused(Tracking(name="server", uri=uri))
     assert "is no address of a tracking server" in message
     assert "pw" not in message
-
-
-def test_a_data_set_is_described_as_mlflow_describes_it() -> None:
-    table = pd.DataFrame({"image": ["a/1", "b/1"], "category": ["a", "b"], "domain": [None, "x"]})
-    described = tracking.describe_dataset(table, "some", "a folder", "0123" * 16, "stimuli")
-    source = CodeDatasetSource({"source": "a folder"})
-    plainly = from_pandas(table, source=source, name="some", digest="0123" * 4).to_dict()
-    assert described["dataset"] == plainly
 
 
 def test_credentials_do_not_belong_in_the_address() -> None:
@@ -171,7 +163,7 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(calls, "ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert "does not answer: timed out" in refused(Tracking(name="server", uri=uri))

@@ -16,11 +16,12 @@ from mlflow import MlflowClient
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from app import models, train
+from app import train
 from app.errors import InputError
 from app.models import checkpoint
+from app.models.loading import load
 from app.models.vgg import DualTaskVGG, seeded
-from app.training import checkpoints, loop
+from app.training import checkpoints, loop, outputs
 from tests.test_train import TINY, WIDTHS, same, settings
 from tests.training.conftest import write
 
@@ -34,27 +35,30 @@ def overrides(root: Path, *more: str) -> list[str]:
     return [f"faces.root={root}/faces", f"objects.root={root}/objects", *RECIPE, *more]
 
 
+@pytest.mark.slow
+@pytest.mark.cli
 def test_a_training_killed_at_any_time_ends_with_the_bits_of_an_undisturbed_one(
     photos: Path, tmp_path: Path
 ):
-    chosen = overrides(photos, "epochs=12", "workers=2")
+    chosen = overrides(photos, "epochs=12")
     train.train(settings(*chosen), tmp_path / "whole")
 
     cut = tmp_path / "cut"
     command = [sys.executable, "-m", "app.train", *TINY, *chosen, f"output={cut}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, **quiet)
+    # Whichever processes read the images.
+    process = subprocess.Popen([*command, "workers=2"], **quiet)
     until = time.monotonic() + 120
     while not list(cut.glob("checkpoints/epoch-000[4-9].pth")) and time.monotonic() < until:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not (cut / train.LAST).exists() and not (cut / train.RESULTS).exists()
+    assert not (cut / outputs.LAST).exists() and not (cut / outputs.RESULTS).exists()
 
     subprocess.run(command, check=True, **quiet)
-    for name in (train.LAST, train.BEST, train.INITIAL):
+    for name in (outputs.LAST, outputs.BEST, outputs.INITIAL):
         assert same(load_file(cut / name), load_file(tmp_path / "whole" / name)), name
-    histories = [json.loads((f / train.RESULTS).read_text()) for f in (cut, tmp_path / "whole")]
+    histories = [json.loads((f / outputs.RESULTS).read_text()) for f in (cut, tmp_path / "whole")]
     for run in histories:
         for figures in run["history"]:
             del figures["train/seconds"]
@@ -67,13 +71,13 @@ def losses(monkeypatch: pytest.MonkeyPatch):
     """Let the held-out loss be what the test says, epoch by epoch."""
 
     def become(values: list[float]) -> None:
-        left, tested = iter(values), loop.tested
+        left, measure = iter(values), loop.measure
 
         def told(network, *arguments, **options):
-            found = tested(network, *arguments, **options)
-            return {**found, "loss": next(left)} if loop.normalised(network) else found
+            found = measure(network, *arguments, **options)
+            return {**found, "loss": next(left)} if loop.has_norm(network) else found
 
-        monkeypatch.setattr(loop, "tested", told)
+        monkeypatch.setattr(loop, "measure", told)
 
     return become
 
@@ -82,49 +86,51 @@ def kept(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_and_the_last(photos: Path, tmp_path: Path, losses, capsys):
     losses([5, 3, 4, 4, 4, 4, 4, 4])
     chosen = settings(*overrides(photos, "epochs=8", "stopping.patience=4", "keep=2"))
     results = train.train(chosen, tmp_path / "out")
-    assert len(results["history"]) == 6 and results["best_epoch"] == 2
+    assert len(results.history) == 6 and results.best_epoch == 2
     assert kept(tmp_path / "out") == ["epoch-0002.pth", "epoch-0005.pth", "epoch-0006.pth"]
     assert "stopped early" in capsys.readouterr().err
     # The files of the best epoch are that epoch's, whichever way they are read.
     best = checkpoint.read(tmp_path / "out" / "checkpoints" / "epoch-0002.pth")
-    assert same(best, load_file(tmp_path / "out" / train.BEST))
+    assert same(best, load_file(tmp_path / "out" / outputs.BEST))
     last = checkpoint.read(tmp_path / "out" / "checkpoints" / "epoch-0006.pth")
-    assert same(last, load_file(tmp_path / "out" / train.LAST))
+    assert same(last, load_file(tmp_path / "out" / outputs.LAST))
     assert not same(best, last)
 
     # It remembers that it has stopped, and goes on when it is asked for more patience.
     again = train.train(chosen, tmp_path / "out")
-    assert len(again["history"]) == 6
+    assert len(again.history) == 6
     losses([4, 4])
     patient = settings(*overrides(photos, "epochs=8", "stopping.patience=9", "keep=2"))
-    assert len(train.train(patient, tmp_path / "out")["history"]) == 8
+    assert len(train.train(patient, tmp_path / "out").history) == 8
 
 
+@pytest.mark.slow
 def test_what_is_left_tells_all_and_loads_as_a_model(photos: Path, tmp_path: Path):
     out = tmp_path / "out"
     tracking = ["tracking=sqlite", f"tracking.folder={tmp_path}/runs"]
     train.train(settings(*overrides(photos, "epochs=2", "batch_norm=false", *tracking)), out)
 
-    assert same(load_file(out / train.INITIAL), seeded(0, WIDTHS, 4, 5, 32).state_dict())
+    assert same(load_file(out / outputs.INITIAL), seeded(0, WIDTHS, 4, 5, 32).state_dict())
     network = DualTaskVGG(WIDTHS, 4, 5, 32)
-    for name in (train.INITIAL, train.BEST, train.LAST, "checkpoints/epoch-0001.pth"):
+    for name in (outputs.INITIAL, outputs.BEST, outputs.LAST, "checkpoints/epoch-0001.pth"):
         checkpoint.fill(network, checkpoint.read(out / name), out / name)
-    with safe_open(out / train.BEST, "pt") as file:
+    with safe_open(out / outputs.BEST, "pt") as file:
         about = file.metadata()
     assert json.loads(about["widths"]) == WIDTHS
     assert {about[k] for k in ("hidden", "outputs", "input_size", "face_classes")} == {
         "4", "5", "32", "2",
     }  # fmt: skip
-    assert (out / train.FACES).read_text() == "ann\nbob\n"
-    assert (out / train.OBJECTS).read_text() == "apple\ncar\nshoe\n"
-    with open(out / train.HELD_OUT, newline="") as file:
+    assert (out / outputs.FACES).read_text() == "ann\nbob\n"
+    assert (out / outputs.OBJECTS).read_text() == "apple\ncar\nshoe\n"
+    with open(out / outputs.HELD_OUT, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 15 and rows[0]["class"] == "ann" and rows[0]["image"].startswith("ann/")
-    assert "pillow" in json.loads((out / train.VERSIONS).read_text())
+    assert "pillow" in json.loads((out / outputs.VERSIONS).read_text())
 
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (run,) = client.search_runs(["1"])
@@ -135,17 +141,17 @@ def test_what_is_left_tells_all_and_loads_as_a_model(photos: Path, tmp_path: Pat
     assert run.data.params["model.outputs"] == "5"
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"tiny/train", "tiny/val"}
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert logged == {name for name in train.SMALL}
+    assert logged == {name for name in outputs.SMALL}
 
 
 def test_trained_and_untrained_are_compared_by_the_main_command(photos: Path, tmp_path: Path):
     train.train(settings(*overrides(photos, "epochs=1")), tmp_path / "out")
     shape = [arg for arg in TINY if arg.startswith("model.")]
-    for name, trained in ((train.BEST, True), (train.INITIAL, False)):
+    for name, trained in ((outputs.BEST, True), (outputs.INITIAL, False)):
         path = tmp_path / "out" / name
         chosen = settings(*shape).model
         chosen.checkpoint, chosen.face_classes, chosen.trained = str(path), 2, None
-        loaded = models.load(chosen)
+        loaded = load(chosen)
         assert same(loaded.network.state_dict(), load_file(path))
         assert (loaded.settings.outputs, loaded.settings.trained) == (5, trained)
 
@@ -162,13 +168,14 @@ def test_another_dataset_architecture_or_writer_is_refused(photos: Path, tmp_pat
         train.train(settings(*chosen), out)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_mixed_precision_learns_and_its_scale_is_resumed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ):
     """On the CPU, which the command line refuses: the steps are those of a GPU."""
-    monkeypatch.setattr(train, "_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(train, "_choose_device", lambda _: torch.device("cpu"))
     chosen, scales = settings(*overrides(photos, "epochs=3", f"precision={precision}")), []
     learn = loop.learn
 
@@ -186,8 +193,8 @@ def test_mixed_precision_learns_and_its_scale_is_resumed(
         train.train(chosen, tmp_path / "out")
     results = train.train(chosen, tmp_path / "out")
     start = seeded(0, WIDTHS, 4, 5, 32).state_dict()
-    assert not same(load_file(tmp_path / "out" / train.LAST), start)
-    assert [figures["train/loss"] for figures in results["history"]] == pytest.approx([2] * 3, 0.5)
+    assert not same(load_file(tmp_path / "out" / outputs.LAST), start)
+    assert [figures["train/loss"] for figures in results.history] == pytest.approx([2] * 3, 0.5)
     if precision == "float16":
         assert scales[0] == 2.0**60 > scales[1] == scales[2] == scales[4]
     else:
@@ -198,9 +205,11 @@ def test_a_training_that_diverges_says_so_and_keeps_what_was_before(photos: Path
     wild = settings(*overrides(photos, "optimiser.learning_rate=1e30", "batch_norm=false"))
     with pytest.raises(InputError, match="diverged: the loss is .* in epoch 1; give a lower"):
         train.train(wild, tmp_path / "out")
-    assert not (tmp_path / "out" / train.BEST).exists() and not kept(tmp_path / "out")
+    assert not (tmp_path / "out" / outputs.BEST).exists() and not kept(tmp_path / "out")
 
 
+@pytest.mark.slow
+@pytest.mark.cli
 def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(photos: Path, tmp_path: Path):
     """A limit on the size of files stands for the disk: weights fit, a checkpoint does not."""
     arguments = [*TINY, *overrides(photos, "epochs=1"), f"output={tmp_path}/out"]
@@ -222,9 +231,9 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(photos: Path, tmp_
     assert kept(tmp_path / "out") == []
 
 
-def test_half_written_files_of_a_killed_training_are_cleared(photos: Path, tmp_path: Path):
+def test_half_written_files_of_a_killed_training_are_replaced(photos: Path, tmp_path: Path):
     (tmp_path / "checkpoints").mkdir()
-    for name in ("best.safetensors.partial", "checkpoints/epoch-0001.pth.partial"):
+    for name in (".best.safetensors.new", "checkpoints/.epoch-0001.pth.new"):
         (tmp_path / name).write_text("half")
     train.train(settings(*overrides(photos, "epochs=1")), tmp_path)
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.new"))

@@ -1,0 +1,66 @@
+"""The config as a run's flat parameters, and as YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from app.config.schema import Config
+from app.config.training import Train
+
+LEADING_PARAMETERS = (
+    "model",
+    "layer",
+    "metric",
+    "threshold",
+    "aggregation",
+    "stimuli",
+    "target",
+    "seed",
+)
+WHERE_TO = ("cache", "debug", "figures", "tracking")  # what results do not depend on
+
+
+def parameters(config: Config) -> dict[str, Any]:
+    """List the config's values, the leading names first, the rest under dotted names.
+
+    Left out is what says nothing of the results (`WHERE_TO`, names and looks of the metrics).
+    A config as Hydra composed it will do, where it is whole.
+    """
+    tree: Any = (
+        OmegaConf.to_container(config, resolve=True)
+        if OmegaConf.is_config(config)
+        else dataclasses.asdict(config)
+    )
+    flat: dict[str, Any] = {
+        name: tree[name] if name in ("target", "seed") else tree[name]["name"]
+        for name in LEADING_PARAMETERS
+    }
+    for name in WHERE_TO:
+        del tree[name]
+    numbers = {}
+    for metric in (*tree["metrics"].values(), tree["metric"]):
+        del metric["label"], metric["colour"]  # of figures alone
+        presets = metric["criterion"].pop("presets")
+        if flat["threshold"] in presets:
+            numbers[metric["name"]] = presets[flat["threshold"]]
+    for metric in tree["metrics"].values():
+        del metric["name"]  # its key
+    tree["threshold"] = {**numbers, **tree["threshold"]}
+    _flatten(tree, "", flat)
+    return flat
+
+
+def to_yaml(config: Config | Train) -> str:
+    """Write the config as YAML, in the order of its fields."""
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+
+
+def _flatten(node: Any, path: str, into: dict[str, Any]) -> None:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            _flatten(value, f"{path}.{key}" if path else str(key), into)
+    elif not path.endswith(".name") or path.count(".") > 1:  # group names lead already
+        into.setdefault(path, node)

@@ -1,0 +1,194 @@
+"""How far metrics agree: which units they select together, and how alike they rank them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from app.figures.render import add_legend, format_number, new_figure
+from app.figures.scores import Selection
+from app.figures.style import DARK, GREY, PAGE, PALE, WIDTH, Heading, paper_style
+from app.findings import overlap
+
+COMBINATIONS = 15  # of metrics, that an UpSet plot has room for
+POINTS = 2000  # of a pair of metrics
+BOTH = "#000000"  # what two metrics select
+
+
+@paper_style()
+def plot_agreement(
+    selections: Sequence[Selection], shared: Sequence[NDArray[np.float64]], heading: Heading
+) -> dict[str, Figure]:
+    """Return how far metrics agree: `overlap` of selections, and `agreement` of rankings.
+
+    Parameters
+    ----------
+    selections
+        Of each metric, over the same units; at least two.
+    shared
+        Of each pair of them, in the order of `itertools.combinations`, the fraction (0 … 1) of the
+        k highest-ranked units that both have in common, for k = 1, 2, …
+    heading
+        Of the figures.
+    """
+    return {
+        "overlap": _plot_overlap(selections, heading),
+        "agreement": _plot_pairs(selections, shared, heading),
+    }
+
+
+def _plot_overlap(selections: Sequence[Selection], heading: Heading) -> Figure:
+    many = len(selections)
+    heights = (0.9, 0.15 * many, max(0.2 * many, 0.5))
+    figure = new_figure(sum(heights) + 0.6, title=heading.title)
+    bars, dots, matrix = figure.subplots(3, height_ratios=heights)
+    draw_upset(bars, dots, selections, heading.units)
+    draw_jaccard(matrix, selections)
+    return figure
+
+
+def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: str) -> None:
+    """Draw how many units exactly these metrics select and no other, for each combination of them.
+
+    Numbers go to the axes `bars`, the combinations to `dots` below, the largest first; see Lex et
+    al. (2014), doi:10.1109/TVCG.2014.2346248. `units` is what is counted: units or kernels.
+    """
+    many = len(selections)
+    found = overlap.count_intersections(
+        {str(place): each.selected for place, each in enumerate(selections)}
+    )
+    shown = list(found.items())[:COMBINATIONS]
+    for column, (names, count) in enumerate(shown):
+        bar = bars.bar(column, count, 0.6, color=DARK)
+        bars.bar_label(bar, [f"{count:,}"], padding=1, fontsize=5 if len(shown) > 8 else 6)
+        inside = [int(name) for name in names]
+        dots.plot([column] * many, range(many), "o", color=PALE, markersize=4)
+        dots.plot([column] * 2, [min(inside), max(inside)], color=DARK)
+        for row in inside:
+            dots.plot(column, row, "o", color=selections[row].style.colour, markersize=4)
+    bars.locator_params(axis="y", nbins=4, integer=True)
+    bars.yaxis.set_major_formatter("{x:,.0f}")
+    bars.margins(y=0.16)
+    bars.set_ylabel(f"{units.capitalize()} selected\nby exactly these")
+    if not shown:
+        bars.set_yticks([])
+        bars.text(0.5, 0.4, "nothing is selected", ha="center", transform=bars.transAxes)
+    if len(shown) < len(found):
+        bars.set_title(f"{len(shown)} largest of {len(found)}", loc="right")
+    bars.spines["bottom"].set_visible(False)
+    for ax in (bars, dots):
+        ax.set_xticks([])
+        ax.set_xlim(-0.6, max(len(shown), 5) - 0.4)
+    dots.set_yticks(
+        range(many), [f"{each.style.label}  {each.selected.sum():,}" for each in selections]
+    )
+    dots.set_ylim(many - 0.5, -0.5)
+    dots.tick_params(length=0)
+    dots.spines[:].set_visible(False)
+
+
+def draw_jaccard(ax: Axes, selections: Sequence[Selection]) -> None:
+    """Draw Jaccard's index (0 … 1) of each pair of metrics' selections, over the same units."""
+    many, labels = len(selections), [each.style.label for each in selections]
+    image = np.full((many, many), np.nan)
+    for column, row in combinations(range(many), 2):
+        value = overlap.jaccard(selections[column].selected, selections[row].selected)
+        image[row, column] = value
+        ax.text(
+            column, row, "none" if np.isnan(value) else format_number(value), ha="center",
+            va="center", fontsize=6, color="white" if value > 0.5 else DARK,
+        )  # fmt: skip
+    ax.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.set_yticks(range(1, many), labels[1:])
+    ax.xaxis.tick_top()
+    turned = len("".join(labels)) > 40
+    ax.set_xticks(
+        range(many - 1), labels[:-1], rotation=30 * turned, ha="left" if turned else "center"
+    )
+    ax.set_xlim(-0.5, max(many - 1.5, 0.5))
+    ax.set_ylim(many - 0.5, 0.5)
+    ax.set_ylabel("Jaccard")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def _plot_pairs(
+    selections: Sequence[Selection], shared: Sequence[NDArray[np.float64]], heading: Heading
+) -> Figure:
+    """Below the diagonal, score against score; above it, the part that the tops share."""
+    many, units = len(selections), len(selections[0].score)
+    points = overlap.thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
+    few = f"{POINTS:,} of {units:,} {heading.units} drawn, the selected before others"
+    title = f"{heading.title}\n{few}" if len(points) < units else heading.title
+    side = min(max(WIDTH, 0.95 * many + 0.6), PAGE)
+    figure = new_figure(0.95 * side, side, title)
+    grid = figure.subplots(many, many)
+    for place, each in enumerate(selections):
+        label, middle = each.style.label.replace(", ", ",\n"), {"ha": "center", "va": "center"}
+        grid[place, place].axis("off")
+        grid[place, place].text(0.5, 0.5, label, color=each.style.colour, weight="bold", **middle)
+        grid[-1, place].set_xlabel(label)
+        grid[place, 0].set_ylabel(label)
+    for (first, second), curve in zip(combinations(range(many), 2), shared, strict=True):
+        scatter, top = grid[second, first], grid[first, second]
+        draw_pair(scatter, selections[first], selections[second], points)
+        scatter.sharex(grid[-1, first])
+        scatter.sharey(grid[second, 0])
+        scatter.tick_params(labelleft=first == 0, labelbottom=second == many - 1)
+        draw_shared_top(top, curve)
+        top.xaxis.tick_top()
+        top.xaxis.set_label_position("top")
+        top.set_xlabel("k" if first == 0 else "")
+        top.yaxis.tick_right()
+        top.tick_params(labelright=second == many - 1, labeltop=first == 0)
+        top.spines[:].set_visible(True)
+        top.spines[["bottom", "left"]].set_visible(False)
+    for ax in grid.flat:
+        ax.tick_params(labelsize=5.5, pad=1.5)
+    add_legend(figure, grid.flat, side)
+    return figure
+
+
+def draw_pair(ax: Axes, first: Selection, second: Selection, points: NDArray[np.int64]) -> None:
+    """Draw one metric's scores (across) against another's (up), selections in their colours.
+
+    `points` are the units that are shown.
+    """
+    x, y = first.score[points], second.score[points]
+    one, other = first.selected[points], second.selected[points]
+    for mask, colour, label in (
+        (~one & ~other, GREY, "selected by neither"),
+        (one & ~other, first.style.colour, None),
+        (other & ~one, second.style.colour, None),
+        (one & other, BOTH, "selected by both"),
+    ):
+        ax.plot(
+            x[mask], y[mask], ".", color=colour, markersize=3 if x.size < 500 else 1.8,
+            markeredgewidth=0, rasterized=x.size > 500, label=label,
+        )  # fmt: skip
+    for mark, draw in ((first.mark, ax.axvline), (second.mark, ax.axhline)):
+        if mark is not None:
+            draw(mark, color=DARK, linewidth=0.6, linestyle="--", zorder=1, label="criterion")
+    ax.locator_params(nbins=3)
+
+
+def draw_shared_top(ax: Axes, shared: NDArray[np.float64]) -> None:
+    """Draw the fraction that two rankings' tops share, by their depth k = 1, 2, …, and by chance.
+
+    `shared` is (units that both define,), 0 … 1.
+    """
+    depths = overlap.space_depths(len(shared))
+    most = max(len(shared), 1)
+    ax.plot(depths, shared[depths - 1], color=DARK, label="shared by the k highest-ranked of both")
+    chance = np.unique(np.geomspace(1, most, 60).round())
+    ax.plot(chance, chance / most, color=DARK, linestyle=":", label="by chance: k of all")
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.set_xlim(0.9, most * 1.1)
+    ax.set_ylim(-0.03, 1.03)

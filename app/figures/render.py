@@ -1,0 +1,105 @@
+"""Figures without pyplot, which keeps global state and wants a display, and their files' bytes.
+
+Places are found by matplotlib's constrained layout, so that nothing is cut off. The same arrays
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure, FigureBase
+from numpy.typing import NDArray
+
+from app.figures.style import WIDTH, paper_style
+from app.files import whole, writing
+
+FORMATS: dict[str, tuple[Any, dict[str, None]]] = {  # undated
+    "png": (FigureCanvasAgg, {"Software": None}),
+    "svg": (FigureCanvasSVG, {"Date": None, "Creator": None}),
+}
+CHARACTER, HANDLE = 0.052, 6  # of a legend: inches a character, characters around each text
+
+
+def new_figure(height: float, width: float = WIDTH, title: str = "") -> Figure:
+    """Return an empty figure, its size in inches, whose axes find their own places."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def add_legend(figure: FigureBase, axes: Iterable[Axes], width: float = WIDTH) -> None:
+    """Explain below `axes`, in as many columns as `width` inches hold, each label that they use."""
+    entries: dict[str, Artist] = {}
+    for ax in axes:
+        if ax.get_legend() is None:  # else it explains itself
+            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+                entries.setdefault(label, handle)
+    if not entries:
+        return
+    labels, rows = list(entries), 1
+    while _legend_width(labels, rows) > width and rows < len(labels):
+        rows += 1
+    figure.legend(
+        list(entries.values()), labels, loc="outside lower center", ncols=-(-len(labels) // rows)
+    )
+
+
+def _legend_width(labels: Sequence[str], rows: int) -> float:
+    """About how wide a legend of so many rows is, in inches."""
+    longest = [max(len(line) for line in label.split("\n")) for label in labels]
+    columns = [max(longest[first : first + rows]) for first in range(0, len(longest), rows)]
+    return CHARACTER * (sum(columns) + HANDLE * len(columns))
+
+
+def format_number(value: float) -> str:
+    """Return a number of -1 … 1, or so, as figures print it."""
+    return "undefined" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
+    """Return the bytes of `<name>.png` (150 dpi) and `<name>.svg` of each figure, by file name."""
+    files = {}
+    with paper_style():
+        for name, figure in figures.items():
+            for suffix, (canvas, metadata) in FORMATS.items():
+                buffer = io.BytesIO()
+                # Not `savefig`, which draws twice.
+                getattr(canvas(figure), f"print_{suffix}")(buffer, metadata=metadata)
+                files[f"{name}.{suffix}"] = np.frombuffer(buffer.getvalue(), np.uint8)
+                figure.set_layout_engine("none")  # places are found once
+    return files
+
+
+def render_figures(
+    plot: Callable[..., Mapping[str, Figure]], *args: Any, **kwargs: Any
+) -> dict[str, NDArray[np.uint8]]:
+    """Return `render` of what a function plots: a step, drawn anew when what it shows changes."""
+    return render(plot(*args, **kwargs))
+
+
+def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> list[Path]:
+    """Write rendered figures into the folder.
+
+    Raises
+    ------
+    InputError
+        Where the folder cannot be written to, or the disk is full.
+    """
+    paths = []
+    with writing("write figures to", folder, "another output folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            paths.append(folder / name)
+            with whole(paths[-1]) as path:
+                path.write_bytes(content.tobytes())
+    return paths

@@ -1,0 +1,63 @@
+"""The figures of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.figures.agreement import plot_agreement
+from app.figures.lesion import plot_lesions
+from app.figures.render import render_figures, save
+from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
+from app.figures.style import Heading, Style
+
+if TYPE_CHECKING:
+    from app.config.schema import Config
+    from app.findings.findings import Findings
+    from app.memo import Memo
+    from app.stimuli.localizer import Localizer
+
+
+def draw_run(
+    folder: Path,
+    config: Config,
+    found: Findings,
+    stimuli: Localizer,
+    shape: tuple[int, int, int],
+    memo: Memo,
+) -> None:
+    """Draw what a run found, as PNG and SVG; the memo knows what was drawn before.
+
+    `config` says how metrics look; `shape` is the layer's, (channels, rows, columns).
+    """
+    single = config.aggregation.name == "unit"
+    title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
+    heading = Heading(title, "units" if single else "kernels")
+    compared = {**config.metrics, config.metric.name: config.metric}
+    styles = {name: Style(each.label, each.colour) for name, each in compared.items()}
+    selections = {
+        name: Selection(score, found.selected[name], found.criteria[name], styles[name])
+        for name, score in found.scores.items()
+    }
+    own, scored = selections[found.metric], found.scored[found.metric]
+    extremes = scored.extremes
+    names = [name_unit(int(unit), shape if single else None) for unit in extremes]
+    shown = Extremes(scored.responses, own.score[extremes], names)
+    categories = Categories(stimuli.images.labels, stimuli.domains, config.target)
+    files = memo(render_figures, plot_scores, own, heading)
+    files |= memo(render_figures, plot_responses, shown, categories, heading)
+    if len(selections) > 1:
+        shared = list(found.overlap.shared.values())
+        files |= memo(render_figures, plot_agreement, list(selections.values()), shared, heading)
+    if found.lesioned is not None:
+        files |= memo(render_figures, plot_lesions, found.lesioned, own, heading)
+    save(files, folder)
+
+
+def name_unit(unit: int, shape: tuple[int, int, int] | None) -> str:
+    """Name `kernel 17`, or, with the layer's shape, `unit <channel>, <row>, <column>`."""
+    if shape is None:
+        return f"kernel {unit}"
+    return f"unit {', '.join(str(int(place)) for place in np.unravel_index(unit, shape))}"

@@ -1,0 +1,88 @@
+"""All that a run found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from app.findings.consistency import Consistency
+from app.findings.decoding import Decoded
+from app.findings.lesioned import Lesioned
+from app.findings.overlap import Overlap
+from app.findings.selection import Criterion, Curve, Selectivity
+from app.metrics import Scored
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a layer's units answered to one metric, beside the others that it is compared with."""
+
+    metric: str  # that the run is about
+    scored: Mapping[str, Scored]  # by every compared metric
+    criteria: Mapping[str, Criterion]  # of each
+    selected: Mapping[str, NDArray[np.bool_]]  # (units,) by its criterion
+    selectivity: Selectivity  # of the metric
+    curve: Curve
+    consistency: Consistency
+    overlap: Overlap
+    lesioned: Lesioned | None
+    decoded: Decoded | None
+    notes: tuple[str, ...]  # a line for each step that did not apply
+
+    @property
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """(units,) by every compared metric."""
+        return {name: scored.scores.score for name, scored in self.scored.items()}
+
+    def metrics(self) -> dict[str, float]:
+        """Single numbers by the names that they are logged under."""
+        found = self.selectivity.metrics()
+        found |= self.consistency.metrics(self.metric) | self.overlap.metrics(self.metric)
+        if self.lesioned is not None:
+            found |= self.lesioned.metrics(self.scores[self.metric])
+        if self.decoded is not None:
+            found |= self.decoded.metrics()
+        return found
+
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Numbers by step, by the names that they are logged under."""
+        found = {name: dict(enumerate(values)) for name, values in self.curve.metrics().items()}
+        return found | (self.lesioned.curves() if self.lesioned is not None else {})
+
+    def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
+        """A row a unit: where it is, its scores, which metrics select it.
+
+        Parameters
+        ----------
+        shape
+            The layer's (channels, rows, columns), where single units were scored; the token of a
+            sequence is its row. None: kernels were, which have no position.
+        """
+        unit = np.arange(len(self.selected[self.metric]))
+        place: dict[str, Any]
+        if shape is not None:
+            channel, row, column = np.unravel_index(unit, shape)
+            place = {"channel": channel, "row": row, "column": column}
+        else:
+            nowhere = pd.array([None] * len(unit), dtype="Int64")
+            place = {"channel": unit, "row": nowhere, "column": nowhere}
+        selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
+        return pd.DataFrame({"unit": unit, **place, **self.scores, **selected})
+
+    def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
+        """All tables of the run by the names of their files."""
+        curve = pd.DataFrame(self.curve.metrics())
+        tables = {
+            "scores": self.table(shape),
+            "threshold": curve.rename(columns=lambda name: name.partition("/")[2]),
+        }
+        if self.lesioned is not None:
+            tables["lesion"] = self.lesioned.table()
+            if self.lesioned.sets:
+                tables["lesion_sets"] = self.lesioned.set_table()
+        return tables

@@ -1,0 +1,50 @@
+"""What this process may use of the machine, and how much memory it holds."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import joblib
+import psutil
+
+GB = 1e9  # bytes
+
+
+def count_threads() -> int:
+    """The share of the machine's cores that this process was given.
+
+    `OMP_NUM_THREADS`, which Hydra's joblib launcher sets to the cores of one of its workers; else
+    the CPUs of a SLURM task; else the cores that the system lets this process use.
+    """
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        if (value := os.environ.get(name, "")).isdecimal() and int(value):
+            return int(value)
+    return int(joblib.cpu_count())
+
+
+def measure_memory() -> int:
+    """Bytes of physical memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def measure_peak() -> int:
+    """The most bytes of physical memory that this process has held since `forget_peak`.
+
+    Since it started, where the system cannot forget (other systems than Linux).
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def forget_peak() -> None:
+    """Count the peak from now on."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

@@ -1,0 +1,175 @@
+"""A network with its weights: drawn from a seed, from a checkpoint, or from a library."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import torch
+from torch import nn
+
+from app.errors import InputError
+from app.models import checkpoint
+from app.models.libraries import LIBRARIES, find_last_linear
+from app.models.vgg import DualTaskVGG, seeded
+from app.stimuli.images import Preprocessing
+
+if TYPE_CHECKING:
+    from app.config.schema import Model
+
+T = TypeVar("T")
+
+BUILTIN = "builtin:"  # marks a checkpoint that ships with the package
+BUILTIN_FOLDER = Path(__file__).parent / "weights"
+
+
+class Loaded(NamedTuple):
+    """A network in evaluation mode."""
+
+    network: nn.Module
+    settings: Model  # with nothing left open
+    digest: str  # SHA-256 of its weights' file, or over its tensors where a library brought them
+
+
+def load(settings: Model, *, classifier: bool = True) -> Loaded:
+    """The network with its weights; what the settings leave open is taken from it.
+
+    Parameters
+    ----------
+    settings
+        What the config asks for.
+    classifier
+        Whether a dual-task network comes with its linear layers, which fill most of the memory.
+
+    Raises
+    ------
+    InputError
+        For weights that cannot be had, or are of another network.
+    """
+    if settings.source == "vgg":
+        return _load_vgg(settings, classifier)
+    return _load_from_library(settings)
+
+
+def make_preprocessing(settings: Model) -> Preprocessing:
+    """How the network's images are prepared; settings that nothing is left open in."""
+    red, green, blue = given(settings.mean)
+    sd_red, sd_green, sd_blue = given(settings.sd)
+    return Preprocessing(
+        resize=given(settings.resize),
+        size=given(settings.input_size),
+        mean=(red, green, blue),
+        sd=(sd_red, sd_green, sd_blue),
+        interpolation=settings.interpolation or "bilinear",
+        squash=bool(settings.squash),
+    )
+
+
+def locate_checkpoint(name: str) -> Path:
+    """The file a checkpoint setting names; InputError where there is none."""
+    if name.startswith(BUILTIN):
+        path = BUILTIN_FOLDER / Path(name.removeprefix(BUILTIN)).name
+    else:
+        path = Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"model.checkpoint={name} is no file: give the path of the weights")
+    return path
+
+
+def digest_weights(settings: Model) -> str:
+    """SHA-256 of the checkpoint file, or what the weights are drawn from or brought by."""
+    if settings.checkpoint is None:
+        libraries = {"torchvision": ["torchvision"], "timm": ["timm"]}.get(settings.source, [])
+        versions = ", ".join(f"{name} {version(name)}" for name in ["torch", *libraries])
+        origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
+        return f"{origin}, {versions}"
+    path = locate_checkpoint(settings.checkpoint)
+    try:
+        status = path.stat()
+        return _digest_file(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(
+            f"model.checkpoint={settings.checkpoint} cannot be read: {error.strerror or error}"
+        ) from None
+
+
+@functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte
+def _digest_file(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of the file; size and time of change stand for its content within one process."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_vgg(settings: Model, classifier: bool) -> Loaded:
+    widths, size = tuple(settings.widths), given(settings.input_size)
+    if settings.checkpoint is None:
+        filled = _fill_in(settings)
+        network = seeded(settings.seed, widths, settings.hidden, given(settings.outputs), size)
+        network = network if classifier else network.drop_classifier()
+        return Loaded(network.eval(), filled, digest_weights(settings))
+    path = locate_checkpoint(settings.checkpoint)
+    state = checkpoint.read(path)
+    filled = _fill_in(
+        settings,
+        outputs=checkpoint.count_outputs(state, "classifier.6", path),
+        trained=checkpoint.read_metadata(path).get("trained") != "false",
+    )
+    with torch.device("meta"):  # the shapes alone: the file brings the values
+        network = DualTaskVGG(widths, settings.hidden, given(filled.outputs), size)
+    checkpoint.fill(network, state, path)
+    network = network if classifier else network.drop_classifier()
+    return Loaded(network.eval(), filled, digest_weights(settings))
+
+
+def _load_from_library(settings: Model) -> Loaded:
+    build = LIBRARIES[settings.source]
+    found = build(settings.name, settings.weights, settings.seed, settings.outputs)
+    digest = checkpoint.digest_tensors(found.network.state_dict())
+    if settings.checkpoint is not None:
+        path = locate_checkpoint(settings.checkpoint)
+        state = checkpoint.read(path)
+        last = find_last_linear(found.network)
+        if settings.outputs is None and last is not None:
+            outputs = checkpoint.count_outputs(state, last, path)
+            found = build(settings.name, None, settings.seed, outputs)
+        checkpoint.fill(found.network, state, path)
+        digest = digest_weights(settings)
+    shown = found.preprocessing
+    filled = _fill_in(
+        settings,
+        weights=found.weights,
+        outputs=settings.outputs or _count_outputs(found.network),
+        input_size=shown.size,
+        # A size of the user's own keeps the library's ratio of the crop.
+        resize=round(shown.resize * (settings.input_size or shown.size) / shown.size),
+        mean=list(shown.mean),
+        sd=list(shown.sd),
+        interpolation=shown.interpolation,
+        squash=shown.squash,
+    )
+    return Loaded(found.network, filled, digest)
+
+
+def _count_outputs(network: nn.Module) -> int | None:
+    """The width of the last linear layer."""
+    last = find_last_linear(network)
+    return None if last is None else len(network.get_submodule(last).weight)  # type: ignore[arg-type]
+
+
+def _fill_in(settings: Model, **own: Any) -> Model:
+    """A copy of the settings, what is null in it replaced by the network's own."""
+    own = {"trained": bool(settings.checkpoint or settings.weights), **own}
+    values = {name: value for name, value in own.items() if getattr(settings, name) is None}
+    if settings.weights is not None:
+        values["weights"] = own.get("weights")  # DEFAULT says nothing about which
+    return replace(settings, **values)
+
+
+def given(value: T | None) -> T:
+    """A setting that is known by now."""
+    assert value is not None, "settings are complete once the network is loaded"
+    return value

@@ -1,0 +1,151 @@
+"""A network as the steps of a run are given it: known by its settings, loaded when it is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from app.choices import LAYERS
+from app.errors import InputError
+from app.models.loading import Loaded, digest_weights, given, load, make_preprocessing
+from app.models.modules import ModuleNetwork
+from app.models.vgg import POOLED, DualTaskVGG
+from app.stimuli.images import Preprocessing
+
+if TYPE_CHECKING:
+    from app.config.schema import Layer, Model
+    from app.memo import Memo
+
+# Settings that change nothing in what the network computes: they say where its weights are, or
+# what its outputs stand for. The weights are known by their digest.
+_ABOUT = ("checkpoint", "weights", "seed", "trained", "face_classes", "classes")
+
+
+class Network:
+    """A network whose layers are conv1 … conv13, or the names of its modules.
+
+    Parameters
+    ----------
+    settings
+        What the config asks for.
+    output
+        What its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of a
+        dual-task network.
+    classifier
+        Whether anything needs the linear layers of a dual-task network.
+    loaded
+        Brings the network with its weights; None: as the settings say.
+    """
+
+    def __init__(
+        self,
+        settings: Model,
+        output: str | None = None,
+        *,
+        classifier: bool = True,
+        loaded: Callable[[], Loaded] | None = None,
+    ) -> None:
+        self.settings, self.output = settings, output
+        self.load = loaded or functools.cache(lambda: load(settings, classifier=classifier))
+
+    def __memo__(self) -> dict[str, Any]:
+        """All that the network's responses to an image depend on."""
+        settings = {name: value for name, value in asdict(self.settings).items()
+                    if name not in _ABOUT}  # fmt: skip
+        if settings["source"] == "vgg":
+            del settings["name"]
+        return {**settings, "output": self.output, "weights": digest_weights(self.settings)}
+
+    @functools.cached_property
+    def module(self) -> DualTaskVGG | ModuleNetwork:
+        """The network itself, in evaluation mode."""
+        network: Any = self.load().network
+        if self.output is None:
+            return network  # type: ignore[no-any-return]
+        return ModuleNetwork(network, self.name, self.input_size, self.output)
+
+    @property
+    def name(self) -> str:
+        """The network's name in the config."""
+        return self.settings.name
+
+    @property
+    def input_size(self) -> int:
+        """Rows, and columns, of its images."""
+        return given(self.settings.input_size)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images are prepared."""
+        return make_preprocessing(self.settings)
+
+    def map_shape(self, layer: str) -> tuple[int, int, int]:
+        """(channels, rows, columns) of a layer's map; tokens are rows.
+
+        Raises
+        ------
+        InputError
+            Where there is no such layer.
+        """
+        if self.output is not None:
+            assert isinstance(self.module, ModuleNetwork)
+            return self.module.shape(layer)
+        if layer not in LAYERS:
+            raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
+        number = LAYERS.index(layer) + 1
+        side = self.input_size >> sum(pooled < number for pooled in POOLED)
+        return self.settings.widths[number - 1], side, side
+
+    def can_read(self, layer: str) -> bool:
+        """Whether the network has that layer; a sweep's other jobs may ask for what it lacks."""
+        try:
+            self.map_shape(layer)
+        except InputError:
+            return False
+        return True
+
+    def read_as(self, layer: str) -> str:
+        """What is read for a layer, in words."""
+        if self.output is not None:
+            assert isinstance(self.module, ModuleNetwork)
+            return self.module.read_as(layer)
+        return f"{layer} after its ReLU: {' x '.join(map(str, self.map_shape(layer)))}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The layer that is asked, and what only the network knows."""
+
+    shape: tuple[int, int, int]  # channels, rows, columns; tokens are rows
+    read: str  # what is read for the layer, in words
+    digest: str  # of the network's weights
+    settings: dict[str, Any]  # the network's, with nothing left open
+
+
+def look_at(network: Network, layer: str) -> Subject:
+    """Load the network and see what its settings leave open."""
+    loaded = network.load()
+    whole = Network(loaded.settings, network.output, loaded=network.load)
+    return Subject(
+        whole.map_shape(layer), whole.read_as(layer), loaded.digest, asdict(loaded.settings)
+    )
+
+
+def open_network(
+    settings: Model, layer: Layer, memo: Memo, *, classifier: bool = True
+) -> tuple[Network, Subject]:
+    """The network with nothing left open in its settings, and the layer that is asked.
+
+    A network of a library, or with as many outputs as its weights have, is looked at once: what was
+    found is stored.
+    """
+    network = Network(settings, layer.output, classifier=classifier)
+    if layer.output is None and None not in (settings.outputs, settings.trained):
+        shape, read = network.map_shape(layer.name), network.read_as(layer.name)
+        return network, Subject(shape, read, digest_weights(settings), asdict(settings))
+    subject = memo(look_at, network, layer.name)
+    found: Any = {name: list(value) if isinstance(value, tuple) else value
+             for name, value in subject.settings.items()}  # fmt: skip
+    return Network(replace(settings, **found), layer.output, loaded=network.load), subject

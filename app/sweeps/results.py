@@ -1,0 +1,103 @@
+"""What became of a job: returned by its run, left in its folder, and read by the sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.errors import InputError
+from app.tracking.record import RESULT, read_undefined, write_text
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as StoredRun
+
+    from app.tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run asked and found.
+
+    From the store, `params` are text, and the tags have all that it keeps, the notes among them.
+    """
+
+    status: Literal["finished", "failed"]
+    name: str
+    params: Mapping[str, Any]  # by their dotted names
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)  # by the names of `app.names`
+    notes: Sequence[str] = ()  # a line for each step that did not apply
+    run_id: str | None = None  # MLflow's
+    undelivered: str | None = None  # why the store lacks the run
+    reason: str = ""  # why it failed
+    job: int = 0  # its number in the sweep
+    folder: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job did not finish."""
+        return self.status == "failed"
+
+    @property
+    def reason_line(self) -> str:
+        """The first line of the reason: a table is no place for a traceback."""
+        return (self.reason.strip() or "no reason given").splitlines()[0]
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Leave a job's result where the sweep's end finds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=2))
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Read the results of all jobs below the sweep's folder, in the order of their numbers."""
+    paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
+    return [Result(**json.loads(path.read_text())) for path in paths]
+
+
+def count(results: Sequence[Result]) -> tuple[int, int]:
+    """Count how many jobs finished and how many failed."""
+    failed = sum(result.failed for result in results)
+    return len(results) - failed, failed
+
+
+def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
+    """Read the name of a sweep's parent run and its jobs' results from the store.
+
+    Raises
+    ------
+    InputError
+        Where there is no such run, or it has no jobs.
+    """
+    run = store.get_run(parent)
+    # A job that a cluster put back into its queue began again: its last run counts.
+    last = {each.job: each for each in map(_result_of, store.children(parent))}
+    if not last:
+        raise InputError(
+            f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"
+        )
+    return run.info.run_name, list(last.values())
+
+
+def _result_of(run: StoredRun) -> Result:
+    tags = dict(run.data.tags)
+    finished = run.info.status == "FINISHED"
+    curves = tags.get("curves", "").split(", ")
+    metrics = {name: value for name, value in run.data.metrics.items() if name not in curves}
+    reason = tags.get("error") or f"the run is {run.info.status.lower()}"
+    return Result(
+        status="finished" if finished else "failed",
+        name=run.info.run_name,
+        params=dict(run.data.params),
+        tags=tags,
+        metrics=metrics | read_undefined(tags.get("undefined_metrics", "")),
+        run_id=run.info.run_id,
+        reason="" if finished else reason,
+        job=int(tags.get("job", 0)),
+        folder=tags.get("folder", ""),
+    )

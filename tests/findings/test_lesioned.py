@@ -1,0 +1,145 @@
+"""All lesions of a run: what they leave, what is computed once, and how it is told."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from app.choices import MEASURES, TASKS
+from app.config.schema import Layer, Lesion, Model
+from app.config.schema import OwnClasses as Own
+from app.findings.lesioned import Lesioned, lesion, why_not_lesioned
+from tests.findings.sites import FACES, OUTPUT, Remembered, make_site, run_full_pass
+
+SETTINGS = Lesion(name="single", sets=[5, 10, 25, 50], random_draws=2)
+SCORE = np.array([0.1, np.nan, 0.9, 0.4, -1.0, 0.4, np.nan, 0.2, 0.3, 0.0, -0.5, -0.1])
+SELECTED = SCORE > 0.3  # kernels 2, 3, 5
+
+
+def run(memo: Remembered, score=SCORE, selected=SELECTED, settings=SETTINGS) -> Lesioned:
+    return lesion(make_site("conv13"), score, selected, settings, 0, memo)
+
+
+def test_what_remains_is_what_a_plain_pass_gives():
+    found = run(Remembered())
+    different = {each.kernels: place for place, each in enumerate(found.sets)}
+    assert () in different and (2, 3, 5) in different and (2,) in different
+    for kernels, place in different.items():
+        for task, expected in run_full_pass("conv13", kernels).items():
+            left = [values[place] for values in found.without.of(task)]
+            assert left == pytest.approx(expected, abs=1e-5)
+    metrics, curves, table = found.metrics(SCORE), found.curves(), found.set_table()
+    for task in TASKS:
+        for kind in ("selection", "random_selection"):
+            name = f"lesion/{kind.replace('random_selection', 'selection_random')}_{task}_top1"
+            expected = table.loc[table["set"] == kind, f"{task}_top1"].mean()
+            assert metrics[name] == pytest.approx(expected)
+        top = table[table["set"].isin(["none", "top"])]
+        assert curves[f"lesion/top_{task}_top1"] == dict(
+            zip([0, 10, 25, 50], top[f"{task}_top1"], strict=True)  # 5 and 10 %: one kernel
+        )
+    assert table["kernels"].tolist() == [0, 1, 3, 6, 3, 1, 1, 3, 3, 6, 6, 3, 3]
+    assert list(table.columns) == ["set", "percent", "kernels", "draw", *MEASURES]
+
+
+def test_a_set_is_lesioned_once_for_all_metrics_and_criteria():
+    memo = Remembered()
+    first = run(memo)
+    assert memo.steps("read_maps") == [()] and memo.steps("lesion_kernels") == [((), None)]
+    sets = memo.steps("lesion_sets")
+    assert set(sets) == {each.name for each in first.sets} and len(sets) == len(set(sets))
+    memo.start()
+    again = run(memo)
+    assert memo.computed == []
+    np.testing.assert_array_equal(again.without, first.without)
+    run(memo, SCORE, SCORE > 0.9)  # nothing selected: the intact network
+    assert memo.computed == []
+    reverse = run(memo, -SCORE)  # its own top sets alone
+    assert memo.steps("lesion_kernels") == memo.steps("read_maps") == []
+    assert 1 <= len(memo.steps("lesion_sets")) <= 3
+    random = [place for place, each in enumerate(first.sets) if each.kind == "random"]
+    np.testing.assert_array_equal(
+        np.array(first.without)[..., random], np.array(reverse.without)[..., random]
+    )
+
+
+def test_no_sets_where_none_are_asked_for():
+    memo = Remembered()
+    found = run(memo, settings=replace(SETTINGS, sets=[]))
+    assert memo.steps("lesion_sets") == []
+    assert list(found.sets) == [] and found.curves() == {} and found.set_table().empty
+    assert not any("selection" in name for name in found.metrics(SCORE))
+
+
+def test_single_lesions_as_a_table_and_numbers():
+    found = run(Remembered())
+    table, metrics = found.table(), found.metrics(SCORE)
+    intact = [f"intact_{measure}" for measure in MEASURES]
+    assert list(table.columns) == ["kernel", *MEASURES, *intact]
+    assert table["kernel"].tolist() == list(range(12)) and found.searches == {}
+    for task, name in (("face", "lesion/spearman"), ("object", "lesion/spearman_object")):
+        expected = stats.spearmanr(SCORE, -table[f"{task}_loss"], nan_policy="omit").statistic
+        assert metrics[name] == pytest.approx(expected)
+    for measure in MEASURES:
+        assert (table[f"intact_{measure}"] == metrics[f"lesion/intact_{measure}"]).all()
+    assert found.notes == [] and found.tasks == TASKS
+
+
+def test_greedy_searches_as_a_table_and_numbers():
+    found = run(Remembered(), settings=replace(SETTINGS, name="greedy", fraction=0.25, sets=[]))
+    table, metrics = found.table(), found.metrics(SCORE)
+    assert metrics["lesion/greedy_dropped"] == 3  # a quarter of 12
+    for task, name in (("face", "lesion/spearman"), ("object", "lesion/spearman_object")):
+        place, step = table[f"{task}_search_place"], table[f"{task}_search_step"]
+        assert sorted(place) == list(range(12))
+        assert step.dropna().astype(int).tolist() == (place[place < 3] + 1).tolist()
+        assert table[f"{task}_loss"].idxmax() == place.idxmin()
+        expected = stats.spearmanr(SCORE, place, nan_policy="omit").statistic
+        assert metrics[name] == pytest.approx(expected)
+        for measure in MEASURES:
+            remaining = table[f"{task}_search_{measure}"]
+            assert remaining.notna().equals(step.notna())
+            last = metrics[f"lesion/greedy_{task}_search_{measure}"]
+            assert last == remaining[place == 2].item()
+
+
+@pytest.mark.parametrize(("task", "other"), [("face", "object"), ("object", "face")])
+def test_a_task_without_images_is_left_out(task: str, other: str):
+    outputs = OUTPUT % FACES + (0 if task == "face" else FACES)
+    site = make_site("conv13", outputs=outputs)
+    settings = replace(SETTINGS, name="greedy", fraction=0.1)
+    found = lesion(site, SCORE, SELECTED, settings, 0, Remembered())
+    assert found.tasks == (task,) and list(found.searches) == [task]
+    (note,) = found.notes
+    assert note.startswith(f"lesion: the {other} task is left out") and f"{other}s.root" in note
+    assert not any(f"_{other}_" in name for name in found.metrics(SCORE))
+    assert list(found.curves()) == [f"lesion/top_{task}_top1"]
+    table = found.table()
+    assert table[f"{other}_loss"].isna().all() and table[f"{task}_loss"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("lesion", "model", "layer", "aggregation", "said"),
+    [
+        ({}, {}, {}, "l2", None),
+        ({"name": "none"}, {}, {}, "l2", "switched off"),
+        ({}, {}, {}, "unit", "single units are not lesioned"),
+        ({"layers": ["conv2"]}, {}, {}, "l2", r"conv13 is not one of lesion.layers=\['conv2'\]"),
+        ({}, {"source": "timm"}, {}, "l2", "only the convolutions of the dual-task"),
+        ({}, {}, {"output": "map"}, "l2", "only the convolutions of the dual-task"),
+        ({}, {"face_classes": 0}, {}, "l2", "none of the outputs of small are faces"),
+        ({}, {"classes": None}, {}, "l2", "no held-out images of the classes of small"),
+        ({"objects": Own("x")}, {"classes": None}, {}, "l2", None),
+    ],
+)
+def test_why_a_run_is_not_lesioned(lesion, model, layer, aggregation, said):
+    found = why_not_lesioned(
+        replace(SETTINGS, **lesion),
+        Model(**{"name": "small", "source": "vgg", "face_classes": 4, "classes": "synthetic"}
+              | model),
+        Layer(**{"name": "conv13"} | layer),
+        aggregation,
+    )  # fmt: skip
+    assert (found is None) if said is None else re.match(f"lesion: .*{said}", found)

@@ -1,0 +1,281 @@
+"""The forward pass against hooks on the whole network and plain NumPy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.choices import LAYERS
+from app.config.schema import Model
+from app.errors import InputError
+from app.models.loading import Loaded
+from app.models.network import Network
+from app.models.vgg import DualTaskVGG, layer_position, seeded
+from app.responses import units as units_room
+from app.responses.hardware import Hardware, choose_device
+from app.responses.kernels import read_kernels
+from app.responses.passes import find_strip
+from app.responses.units import fit_rows, is_worth_storing, read_units, split_rows
+from app.stimuli.images import Images, drawn
+
+WIDTHS = (4, 4, 6, 6, 8, 8, 8, 10, 10, 10, 12, 12, 12)
+CPU = Hardware(torch.device("cpu"))
+HALF = [0.5, 0.5, 0.5]
+
+
+def known(network: DualTaskVGG) -> Network:
+    """The network as steps are given it."""
+    size = network.input_size
+    settings = Model(
+        *("test", "vgg"), widths=list(network.widths), hidden=network.hidden,
+        outputs=network.outputs, input_size=size, resize=size, mean=HALF, sd=HALF, trained=False,
+    )  # fmt: skip
+    return Network(settings, loaded=lambda: Loaded(network, settings, "digest"))
+
+
+@pytest.fixture(scope="module")
+def module() -> DualTaskVGG:
+    return seeded(1, WIDTHS, 16, 9, 64).eval()
+
+
+@pytest.fixture(scope="module")
+def network(module: DualTaskVGG) -> Network:
+    return known(module)
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 64, 64), dtype=np.uint8)
+    return drawn(pixels, [f"c{i % 3}" for i in range(11)], "drawn")
+
+
+@pytest.fixture(scope="module")
+def hooked(module: DualTaskVGG, network: Network, images: Images) -> dict[str, np.ndarray]:
+    """What forward hooks see when the whole network runs on all images at once."""
+    seen: dict[str, np.ndarray] = {}
+    handles = [
+        module.features[layer_position(layer)].register_forward_hook(
+            lambda _m, _i, output, layer=layer: seen.update({layer: output.numpy().copy()})
+        )
+        for layer in LAYERS
+    ]
+    prepare = network.preprocessing
+    with torch.no_grad():
+        module(torch.from_numpy(np.stack([prepare(images.open(i)) for i in range(len(images))])))
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def by_kernel(network: Network, layers: Any, images: Images, hardware: Hardware = CPU) -> Any:
+    return read_kernels({layer: layer for layer in layers}, network, images, hardware)
+
+
+def by_unit(network: Network, layer: str, images: Images, hardware: Hardware = CPU) -> np.ndarray:
+    """All units of a layer, put in their places."""
+    found = np.full((len(images), np.prod(network.map_shape(layer))), np.nan, "float32")
+    for block in read_units(network, layer, images, hardware):
+        assert np.isnan(found[:, block.units]).all(), "each unit once"
+        found[:, block.units] = block.responses
+    return found
+
+
+@pytest.fixture
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Blocks of so many rows, by strips or from a temporary file."""
+
+    def ask(rows: int, *, store: bool) -> None:
+        monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
+        monkeypatch.setattr(units_room, "is_worth_storing", lambda *_: store)
+
+    return ask
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_kernels_of_the_layers_asked_in_all_aggregations(network, images, hooked, batch_size):
+    found = by_kernel(network, LAYERS, images, Hardware(CPU.device, batch_size=batch_size))
+    assert set(found) == set(LAYERS)
+    for layer in LAYERS:
+        maps = hooked[layer].reshape(len(images), hooked[layer].shape[1], -1).astype(np.float64)
+        assert (maps >= 0).all() and (maps > 0).any(), "read after the ReLU"
+        close = {"rtol": 1e-4, "atol": 1e-6}
+        assert set(found[layer]) == {"mean", "l2", "max"}
+        np.testing.assert_allclose(found[layer]["mean"], maps.mean(-1), **close)
+        np.testing.assert_allclose(found[layer]["l2"], np.sqrt((maps**2).sum(-1)), **close)
+        np.testing.assert_allclose(found[layer]["max"], maps.max(-1), **close)
+
+
+def test_layers_that_cannot_be_read_are_left_out_beside_others(network, images):
+    assert list(by_kernel(network, ["conv1", "conv14"], images)) == ["conv1"]
+    with pytest.raises(InputError, match="layer.name=conv14 is no convolution"):
+        by_kernel(network, ["conv14"], images)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_units_run_channel_row_column(network, images, hooked, layer):
+    found = by_unit(network, layer, images)
+    np.testing.assert_allclose(found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["conv2", "conv7", "conv13"])
+@pytest.mark.parametrize("rows", [1, 3, 8, 1000])
+def test_what_is_stored_comes_back_to_the_bit(network, images, tmp_path, in_blocks, layer, rows):
+    whole = by_unit(network, layer, images)
+    in_blocks(rows, store=True)
+    found = by_unit(network, layer, images, Hardware(CPU.device, scratch=tmp_path / "new"))
+    np.testing.assert_array_equal(found, whole)
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_no_room_for_the_temporary_file(network, images, tmp_path, in_blocks, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    in_blocks(3, store=True)
+    with pytest.raises(
+        InputError, match=r"responses of conv2 in .*No space left.*0\.0 GB"
+    ) as error:
+        by_unit(network, "conv2", images, Hardware(CPU.device, scratch=tmp_path))
+    assert "memory_gb" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_deep_layers_are_worth_storing_where_there_is_room(tmp_path, monkeypatch):
+    with torch.device("meta"):
+        full_size = known(DualTaskVGG())
+
+    def worth(layer: str, rows: int, folder: Path = tmp_path / "not" / "there") -> bool:
+        parts = split_rows(full_size.map_shape(layer)[1], rows)
+        return is_worth_storing(full_size, layer, 1440, parts, folder)
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
+    assert worth("conv7", 20) and worth("conv10", 14) and worth("conv13", 7)
+    assert not worth("conv1", 20) and not worth("conv2", 20)
+    assert not worth("conv13", 14), "one block"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    assert not worth("conv7", 20)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("rows", [1, 3, 5, 8, 1000])
+def test_rows_by_strips_are_those_of_the_whole_map(network, images, in_blocks, layer, rows):
+    whole = by_unit(network, layer, images)
+    in_blocks(rows, store=False)
+    found = by_unit(network, layer, images)
+    # The same sums; where a strip is narrow the library may add them up in another order.
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+    height = network.map_shape(layer)[1]
+    assert len(split_rows(height, rows)) == -(-height // min(rows, height))
+
+
+def test_a_strip_is_as_wide_as_what_its_rows_see(module):
+    modules = list(module.features)[: layer_position("conv4") + 1]
+    size = module.input_size
+    seen, inside = find_strip(modules, slice(16, 17), size)
+    # Two convolutions of 3 x 3, a pooling, two more: rows 26 to 39 of the image.
+    assert (seen.start, seen.stop) == (26, 40) and (inside.start, inside.stop) == (3, 4)
+    top, _ = find_strip(modules, slice(0, 1), size)
+    assert (top.start, top.stop) == (0, 8)
+    bottom, inside = find_strip(modules, slice(31, 32), size)
+    assert (bottom.start, bottom.stop) == (56, 64) and inside == slice(3, 4)
+
+
+def test_map_shapes_are_those_of_the_maps(network, hooked):
+    for layer in LAYERS:
+        assert network.map_shape(layer) == hooked[layer].shape[1:]
+
+
+def test_the_pass_goes_no_deeper_than_asked(module, network, images):
+    deeper = module.features[layer_position("conv4")]
+    handle = deeper.register_forward_hook(lambda *_: pytest.fail("conv4 ran"))
+    try:
+        by_unit(network, "conv2", images)
+        by_kernel(network, ["conv3", "conv1"], images)
+    finally:
+        handle.remove()
+
+
+def test_the_same_images_give_the_same_bits(network, images):
+    batches = Hardware(CPU.device, batch_size=4)
+    first, second = (by_kernel(network, LAYERS, images, batches) for _ in range(2))
+    for layer in LAYERS:
+        assert all(np.array_equal(first[layer][name], second[layer][name]) for name in first[layer])
+
+
+def test_other_numbers_of_threads_agree(network, images):
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(by_kernel(network, LAYERS, images))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        for layer in LAYERS:
+            np.testing.assert_allclose(other[layer]["l2"], found[0][layer]["l2"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_close_and_leaves_the_weights(module, network, images, precision):
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    whole = by_kernel(network, ["conv5"], images)["conv5"]
+    half = by_kernel(network, ["conv5"], images, Hardware(CPU.device, precision))["conv5"]
+    assert half["l2"].dtype == np.float32
+    tolerance = {"float16": 1e-2, "bfloat16": 1e-1}[precision]
+    for name in whole:
+        difference = np.abs(half[name] - whole[name]).max() / np.abs(whole[name]).max()
+        assert 0 < difference < tolerance
+    assert all(torch.equal(weight, before[name]) for name, weight in module.state_dict().items())
+
+
+def test_half_precision_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match="precision=float16 needs a GPU"):
+        choose_device("cpu", "float16")
+
+
+def test_batches_are_smaller_for_larger_maps():
+    assert CPU.batch(64 * 224 * 224) == 2
+    assert CPU.batch(16 * 64 * 64) == 128
+    assert CPU.batch(1) == 256
+    assert CPU.batch(10**9) == 1
+    assert Hardware(CPU.device, batch_size=7).batch(10**9) == 7
+
+
+CONV2 = (64, 224, 224)
+
+
+def rows(budget: float, fixed: float = 1e9) -> int:
+    what = "the units of conv2"
+    return fit_rows(budget, CONV2, 1440, fixed=int(fixed), bytes_a_unit=192, what=what)
+
+
+def test_more_memory_more_rows():
+    found = [rows(budget) for budget in (3.2, 4, 8, 16, 40)]
+    assert found == sorted(found) and found[0] >= 1
+    assert found[-1] == 224, "never more than there are"
+
+
+def test_what_is_planned_stays_below_the_budget():
+    for budget in (3.2, 4, 6):
+        block = rows(budget) * 64 * 224 * 1440 * 4
+        assert 1e9 + block + 192 * np.prod(CONV2) < budget * 1e9
+
+
+def test_too_small_a_budget_is_refused_with_the_smallest_that_works():
+    with pytest.raises(
+        InputError, match=r"memory_gb=1 is too little for the units of conv2"
+    ) as told:
+        rows(1)
+    needed = float(str(told.value).split("at least ")[1].split(" ")[0])
+    assert rows(needed) >= 1
+    with pytest.raises(InputError):
+        rows(needed - 0.1)

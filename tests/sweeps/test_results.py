@@ -1,0 +1,32 @@
+"""What a job leaves in its folder is what its sweep reads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from app.sweeps.results import Result, count, read_results, write_result
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path):
+    written = [
+        Result("finished", f"job {number}", {"seed": number, "lesion.sets": [1, 2]},
+               {"trained": "true"}, {"a/b": 0.1}, ["lesion: none"], "0" * 32, job=number)
+        for number in range(12)
+    ]  # fmt: skip
+    for result in reversed(written):
+        write_result(tmp_path / str(result.job), result)
+    assert read_results(tmp_path) == written, "in the order of their numbers, not of their names"
+    assert sorted(path.name for path in (tmp_path / "0").iterdir()) == ["result.json"]
+
+
+def test_what_is_not_finite_and_why_a_job_failed(tmp_path: Path):
+    write_result(tmp_path / "0", Result("failed", "job", {}, reason="one\ntwo"))
+    write_result(tmp_path / "1", Result("finished", "job", {}, metrics={"a": math.nan}, job=1))
+    failed, finished = read_results(tmp_path)
+    assert failed.failed and failed.reason_line == "one" and not finished.failed
+    assert finished.metrics["a"] == pytest.approx(math.nan, nan_ok=True)
+    assert count([failed, finished]) == (1, 1)
+    assert Result("failed", "job", {}).reason_line == "no reason given"
