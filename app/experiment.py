@@ -9,17 +9,15 @@ from pathlib import Path
 import joblib
 
 from app import machine
-from app.beforehand import check_inputs
 from app.config.checks import check_model
 from app.config.parameters import parameters
 from app.config.schema import Config, metric_set
+from app.errors import InputError
 from app.figures.run import draw_run
-from app.findings import selection
+from app.findings import decoding, lesioned, selection
 from app.findings.consistency import measure_consistency
-from app.findings.decoding import choose_kernels, decode_identity, why_not_decoded
 from app.findings.findings import Findings
 from app.findings.lesion import LesionSite
-from app.findings.lesioned import lesion, why_not_lesioned
 from app.findings.overlap import measure_overlap
 from app.memo import Memo
 from app.metrics.layer_scoring import score_layer
@@ -27,8 +25,8 @@ from app.metrics.questions import make_questions
 from app.models.network import open_network
 from app.responses.hardware import Hardware
 from app.responses.reader import Reader
-from app.stimuli.classes import make_own_classes
-from app.stimuli.identities import make_identities
+from app.stimuli import classes
+from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.sweeps.results import Result
 from app.tracking.description import describe_run
@@ -50,19 +48,8 @@ class Job:
 def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     """Ask one layer of one network by one metric; record everything in `folder` and MLflow.
 
-    Parameters
-    ----------
-    config
-        Has passed `app.config.checks.checked`.
-    folder
-        Of what the run leaves.
-    job
-        Which of a sweep's it is; None: it stands by itself.
-
-    Raises
-    ------
-    InputError
-        For what cannot be asked, read or written.
+    The config has passed `app.config.checks.checked`. InputError for what cannot be asked, read or
+    written.
     """
     machine.forget_peak()
     job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache)
@@ -101,6 +88,21 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     )
 
 
+def check_inputs(config: Config, kernels: int) -> None:
+    """Refuse what a later step would stumble over; images are not opened."""
+    model, layer, aggregation = config.model, config.layer, config.aggregation.name
+    if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
+        check_identities(config.identities)
+        if (config.decoding.kernels or 0) > kernels:
+            raise InputError(
+                f"decoding.kernels={config.decoding.kernels}, but {layer.name} of {model.name} has "
+                f"{kernels} kernels: ask for so many at most, or leave it out"
+            )
+    if lesioned.why_not_lesioned(config.lesion, model, layer, aggregation) is None:
+        tasks = classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0)
+        classes.check_classes(tasks, setting="lesion")
+
+
 def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     """Find what follows from the responses to the localizer."""
     own, layer, aggregation = config.metric.name, config.layer, config.aggregation.name
@@ -117,27 +119,31 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
               for name, each in criteria.items()}  # fmt: skip
     selected = {name: each.select(values[name]) for name, each in criteria.items()}
     settings = config.metric.criterion
-    low, high = settings.range
-    curve = criteria[own].trace(values[own], settings.presets, (low, high))
+    curve = criteria[own].trace(values[own], settings.presets, settings.range)
 
     # Whether the network needs what the metric ranks high.
-    lesions, left_out = None, why_not_lesioned(config.lesion, model, layer, aggregation)
-    if left_out is None:
-        classes = make_own_classes(config.lesion, model.face_classes, model.outputs or 0, memo)
-        site = LesionSite(network, layer.name, classes, hardware)
-        lesions = lesion(site, score[own], selected[own], config.lesion, config.seed, memo)
+    cut = config.lesion
+    lesions, why_not = None, lesioned.why_not_lesioned(cut, model, layer, aggregation)
+    notes = [why_not]
+    if why_not is None:
+        shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
+        site = LesionSite(network, layer.name, shown, hardware, memo)
+        lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
+        notes += lesions.notes
 
     # Whether what the metric selects carries identity.
     asked = config.decoding
-    choice = choose_kernels(own, score[own], selected, layer.name, asked.kernels)
-    decoded, skipped = None, why_not_decoded(asked, layer.name, aggregation, own, choice)
-    if skipped is None:
-        people = make_identities(config.identities, memo)
-        features = reader.read(people)["l2"]
-        with joblib.parallel_config("threading", n_jobs=hardware.threads):
-            decoded = decode_identity(features, people.labels, choice, asked, config.seed, memo)
-    notes = [*([left_out] if lesions is None else lesions.notes),
-             *([skipped] if decoded is None else decoded.notes)]  # fmt: skip
+    decoded, why_not = None, decoding.why_not_decoded(asked, layer.name, aggregation)
+    notes.append(why_not)
+    if why_not is None:
+        top, said = decoding.choose_kernels(own, score[own], selected, layer.name, asked.kernels)
+        if len(top):
+            people = make_identities(config.identities, memo)
+            features, labels = reader.read(people)["l2"], people.labels
+            with joblib.parallel_config("threading", n_jobs=hardware.threads):
+                decoded = decoding.decode_identity(features, labels, top, asked, config.seed, memo)
+            notes += decoding.note_folds(labels)
+        notes += said
     selectivity = selection.measure_selectivity(score[own], selected[own])
     consistency, overlap = measure_consistency(score), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,

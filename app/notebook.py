@@ -14,7 +14,7 @@ from app import metrics
 from app.config.checks import checked_metric
 from app.config.schema import Config, Metric
 from app.errors import InputError
-from app.findings.selection import make_criteria
+from app.findings.selection import make_criteria, measure
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
@@ -87,7 +87,7 @@ def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
         over=settings.over,
     )
     scores = metrics.load(settings.name)(values, asked, **settings.options)
-    selected = criterion.select(criterion.measure(scores))
+    selected = criterion.select(measure(scores, criterion.rule))
     return Answer(scores.score, selected, scores, asked, settings)
 
 

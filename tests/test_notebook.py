@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from app.errors import InputError
-from app.findings.selection import select
+from app.findings.selection import Criterion, measure
 from app.metrics import load
 from app.metrics.contrast import contrast
 from app.notebook import ask
@@ -70,7 +70,9 @@ def test_the_same_as_room_by_room(responses, metric, kind, rule, number):
     answer = ask(metric, responses, CATEGORIES, "a", domains=DOMAINS)
     np.testing.assert_array_equal(answer.score, scores.score)
     np.testing.assert_array_equal(answer.scores.statistic, scores.statistic)
-    np.testing.assert_array_equal(answer.selected, select(scores, rule, number))
+    np.testing.assert_array_equal(
+        answer.selected, Criterion(rule, number).select(measure(scores, rule))
+    )
     assert np.isnan(answer.score[11]) and not answer.selected[11]
     assert answer.selected.dtype == bool
 
@@ -83,7 +85,9 @@ def test_what_is_given_goes_before_the_metric_s_own(responses):
     asked = contrast(CATEGORIES.tolist(), DOMAINS, "c", kind="each", over="categories")
     expected = load("ttest")(responses, asked, equal_variance=False)
     np.testing.assert_array_equal(answer.scores.p, expected.p)
-    np.testing.assert_array_equal(answer.selected, select(expected, "fdr_by", 0.3))
+    np.testing.assert_array_equal(
+        answer.selected, Criterion("fdr_by", 0.3).select(measure(expected, "fdr_by"))
+    )
     assert answer.contrast.names == ("a1", "a2", "b1")
     assert (answer.settings.criterion.rule, answer.settings.criterion.threshold) == ("fdr_by", 0.3)
 

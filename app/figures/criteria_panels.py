@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from app.figures.style import DARK, MIDDLE, Style
-from app.findings.selection import RULES, Criterion
+from app.findings.selection import RULES, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def at_criteria(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     ]
 
 
-def _rule(rows: pd.DataFrame) -> type[Criterion]:
+def _rule(rows: pd.DataFrame) -> Rule:
     return RULES[rows["rule"].iloc[0]]
 
 

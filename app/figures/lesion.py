@@ -18,8 +18,7 @@ from app.findings.consistency import spearman
 if TYPE_CHECKING:
     import pandas as pd
 
-    from app.findings.greedy import GreedySearch
-    from app.findings.lesioned import Lesioned
+    from app.findings.lesioned import GreedySearch, Lesioned
 
 COLOURS = {"face": DOMAIN_COLOURS["faces"], "object": DOMAIN_COLOURS["objects"]}  # of the tasks
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
@@ -50,7 +49,7 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
     if lesioned.searches:
         figures["lesion"] = plot_searches(lesioned.searches, heading)
     if "face" in lesioned.tasks:
-        intact = -float(lesioned.effects.intact.face.loss)
+        intact = -float(lesioned.effects.intact.face_loss)
         name, ylabel, line = "lesion", "Face performance (−loss, nats)", ("no lesion", intact)
         if "face" in lesioned.searches:
             dropped = lesioned.searches["face"].dropped[-1]
@@ -124,7 +123,7 @@ def draw_searches(ax: Axes, searches: Mapping[str, GreedySearch], task: str, mea
         scale = {"loss": -1, "top1": 100}[measure]
         ax.plot(
             100 * search.dropped / len(search.order),
-            scale * getattr(search.remaining.of(task), measure), color=COLOURS[sought],
+            scale * getattr(search.remaining, f"{task}_{measure}"), color=COLOURS[sought],
             markersize=2, marker="o" if len(search.dropped) <= 30 else None,
             label=f"search for {sought}s",
         )  # fmt: skip

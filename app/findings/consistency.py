@@ -34,15 +34,7 @@ class Consistency:
 
 def measure_consistency(scores: Mapping[str, NDArray[np.float64]]) -> Consistency:
     """Correlate each pair of metrics, from their scores (units,) by name."""
-    defined = {name: ~np.isnan(score) for name, score in scores.items()}
-    ranks = {name: rankdata(score[defined[name]]) for name, score in scores.items()}
-    pairs = {
-        # Sorting is nearly all of the work: use a score's own ranks where no unit drops out.
-        (a, b): _correlate(ranks[a], ranks[b])
-        if np.array_equal(defined[a], defined[b])
-        else spearman(scores[a], scores[b])
-        for a, b in combinations(scores, 2)
-    }
+    pairs = {(a, b): spearman(scores[a], scores[b]) for a, b in combinations(scores, 2)}
     known = np.array([value for value in pairs.values() if not np.isnan(value)])
     mean = float(known.mean()) if len(known) else nan
     sem = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else nan
@@ -55,13 +47,8 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     NaN = undefined; ties have average ranks, as in `scipy.stats.spearmanr`. NaN where fewer than
     three units are left or either score is constant.
     """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    defined = ~(np.isnan(first) | np.isnan(second))
-    return _correlate(rankdata(first[defined]), rankdata(second[defined]))
-
-
-def _correlate(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Pearson's r, NaN for fewer than three values and for constant ones."""
+    scores = np.array([a, b], dtype=np.float64)
+    first, second = scores[:, ~np.isnan(scores).any(axis=0)]
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return nan
-    return float(np.corrcoef(first, second)[0, 1])
+    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])

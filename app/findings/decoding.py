@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from scipy.special import stdtrit
 
 from app import names
 from app.errors import InputError
-from app.findings.overlap import rank_units
 from app.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,56 +24,30 @@ if TYPE_CHECKING:
 # imports what it needs.
 
 
-def make_svm(penalty: float) -> Any:
-    """Make a linear support vector machine of C `penalty`, one against one."""
-    from sklearn.svm import SVC
-
-    return SVC(kernel="linear", C=penalty)
-
-
-def make_logistic(penalty: float) -> Any:
-    """Make a multinomial logistic regression of C `penalty`."""
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=penalty, max_iter=1000)
-
-
-def make_lda() -> Any:
-    """Make a linear discriminant analysis, its covariance shrunk (Ledoit & Wolf 2004).
-
-    Unshrunk it overfits where there are about as many kernels as training images.
-    """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-
-
-def make_nearest_centroid() -> Any:
-    """Make what names the identity whose mean response is nearest."""
-    from sklearn.neighbors import NearestCentroid
-
-    return NearestCentroid()
-
-
-CLASSIFIERS: dict[str, Callable[..., Any]] = {
-    "svm": make_svm,
-    "logistic": make_logistic,
-    "lda": make_lda,
-    "nearest_centroid": make_nearest_centroid,
-}
-
-
 @dataclass(frozen=True)
 class Classifier:
-    """What names identities: one of `CLASSIFIERS`, and its options."""
+    """What names identities: one of `app.choices.DECODERS`, and its option."""
 
     name: str = "svm"
     penalty: float | None = 1.0  # C of those that have one; None: of the others
 
     def make(self) -> Any:
-        """Make the scikit-learn estimator, not fitted yet."""
-        options = {} if self.penalty is None else {"penalty": self.penalty}
-        return CLASSIFIERS[self.name](**options)
+        """Make the scikit-learn estimator, not fitted yet.
+
+        The covariance of the linear discriminant analysis is shrunk (Ledoit & Wolf 2004): it would
+        overfit where there are about as many kernels as training images.
+        """
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import NearestCentroid
+        from sklearn.svm import SVC
+
+        return {
+            "svm": SVC(kernel="linear", C=self.penalty),  # one against one
+            "logistic": LogisticRegression(C=self.penalty, max_iter=1000),  # multinomial
+            "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+            "nearest_centroid": NearestCentroid(),
+        }[self.name]
 
 
 SVM = Classifier()
@@ -101,27 +74,13 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class RandomDecoding:
-    """The same from kernels drawn at random."""
-
-    draws: NDArray[np.float64]  # (draws,) accuracy of each, 0 … 1
-    kernels: int
-
-    @property
-    def accuracy(self) -> float:
-        """The mean over draws, 0 … 1."""
-        return float(self.draws.mean())
-
-
-@dataclass(frozen=True)
 class Decoded:
     """Identity decoding from a metric's kernels, with what it is to be judged against."""
 
     chosen: Decoding
-    random_kernels: RandomDecoding  # as many
+    random_kernels: NDArray[np.float64]  # (draws,) accuracy from as many random ones, 0 … 1
     all_kernels: Decoding
     chance: float  # the accuracy of guessing
-    notes: tuple[str, ...] = ()  # where the images ask for folds of another kind than the paper's
 
     def metrics(self) -> dict[str, float]:
         """The numbers by the names that they are logged under."""
@@ -132,7 +91,7 @@ class Decoded:
             names.ACCURACY_HIGH: high,
             names.DECODED_KERNELS: float(self.chosen.kernels),
             names.CHANCE: self.chance,
-            names.RANDOM_KERNELS: self.random_kernels.accuracy,
+            names.RANDOM_KERNELS: float(self.random_kernels.mean()),
             names.ALL_KERNELS: self.all_kernels.accuracy,
         }
 
@@ -167,18 +126,6 @@ def assign_folds(identities: Sequence[str]) -> NDArray[np.int64]:
     return fold
 
 
-def note_folds(identities: Sequence[str]) -> tuple[str, ...]:
-    """Say in one line how identities with different numbers of images are decoded, if they are."""
-    counts = Counter(identities).values()
-    fewest, most = min(counts), max(counts)
-    if fewest == most:
-        return ()
-    return (
-        f"decoding: identities have {fewest} to {most} images; each one's are dealt over {fewest} "
-        "folds, and accuracy is the mean over identities",
-    )
-
-
 def decode(
     features: NDArray[Any], identities: Sequence[str], classifier: Classifier = SVM
 ) -> Decoding:
@@ -197,10 +144,6 @@ def decode(
     from sklearn.preprocessing import StandardScaler
 
     values = np.asarray(features, dtype=np.float64)
-    if values.ndim != 2 or len(values) != len(identities) or not values.shape[1]:
-        raise ValueError(
-            f"features must be ({len(identities)} images, 1 or more kernels), not {values.shape}"
-        )
     if not np.isfinite(values).all():
         raise InputError(
             f"{np.sum(~np.isfinite(values))} features for decoding are NaN or infinite; "
@@ -227,27 +170,22 @@ def decode_random(
     draws: int,
     seed: int,
     classifier: Classifier = SVM,
-) -> RandomDecoding:
-    """Decode from `count` kernels drawn at random, `draws` times.
+) -> NDArray[np.float64]:
+    """Decode from `count` random kernels, `draws` times: accuracies (draws,), as in `decode`.
 
     Each draw is without replacement; all come from `numpy.random.default_rng(seed)`, so the same
-    seed gives the same draws. The rest as in `decode`; InputError for more kernels than there are.
+    seed gives the same draws.
     """
-    kernels = features.shape[1]
-    if not 1 <= count <= kernels or draws < 1:
-        raise InputError(
-            f"cannot draw {count} of {kernels} kernels {draws} times; at least one draw is needed, "
-            "of one kernel up to all"
-        )
-    random = np.random.default_rng(seed)
-    drawn = [tuple(np.sort(random.choice(kernels, count, replace=False))) for _ in range(draws)]
-    found: dict[tuple[int, ...], float] = {}  # small layers draw the same kernels again
-    with progress_bar("random kernels", draws, "decoding") as progress:
-        for chosen in drawn:
-            if chosen not in found:
-                found[chosen] = decode(features[:, chosen], identities, classifier).accuracy
+    random, kernels = np.random.default_rng(seed), features.shape[1]
+    drawn = [np.sort(random.choice(kernels, count, replace=False)) for _ in range(draws)]
+    # Small layers draw the same kernels again.
+    distinct, place = np.unique(drawn, axis=0, return_inverse=True)
+    accuracy = np.empty(len(distinct))
+    with progress_bar("random kernels", len(distinct), "decoding") as progress:
+        for number, chosen in enumerate(distinct):
+            accuracy[number] = decode(features[:, chosen], identities, classifier).accuracy
             progress(1)
-    return RandomDecoding(np.array([found[chosen] for chosen in drawn]), count)
+    return accuracy[place.ravel()]
 
 
 def chance(identities: Sequence[str]) -> float:
@@ -255,29 +193,13 @@ def chance(identities: Sequence[str]) -> float:
     return 1 / len(set(identities))
 
 
-def find_equal_count(counts: Mapping[str, int]) -> int:
-    """Find how many kernels of each metric to decode from, given how many each selects.
-
-    The smallest count that is not 0; 0 where no metric selects any.
-    """
-    return min((count for count in counts.values() if count > 0), default=0)
-
-
 def find_top(score: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Find the `count` units with the highest score (units,), best first, ties by index.
 
     Undefined ones (NaN) are never among them, so that there may be fewer than `count`.
     """
-    return rank_units(score)[:count]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The kernels of a metric that identity is decoded from."""
-
-    top: NDArray[np.int64]  # its highest-ranked, best first
-    wanted: int  # how many were asked for, or are equally many for every metric
-    notes: tuple[str, ...]  # where they are not the wanted ones
+    defined = np.count_nonzero(~np.isnan(score))
+    return np.argsort(-score, kind="stable")[: min(count, defined)]
 
 
 def choose_kernels(
@@ -286,89 +208,85 @@ def choose_kernels(
     selected: Mapping[str, NDArray[np.bool_]],
     layer: str,
     wanted: int | None,
-) -> Choice:
-    """Choose a metric's highest-ranked kernels, as many as of every other metric.
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Choose the kernels that a metric ranks highest, as many as of every other metric.
 
     Parameters
     ----------
-    metric
-        Its name.
+    metric, layer
+        Their names.
     score
         (kernels,), by the metric; NaN where undefined.
     selected
         (kernels,), what each compared metric selects.
-    layer
-        For the notes.
     wanted
-        How many; None: the smallest count that any metric selects.
+        How many; None: the smallest count that any metric selects, but for those of none.
+
+    Returns
+    -------
+    tuple
+        The kernels, best first, and a line where they are not as many as wanted, or not selected.
     """
     counts = {name: int(mask.sum()) for name, mask in selected.items()}
-    kernels = wanted or find_equal_count(counts)
-    top = find_top(score, kernels)
-    notes: tuple[str, ...] = ()
-    if len(top) < kernels:
-        notes = (
-            f"decoding: only {len(top)} kernels of {layer} have a score by "
-            f"{metric}; decoded from these, not from {kernels}",
+    kernels = wanted or min(filter(None, counts.values()), default=0)
+    top, note = find_top(score, kernels), ""
+    if not kernels:
+        note = (
+            "no metric selects a kernel here; set decoding.kernels to decode "
+            "from that many of the highest-ranked"
+        )
+    elif not len(top):
+        note = f"no kernel of {layer} has a score by {metric}"
+    elif len(top) < kernels:
+        note = (
+            f"only {len(top)} kernels of {layer} have a score by {metric}; "
+            f"decoded from these, not from {kernels}"
         )
     elif not counts[metric]:
-        notes = (
-            f"decoding: {metric} selects no kernel; decoded from its {kernels} highest-ranked",
-        )
-    return Choice(top, kernels, notes)
+        note = f"{metric} selects no kernel; decoded from its {kernels} highest-ranked"
+    return top, [f"decoding: {note}"] if note else []
+
+
+def note_folds(identities: Sequence[str]) -> list[str]:
+    """Say in one line how identities with different numbers of images are decoded, if they are."""
+    counts = Counter(identities).values()
+    fewest, most = min(counts), max(counts)
+    if fewest == most:
+        return []
+    return [
+        f"decoding: identities have {fewest} to {most} images; each one's are dealt over {fewest} "
+        "folds, and accuracy is the mean over identities"
+    ]
 
 
 def decode_identity(
     features: NDArray[np.float32],
     identities: Sequence[str],
-    choice: Choice,
+    top: NDArray[np.int64],
     settings: Settings,
     seed: int,
     memo: Memo,
 ) -> Decoded:
-    """Decode identity from a metric's kernels, from as many random ones, and from all.
+    """Decode identity from a metric's kernels `top`, from as many random ones, and from all.
 
-    Parameters
-    ----------
-    features
-        (images, kernels), the responses of all kernels.
-    identities
-        The identity of each image.
-    choice
-        The metric's kernels.
-    settings
-        Of the config: the classifier, and how often random kernels are drawn.
-    seed
-        Of the random kernels.
-    memo
-        Remembers each decoding.
+    `features` (images, kernels) are the responses of all kernels, `identities` says whose each
+    image is. The memo remembers each decoding.
     """
-    classifier = Classifier(settings.name, settings.penalty)
-    count, draws = len(choice.top), settings.random_draws
+    classifier, draws = Classifier(settings.name, settings.penalty), settings.random_draws
     return Decoded(
-        chosen=memo(decode, features[:, np.sort(choice.top)], identities, classifier),
-        random_kernels=memo(decode_random, features, identities, count, draws, seed, classifier),
-        all_kernels=memo(decode, features, identities, classifier),
-        chance=chance(identities),
-        notes=(*note_folds(identities), *choice.notes),
+        memo(decode, features[:, np.sort(top)], identities, classifier),
+        memo(decode_random, features, identities, len(top), draws, seed, classifier),
+        memo(decode, features, identities, classifier),
+        chance(identities),
     )
 
 
-def why_not_decoded(
-    settings: Settings, layer: str, aggregation: str, metric: str, choice: Choice
-) -> str | None:
-    """One line where decoding does not apply to a run, else None."""
+def why_not_decoded(settings: Settings, layer: str, aggregation: str) -> str | None:
+    """One line where decoding does not apply to a run with these settings, else None."""
     if settings.name == "none":
         return "decoding: switched off (decoding=none)"
     if aggregation == "unit":
         return "decoding: kernels are decoded, not single units; take aggregation=mean, l2 or max"
     if settings.layers is not None and layer not in settings.layers:
         return f"decoding: {layer} is not one of decoding.layers={settings.layers}"
-    if not choice.wanted:
-        return (
-            "decoding: no metric selects a kernel here; set decoding.kernels to decode "
-            "from that many of the highest-ranked"
-        )
-    if not len(choice.top):
-        return f"decoding: no kernel of {layer} has a score by {metric}"
     return None

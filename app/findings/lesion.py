@@ -2,73 +2,66 @@
 
 Effects are read on held-out images of the network's own classes. The single classifier decides
 over faces and objects together, as in Dobs et al. (2022), doi:10.1126/sciadv.abl8913.
+
+A lesion repeats only what it changes. The first operation with weights after the layer is linear
+in each kernel's map (a max pooling between them acts on each map alone), so its sums are computed
+once for all lesions and each lesion subtracts its kernel's contribution; only what follows is run
+again. An image in which the kernel is silent anyway keeps its result.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from app.choices import LAYERS, TASKS
-from app.findings.following import Following
-from app.models.vgg import POOLED
-from app.progress import progress_bar
+from app.choices import LAYERS, MEASURES
+from app.models.vgg import POOLED, layer_position
+from app.progress import Progress, progress_bar
 from app.responses.passes import plan_pass, to_device
 
 if TYPE_CHECKING:
+    from app.memo import Memo
     from app.models.network import Network
     from app.responses.hardware import Hardware
     from app.stimuli.classes import OwnClasses
 
+KEPT_BYTES = (
+    2**29
+)  # of the maps of all images, which are stored and lesion after lesion goes on from
 MAPS_VALUES = 2**22  # of the layer's maps, for as many images as get all their lesions together
-KEPT_BYTES = 2**31  # of the maps of all images, which lesion after lesion goes on from
-STORED_BYTES = 2**27  # of these, where other runs are to find them too
-
-
-class TaskPerformance(NamedTuple):
-    """What a network achieves in one task: a number each, or an array over lesions."""
-
-    loss: NDArray[np.float64]  # mean cross-entropy, nats
-    top1: NDArray[np.float64]  # accuracy, 0 … 1
+# Values of the largest activation of as many lesions as go through the rest together. Modest
+# tensors are fastest on a CPU; a GPU wants more to do at once.
+GROUP_VALUES = {"cpu": 2**21, "cuda": 2**27}
 
 
 class Performance(NamedTuple):
-    """What a network achieves in both tasks; NaN for a task without images."""
+    """What a network achieves in both tasks: a number each, or an array over lesions.
 
-    face: TaskPerformance
-    object: TaskPerformance
+    The fields are `app.choices.MEASURES`; NaN for a task without images.
+    """
 
-    def of(self, task: str) -> TaskPerformance:
-        """That of one of `app.choices.TASKS`."""
-        found: TaskPerformance = getattr(self, task)
-        return found
+    face_loss: NDArray[np.float64]  # mean cross-entropy, nats
+    face_top1: NDArray[np.float64]  # accuracy, 0 … 1
+    object_loss: NDArray[np.float64]
+    object_top1: NDArray[np.float64]
 
-    def by_measure(self, tasks: Sequence[str] = TASKS) -> dict[str, NDArray[np.float64]]:
-        """By `app.choices.MEASURES`: `face_loss`, `face_top1` and so on."""
-        return {
-            f"{task}_{measure}": values
-            for task in tasks
-            for measure, values in self.of(task)._asdict().items()
-        }
-
-    @classmethod
-    def unpack(cls, values: NDArray[np.float64]) -> Performance:
-        """From an array (tasks, measures, …), in the order of the fields."""
-        return cls(*(TaskPerformance(*task) for task in values))
+    def of(self, *tasks: str) -> dict[str, NDArray[np.float64]]:
+        """By measure, of some of `app.choices.TASKS`."""
+        return {name: each for name, each in self._asdict().items() if name.startswith(tasks)}
 
     @classmethod
     def stack(cls, parts: Sequence[Performance]) -> Performance:
         """Arrays (parts,) of single numbers."""
-        values = np.array(parts, dtype=np.float64).reshape(len(parts), len(TASKS), 2)
-        return cls.unpack(values.transpose(1, 2, 0))
+        return cls(*np.array(parts, dtype=np.float64).reshape(len(parts), len(MEASURES)).T)
 
 
 class LesionEffects(NamedTuple):
@@ -78,55 +71,20 @@ class LesionEffects(NamedTuple):
     intact: Performance
 
 
-class Maps(NamedTuple):
-    """A layer's maps as the next operation with weights sees them: pooled where it pools."""
-
-    values: NDArray[np.float32]  # (images, rows, columns, kernels)
-
-
-def _compute(step: Callable[..., Any], *arguments: Any) -> Any:
-    return step(*arguments)
-
-
 @dataclass(frozen=True, eq=False)
 class LesionSite:
-    """A layer to lesion, and the images that say what remains. What lesions share is kept.
+    """A layer to lesion, and the images that say what remains. What lesions share is kept."""
 
-    Parameters
-    ----------
-    network
-        A dual-task network, in evaluation mode; its weights are loaded when a lesion is due.
-    layer
-        conv1 … conv13.
-    own
-        Images of the network's own classes.
-    hardware
-        What lesions run on, always in float32.
-    remember
-        Called with `read_maps` and this site: a memo, where other runs are to find small maps.
-    """
+    network: Network  # dual-task; its weights are loaded when a lesion is due
+    layer: str  # conv1 … conv13
+    own: OwnClasses  # images of the network's own classes
+    hardware: Hardware  # what lesions run on, always in float32
+    memo: Memo
 
-    network: Network
-    layer: str
-    own: OwnClasses
-    hardware: Hardware
-    remember: Callable[..., Any] = _compute
-
-    def __memo__(self) -> dict[str, Any]:
+    def __memo__(self) -> Any:
         """What effects depend on."""
-        return {
-            "network": self.network,
-            "layer": self.layer,
-            "images": self.own.images.digest,
-            "outputs": self.own.outputs,
-            "face_classes": self.own.face_classes,
-            "hardware": self.hardware,
-        }
-
-    @property
-    def kernels(self) -> int:
-        """How many the layer has."""
-        return self.shape[0]
+        own = self.own.images.digest, self.own.outputs, self.own.face_classes
+        return self.network, self.layer, own, self.hardware
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,6 +92,11 @@ class LesionSite:
         kernels, side, _ = self.network.map_shape(self.layer)
         side //= 2 if LAYERS.index(self.layer) + 1 in POOLED else 1
         return kernels, side, side
+
+    @property
+    def kernels(self) -> int:
+        """How many the layer has."""
+        return self.shape[0]
 
     @functools.cached_property
     def following(self) -> Following:
@@ -143,43 +106,36 @@ class LesionSite:
     @functools.cached_property
     def maps(self) -> Tensor | None:
         """The maps of all images, (images, kernels, rows, columns); None: too large to keep."""
-        size = 4 * len(self.own.images) * math.prod(self.shape)
-        if size > KEPT_BYTES:
+        if 4 * len(self.own.images) * math.prod(self.shape) > KEPT_BYTES:
             return None
-        how = self.remember if size <= STORED_BYTES else _compute
-        values: NDArray[np.float32] = how(read_maps, self).values
-        return torch.from_numpy(values).permute(0, 3, 1, 2).to(self.hardware.device)
+        maps = torch.from_numpy(self.memo(read_maps, self))
+        return maps.permute(0, 3, 1, 2).to(self.hardware.device)
 
-    def batches(self) -> Iterator[tuple[slice, Tensor]]:
-        """The maps of some images after others, and which these are; in inference mode."""
+    def batches(self) -> Iterator[Tensor]:
+        """The maps of some images after others; in inference mode."""
         if self.maps is None:
             yield from self.read()
-            return
-        together = max(1, MAPS_VALUES // math.prod(self.shape))
-        for first in range(0, len(self.maps), together):
-            yield slice(first, first + together), self.maps[first : first + together]
+        else:
+            yield from torch.split(self.maps, max(1, MAPS_VALUES // math.prod(self.shape)))
 
-    def read(self) -> Iterator[tuple[slice, Tensor]]:
+    def read(self) -> Iterator[Tensor]:
         """The same from a forward pass."""
         hardware = replace(self.hardware, precision="float32")
         forward = plan_pass(self.network, [self.layer], hardware)
         batch_size = hardware.batch(forward.largest(self.network.input_size))
-        done = 0
         for batch in self.own.images.batches(self.network.preprocessing, batch_size):
             ((_, maps),) = forward.run(to_device(batch, hardware))
-            yield slice(done, done := done + len(batch)), self.following.pooling(maps)
+            yield self.following.pooling(maps)
 
 
-def read_maps(site: LesionSite) -> Maps:
-    """The layer's maps of all images, from one forward pass."""
-    kernels, rows, columns = site.shape
-    images = len(site.own.images)
-    values = np.empty((images, rows, columns, kernels), dtype=np.float32)
+def read_maps(site: LesionSite) -> NDArray[np.float32]:
+    """The layer's maps of all images, (images, rows, columns, kernels), from one forward pass."""
+    images, parts = len(site.own.images), []
     with torch.inference_mode(), progress_bar(f"{site.layer} maps", images) as progress:
-        for shown, maps in site.read():
-            values[shown] = maps.permute(0, 2, 3, 1).cpu().numpy()
+        for maps in site.read():
+            parts.append(maps.permute(0, 2, 3, 1).cpu().numpy())
             progress(len(maps))
-    return Maps(values)
+    return np.concatenate(parts)
 
 
 def lesion_kernels(
@@ -214,21 +170,109 @@ def _lesion(
     """As `lesion_kernels`, for each set of kernels that are dropped throughout."""
     losses = np.empty((len(sets), 1 + len(kernels), len(site.own.images)))
     right = np.empty(losses.shape, dtype=bool)
-    device = site.hardware.device
+    device, done = site.hardware.device, 0
     with torch.inference_mode(), progress_bar(f"lesioning {site.layer}", right.size) as progress:
-        for shown, maps in site.batches():
-            answers = site.own.outputs[shown]
+        for maps in site.batches():
+            shown = slice(done, done := done + len(maps))
             for place, dropped in enumerate(sets):
                 left = maps.index_fill(1, torch.tensor([*dropped], device=device).long(), 0)
-                found = site.following.judge_each(left, kernels, answers, progress)
-                losses[place, :, shown], right[place, :, shown] = found
+                losses[place, :, shown], right[place, :, shown] = site.following.judge_each(
+                    left, kernels, site.own.outputs[shown], progress
+                )
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
-        averages = [
-            [values[..., shown].sum(axis=-1) / shown.sum() for values in (losses, right)]
-            for shown in (faces, ~faces)
+        measures = [
+            values[..., task].sum(axis=-1) / task.sum()
+            for task in (faces, ~faces)
+            for values in (losses, right)
         ]
     return [
-        LesionEffects(Performance.unpack(each[..., 1:]), Performance.unpack(each[..., 0]))
-        for each in np.moveaxis(np.array(averages), 2, 0)
+        LesionEffects(Performance(*each[:, 1:]), Performance(*each[:, 0]))
+        for each in np.stack(measures, axis=1)
     ]
+
+
+class Following:
+    """What follows a layer: a pooling, an operation linear in each kernel's map, and the rest."""
+
+    def __init__(self, network: Network, layer: str, device: torch.device) -> None:
+        whole: Any = network.module
+        whole.to(device, memory_format=torch.channels_last)
+        modules = [*whole.features[layer_position(layer) + 1 :], nn.Flatten(), *whole.classifier]
+        place = [isinstance(each, nn.Conv2d | nn.Linear) for each in modules].index(True)
+        self.pooling = modules[0] if isinstance(modules[0], nn.MaxPool2d) else nn.Identity()
+        self.operation = modules[place]
+        # Nothing else needs what goes into a ReLU: it may work in place.
+        rest = [nn.ReLU(True) if isinstance(m, nn.ReLU) else m for m in modules[place + 1 :]]
+        self.rest = nn.Sequential(*rest)
+        weights = self.operation.weight.detach()
+        by_kernel = weights.reshape(len(weights), network.map_shape(layer)[0], -1)
+        self.weights = by_kernel.permute(1, 2, 0)  # (kernels, taps, channels): of each kernel
+        maps = [math.prod(network.map_shape(name)) for name in LAYERS[LAYERS.index(layer) + 1 :]]
+        largest = max(*maps, whole.hidden, whole.outputs)
+        self.together = max(1, GROUP_VALUES[device.type] // largest)  # lesions x images
+
+    def judge_each(
+        self, maps: Tensor, kernels: Sequence[int], answers: NDArray[np.int64], progress: Progress
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Run the network on from pooled maps, as they are and without each of the kernels.
+
+        Parameters
+        ----------
+        maps
+            (images, kernels, rows, columns), after the pooling.
+        kernels
+            Those to lesion, one at a time.
+        answers
+            (images,), the right output of each.
+        progress
+            Told how many more lesions x images are done.
+
+        Returns
+        -------
+        tuple
+            Cross-entropy (nats) and correctness, both (1 + kernels, images): intact, then without
+            each kernel.
+        """
+        sums, right_output = self._sum(maps), torch.from_numpy(answers).to(maps.device)
+        # A kernel that is silent in an image is not missed there: only other pairs are run.
+        responds = maps.any(dim=(2, 3)).T.cpu()
+        changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
+        losses = torch.zeros(changed.shape, dtype=torch.float64)
+        right = torch.zeros(changed.shape, dtype=torch.bool)
+        progress(int((~changed).sum()))
+        for pairs in torch.split(changed.nonzero(), self.together):
+            rows, shown = pairs.T
+            lesioned = sums[shown]
+            first = 0
+            for row, count in zip(*rows.unique_consecutive(return_counts=True), strict=True):
+                part = slice(first, first := first + int(count))
+                if row > 0:
+                    kernel = kernels[int(row) - 1]
+                    self._subtract(lesioned[part], kernel, maps[shown[part], kernel])
+            lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
+            logits, answer = self.rest(lesioned), right_output[shown]
+            loss = functional.cross_entropy(logits.double(), answer, reduction="none")
+            losses[rows, shown] = loss.cpu()
+            right[rows, shown] = (logits.argmax(dim=1) == answer).cpu()
+            progress(len(pairs))
+        return (
+            torch.where(changed, losses, losses[0]).numpy(),
+            torch.where(changed, right, right[0]).numpy(),
+        )
+
+    def _sum(self, maps: Tensor) -> Tensor:
+        """The operation's sums: (images, rows, columns, channels), (images, channels) if linear."""
+        linear = isinstance(self.operation, nn.Linear)
+        sums: Tensor = self.operation(maps.flatten(1) if linear else maps)
+        return sums if linear else sums.permute(0, 2, 3, 1).contiguous()
+
+    def _subtract(self, sums: Tensor, kernel: int, maps: Tensor) -> None:
+        """Take a kernel's contribution out of the sums; `maps` (images, rows, columns) is its."""
+        if isinstance(self.operation, nn.Linear):
+            taps = maps.flatten(1)
+        else:
+            size, padding = self.operation.kernel_size, self.operation.padding
+            taps = functional.unfold(maps[:, None], size, padding=padding)
+            taps = taps.transpose(1, 2).flatten(0, 1)
+        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, self.weights[kernel].T))

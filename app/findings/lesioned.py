@@ -1,9 +1,13 @@
-"""All lesions of a run: of each kernel, of ever more that a task needs, of what ranks high."""
+"""All lesions of a run: of each kernel, of ever more that a task needs, of what ranks high.
+
+As in Dobs et al. (2022), doi:10.1126/sciadv.abl8913: a greedy search for each task; and ever more
+of what a metric ranks high, to see whether it tells the tasks apart, beside random kernels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +17,6 @@ from numpy.typing import NDArray
 from app import names
 from app.choices import TASKS
 from app.findings.consistency import spearman
-from app.findings.dissociation import KernelSet, kernel_sets
-from app.findings.greedy import GreedySearch, search_greedily
 from app.findings.lesion import (
     LesionEffects,
     LesionSite,
@@ -22,10 +24,40 @@ from app.findings.lesion import (
     lesion_kernels,
     lesion_sets,
 )
+from app.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.config.schema import Layer, Lesion, Model
-    from app.memo import Memo
+
+
+@dataclass(frozen=True)
+class GreedySearch:
+    """A task's search: the kernels' ranking, and what remains of both tasks on the way."""
+
+    order: NDArray[np.int64]  # (kernels,), the kernel in each place; the first ones were dropped
+    dropped: NDArray[np.int64]  # (steps + 1,), how many were after each step; 0 at the start
+    remaining: Performance  # (steps + 1,)
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """(kernels,), each kernel's place in the ranking; 0 was dropped first."""
+        return np.argsort(self.order)
+
+    @property
+    def step(self) -> NDArray[np.int64]:
+        """(kernels,), the step, from 1, that dropped each kernel; 0 where none did."""
+        step = np.searchsorted(self.dropped, self.place, side="right")
+        return np.where(step < len(self.dropped), step, 0)
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """Kernels that are lesioned together, and why these."""
+
+    kind: str  # none | top | selection | random | random_selection: as many as the selection
+    kernels: tuple[int, ...]  # ascending
+    percent: float  # of the layer's kernels that was asked for; of a selection, that it is
+    draw: int | None = None  # of random kernels, from 0
 
 
 @dataclass(frozen=True)
@@ -55,46 +87,41 @@ class Lesioned:
         """
         if task in self.searches:
             return self.searches[task].place
-        return -self.effects.without.of(task).loss
+        return -self.effects.without.of(task)[f"{task}_loss"]
 
     def metrics(self, score: NDArray[np.float64]) -> dict[str, float]:
         """Single numbers by the names that they are logged under.
 
-        Spearman of score with what remains of each task, negative where such kernels matter;
-        accuracy without what the criterion selects, and without as many random kernels (mean over
-        draws). Of a task without images there is nothing.
-
-        Parameters
-        ----------
-        score
-            (kernels,), NaN where it is undefined.
+        Spearman of score (kernels,) with what remains of each task, negative where such kernels
+        matter; accuracy without what the criterion selects, and without as many random kernels
+        (mean over draws). Of a task without images there is nothing.
         """
         found = {names.LESION_SPEARMAN[task]: spearman(score, self.remains(task))
                  for task in self.tasks}  # fmt: skip
-        for name, value in self.effects.intact.by_measure(self.tasks).items():
+        for name, value in self.effects.intact.of(*self.tasks).items():
             found[names.intact(name)] = float(value)
         for task, search in self.searches.items():
             found[names.GREEDY_DROPPED] = float(search.dropped[-1])
-            for name, values in search.remaining.by_measure(self.tasks).items():
+            for name, values in search.remaining.of(*self.tasks).items():
                 found[names.after_search(task, name)] = float(values[-1])
-        for task in self.tasks if self.sets else ():
-            selection, random = (
-                self.without.of(task).top1[self._places(kind)].mean()
-                for kind in ("selection", "random_selection")
-            )
-            found[names.selection_lesioned(task)] = float(selection)
-            found[names.random_lesioned(task)] = float(random)
+        if self.sets:
+            mean = self.set_table().groupby("set").mean()
+            for task in self.tasks:
+                left = mean[f"{task}_top1"]
+                found[names.selection_lesioned(task)] = float(left["selection"])
+                found[names.random_lesioned(task)] = float(left["random_selection"])
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
         """Accuracy without the highest-ranked kernels, by the percentage of kernels lesioned."""
-        places = self._places("none", "top")
+        ranked = [n for n, each in enumerate(self.sets) if each.kind in ("none", "top")]
         return {
             names.top_lesioned(task): {
-                round(self.sets[place].percent): float(self.without.of(task).top1[place])
-                for place in places
+                round(self.sets[place].percent): float(left[f"{task}_top1"][place])
+                for place in ranked
             }
             for task in (self.tasks if self.sets else ())
+            for left in [self.without.of(task)]
         }
 
     def table(self) -> pd.DataFrame:
@@ -103,15 +130,15 @@ class Lesioned:
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the
         step that dropped it, from 1; what remained then (missing where it was never dropped).
         """
-        table = pd.DataFrame(self.effects.without.by_measure())
+        table = pd.DataFrame(self.effects.without._asdict())
         table.insert(0, "kernel", np.arange(len(table)))
-        for name, value in self.effects.intact.by_measure().items():
+        for name, value in self.effects.intact._asdict().items():
             table[f"intact_{name}"] = float(value)
         for task, search in self.searches.items():
             step = pd.Series(search.step, dtype="Int64")
             table[f"{task}_search_place"] = search.place
             table[f"{task}_search_step"] = step.mask(step == 0)
-            for name, values in search.remaining.by_measure().items():
+            for name, values in search.remaining._asdict().items():
                 table[f"{task}_search_{name}"] = np.where(step == 0, np.nan, values[search.step])
         return table
 
@@ -125,15 +152,12 @@ class Lesioned:
         return pd.DataFrame(
             {
                 "set": [each.kind for each in self.sets],
-                "percent": 100 * kernels / len(self.effects.without.face.loss),
+                "percent": 100 * kernels / len(self.effects.without.face_loss),
                 "kernels": kernels,
                 "draw": pd.array([each.draw for each in self.sets], dtype="Int64"),
-                **self.without.by_measure(),
+                **self.without._asdict(),
             }
         )
-
-    def _places(self, *kinds: str) -> list[int]:
-        return [place for place, each in enumerate(self.sets) if each.kind in kinds]
 
 
 def lesion(
@@ -142,27 +166,15 @@ def lesion(
     selected: NDArray[np.bool_],
     settings: Lesion,
     seed: int,
-    memo: Memo,
 ) -> Lesioned:
     """The lesions that the settings ask for; each is stored by itself, whoever asks for it.
 
-    Parameters
-    ----------
-    site
-        Where.
-    score, selected
-        (kernels,), of the metric whose ranking and selection are lesioned as sets.
-    settings
-        Of the config.
-    seed
-        Of random kernels.
-    memo
-        Remembers.
+    `score` and `selected` (kernels,) are those of the metric whose ranking and selection are
+    lesioned as sets; `seed` is that of random kernels.
     """
-    site = replace(site, remember=memo)
 
-    def lesion_each(dropped: Sequence[int], kernels: Sequence[int] | None = None) -> LesionEffects:
-        return memo(lesion_kernels, site, dropped, kernels)
+    def lesion_each(*asked: Sequence[int]) -> LesionEffects:
+        return site.memo(lesion_kernels, site, *asked)
 
     searches = {}
     if settings.name == "greedy":
@@ -170,11 +182,106 @@ def lesion(
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
     if settings.sets:
-        sets = kernel_sets(score, selected, settings.sets, settings.random_draws, seed)
-    named = {each.name: each.kernels for each in sets}
-    found = memo.each(lesion_sets, named, list(named), site)
-    without = Performance.stack([found[each.name] for each in sets])
+        sets = choose_sets(score, selected, settings.sets, settings.random_draws, seed)
+    named = {str(each.kernels): each.kernels for each in sets}
+    found = site.memo.each(lesion_sets, named, list(named), site)
+    without = Performance.stack([found[str(each.kernels)] for each in sets])
     return Lesioned(site.own.tasks, lesion_each(()), searches, sets, without)
+
+
+def search_greedily(
+    lesion: Callable[..., LesionEffects], task: str, kernels: int, fraction: float, group_size: int
+) -> GreedySearch:
+    """Drop the kernels that a task needs most, keep them dropped, search again.
+
+    Until a fraction of the kernels is dropped, at least one, those `group_size` of the left whose
+    lesion leaves the highest loss are dropped next. Those never dropped follow in the order of the
+    last search. Ties go by index.
+
+    Parameters
+    ----------
+    lesion
+        `lesion(dropped)` is called once a step, with the sorted kernels that are dropped already,
+        and `lesion(dropped, ())`, which may lesion no more, at the end. One that remembers lets a
+        search that was interrupted go on where it stopped, and one that drops more go on where
+        another ended.
+    task
+        One of `app.choices.TASKS`.
+    kernels
+        How many the layer has.
+    fraction
+        Of these, to drop, above 0 and at most 1.
+    group_size
+        Kernels to drop a step.
+    """
+    drop = max(1, round(fraction * kernels))
+    counts = [*range(0, drop, group_size), drop]
+    dropped: list[int] = []
+    left, path = list(range(kernels)), []
+    with progress_bar(f"greedy search, {task} task", len(counts) - 1, "step") as progress:
+        for count in counts[1:]:
+            effects = lesion(tuple(sorted(dropped)))
+            path.append(effects.intact)
+            loss = effects.without.of(task)[f"{task}_loss"]
+            left.sort(key=lambda kernel: (-loss[kernel], kernel))
+            group = count - len(dropped)
+            dropped, left = dropped + left[:group], left[group:]
+            progress(1)
+    path.append(lesion(tuple(sorted(dropped)), ()).intact)
+    return GreedySearch(np.array(dropped + left), np.array(counts), Performance.stack(path))
+
+
+def choose_sets(
+    score: NDArray[np.float64],
+    selected: NDArray[np.bool_],
+    percents: Sequence[int],
+    draws: int,
+    seed: int,
+) -> list[KernelSet]:
+    """No kernel, the top `percents` by score, the selection, and random sets of each size.
+
+    Each size, rounded and at least one kernel, comes once: of percents that round to the same, the
+    last. A draw is one random ranking of the kernels, whose beginning makes up its sets of every
+    size: the same for all scores, and a curve as that of a metric is.
+
+    Parameters
+    ----------
+    score
+        (kernels,); undefined (NaN) ones rank last, ties go by index.
+    selected
+        (kernels,), what the criterion selects.
+    percents
+        Of the kernels, 1 … 100.
+    draws
+        Random sets of each size.
+    seed
+        Of the draws.
+    """
+    count, chosen = len(score), np.flatnonzero(selected)
+    sizes = {max(1, round(percent * count / 100)): percent for percent in sorted(percents)}
+    share = 100 * len(chosen) / count
+
+    def first(
+        kind: str, order: NDArray[np.int64], size: int, percent: float, draw: int | None = None
+    ) -> KernelSet:
+        return KernelSet(kind, tuple(sorted(order[:size].tolist())), percent, draw)
+
+    ranking = np.argsort(-score, kind="stable")  # NaN last
+    random = [np.random.default_rng([seed, draw]).permutation(count) for draw in range(draws)]
+    return [
+        first("none", ranking, 0, 0),
+        *(first("top", ranking, *size) for size in sizes.items()),
+        first("selection", chosen, len(chosen), share),
+        *(
+            first("random", order, *size, draw)
+            for size in sizes.items()
+            for draw, order in enumerate(random)
+        ),
+        *(
+            first("random_selection", order, len(chosen), share, draw)
+            for draw, order in enumerate(random)
+        ),
+    ]
 
 
 def why_not_lesioned(settings: Lesion, model: Model, layer: Layer, aggregation: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from app.findings.selection import make_criterion
+from app.findings.selection import Criterion
 from app.stimuli.images import domain_of
 from app.tracking.record import Description
 
@@ -75,7 +75,7 @@ def _ask(config: Config) -> str:
     """What the run asks, in a sentence."""
     what = "units" if config.aggregation.name == "unit" else f"kernels ({config.aggregation.name})"
     criterion = config.metric.criterion
-    rule = make_criterion(criterion.rule, criterion.threshold)
+    rule = Criterion(criterion.rule, criterion.threshold)
     return (
         f"Which {what} of {config.layer.name} in {config.model.name} are selective for "
         f"{config.target}, by {config.metric.name} ({rule})?"

@@ -18,11 +18,9 @@ from app.figures.lesion import plot_lesions, plot_remains, plot_searches, plot_s
 from app.figures.render import render, render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
 from app.figures.style import Heading, Style
-from app.findings.dissociation import KernelSet
-from app.findings.greedy import GreedySearch
-from app.findings.lesion import LesionEffects, Performance, TaskPerformance
-from app.findings.lesioned import Lesioned
-from app.findings.selection import RULES
+from app.findings.lesion import LesionEffects, Performance
+from app.findings.lesioned import GreedySearch, KernelSet, Lesioned
+from app.findings.selection import Criterion
 
 REPOSITORY = Path(__file__).parents[2]
 BLUE = "#0072B2"
@@ -36,7 +34,7 @@ def selection(
     score: np.ndarray, rule: str = "above", number: float = 0.3, label: str = "FSI",
     colour: str = BLUE,
 ) -> Selection:  # fmt: skip
-    return Selection(score, score > 0.3, RULES[rule](number), Style(label, colour))
+    return Selection(score, score > 0.3, Criterion(rule, number), Style(label, colour))
 
 
 def histogram(rule: str = "above") -> Figure:
@@ -60,10 +58,7 @@ def scatter(last: float = 0.9, scored: float = -0.2) -> Figure:
 
 
 def performance(*values: object) -> Performance:
-    face_loss, face_top1, object_loss, object_top1 = map(np.array, values)
-    return Performance(
-        TaskPerformance(face_loss, face_top1), TaskPerformance(object_loss, object_top1)
-    )
+    return Performance(*map(np.array, values))
 
 
 def searches() -> dict[str, GreedySearch]:
@@ -208,7 +203,7 @@ def test_histogram_marks_the_smallest_selected_score_where_the_rule_is_no_score(
 @pytest.mark.slow
 @pytest.mark.parametrize("fill", [np.nan, 0.5])
 def test_histogram_of_nothing_defined_or_one_value(fill: float) -> None:
-    none = Selection(np.full(20, fill), np.zeros(20, dtype=bool), RULES["p"](0.001), STYLE)
+    none = Selection(np.full(20, fill), np.zeros(20, dtype=bool), Criterion("p", 0.001), STYLE)
     figure = plot_scores(none, HEADING)["scores"]
     render({"figure": figure})
     assert "selected: 0 of 20" in texts(figure)
@@ -276,9 +271,9 @@ def test_the_curves_of_one_task(task: str, title: str) -> None:
     search = searches()[task]
     loss, top1 = plot_searches({task: search}, HEADING).axes
     assert loss.get_title("left") == title
-    remaining = search.remaining.of(task)
-    np.testing.assert_array_equal(loss.lines[0].get_ydata(), -remaining.loss)
-    np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * remaining.top1)
+    loss_left, top1_left = search.remaining.of(task).values()
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), -loss_left)
+    np.testing.assert_array_equal(top1.lines[0].get_ydata(), 100 * top1_left)
     assert len(loss.lines) == len(top1.lines) == 1
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from app.choices import MEASURES, TASKS
-from app.findings import greedy
-from app.findings.greedy import GreedySearch, search_greedily
-from app.findings.lesion import Performance, lesion_kernels
+from app.findings.lesion import LesionEffects, Performance, lesion_kernels
+from app.findings.lesioned import GreedySearch, search_greedily
 from tests.findings.sites import Interrupted, Remembered, make_site
 
 NEED = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])  # what each kernel adds by itself
@@ -35,28 +34,26 @@ def loss_without(dropped: tuple[int, ...]) -> np.ndarray:
 def test_rank(drop: int, group_size: int, expected: list[int], searches: int):
     asked: list[tuple[int, ...]] = []
 
-    def ask(dropped: tuple[int, ...]) -> np.ndarray:
+    def lesion(dropped: tuple[int, ...], kernels: tuple[int, ...] | None = None) -> LesionEffects:
         asked.append(dropped)
-        return loss_without(dropped)
+        return LesionEffects(Performance(*[loss_without(dropped)] * 4), Performance(0, 0, 0, 0))
 
-    assert greedy.rank(8, drop, group_size, ask).tolist() == expected
-    counts = greedy.count_dropped(drop, group_size)
-    assert [len(dropped) for dropped in asked] == counts[:-1].tolist()
-    assert counts[-1] == drop and len(asked) == searches
+    found = search_greedily(lesion, "face", 8, drop / 8, group_size)
+    assert found.order.tolist() == expected
+    assert [len(dropped) for dropped in asked] == found.dropped.tolist()
+    assert found.dropped[-1] == drop and len(asked) == searches + 1
     assert all(dropped == tuple(sorted(dropped)) for dropped in asked)
 
 
 def test_places_and_steps():
     order, dropped = np.array([2, 0, 3, 1]), np.array([0, 2, 3])
-    values = np.arange(1, 13).reshape(2, 2, 3) / 10
-    remaining = Performance.unpack(values)
+    values = np.arange(1, 13).reshape(4, 3) / 10
+    remaining = Performance(*values)
     search = GreedySearch(order, dropped, remaining)
     assert search.place.tolist() == [1, 3, 0, 2]
     assert search.step.tolist() == [1, 0, 1, 2]
-    np.testing.assert_allclose(search.curve[:, 0], [0, 0.5, 0.75])
-    np.testing.assert_allclose(search.curve[:, 1:], values.reshape(4, 3).T)
-    assert tuple(remaining.by_measure()) == MEASURES
-    parts = [Performance.unpack(values[..., step]) for step in range(3)]
+    assert remaining._fields == MEASURES
+    parts = [Performance(*values[:, step]) for step in range(3)]
     np.testing.assert_array_equal(Performance.stack(parts), remaining)
 
 
@@ -73,7 +70,8 @@ def search(memo: Remembered, fraction: float = 0.5, group_size: int = 1) -> dict
 def assert_equal(first: dict[str, GreedySearch], second: dict[str, GreedySearch]) -> None:
     for task in TASKS:
         np.testing.assert_array_equal(first[task].order, second[task].order)
-        np.testing.assert_array_equal(first[task].curve, second[task].curve)
+        np.testing.assert_array_equal(first[task].dropped, second[task].dropped)
+        np.testing.assert_array_equal(first[task].remaining, second[task].remaining)
 
 
 @pytest.mark.parametrize("group_size", [1, 4])
@@ -102,9 +100,8 @@ def test_the_first_step_is_every_kernels_lesion():
     searches = search(memo)
     single = memo(lesion_kernels, SITE, ())
     for task in TASKS:
-        assert searches[task].order[0] == np.argmax(single.without.of(task).loss)
-    for name, values in searches["face"].remaining.by_measure().items():
-        assert values[0] == single.intact.by_measure()[name]
+        assert searches[task].order[0] == np.argmax(single.without.of(task)[f"{task}_loss"])
+    np.testing.assert_array_equal(np.array(searches["face"].remaining)[:, 0], single.intact)
 
 
 def test_a_search_that_drops_more_goes_on_from_one_that_dropped_less():
@@ -114,7 +111,8 @@ def test_a_search_that_drops_more_goes_on_from_one_that_dropped_less():
     more = search(memo, 0.5)
     for task in TASKS:
         np.testing.assert_array_equal(less[task].order[:3], more[task].order[:3])
-        np.testing.assert_allclose(less[task].curve, more[task].curve[:4], atol=1e-6)
+        remaining = np.array(more[task].remaining)[:, :4]
+        np.testing.assert_allclose(less[task].remaining, remaining, atol=1e-6)
     assert all(len(dropped) >= 3 for dropped, *_ in memo.steps("lesion_kernels"))
 
 
@@ -124,7 +122,5 @@ def test_what_remains_is_what_the_next_step_starts_from():
     for step in range(1, len(found.dropped)):
         gone, kernel = found.order[: step - 1].tolist(), found.order[step - 1]
         effects = lesion_kernels(SITE, gone)
-        for name, values in effects.without.by_measure().items():
-            assert found.remaining.by_measure()[name][step] == pytest.approx(
-                values[kernel], abs=1e-6
-            )
+        left = [values[kernel] for values in effects.without]
+        np.testing.assert_allclose(np.array(found.remaining)[:, step], left, atol=1e-6)

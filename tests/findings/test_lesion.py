@@ -1,19 +1,20 @@
 """Lesioning against full passes with a hook that sets the kernels to zero."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from app.choices import LAYERS, TASKS
-from app.findings import following, lesion
-from app.findings.greedy import rank
+from app.findings import lesion
 from app.findings.lesion import lesion_kernels, lesion_sets
+from app.findings.lesioned import search_greedily
 from tests.findings.sites import FACES, IMAGES, OUTPUT, WIDTHS, make_site, run_full_pass
 
 
 def assert_same(first, second, **tolerance) -> None:
     for one, other in zip(first, second, strict=True):
-        for name, values in one.by_measure().items():
-            np.testing.assert_allclose(values, other.by_measure()[name], **tolerance)
+        np.testing.assert_allclose(one, other, **tolerance)
 
 
 @pytest.fixture
@@ -48,14 +49,15 @@ def test_effects_equal_full_passes(layer: str, dropped: tuple[int, ...], told: l
     for kernel in range(kernels):
         expected = run_full_pass(layer, [kernel, *dropped])
         for task in TASKS:
-            found, whole = effects.without.of(task), effects.intact.of(task)
-            assert found.loss[kernel] == pytest.approx(expected[task][0], abs=1e-5)
-            assert found.top1[kernel] == pytest.approx(expected[task][1], abs=1e-9)
-            assert whole.loss == pytest.approx(intact[task][0], abs=1e-5)
-            assert whole.top1 == pytest.approx(intact[task][1], abs=1e-9)
+            loss, top1 = (each[kernel] for each in effects.without.of(task).values())
+            whole_loss, whole_top1 = effects.intact.of(task).values()
+            assert loss == pytest.approx(expected[task][0], abs=1e-5)
+            assert top1 == pytest.approx(expected[task][1], abs=1e-9)
+            assert whole_loss == pytest.approx(intact[task][0], abs=1e-5)
+            assert whole_top1 == pytest.approx(intact[task][1], abs=1e-9)
             if kernel in {2, *dropped}:  # silent, or gone already
-                assert found.loss[kernel] == whole.loss
-    assert np.ptp(effects.without.face.loss) > 0, "some kernel matters"
+                assert loss == whole_loss
+    assert np.ptp(effects.without.face_loss) > 0, "some kernel matters"
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv12", "conv13"])
@@ -63,13 +65,13 @@ def test_sizes_of_groups_and_batches_do_not_matter(layer: str, monkeypatch):
     usual = lesion_kernels(make_site(layer))
     assert_same(lesion_kernels(make_site(layer, None)), usual, rtol=0, atol=1e-6)
     for values in (1, 2000):
-        monkeypatch.setattr(following, "GROUP_VALUES", {"cpu": values})
+        monkeypatch.setattr(lesion, "GROUP_VALUES", {"cpu": values})
         monkeypatch.setattr(lesion, "MAPS_VALUES", values)
         assert_same(lesion_kernels(make_site(layer, 3)), usual, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", ["conv7", "conv12", "conv13"])
-def test_maps_that_are_stored_kept_or_computed_again_leave_the_same(layer: str, monkeypatch):
+def test_maps_that_are_stored_or_computed_again_leave_the_same(layer: str, monkeypatch):
     site = make_site(layer)
     size = 4 * IMAGES * np.prod(site.shape)
     asked = []
@@ -79,25 +81,24 @@ def test_maps_that_are_stored_kept_or_computed_again_leave_the_same(layer: str, 
         return step(of)
 
     usual = {dropped: lesion_kernels(site, dropped) for dropped in ((), (1,))}
-    for stored, kept in ((size, size), (size - 1, size), (size - 1, size - 1)):
-        monkeypatch.setattr(lesion, "STORED_BYTES", stored)
+    for kept in (size, size - 1):
         monkeypatch.setattr(lesion, "KEPT_BYTES", kept)
-        site = lesion.replace(make_site(layer), remember=remember)
+        site = make_site(layer, memo=remember)
         for dropped in ((), (1,), ()):  # what is dropped leaves the kept maps as they are
             found = lesion_kernels(site, dropped)
             assert_same(found, usual[dropped], rtol=0, atol=1e-6)
         assert (site.maps is not None) == (kept == size)
-        assert asked == ([layer] if stored == size else []), "once, where they are small"
+        assert asked == ([layer] if kept == size else []), "once, where they are small"
         asked.clear()
 
 
 def test_only_the_kernels_asked_for():
     site = make_site("conv13")
     effects, some = lesion_kernels(site), lesion_kernels(site, (), [5, 3])
-    np.testing.assert_allclose(some.without.face.loss, effects.without.face.loss[[5, 3]], rtol=1e-6)
+    np.testing.assert_allclose(some.without.face_loss, effects.without.face_loss[[5, 3]], rtol=1e-6)
     none = lesion_kernels(site, (), [])
-    assert none.without.face.loss.shape == (0,)
-    assert none.intact.object.loss == pytest.approx(effects.intact.object.loss, abs=1e-9)
+    assert none.without.face_loss.shape == (0,)
+    assert none.intact.object_loss == pytest.approx(effects.intact.object_loss, abs=1e-9)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -111,7 +112,7 @@ def test_sets_equal_full_passes_and_share_the_maps(kept: bool, monkeypatch):
     assert list(found) == list(sets) and len(passes) == 1
     for name, kernels in sets.items():
         for task, expected in run_full_pass("conv13", kernels).items():
-            assert tuple(found[name].of(task)) == pytest.approx(expected, abs=1e-5)
+            assert tuple(found[name].of(task).values()) == pytest.approx(expected, abs=1e-5)
 
 
 plan = lesion.plan_pass
@@ -122,8 +123,8 @@ def test_a_task_without_images_is_not_a_number():
     site = make_site("conv13", outputs=of_faces)
     assert site.own.tasks == ("face",)
     effects = lesion_kernels(site, (), [1])
-    assert np.isfinite(effects.intact.face.loss) and np.isfinite(effects.without.face.top1).all()
-    assert np.isnan(effects.intact.object.loss) and np.isnan(effects.without.object.top1).all()
+    assert np.isfinite(effects.intact.face_loss) and np.isfinite(effects.without.face_top1).all()
+    assert np.isnan(effects.intact.object_loss) and np.isnan(effects.without.object_top1).all()
 
 
 @pytest.mark.slow
@@ -142,7 +143,7 @@ def test_greedy_equals_a_plain_loop_of_full_passes(task: str, group_size: int):
     expected = dropped + [kernel for kernel in worst_first if kernel not in group]
     site = make_site(layer)
 
-    def loss_without(gone):
-        return lesion_kernels(site, gone).without.of(task).loss
-
-    assert rank(kernels, drop, group_size, loss_without).tolist() == expected
+    search = search_greedily(
+        partial(lesion_kernels, site), task, kernels, drop / kernels, group_size
+    )
+    assert search.order.tolist() == expected

@@ -3,14 +3,17 @@
 import re
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from app.choices import MEASURES, TASKS
 from app.config.schema import Layer, Lesion, Model
 from app.config.schema import OwnClasses as Own
-from app.findings.lesioned import Lesioned, lesion, why_not_lesioned
+from app.findings.lesioned import Lesioned, choose_sets, lesion, why_not_lesioned
 from tests.findings.sites import FACES, OUTPUT, Remembered, make_site, run_full_pass
 
 SETTINGS = Lesion(name="single", sets=[5, 10, 25, 50], random_draws=2)
@@ -19,7 +22,7 @@ SELECTED = SCORE > 0.3  # kernels 2, 3, 5
 
 
 def run(memo: Remembered, score=SCORE, selected=SELECTED, settings=SETTINGS) -> Lesioned:
-    return lesion(make_site("conv13"), score, selected, settings, 0, memo)
+    return lesion(make_site("conv13", memo=memo), score, selected, settings, 0)
 
 
 def test_what_remains_is_what_a_plain_pass_gives():
@@ -28,7 +31,7 @@ def test_what_remains_is_what_a_plain_pass_gives():
     assert () in different and (2, 3, 5) in different and (2,) in different
     for kernels, place in different.items():
         for task, expected in run_full_pass("conv13", kernels).items():
-            left = [values[place] for values in found.without.of(task)]
+            left = [values[place] for values in found.without.of(task).values()]
             assert left == pytest.approx(expected, abs=1e-5)
     metrics, curves, table = found.metrics(SCORE), found.curves(), found.set_table()
     for task in TASKS:
@@ -47,9 +50,9 @@ def test_what_remains_is_what_a_plain_pass_gives():
 def test_a_set_is_lesioned_once_for_all_metrics_and_criteria():
     memo = Remembered()
     first = run(memo)
-    assert memo.steps("read_maps") == [()] and memo.steps("lesion_kernels") == [((), None)]
+    assert memo.steps("read_maps") == [()] and memo.steps("lesion_kernels") == [((),)]
     sets = memo.steps("lesion_sets")
-    assert set(sets) == {each.name for each in first.sets} and len(sets) == len(set(sets))
+    assert set(sets) == {str(each.kernels) for each in first.sets} and len(sets) == len(set(sets))
     memo.start()
     again = run(memo)
     assert memo.computed == []
@@ -108,9 +111,9 @@ def test_greedy_searches_as_a_table_and_numbers():
 @pytest.mark.parametrize(("task", "other"), [("face", "object"), ("object", "face")])
 def test_a_task_without_images_is_left_out(task: str, other: str):
     outputs = OUTPUT % FACES + (0 if task == "face" else FACES)
-    site = make_site("conv13", outputs=outputs)
+    site = make_site("conv13", outputs=outputs, memo=Remembered())
     settings = replace(SETTINGS, name="greedy", fraction=0.1)
-    found = lesion(site, SCORE, SELECTED, settings, 0, Remembered())
+    found = lesion(site, SCORE, SELECTED, settings, 0)
     assert found.tasks == (task,) and list(found.searches) == [task]
     (note,) = found.notes
     assert note.startswith(f"lesion: the {other} task is left out") and f"{other}s.root" in note
@@ -118,6 +121,49 @@ def test_a_task_without_images_is_left_out(task: str, other: str):
     assert list(found.curves()) == [f"lesion/top_{task}_top1"]
     table = found.table()
     assert table[f"{other}_loss"].isna().all() and table[f"{task}_loss"].notna().all()
+
+
+@hypothesis.settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan]), min_size=1, max_size=40),
+    st.lists(st.integers(1, 100), unique=True, max_size=6),
+    st.integers(1, 3),
+)
+def test_sets(score, percents, draws):
+    count = len(score)
+    selected = np.array(score) > 1
+    sets = choose_sets(np.array(score), selected, percents, draws, seed=1)
+    of = {
+        kind: [each for each in sets if each.kind == kind]
+        for kind in ("none", "top", "selection", "random", "random_selection")
+    }
+    assert sum(map(len, of.values())) == len(sets)
+    assert [each.kernels for each in of["none"]] == [()]
+    (chosen,) = of["selection"]
+    assert list(chosen.kernels) == [i for i, value in enumerate(score) if value > 1]
+    worst_first = sorted(range(count), key=lambda i: (np.isnan(score[i]), -score[i], i))
+    sizes = [len(each.kernels) for each in of["top"]]
+    assert sizes == sorted({max(1, round(percent * count / 100)) for percent in percents})
+    for each in of["top"]:
+        size = len(each.kernels)
+        assert each.kernels == tuple(sorted(worst_first[:size]))
+        alike = [p for p in percents if max(1, round(p * count / 100)) == size]
+        assert each.percent == max(alike)
+    for draw in range(draws):
+        mine = [set(each.kernels) for each in of["random"] if each.draw == draw]
+        assert [len(kernels) for kernels in mine] == sizes
+        assert all(one < other for one, other in zip(mine, mine[1:], strict=False))
+    assert [len(each.kernels) for each in of["random_selection"]] == [sum(selected)] * draws
+
+
+def test_random_sets_are_the_same_for_all_scores_and_differ_by_draw_and_seed():
+    def random(score, seed):
+        sets = choose_sets(score, score > 0.5, [10, 50], 2, seed)
+        return [each.kernels for each in sets if each.kind == "random"]
+
+    first, second = np.random.default_rng(0).random((2, 100))
+    assert random(first, 0) == random(second, 0) != random(first, 1)
+    assert random(first, 0)[0] != random(first, 0)[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from app.choices import CONTRASTS
 from app.choices import LEVELS as CONTRAST_LEVELS
 from app.config.schema import Config
-from app.findings.selection import RULES
+from app.findings.selection import RULES, Criterion
 from app.metrics import load
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -45,7 +45,7 @@ def test_metric(path, threshold):
     assert metric.contrast in CONTRASTS
     assert metric.over in CONTRAST_LEVELS
     assert metric.criterion.rule in RULES
-    RULES[metric.criterion.rule].check(metric.criterion.threshold, tuple(metric.criterion.range))
+    Criterion(metric.criterion.rule, metric.criterion.threshold).check(metric.criterion.range)
     assert metric.criterion.threshold == PRESETS[metric.name][threshold]
     inspect.signature(load(metric.name)).bind(None, None, **metric.options)
 
