@@ -16,8 +16,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
+from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,36 +26,31 @@ PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).parents[1]
 
 
-def derive_key(function: Callable[..., Any], *arguments: Any) -> str:
-    """SHA-256 that stands for a step and the content of all its arguments.
+def derive_key(step: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """SHA-256 that stands for a step and the content of all its arguments, defaults filled in.
 
-    Parameters
-    ----------
-    function
-        A step: a function at the top level of one of this package's modules.
-    arguments
-        What it is called with. Arrays count by type, shape and values; dataclasses, named tuples
-        and collections by their parts; functions, and objects of this package's classes, by the
-        source that they reach, too. An object that is not its fields (a network that is loaded
-        later) says by `__memo__()` what identifies it.
-
-    Raises
-    ------
-    TypeError
-        For an argument whose content cannot be told.
+    A step is a function at the top level of one of this package's modules. Arrays count by type,
+    shape and values; dataclasses, named tuples and collections by their parts; functions, and
+    objects of this package's classes, by the source that they reach, too. An object that is not its
+    fields (a network that is loaded later) says by `__memo__()` what identifies it. TypeError for
+    an argument whose content cannot be told.
     """
-    told = {"step": describe(function), "arguments": [describe(each) for each in arguments]}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    bound = inspect.signature(step).bind(*args, **kwargs)
+    bound.apply_defaults()
+    told = json.dumps([describe(step), describe(bound.arguments)], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def describe(value: Any) -> Any:
     """The content of a value as JSON can say it; see `derive_key`."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (bytes, np.ndarray)):
-        return digest_array(np.asarray(value))
-    if isinstance(value, (np.generic, Path)):
-        return value.item() if isinstance(value, np.generic) else str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        return digest_array(value)
     if callable(value) and hasattr(value, "__qualname__"):
         if "<" in value.__qualname__:
             raise TypeError(f"{value.__qualname__} has no place of its own: it cannot be told")
@@ -110,14 +106,8 @@ def find_closure(module: str, root: Path = ROOT) -> set[str]:
     """The modules of this package that a module reaches by imports, itself included.
 
     Imports within functions count, those for type checkers alone do not. A module brings the
-    packages that it lies in, as Python's import does.
-
-    Parameters
-    ----------
-    module
-        A full name, such as `app.findings.decoding`.
-    root
-        The folder of the package; modules are read there, not imported.
+    packages that it lies in, as Python's import does. Modules are read in the package's folder
+    `root`, not imported.
     """
     found: set[str] = set()
     waiting = [module]
@@ -130,23 +120,24 @@ def find_closure(module: str, root: Path = ROOT) -> set[str]:
     return found
 
 
-class _Source:
+class _Source(NamedTuple):
     """A parsed module: its code, hashed, and the full names that it imports."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        tree = ast.parse(path.read_bytes())
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        self.imports = list(_imports(tree, package))
-        for node in ast.walk(tree):
-            _drop_docstring(node)
-        self.code = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    code: str
+    imports: list[str]
 
 
 @functools.cache
 def _read(name: str, root: Path) -> _Source:
     path = _path(name, root)
     assert path is not None, f"{name} is no module of {root}"
-    return _Source(name, path)
+    tree = ast.parse(path.read_bytes())
+    imports = list(_imports(tree, name if path.stem == "__init__" else name.rpartition(".")[0]))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body[0] = ast.Pass()
+    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
 
 
 def _path(name: str, root: Path) -> Path | None:
@@ -165,34 +156,18 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
-            above = ".".join(package.split(".")[: 1 - child.level or None]) if child.level else ""
-            module = ".".join(filter(None, [above, child.module]))
+            module = resolve_name("." * child.level + (child.module or ""), package)
             yield module
             yield from (f"{module}.{alias.name}" for alias in child.names)
         else:
             yield from _imports(child, package)
 
 
-def _drop_docstring(node: ast.AST) -> None:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-        node.body[0] = ast.Pass()
-
-
 @functools.cache
 def _version(package: str) -> str:
     """The versions of the distributions that bring a package; empty where none does."""
-    names = _distributions().get(package, [])
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+    names = sorted(set(_distributions().get(package, [])))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
-
-
-def bind(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
-    """The arguments of a call in the order of the parameters, defaults filled in."""
-    bound = inspect.signature(function).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return list(bound.arguments.items())
+_distributions = functools.cache(importlib.metadata.packages_distributions)

@@ -46,47 +46,30 @@ def choose_to_prune(
 ) -> list[Entry]:
     """The old ones, then the least recently used, as many as let `keep_bytes` stay.
 
-    Parameters
-    ----------
-    found
-        All there are.
-    keep_bytes
-        How much may stay; None: any.
-    older_than
-        Seconds before `now` that an entry may have been used last; None: any.
-    now
-        Seconds since the epoch.
+    `now` is in seconds since the epoch, `older_than` in seconds before it; None bounds nothing.
     """
     ordered = sorted(found, key=lambda entry: entry.used)
-    old = [entry for entry in ordered if older_than is not None and now - entry.used > older_than]
-    rest = ordered[len(old) :]
-    stays = sum(entry.size for entry in rest)
-    for entry in rest:
-        if keep_bytes is None or stays <= keep_bytes:
+    stays = sum(entry.size for entry in ordered)
+    gone = []
+    for entry in ordered:
+        old = older_than is not None and now - entry.used > older_than
+        if not old and (keep_bytes is None or stays <= keep_bytes):
             break
-        old.append(entry)
+        gone.append(entry)
         stays -= entry.size
-    return old
+    return gone
 
 
 def remove(entry: Entry) -> bool:
     """Delete a file unless a process holds its entry's lock; whether it is gone.
 
     Whoever reads the file goes on reading; an unfinished file without a lock has no writer.
-
-    Raises
-    ------
-    InputError
-        Where it may not be deleted.
+    InputError where it may not be deleted.
     """
     stem = entry.path.name.lstrip(".").partition(".")[0]
-    lock = FileLock(entry.path.with_name(f"{stem}.lock"))
     try:
-        lock.acquire(timeout=0)
-        try:
+        with FileLock(entry.path.with_name(f"{stem}.lock"), timeout=0):
             entry.path.unlink(missing_ok=True)
-        finally:
-            lock.release()
     except Timeout:
         return False
     except OSError as error:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from app.files import whole, writing
-from app.memo.keys import PACKAGE, bind, derive_key
+from app.memo.keys import PACKAGE, derive_key
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ENTRY = "entry"  # the name of the text among an entry's arrays
-USED_SECONDS = 3600.0  # to which the time of an entry's last use is kept
 
 
 class Memo:
@@ -39,12 +38,7 @@ class Memo:
 
     A step is a pure function at the top level of a module. Its result is made up of arrays,
     numbers, text, None, tuples, lists, mappings by text, and this package's dataclasses and named
-    tuples of these; lists come back as tuples.
-
-    Parameters
-    ----------
-    folder
-        Where entries are stored, a folder a step.
+    tuples of these; lists come back as tuples. Each step's are in a folder of their own.
 
     Examples
     --------
@@ -59,18 +53,10 @@ class Memo:
         """The step's result for these arguments, computed and stored if it is not there.
 
         Of several processes that ask for the same result, one computes it while the others wait. A
-        damaged entry is computed again, with a warning.
-
-        Raises
-        ------
-        InputError
-            When the result cannot be stored.
+        damaged entry is computed again, with a warning. InputError where a result cannot be stored.
         """
-        asked = {"": bind(step, *args, **kwargs)}
-        found: dict[str, Result] = self._get(
-            step, asked, asked, lambda _: {"": step(*args, **kwargs)}
-        )
-        return found[""]
+        paths = {"": self.path(step, *args, **kwargs)}
+        return self._get(paths, [""], lambda _: {"": step(*args, **kwargs)})[""]
 
     def each(
         self,
@@ -94,56 +80,46 @@ class Memo:
         args, kwargs
             What else the step takes.
         """
-        asked = {name: bind(step, {name: item}, *args, **kwargs) for name, item in items.items()}
-        return self._get(step, asked, wanted, lambda missing: step(
+        paths = {name: self.path(step, {name: item}, *args, **kwargs)
+                 for name, item in items.items()}  # fmt: skip
+        return self._get(paths, wanted, lambda missing: step(
             {name: items[name] for name in missing}, *args, **kwargs))  # fmt: skip
 
     def path(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Path:
         """The file that holds, or would hold, the step's result for these arguments."""
-        return self._path(step, bind(step, *args, **kwargs))
-
-    def _path(self, step: Callable[..., Any], arguments: list[Any]) -> Path:
-        return self.folder / step.__name__ / f"{derive_key(step, *arguments)}.npz"
+        return self.folder / step.__name__ / f"{derive_key(step, *args, **kwargs)}.npz"
 
     def _get(
         self,
-        step: Callable[..., Any],
-        asked: Mapping[str, list[Any]],
+        paths: Mapping[str, Path],
         wanted: Collection[str],
-        compute: Callable[[list[str]], Mapping[str, Any]],
-    ) -> dict[str, Any]:
-        path = {name: self._path(step, arguments) for name, arguments in asked.items()}
-        found = {}
+        compute: Callable[[list[str]], Mapping[str, Result]],
+    ) -> dict[str, Result]:
+        found: dict[str, Any] = {}
         for name in wanted:  # without the locks: entries never change
             with suppress(Exception):
-                found[name] = _read(path[name])
+                found[name] = _read(paths[name])
         if len(found) == len(wanted):
             return found
+        missing = {name: path for name, path in paths.items() if name not in found}
         with ExitStack() as locks:
-            for name in sorted(path, key=path.__getitem__):  # in one order, or two would block
-                if name not in found:
-                    locks.enter_context(_locked(path[name]))
-            # Another process may have finished while this one waited.
-            there = {name: _try_read(path[name]) for name in path if name not in found}
-            found |= {name: each[0] for name, each in there.items() if each and name in wanted}
-            missing = [name for name, each in there.items() if each is None]
-            for name, result in (compute(missing) if missing else {}).items():
-                _write(path[name], result)
-                if name in wanted:
-                    found[name] = result
-        return found
-
-
-def _try_read(path: Path) -> tuple[Any] | None:
-    """The result in a sound entry, alone in a tuple; None where there is none."""
-    try:
-        return (_read(path),)
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # flipped bits make zipfile and numpy raise nearly anything
-        damage = str(error) or type(error).__name__
-        log.warning("stored result %s is damaged (%s); computing it again", path, damage)
-        return None
+            for path in sorted(missing.values()):  # in one order, or two would block
+                locks.enter_context(_locked(path))
+            for name, path in list(missing.items()):
+                try:  # another process may have finished while this one waited
+                    found[name] = _read(path)
+                    del missing[name]
+                except FileNotFoundError:
+                    pass
+                except Exception as error:  # flipped bits raise nearly anything
+                    damage = str(error) or type(error).__name__
+                    log.warning(
+                        "stored result %s is damaged (%s); computing it again", path, damage
+                    )
+            for name, result in (compute(list(missing)) if missing else {}).items():
+                _write(missing[name], result)
+                found[name] = result
+        return {name: found[name] for name in wanted}
 
 
 def _read(path: Path) -> Any:
@@ -153,49 +129,47 @@ def _read(path: Path) -> Any:
             raise ValueError("it is another result's")
         result = _build(head["result"], arrays)
     with suppress(OSError):  # the last use is the file's time, where the folder may be written
-        if time.time() - path.stat().st_mtime > USED_SECONDS:
-            os.utime(path)
+        os.utime(path)
     return result
 
 
 def _write(path: Path, result: Any) -> None:
     """Put a complete entry in place, or nothing. The caller holds the entry's lock."""
     arrays: dict[str, np.ndarray] = {}
-    head = json.dumps({"key": path.stem, "result": _take_apart(result, arrays, ())})
-    with _storing(path), whole(path, lasting=True) as new, open(new, "wb") as file:
+    head = json.dumps({"key": path.stem, "result": _take_apart(result, arrays)})
+    with _storing(path.parent), whole(path, lasting=True) as new, open(new, "wb") as file:
         np.savez(file, allow_pickle=False, **{ENTRY: np.array(head)}, **arrays)
     log.info("computed %s", path)
 
 
-def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: tuple[str, ...]) -> Any:
+def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: str = "") -> Any:
     """What a result is made of as JSON can say it; its arrays go to `arrays`, by their place."""
+
+    def take_each(parts: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: _take_apart(part, arrays, f"{place}/{name}" if place else name)
+            for name, part in parts.items()
+        }
+
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        name = "/".join(place) or "result"
+        name = place or "result"
         arrays[name] = value
         return {"array": name}
     if isinstance(value, Mapping):
-        return {"mapping": _take_each(value, arrays, place)}
+        return {"mapping": take_each(value)}
     if is_dataclass(value):
         parts = {each.name: getattr(value, each.name) for each in fields(value)}
     elif hasattr(value, "_asdict"):
         parts = value._asdict()
     elif isinstance(value, (tuple, list)):
-        numbered = {str(number): part for number, part in enumerate(value)}
-        return {"tuple": list(_take_each(numbered, arrays, place).values())}
+        return {"tuple": list(take_each({str(n): part for n, part in enumerate(value)}).values())}
     else:
         raise TypeError(f"a {type(value).__qualname__} cannot be stored")
-    told = _take_each(parts, arrays, place)
-    return {"type": [type(value).__module__, type(value).__qualname__], "parts": told}
-
-
-def _take_each(
-    parts: Mapping[str, Any], arrays: dict[str, np.ndarray], place: tuple[str, ...]
-) -> dict[str, Any]:
-    return {name: _take_apart(part, arrays, (*place, name)) for name, part in parts.items()}
+    return {"type": [type(value).__module__, type(value).__qualname__], "parts": take_each(parts)}
 
 
 def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -217,8 +191,7 @@ def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
 
 
-def _storing(path: Path) -> AbstractContextManager[None]:
-    return writing("store a result in", path.parent, "another folder with cache=<folder>")
+_storing = partial(writing, "store a result in", another="another folder with cache=<folder>")
 
 
 @contextmanager
@@ -228,7 +201,7 @@ def _locked(path: Path) -> Iterator[None]:
     The lock's file stays: removing it while others wait for it would let two of them in.
     """
     lock = FileLock(path.with_suffix(".lock"))
-    with _storing(path):
+    with _storing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
