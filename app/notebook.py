@@ -31,7 +31,7 @@ class Answer:
     settings: Metric  # as in conf/metric: the criterion's rule and number, the options
 
 
-def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
+def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the metric's YAML
     metric: str,
     responses: ArrayLike,
     categories: Sequence[str] | NDArray[np.str_],
@@ -66,7 +66,8 @@ def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
 
     InputError, one line, for what cannot be answered.
     """
-    settings = _settings(metric, threshold, rule, kind, over, options)
+    given = {"contrast": kind, "over": over, "criterion.rule": rule}
+    settings = _settings(metric, threshold, given, options)
     criterion = make_criteria({metric: settings})[metric]
     values = np.asarray(responses)
     if values.ndim != 2 or len(values) != len(categories):
@@ -74,44 +75,31 @@ def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
             f"responses {values.shape} do not fit {len(categories)} categories: they are "
             "(images, units), with one category an image"
         )
-    if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float64)
+    if values.dtype != np.float32:
+        values = values.astype(np.float64, copy=False)
     names = [str(category) for category in categories]
     if domains is None:
         domains = {name: [name] for name in dict.fromkeys(names)}
-    asked = contrast(
-        names,
-        domains,
-        target,
-        kind=settings.contrast,
-        over=settings.over,
-    )
+    asked = contrast(names, domains, target, kind=settings.contrast, over=settings.over)
     scores = metrics.load(settings.name)(values, asked, **settings.options)
     selected = criterion.select(measure(scores, criterion.rule))
     return Answer(scores.score, selected, scores, asked, settings)
 
 
 def _settings(
-    metric: str,
-    threshold: str | float,
-    rule: str | None,
-    kind: str | None,
-    over: str | None,
-    options: Mapping[str, Any],
+    metric: str, threshold: str | float, given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Metric:
     """The metric's YAML with what was given in its place."""
     folder = CONFIG_FOLDER / "metric"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if metric not in known:
         raise InputError(f"no metric is called {metric!r}; there are: {', '.join(known)}")
-    given = {"contrast": kind, "over": over}
     whole = OmegaConf.structured(Config)
-    whole.metric = OmegaConf.merge(
-        whole.metric,
-        OmegaConf.load(folder / f"{metric}.yaml"),
-        {name: value for name, value in given.items() if value is not None},
-        {"options": dict(options), "criterion": {} if rule is None else {"rule": rule}},
-    )
+    own = OmegaConf.load(folder / f"{metric}.yaml")
+    whole.metric = OmegaConf.merge(whole.metric, own, {"options": dict(options)})
+    for name, value in given.items():
+        if value is not None:
+            OmegaConf.update(whole.metric, name, value)
     number = {} if isinstance(threshold, str) else {whole.metric.name: float(threshold)}
     whole.threshold = {"name": "paper" if number else threshold, **number}
     return checked_metric(whole.metric, whole.threshold)

@@ -57,22 +57,19 @@ class Findings:
     def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
         """A row a unit: where it is, its scores, which metrics select it.
 
-        Parameters
-        ----------
-        shape
-            The layer's (channels, rows, columns), where single units were scored; the token of a
-            sequence is its row. None: kernels were, which have no position.
+        `shape` is the layer's (channels, rows, columns) where single units were scored; the token
+        of a sequence is its row. None: kernels were, which have no position.
         """
         unit = np.arange(len(self.selected[self.metric]))
-        place: dict[str, Any]
+        place: tuple[Any, ...]
         if shape is not None:
-            channel, row, column = np.unravel_index(unit, shape)
-            place = {"channel": channel, "row": row, "column": column}
+            place = np.unravel_index(unit, shape)
         else:
             nowhere = pd.array([None] * len(unit), dtype="Int64")
-            place = {"channel": unit, "row": nowhere, "column": nowhere}
+            place = (unit, nowhere, nowhere)
+        where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
-        return pd.DataFrame({"unit": unit, **place, **self.scores, **selected})
+        return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

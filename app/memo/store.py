@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib import import_module
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from app.files import whole, writing
 from app.memo.keys import PACKAGE, derive_key
@@ -31,6 +31,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ENTRY = "entry"  # the name of the text among an entry's arrays
+_storing = partial(writing, "store a result in", another="another folder with cache=<folder>")
 
 
 class Memo:
@@ -104,7 +105,10 @@ class Memo:
         missing = {name: path for name, path in paths.items() if name not in found}
         with ExitStack() as locks:
             for path in sorted(missing.values()):  # in one order, or two would block
-                locks.enter_context(_locked(path))
+                with _storing(path.parent):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    # Its file stays: removing it while others wait would let two of them in.
+                    locks.enter_context(FileLock(path.with_suffix(".lock")))
             for name, path in list(missing.items()):
                 try:  # another process may have finished while this one waited
                     found[name] = _read(path)
@@ -189,26 +193,3 @@ def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if not is_dataclass(kind) and not hasattr(kind, "_fields"):
         raise ValueError(f"{module}.{name} holds no result")
     return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
-
-
-_storing = partial(writing, "store a result in", another="another folder with cache=<folder>")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the entry's lock, which the system releases if this process dies.
-
-    The lock's file stays: removing it while others wait for it would let two of them in.
-    """
-    lock = FileLock(path.with_suffix(".lock"))
-    with _storing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("waiting for another process to compute %s", path.parent.name)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
