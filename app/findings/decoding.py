@@ -211,21 +211,9 @@ def choose_kernels(
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Choose the kernels that a metric ranks highest, as many as of every other metric.
 
-    Parameters
-    ----------
-    metric, layer
-        Their names.
-    score
-        (kernels,), by the metric; NaN where undefined.
-    selected
-        (kernels,), what each compared metric selects.
-    wanted
-        How many; None: the smallest count that any metric selects, but for those of none.
-
-    Returns
-    -------
-    tuple
-        The kernels, best first, and a line where they are not as many as wanted, or not selected.
+    `score` (kernels,) is the metric's, `selected` (kernels,) is what each compared metric selects;
+    `wanted` says how many; None: the smallest count that any metric selects, but for none. Returns
+    the kernels, best first, and a line where they are not as many as wanted, or not selected.
     """
     counts = {name: int(mask.sum()) for name, mask in selected.items()}
     kernels = wanted or min(filter(None, counts.values()), default=0)

@@ -141,17 +141,10 @@ def read_maps(site: LesionSite) -> NDArray[np.float32]:
 def lesion_kernels(
     site: LesionSite, dropped: Sequence[int] = (), kernels: Sequence[int] | None = None
 ) -> LesionEffects:
-    """Lesion the layer's kernels one at a time.
+    """Lesion the layer's kernels one at a time: those of `kernels` in their order; None: all.
 
-    Parameters
-    ----------
-    site
-        Where.
-    dropped
-        Kernels that are lesioned throughout. The "intact" performance is then that with these alone
-        lesioned, and so is a dropped kernel's own.
-    kernels
-        Those to lesion, in the order of the effects; None: all.
+    Kernels in `dropped` are lesioned throughout. The "intact" performance is then that with these
+    alone lesioned, and so is a dropped kernel's own.
     """
     kernels = range(site.kernels) if kernels is None else kernels
     (found,) = _lesion(site, [dropped], kernels)
@@ -215,24 +208,11 @@ class Following:
     def judge_each(
         self, maps: Tensor, kernels: Sequence[int], answers: NDArray[np.int64], progress: Progress
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Run the network on from pooled maps, as they are and without each of the kernels.
+        """Run the network on from pooled maps (images, kernels, rows, columns).
 
-        Parameters
-        ----------
-        maps
-            (images, kernels, rows, columns), after the pooling.
-        kernels
-            Those to lesion, one at a time.
-        answers
-            (images,), the right output of each.
-        progress
-            Told how many more lesions x images are done.
-
-        Returns
-        -------
-        tuple
-            Cross-entropy (nats) and correctness, both (1 + kernels, images): intact, then without
-            each kernel.
+        `answers` (images,) is the right output of each; progress is told how many more lesions x
+        images are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images):
+        with the maps as they are, then without each of the `kernels`.
         """
         sums, right_output = self._sum(maps), torch.from_numpy(answers).to(maps.device)
         # A kernel that is silent in an image is not missed there: only other pairs are run.
@@ -244,12 +224,11 @@ class Following:
         for pairs in torch.split(changed.nonzero(), self.together):
             rows, shown = pairs.T
             lesioned = sums[shown]
-            first = 0
-            for row, count in zip(*rows.unique_consecutive(return_counts=True), strict=True):
-                part = slice(first, first := first + int(count))
+            present, counts = rows.unique_consecutive(return_counts=True)
+            parts = (each.split(counts.tolist()) for each in (lesioned, shown))
+            for row, part, images in zip(present.tolist(), *parts, strict=True):
                 if row > 0:
-                    kernel = kernels[int(row) - 1]
-                    self._subtract(lesioned[part], kernel, maps[shown[part], kernel])
+                    self._subtract(part, kernels[row - 1], maps[images, kernels[row - 1]])
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
             logits, answer = self.rest(lesioned), right_output[shown]
             loss = functional.cross_entropy(logits.double(), answer, reduction="none")

@@ -114,14 +114,16 @@ class Lesioned:
 
     def curves(self) -> dict[str, dict[int, float]]:
         """Accuracy without the highest-ranked kernels, by the percentage of kernels lesioned."""
+        if not self.sets:
+            return {}
         ranked = [n for n, each in enumerate(self.sets) if each.kind in ("none", "top")]
+        steps = [round(self.sets[place].percent) for place in ranked]
+        left = self.without._asdict()
         return {
-            names.top_lesioned(task): {
-                round(self.sets[place].percent): float(left[f"{task}_top1"][place])
-                for place in ranked
-            }
-            for task in (self.tasks if self.sets else ())
-            for left in [self.without.of(task)]
+            names.top_lesioned(task): dict(
+                zip(steps, left[f"{task}_top1"][ranked].tolist(), strict=True)
+            )
+            for task in self.tasks
         }
 
     def table(self) -> pd.DataFrame:
@@ -194,25 +196,13 @@ def search_greedily(
 ) -> GreedySearch:
     """Drop the kernels that a task needs most, keep them dropped, search again.
 
-    Until a fraction of the kernels is dropped, at least one, those `group_size` of the left whose
-    lesion leaves the highest loss are dropped next. Those never dropped follow in the order of the
-    last search. Ties go by index.
+    Until a `fraction`, above 0 and at most 1, of the layer's `kernels` is dropped, at least one,
+    those `group_size` of the left whose lesion leaves the highest loss are dropped next. Those
+    never dropped follow in the order of the last search. Ties go by index.
 
-    Parameters
-    ----------
-    lesion
-        `lesion(dropped)` is called once a step, with the sorted kernels that are dropped already,
-        and `lesion(dropped, ())`, which may lesion no more, at the end. One that remembers lets a
-        search that was interrupted go on where it stopped, and one that drops more go on where
-        another ended.
-    task
-        One of `app.choices.TASKS`.
-    kernels
-        How many the layer has.
-    fraction
-        Of these, to drop, above 0 and at most 1.
-    group_size
-        Kernels to drop a step.
+    `lesion(dropped)` is called once a step, with the sorted kernels that are dropped already, and
+    `lesion(dropped, ())`, which may lesion no more, at the end. One that remembers lets a search
+    that was interrupted go on where it stopped, and one that drops more where another ended.
     """
     drop = max(1, round(fraction * kernels))
     counts = [*range(0, drop, group_size), drop]
@@ -240,22 +230,11 @@ def choose_sets(
 ) -> list[KernelSet]:
     """No kernel, the top `percents` by score, the selection, and random sets of each size.
 
-    Each size, rounded and at least one kernel, comes once: of percents that round to the same, the
-    last. A draw is one random ranking of the kernels, whose beginning makes up its sets of every
-    size: the same for all scores, and a curve as that of a metric is.
+    Each size, rounded and at least one kernel, comes once: of percents (1 … 100) that round to the
+    same, the last. A draw is one random ranking of the kernels, whose beginning makes up its sets
+    of every size: the same for all scores, and a curve as that of a metric is.
 
-    Parameters
-    ----------
-    score
-        (kernels,); undefined (NaN) ones rank last, ties go by index.
-    selected
-        (kernels,), what the criterion selects.
-    percents
-        Of the kernels, 1 … 100.
-    draws
-        Random sets of each size.
-    seed
-        Of the draws.
+    `score` and `selected` are (kernels,); undefined (NaN) scores rank last, ties go by index.
     """
     count, chosen = len(score), np.flatnonzero(selected)
     sizes = {max(1, round(percent * count / 100)): percent for percent in sorted(percents)}

@@ -69,17 +69,9 @@ class Memo:
     ) -> dict[str, Result]:
         """The results of a step that makes several at once, each stored by itself.
 
-        Parameters
-        ----------
-        step
-            Takes a dictionary of items first, and returns a result for each by the same names.
-        items
-            What may be asked, by name; each result depends on its own item and name alone.
-        wanted
-            The names whose results are returned. Where one is missing, the step is called with all
-            items whose results are; it may leave out what nobody wants.
-        args, kwargs
-            What else the step takes.
+        The step takes a dictionary of items first, and returns a result for each by the same names,
+        which depends on its own item and name alone. Where a `wanted` one is missing, it is called
+        with all items whose results are; it may leave out what nobody wants.
         """
         paths = {name: self.path(step, {name: item}, *args, **kwargs)
                  for name, item in items.items()}  # fmt: skip
