@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import replace
 from typing import Any
 
+from app.config.parameters import leaves
 from app.config.training import Train
 from app.errors import InputError
 
@@ -35,16 +36,13 @@ def with_outputs(settings: Train, faces: int, objects: int) -> Train:
     that the user gave stay, and outputs without a class are never right. InputError for smaller
     ones.
     """
-    face_classes = _at_least(settings.model.face_classes, faces, "model.face_classes", "faces")
-    outputs = _at_least(
-        settings.model.outputs, face_classes + objects, "model.outputs", "faces and objects"
-    )
-    return replace(
-        settings, model=replace(settings.model, face_classes=face_classes, outputs=outputs)
-    )
+    model = settings.model
+    first = _allow(model.face_classes, faces, "model.face_classes", "faces")
+    outputs = _allow(model.outputs, first + objects, "model.outputs", "faces and objects")
+    return replace(settings, model=replace(model, face_classes=first, outputs=outputs))
 
 
-def _at_least(given: Any, needed: int, name: str, what: str) -> int:
+def _allow(given: Any, needed: int, name: str, what: str) -> int:
     if given is None:
         return needed
     if not isinstance(given, int) or given < needed:
@@ -61,16 +59,7 @@ def identity(settings: Train, images: str) -> dict[str, Any]:
     whole = dataclasses.asdict(settings)
     whole["model"] = {key: whole["model"][key] for key in OF_MODEL}
     kept = {key: value for key, value in whole.items() if key not in FREE}
-    return {"images": images, **flat(kept)}
-
-
-def flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Put nested settings under dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{path}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
+    return {"images": images, **dict(leaves(kept))}
 
 
 def check_drawn(settings: Train) -> None:
