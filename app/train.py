@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from app.config.training import Train, checked, register
+from app.config.training import Train, checked, identity, register, with_outputs
 from app.files import writing
 from app.launch.commandline import UNDELIVERED, run_hydra, tell_undelivered, told
-from app.training.settings import check_drawn, from_folders, identity, with_outputs
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +75,7 @@ def _choose_device(settings: Train) -> torch.device:
     from app.responses.hardware import choose_device
 
     # The weights that ship were trained on a CPU; other devices give other bits.
-    cpu = settings.device == "auto" and not from_folders(settings)
+    cpu = settings.device == "auto" and not settings.from_folders
     return choose_device("cpu" if cpu else settings.device, settings.precision)
 
 
@@ -117,7 +116,7 @@ def _tracked(training: Training) -> Iterator[Run]:
     settings, material = training.settings, training.material
     store = connect(settings.tracking)
     store.prepare()
-    source = "images from folders" if from_folders(settings) else "synthetic faces and objects"
+    source = "images from folders" if settings.from_folders else "synthetic faces and objects"
     description = Description(
         f"train/{settings.name}",
         training.identity | {"threads": settings.threads, "device": settings.device},
@@ -154,8 +153,6 @@ def job(config: DictConfig) -> None:
     """Train with the settings that Hydra composed, and say what came of it and where it is."""
     with told(debug=config.debug):
         settings = checked(config)
-        if not from_folders(settings):
-            check_drawn(settings)
         folder = Path(settings.output).expanduser()
         results, undelivered = train(settings, folder)
 
@@ -169,7 +166,7 @@ def job(config: DictConfig) -> None:
         best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
         print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
         print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")
-        if not from_folders(settings):
+        if not settings.from_folders:
             print(f"Weights and model card: {folder / outputs.PACKAGE}")
         if undelivered is not None:
             tell_undelivered(undelivered, folder)

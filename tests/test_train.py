@@ -21,7 +21,6 @@ from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
 from app.training import loop, material, outputs
-from app.training.settings import check_drawn
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -205,7 +204,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
 def test_impossible_settings_are_one_line(override, said):
     with pytest.raises(InputError) as caught:
         check(settings(override))
-        check_drawn(settings(override))
+        material.check_drawn(settings(override))
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -13,6 +14,7 @@ from app.choices import DEVICES, PRECISIONS
 from app.config import limits
 from app.config.checks import check_preprocessing
 from app.config.limits import Limit, at_least, one_of
+from app.config.parameters import leaves
 from app.config.schema import Count, Model, Seed, Tracking
 from app.errors import InputError
 
@@ -23,6 +25,17 @@ NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: at least 0")
 
 Share = Annotated[float, SHARE]
 NotNegative = Annotated[float, NOT_NEGATIVE]
+
+
+# Settings that change where things go, how fast or how long, not what an epoch learns. The images
+# of folders are known by their content.
+FREE = (
+    "output", "workers", "tracking", "faces", "objects", "keep", "stopping", "device", "debug",
+)  # fmt: skip
+# What of the model's settings the training depends on.
+OF_MODEL = (
+    "widths", "hidden", "outputs", "face_classes", "input_size", "resize", "mean", "sd", "seed",
+)  # fmt: skip
 
 
 @dataclass
@@ -123,6 +136,11 @@ class Train:
     tracking: Tracking = field(default_factory=Tracking)
     debug: bool = False  # show tracebacks
 
+    @property
+    def from_folders(self) -> bool:
+        """Whether images are read rather than drawn."""
+        return self.faces.root is not None or self.objects.root is not None
+
 
 def register() -> None:
     """Make the schema known to Hydra as `train_schema`."""
@@ -185,3 +203,36 @@ def _check_augmentation(varied: Augmentation) -> None:
 
 def _is_range(values: list[float], most: float) -> bool:
     return len(values) == 2 and 0 < values[0] <= values[1] <= most
+
+
+def with_outputs(settings: Train, faces: int, objects: int) -> Train:
+    """Give the network as many outputs as so many classes of each task need.
+
+    Faces have the outputs 0 … model.face_classes - 1, objects those that follow. Larger numbers
+    that the user gave stay, and outputs without a class are never right. InputError for smaller
+    ones.
+    """
+    model = settings.model
+    first = _allow(model.face_classes, faces, "model.face_classes", "faces")
+    outputs = _allow(model.outputs, first + objects, "model.outputs", "faces and objects")
+    return replace(settings, model=replace(model, face_classes=first, outputs=outputs))
+
+
+def _allow(given: Any, needed: int, name: str, what: str) -> int:
+    if given is None:
+        return needed
+    if not isinstance(given, int) or given < needed:
+        raise InputError(f"{name}={given}: the classes of {what} need {needed}, or leave it out")
+    return given
+
+
+def identity(settings: Train, images: str) -> dict[str, Any]:
+    """Tell all that the weights after an epoch depend on, flat, under the command line's names.
+
+    `images` says which images are learned. What two identities differ in tells a checkpoint of
+    another training from one to go on from.
+    """
+    whole = dataclasses.asdict(settings)
+    whole["model"] = {key: whole["model"][key] for key in OF_MODEL}
+    kept = {key: value for key, value in whole.items() if key not in FREE}
+    return {"images": images, **dict(leaves(kept))}

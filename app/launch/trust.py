@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +128,13 @@ def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str
     Refused are packages, which would be imported, and what is no folder.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    given: list[Any] = [
-        each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"
-    ]
+    given = [each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"]
     for file in (Path(folder, f"{name.removesuffix('.yaml')}.yaml") for folder in folders):
         if file.is_file():
-            found = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath")
-            given.append(list(found) if isinstance(found, ListConfig) else None)
-    paths = [path for each in given if isinstance(each, list) for path in each]
-    for path in (path for path in paths if isinstance(path, str)):
+            given.append(OmegaConf.select(OmegaConf.load(file), "hydra.searchpath"))
+    listed: Any = chain(*(each for each in given if isinstance(each, (list, ListConfig))))
+    paths = [path for path in listed if isinstance(path, str)]
+    for path in paths:
         scheme, separator, _ = path.partition("://")
         if separator and scheme != "file":
             raise _refused("hydra.searchpath", path, "a folder: file://<path>")
@@ -182,7 +180,7 @@ def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
         if path.rpartition(".")[2] == "_target_" and value not in TARGETS:
             names = ", ".join(target.rpartition(".")[2] for target in TARGETS)
             raise _refused(path, value, f"one of the classes {names}, in full")
-    hydra = tree.get("hydra") or {}
+    hydra = tree["hydra"]
     for kind in ("hydra", "task"):
         forged = set(hydra["overrides"][kind]) - set(overrides)
         if forged:
@@ -230,8 +228,7 @@ def _check_logging(path: str, node: Mapping[str, Any]) -> None:
     for part, allowed in (("formatters", FORMATTER), ("handlers", HANDLER), ("loggers", LOGGER)):
         for name, settings in (node.get(part) or {}).items():
             _check_part(f"{path}.{part}.{name}", settings, allowed)
-    if node.get("root") is not None:
-        _check_part(f"{path}.root", node["root"], LOGGER)
+    _check_part(f"{path}.root", node.get("root"), LOGGER)
     if node.get("filters"):
         raise _refused(f"{path}.filters", node["filters"], "left out")
     for leaf, value in leaves(node, path):
@@ -254,19 +251,16 @@ def _check_launcher(hydra: Mapping[str, Any], typed: set[str], own: Path) -> Non
     Lists and mappings are commands and options of the scheduler; a line break in any text would
     begin a command in the script that is handed to it.
     """
-    preset = (
-        own / "hydra" / "launcher" / f"{hydra['runtime']['choices'].get('hydra/launcher')}.yaml"
-    )
+    preset = own / f"hydra/launcher/{hydra['runtime']['choices'].get('hydra/launcher')}.yaml"
     known: Any = OmegaConf.to_container(OmegaConf.load(preset)) if preset.is_file() else {}
-    trusted = {f"hydra.launcher.{name}": value for name, value in leaves(known)}
+    shipped = dict(leaves(known, "hydra.launcher"))
     for path, value in leaves(hydra["launcher"], "hydra.launcher"):
         texts = value if isinstance(value, list) else [value]
         broken = any(isinstance(text, str) and not text.isprintable() for text in texts)
         _, _, name, *deeper = path.split(".")
         risky = broken or bool(deeper) or isinstance(value, list) or name in ("python", "setup")
-        if risky and value not in (None, [], {}) and path not in typed:
-            if path in trusted and trusted[path] == value:
-                continue
+        trusted = value in (None, [], {}) or path in typed or shipped.get(path) == value
+        if risky and not trusted:
             raise _refused(path, value, f"on the command line, or in {preset}")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from app.config.training import Augmentation, Train
+from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
 from app.models.loading import make_preprocessing
 from app.models.torchvision import import_torchvision
@@ -24,7 +24,6 @@ from app.progress import progress_bar
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import ImageFiles, Images, Preprocessing, drawn, join_images, to_rgb
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
-from app.training.settings import from_folders, with_outputs
 
 v2 = import_torchvision("transforms.v2")
 
@@ -125,10 +124,11 @@ def make_material(settings: Train) -> Material:
     InputError names what is missing: a folder, a class, images of a class.
     """
     prepare = make_preprocessing(settings.model)
-    if from_folders(settings):
+    if settings.from_folders:
         learned, held_out = _read_folders(settings, prepare)
         workers = settings.workers if settings.workers > 1 else 0
     else:
+        check_drawn(settings)
         learned, held_out = draw_learned(settings), draw_held_out(settings)
         workers = 0  # nothing is read
     if settings.batch_size > len(learned):
@@ -171,6 +171,23 @@ def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> E
 
 
 # Drawn images
+
+
+def check_drawn(settings: Train) -> None:
+    """Refuse more classes or images than can be drawn; InputError with one line."""
+    drawn = settings.drawn
+    if drawn.objects > len(OBJECT_CATEGORIES):
+        raise InputError(
+            f"drawn.objects={drawn.objects}: {len(OBJECT_CATEGORIES)} categories can be drawn"
+        )
+    per_class = max(1.0, drawn.people / drawn.objects) * drawn.images_per_person
+    if per_class > HELD_OUT:
+        raise InputError(
+            f"drawn.images_per_person={drawn.images_per_person} reaches held-out images: "
+            f"at most {HELD_OUT} of a class are learned"
+        )
+    if settings.batch_size > drawn.people * drawn.images_per_person:
+        raise InputError(f"batch_size={settings.batch_size} is more than there are faces to learn")
 
 
 def draw_learned(settings: Train) -> Examples:

@@ -30,7 +30,6 @@ from app.tracking.origin import versions
 from app.training import loop
 from app.training.loop import History, Learner
 from app.training.material import Material
-from app.training.settings import from_folders
 
 CHECKPOINTS = "checkpoints"
 INITIAL, BEST, LAST = "initial.safetensors", "best.safetensors", "last.safetensors"
@@ -97,7 +96,7 @@ def write_start(training: Training) -> None:
     # Pillow decodes and scales what is learned.
     known = {**versions(), "pillow": PIL.__version__}
     _write_text(folder / VERSIONS, json.dumps(known, indent=2))
-    if from_folders(training.settings):
+    if training.settings.from_folders:
         tested, images = material.held_out, material.held_out.images
         columns = {"output": tested.outputs, "class": images.labels, "image": images.names}
         _write_text(folder / HELD_OUT, pd.DataFrame(columns).to_csv(index=False))
@@ -196,7 +195,7 @@ def write_results(training: Training) -> Results:
         training.identity,
     )
     _write_text(training.folder / RESULTS, json.dumps(vars(results), indent=2))
-    if not from_folders(settings):
+    if not settings.from_folders:
         package = training.folder / PACKAGE
         package.mkdir(exist_ok=True)
         shutil.copyfile(training.folder / LAST, package / f"{settings.name}.safetensors")
