@@ -105,7 +105,8 @@ class SweepCallback(Callback):
         if results:
             print(tables.describe_sweep(results))
         status = "FAILED" if failed else "FINISHED"
-        report_folder = behind = None
+        report_folder: Path | None = None
+        behind: str | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
                 if results:

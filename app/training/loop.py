@@ -92,7 +92,8 @@ def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: 
         return lr_scheduler.OneCycleLR(
             optimiser, peak, total_steps=total, pct_start=settings.warmup
         )
-    rising, warm = round(settings.warmup * total), None
+    rising = round(settings.warmup * total)
+    warm = None
     if rising:  # made first: a scheduler sets its own first rate when it is made
         warm = lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising)
     main: LRScheduler
