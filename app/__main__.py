@@ -26,13 +26,7 @@ from app.config.schema import Config, metric_set
 from app.errors import InputError
 from app.launch import credentials
 from app.launch.callback import ended
-from app.launch.commandline import (
-    UNDELIVERED,
-    reason_of,
-    report,
-    run_hydra,
-    tell_undelivered,
-)
+from app.launch.commandline import UNDELIVERED, reason_of, report, run_hydra, tell_undelivered
 from app.launch.sweep import words
 
 schema.register()

@@ -20,9 +20,6 @@ from app.errors import InputError
 from app.launch.commandline import run_hydra, told
 from app.memo.pruning import Entry, choose_to_prune, list_entries, list_unfinished, remove
 
-GB = 1e9  # bytes
-DAY = 86400.0  # seconds
-
 
 @dataclass
 class Settings:
@@ -40,21 +37,18 @@ ConfigStore.instance().store(name="cache_schema", node=Settings)
 
 
 def job(config: DictConfig) -> None:
-    """List the cache, pruned where that is asked."""
+    """Prune the cache where the settings ask for it, and print what there is then, a row a step."""
     with told(debug=config.debug):
         settings: Any = OmegaConf.to_object(config)
-        show(settings)
-
-
-def show(settings: Settings) -> None:
-    """Prune where the settings ask for it, and print what there is then, a row a step."""
-    check(settings)
-    folder = Path(settings.cache).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"cache={folder} is no folder: give the one that jobs store results in")
-    if settings.prune:
-        prune(settings, folder)
-    tell(folder, list_entries(folder))
+        check(settings)
+        folder = Path(settings.cache).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"cache={folder} is no folder: give the one that jobs store results in"
+            )
+        if settings.prune:
+            prune(settings, folder)
+        show(folder, list_entries(folder))
 
 
 def check(settings: Settings) -> None:
@@ -71,8 +65,8 @@ def check(settings: Settings) -> None:
 
 def prune(settings: Settings, folder: Path) -> None:
     """Delete what the settings say and what killed processes left, and say how much that was."""
-    keep = None if settings.keep_gb is None else settings.keep_gb * GB
-    old = None if settings.older_than is None else settings.older_than * DAY
+    keep = None if settings.keep_gb is None else settings.keep_gb * 1e9
+    old = None if settings.older_than is None else settings.older_than * 86400  # seconds
     chosen = choose_to_prune(list_entries(folder), keep_bytes=keep, older_than=old, now=time.time())
     left = list_unfinished(folder)
     if settings.dry_run:
@@ -85,7 +79,7 @@ def prune(settings: Settings, folder: Path) -> None:
         print(f"{kept} are in use by running jobs and stay.")
 
 
-def tell(folder: Path, found: Sequence[Entry]) -> None:
+def show(folder: Path, found: Sequence[Entry]) -> None:
     """Print the table of steps: entries, size, when the newest and the oldest were last used."""
     import pandas as pd
 

@@ -7,77 +7,67 @@ the job runs.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from app.config.training import Train, checked, register
-from app.errors import InputError
+from app.config.training import Train, checked, identity, register, with_outputs
+from app.files import writing
 from app.launch.commandline import UNDELIVERED, run_hydra, tell_undelivered, told
-from app.training.settings import check_drawn, from_folders, identity, with_outputs
 
 if TYPE_CHECKING:
     import torch
 
     from app.tracking.run import Run
-    from app.training.checkpoints import History
-    from app.training.loop import Learner
-    from app.training.material import Examples, Material
-    from app.training.outputs import Results
+    from app.training.outputs import Results, Training
 
 register()
 
 
-def train(settings: Train, folder: Path) -> Results:
+def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     """Train to the end, from the last checkpoint if there is one, and write what it made.
 
-    InputError for a GPU that is not there, folders or a checkpoint that cannot be used, a loss
-    that is not finite, and a disk that is full.
+    Also returns why MLflow did not get it; None: it did. InputError for a GPU that is not there,
+    folders or a checkpoint that cannot be used, a loss that is not finite, and a disk that is full.
     """
     import torch
 
-    from app.training import checkpoints, loop, outputs
+    from app.training import loop, outputs
+    from app.training.material import make_material
 
     device = _choose_device(settings)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    with _writable(folder), checkpoints.only_one(folder):
-        material = _make_material(settings)
+    another = "another folder with output=<folder>"
+    with writing("write the training to", folder, another), outputs.only_one(folder):
+        material = make_material(settings)
         settings = with_outputs(settings, len(material.faces), len(material.objects))
         known = identity(settings, material.images)
         learner = loop.make_learner(settings, len(material.to_learn), device)
-        history = checkpoints.resume(folder, learner, known)
-        outputs.write_start(folder, settings, material)
-        with _tracked(settings, folder, material, known) as record:
+        history = outputs.resume(folder, learner, known)
+        training = outputs.Training(folder, settings, material, learner, known, history)
+        outputs.write_start(training)
+        with _tracked(training) as record:
             for epoch, figures in enumerate(history):
                 record.metrics(figures, step=epoch)
-            outputs.keep_best(folder, settings, material, learner, history)
-            while not outputs.is_over(history, settings):
-                history.append(_learn_epoch(learner, material, settings, len(history)))
-                checkpoints.save(folder, learner, history, known)
-                outputs.keep_best(folder, settings, material, learner, history)
+            outputs.keep_best(training)
+            while not loop.is_over(history, settings.epochs, settings.stopping):
+                history.append(_learn_epoch(training))
+                outputs.save(training)
+                outputs.keep_best(training)
                 record.metrics(history[-1], step=len(history) - 1)
                 record.send()
-                _tell(history, settings)
-            results = outputs.write_results(folder, settings, material, learner, history)
+            if len(history) < settings.epochs:
+                patience = settings.stopping.patience
+                _tell(f"stopped early: no lower held-out loss for {patience} epoch(s)")
+            results = outputs.write_results(training)
             _record_results(record, folder, results)
-        return dataclasses.replace(results, undelivered=record.undelivered)
-
-
-def _make_material(settings: Train) -> Material:
-    if from_folders(settings):
-        from app.training import folders
-
-        return folders.make_material(settings)
-    from app.training import drawn
-
-    return drawn.make_material(settings)
+        return results, record.undelivered
 
 
 def _choose_device(settings: Train) -> torch.device:
@@ -85,93 +75,65 @@ def _choose_device(settings: Train) -> torch.device:
     from app.responses.hardware import choose_device
 
     # The weights that ship were trained on a CPU; other devices give other bits.
-    cpu = settings.device == "auto" and not from_folders(settings)
+    cpu = settings.device == "auto" and not settings.from_folders
     return choose_device("cpu" if cpu else settings.device, settings.precision)
 
 
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Tell a disk that is full, or a folder that cannot be written, in one line."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or folder} cannot be written: {error.strerror or error}; "
-            "make room, or give another output="
-        ) from error
-
-
-def _learn_epoch(
-    learner: Learner, material: Material, settings: Train, epoch: int
-) -> dict[str, float]:
+def _learn_epoch(training: Training) -> dict[str, float]:
     """Learn once and be tested; the figures, under the names that MLflow shows."""
     from app.training import loop
 
-    figures = {"train/learning_rate": float(learner.schedule.get_last_lr()[0])}  # as it begins
+    learner, material, settings = training.learner, training.material, training.settings
+    epoch, rate = len(training.history), float(learner.schedule.get_last_lr()[0])  # as it begins
     start = time.perf_counter()
-    figures["train/loss"] = loop.learn(learner, material, settings, epoch)
-    figures["train/seconds"] = time.perf_counter() - start
+    loss = loop.learn(learner, material, settings, epoch)
+    seconds = time.perf_counter() - start
     face_classes, precision = settings.model.face_classes, settings.precision
     found = loop.measure(learner.network, material, face_classes, precision=precision)
+    _tell(
+        f"epoch {epoch + 1}: loss {loss:.3f}, held out: loss {found['loss']:.3f}, "
+        f"faces {found['face_top1']:.1%}, objects {found['object_top1']:.1%}"
+    )
+    figures = {"train/learning_rate": rate, "train/loss": loss, "train/seconds": seconds}
     return figures | {f"val/{name}": value for name, value in found.items()}
 
 
-def _tell(history: History, settings: Train) -> None:
+def _tell(text: str) -> None:
     from tqdm import tqdm
 
-    from app.training import outputs
-
-    figures = history[-1]
-    tqdm.write(
-        f"epoch {len(history)}: loss {figures['train/loss']:.3f}, held out: "
-        f"loss {figures['val/loss']:.3f}, faces {figures['val/face_top1']:.1%}, "
-        f"objects {figures['val/object_top1']:.1%}",
-        file=sys.stderr,
-    )
-    if outputs.is_over(history, settings) and len(history) < settings.epochs:
-        tqdm.write(
-            f"stopped early: no lower held-out loss for {settings.stopping.patience} epoch(s)",
-            file=sys.stderr,
-        )
+    tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager
-def _tracked(
-    settings: Train, folder: Path, material: Material, known: dict[str, Any]
-) -> Iterator[Run]:
+def _tracked(training: Training) -> Iterator[Run]:
     """Open the training's MLflow run: one that goes on notes the epochs before it again."""
+    import pandas as pd
+
     from app.tracking.record import Description
     from app.tracking.run import start
     from app.tracking.store import connect
 
+    settings, material = training.settings, training.material
     store = connect(settings.tracking)
     store.prepare()
-    source = "images from folders" if from_folders(settings) else "synthetic faces and objects"
+    source = "images from folders" if settings.from_folders else "synthetic faces and objects"
     description = Description(
         f"train/{settings.name}",
-        known | {"threads": settings.threads, "device": settings.device},
+        training.identity | {"threads": settings.threads, "device": settings.device},
         {"kind": "training"},
         f"Training of a dual-task network on {source}.",
     )
-    with start(store, folder, description) as record:
-        if not store.off:
-            _record_dataset(record, f"{settings.name}/train", "train", material.learned)
-            _record_dataset(record, f"{settings.name}/val", "val", material.held_out)
+    parts = {"train": material.learned.images, "val": material.held_out.images}
+    with start(store, training.folder, description) as record:
+        for context, images in parts.items() if not store.off else ():
+            record.dataset(
+                pd.DataFrame({"image": images.names, "class": images.labels}),
+                name=f"{settings.name}/{context}",
+                source=images.source,
+                digest=images.digest,
+                context=context,
+            )
         yield record
-
-
-def _record_dataset(record: Run, name: str, context: str, examples: Examples) -> None:
-    import pandas as pd
-
-    images = examples.images
-    record.dataset(
-        pd.DataFrame({"image": images.names, "class": images.labels}),
-        name=name,
-        source=images.source,
-        digest=images.digest,
-        context=context,
-    )
 
 
 def _record_results(record: Run, folder: Path, results: Results) -> None:
@@ -180,43 +142,35 @@ def _record_results(record: Run, folder: Path, results: Results) -> None:
 
     best = results.history[results.best_epoch - 1]
     record.metrics({"best/epoch": results.best_epoch})
-    for name in ("loss", "face_top1", "object_top1"):
-        record.metrics(
-            {f"best/{name}": best[f"val/{name}"], f"untrained/{name}": results.untrained[name]}
-        )
+    for name, value in results.untrained.items():
+        record.metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
     record.artifacts(folder, outputs.SMALL)
     if (folder / outputs.PACKAGE).exists():
         record.artifacts(folder / outputs.PACKAGE)
 
 
 def job(config: DictConfig) -> None:
-    """Train with the settings that Hydra composed."""
+    """Train with the settings that Hydra composed, and say what came of it and where it is."""
     with told(debug=config.debug):
-        train_and_tell(checked(config))
+        settings = checked(config)
+        folder = Path(settings.output).expanduser()
+        results, undelivered = train(settings, folder)
 
+        from app.training import outputs
 
-def train_and_tell(settings: Train) -> None:
-    """Train and say on standard output what came of it and where it is."""
-    if not from_folders(settings):
-        check_drawn(settings)
-    folder = Path(settings.output).expanduser()
-    results = train(settings, folder)
-
-    from app.training import outputs
-
-    for when, found in (("untrained", results.untrained), ("trained", results.trained)):
-        print(
-            f"Held out, {when}: faces {found['face_top1']:.1%}, "
-            f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
-        )
-    best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
-    print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
-    print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")
-    if not from_folders(settings):
-        print(f"Weights and model card: {folder / outputs.PACKAGE}")
-    if results.undelivered is not None:
-        tell_undelivered(results.undelivered, folder)
-        sys.exit(UNDELIVERED)
+        for when, found in (("untrained", results.untrained), ("trained", results.trained)):
+            print(
+                f"Held out, {when}: faces {found['face_top1']:.1%}, "
+                f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
+            )
+        best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
+        print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
+        print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")
+        if not settings.from_folders:
+            print(f"Weights and model card: {folder / outputs.PACKAGE}")
+        if undelivered is not None:
+            tell_undelivered(undelivered, folder)
+            sys.exit(UNDELIVERED)
 
 
 def main() -> None:

@@ -89,8 +89,9 @@ def test_any_override_makes_a_sound_config_or_one_line(data: st.DataObject) -> N
         for sign, name, value in data.draw(st.lists(override, min_size=1, max_size=2))
     ]
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            config = checked(trust.composed(lambda: compose("config", words)))
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"), trust.composing():
+            composed = compose("config", words)
+        config = checked(composed)
     except (InputError, HydraException, OmegaConfBaseException) as error:
         assert "\n" not in reason_of(error)
         return

@@ -20,8 +20,7 @@ from app.config.training import Train, check
 from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
-from app.training import drawn, loop, material, outputs
-from app.training.settings import check_drawn
+from app.training import loop, material, outputs
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -83,7 +82,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
         return learn(state, material, settings, epoch)
 
     monkeypatch.setattr(loop, "learn", watched)
-    results = train.train(tiny, cut)
+    results, _ = train.train(tiny, cut)
     assert epochs == [1, 2]
     assert len(results.history) == 3
     assert same(weights(cut), weights(whole))
@@ -98,7 +97,7 @@ def test_another_seed_learns_other_weights(tmp_path):
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_starts_from_the_saved_initialisation(tmp_path):
-    results = train.train(settings("epochs=12", "dropout=0"), tmp_path)
+    results, _ = train.train(settings("epochs=12", "dropout=0"), tmp_path)
     losses = [figures["train/loss"] for figures in results.history]
     assert losses[-1] < losses[0] - 0.1
     start = seeded(0, WIDTHS, 4, 6, 32).state_dict()
@@ -126,7 +125,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 def test_faces_and_objects_are_balanced_and_held_out_images_are_new():
     four = settings("drawn.people=4", "drawn.objects=2")
-    learned, held_out = drawn.draw_learned(four), drawn.draw_held_out(four)
+    learned, held_out = material.draw_learned(four), material.draw_held_out(four)
     assert Counter(learned.outputs) == {0: 6, 1: 6, 2: 6, 3: 6, 4: 12, 5: 12}
     assert Counter(held_out.outputs) == dict.fromkeys(range(6), 2)
     old, new = (set(map(bytes, examples.images.pixels)) for examples in (learned, held_out))
@@ -135,12 +134,12 @@ def test_faces_and_objects_are_balanced_and_held_out_images_are_new():
 
 @pytest.mark.slow
 def test_images_are_the_same_however_many_processes_draw_them():
-    one, two = (drawn.draw_learned(settings(f"workers={count}")).images for count in (1, 2))
+    one, two = (material.draw_learned(settings(f"workers={count}")).images for count in (1, 2))
     assert one.digest == two.digest
 
 
 def test_network_input_is_three_equal_channels_within_one():
-    found = drawn.make_material(settings("batch_size=12"))
+    found = material.make_material(settings("batch_size=12"))
     ((pixels, right),) = material.read_batches(found.to_test)
     inputs = found.inputs(pixels)
     assert inputs.shape == (12, 3, 32, 32) and right.tolist() == [0, 1, 2] * 2 + [3, 4, 5] * 2
@@ -152,7 +151,7 @@ def test_network_input_is_three_equal_channels_within_one():
 
 
 def test_shifts_move_the_image_and_repeat_its_border():
-    examples = drawn.draw_learned(settings())
+    examples = material.draw_learned(settings())
     image = examples.images.pixels[0].astype(int)
     wide = np.pad(image, 2, mode="edge")
     places = {
@@ -205,7 +204,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
 def test_impossible_settings_are_one_line(override, said):
     with pytest.raises(InputError) as caught:
         check(settings(override))
-        check_drawn(settings(override))
+        material.check_drawn(settings(override))
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -221,7 +220,7 @@ def test_half_precision_on_a_cpu_and_a_gpu_that_is_not_there(tmp_path, monkeypat
 def test_more_expectedthan_classes_shift_the_objects(tmp_path):
     wide = settings("model.face_classes=5", "model.outputs=9", "epochs=1")
     train.train(wide, tmp_path)
-    assert sorted(set(drawn.draw_held_out(wide).outputs)) == [0, 1, 2, 5, 6, 7]
+    assert sorted(set(material.draw_held_out(wide).outputs)) == [0, 1, 2, 5, 6, 7]
     assert weights(tmp_path)["classifier.6.bias"].shape == (9,)
     with pytest.raises(InputError, match="model.outputs=7: the classes of faces and objects need"):
         train.train(settings("model.face_classes=5", "model.outputs=7"), tmp_path / "few")
@@ -267,7 +266,7 @@ def shipped() -> DualTaskVGG:
 def test_shipped_weights_do_what_the_card_says(shipped):
     """On the first three held-out images of each class; the card says it of more."""
     whole = ["drawn.people=120", "drawn.objects=60", "model.input_size=64", "held_out_per_class=3"]
-    held_out = drawn.draw_held_out(settings(*whole))
+    held_out = material.draw_held_out(settings(*whole))
     grey = torch.from_numpy(held_out.images.pixels)[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
         answers = torch.cat([shipped((part / 255 - 0.5) / 0.5) for part in grey.split(128)])

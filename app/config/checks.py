@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from app.choices import DECODERS, LAYERS, PENALISED
 from app.config import limits
 from app.config.schema import (
-    PERCENTAGES,
+    PERCENTAGE,
     Config,
     Decoding,
     Layer,
@@ -39,70 +41,76 @@ def checked(config: DictConfig) -> Config:
     """
     for field in dataclasses.fields(Config):
         getattr(config, field.name)  # raises where `~name` left it out, for which none stands in
-    _check_named(config.model)
+    checked_model(config.model)
     if OmegaConf.is_missing(config.layer, "name") and config.layer.output is not None:
         raise InputError(
             "layer=module needs layer.name=<module>, such as layer.name=layer4.2; "
             "python -m app.layers with the same model=… lists all"
         )
-    _check_numbers(config)
+    for name, value in config.threshold.items():
+        if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise InputError(f"threshold.{name}={value} is not a number")
+    metrics: Any = metric_set(config)  # type: ignore[arg-type]
+    for metric in metrics.values():
+        checked_metric(metric, config.threshold)
     whole = cast(Config, OmegaConf.to_object(config))
-    check(whole)
+    limits.check(whole)
+    _check_layer(whole.layer, whole.model)
+    _check_lesion(whole.lesion)
+    _check_layers_of_steps(whole)
+    _check_penalty(whole.decoding)
+    _check_folders(whole)
+    _check_domains(whole.stimuli, whole.target)
     return whole
 
 
 def checked_model(composed: DictConfig) -> Model:
     """Make the settings of a network an object, checked; raises as `checked`."""
-    _check_named(composed)
+    if OmegaConf.is_missing(composed, "name"):
+        raise InputError(
+            f"model={composed.source} needs model.name=<network>, such as model.name=resnet50"
+        )
     model = cast(Model, OmegaConf.to_object(composed))
     check_model(model)
     return model
 
 
-def checked_metric(metric: DictConfig, threshold: Mapping[str, Any]) -> Metric:
-    """Make a metric's settings an object, checked with the threshold; raises as `checked`."""
-    _check_number(metric, threshold)
-    whole = cast(Metric, OmegaConf.to_object(metric))
-    check_metric(whole, threshold)
-    return whole
+def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> Metric:
+    """Make a metric's settings an object, checked with the threshold; raises as `checked`.
 
-
-def _check_named(model: DictConfig) -> None:
-    """Refuse a network of a library without a name; `model` as Hydra composed it."""
-    if OmegaConf.is_missing(model, "name"):
+    The rule of its criterion knows which numbers it takes: `app.findings.selection`.
+    """
+    where = f"metric {composed.name}"
+    try:
+        number = composed.criterion.threshold  # follows the reference
+    except OmegaConfBaseException as error:
+        presets = ", ".join(map(str, composed.criterion.presets))
         raise InputError(
-            f"model={model.source} needs model.name=<network>, such as model.name=resnet50"
+            f"{where} has no number for threshold={threshold['name']}: its "
+            f"criterion.presets are {presets or 'empty'}; give threshold.{composed.name}=<number>"
+        ) from error
+    metric = cast(Metric, OmegaConf.to_object(composed))
+    limits.check(metric, f"{where}: ")
+    if len(metric.criterion.range) != 2:
+        raise InputError(f"{where}: criterion.range={metric.criterion.range} must be [low, high]")
+    if threshold.get(metric.name, number) != number and not math.isnan(number):
+        raise InputError(
+            f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
+            f"criterion.threshold={number} is set by itself: give one of them"
         )
-
-
-def check(config: Config) -> None:
-    """Refuse values outside their limits, and those that contradict each other; InputError."""
-    limits.check(config, leave=("model", "metric"))  # which have checks of their own
-    check_model(config.model)
-    _check_layer(config.layer, config.model)
-    _check_lesion(config.lesion)
-    _check_layers_of_steps(config)
-    _check_penalty(config.decoding)
-    _check_folders(config)
-    for metric in metric_set(config).values():
-        check_metric(metric, config.threshold)
-    _check_domains(config.stimuli, config.target)
+    return metric
 
 
 def check_model(model: Model) -> None:
     """Refuse a network's settings that contradict each other; what is null is open yet."""
     limits.check(model, "model.")
+    check_preprocessing(model)
     if model.source == "vgg":
         _check_vgg(model)
     elif model.weights is not None and model.checkpoint is not None:
         raise InputError(
             f"model.weights={model.weights} and model.checkpoint={model.checkpoint} exclude "
             "each other: set one of them to null"
-        )
-    check_preprocessing(model)
-    if model.source == "vgg" and model.input_size and model.input_size % 32:
-        raise InputError(
-            f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
         )
     if model.face_classes < 0 or model.outputs and not model.face_classes < model.outputs:
         raise InputError(
@@ -133,6 +141,10 @@ def _check_vgg(model: Model) -> None:
         )
     if model.outputs is None and model.checkpoint is None:
         raise InputError("model.outputs=null reads them from model.checkpoint: give one")
+    if model.input_size and model.input_size % 32:
+        raise InputError(
+            f"model.input_size={model.input_size} does not halve five times: a multiple of 32"
+        )
 
 
 def check_preprocessing(model: Model) -> None:
@@ -154,13 +166,13 @@ def _check_layer(layer: Layer, model: Model) -> None:
             f"layer={layer.name} is a layer of the dual-task networks: for {model.name} take "
             "layer=module layer.name=<module>; python -m app.layers with the same model=… lists all"
         )
-    if layer.output is None and (wrong := limits.OneOf(LAYERS).refuse(layer.name)):
-        raise InputError(wrong.format(name="layer.name", value=layer.name))
+    if layer.output is None and layer.name not in LAYERS:
+        raise InputError(limits.one_of(LAYERS).says.format(name="layer.name", value=layer.name))
 
 
 def _check_lesion(lesion: Lesion) -> None:
     if len(set(lesion.sets)) < len(lesion.sets):
-        raise InputError(PERCENTAGES.format(name="lesion.sets", value=lesion.sets))
+        raise InputError(PERCENTAGE.says.format(name="lesion.sets", value=lesion.sets))
     for task in ("faces", "objects"):
         own = getattr(lesion, task)
         if own.classes and not own.root:
@@ -171,18 +183,15 @@ def _check_lesion(lesion: Lesion) -> None:
 
 
 def _check_layers_of_steps(config: Config) -> None:
-    unknown = [name for name in config.lesion.layers or () if name not in LAYERS]
+    named = list(config.lesion.layers or ())
     if config.model.source == "vgg":  # whose modules have no such names
-        unknown += [
-            name
-            for name in config.decoding.layers or ()
-            if re.fullmatch(r"conv\d+", name) and name not in LAYERS
-        ]
-    if unknown:
-        raise InputError(
-            f"lesion.layers or decoding.layers name {unknown[0]}: the convolutions are "
-            f"{', '.join(LAYERS)}"
-        )
+        named += [name for name in config.decoding.layers or () if re.fullmatch(r"conv\d+", name)]
+    for name in named:
+        if name not in LAYERS:
+            raise InputError(
+                f"lesion.layers or decoding.layers name {name}: the convolutions are "
+                f"{', '.join(LAYERS)}"
+            )
 
 
 def _check_penalty(decoding: Decoding) -> None:
@@ -196,16 +205,10 @@ def _check_penalty(decoding: Decoding) -> None:
 def _check_folders(config: Config) -> None:
     stimuli, identities = config.stimuli, config.identities
     fetched = stimuli.name == "floc" and stimuli.root is None
-    for room, settings, kind in (
-        ("stimuli", stimuli, "category"),
-        ("identities", identities, "identity"),
-    ):
-        brought = settings.name == "synthetic" or settings is stimuli and fetched
-        if not settings.root and not brought:
-            raise InputError(
-                f"{room}={settings.name} needs {room}.root="
-                f"<folder that holds one folder per {kind}>"
-            )
+    if not (stimuli.root or stimuli.name == "synthetic" or fetched):
+        raise _lacks_root("stimuli", stimuli.name, "category")
+    if not (identities.root or identities.name == "synthetic"):
+        raise _lacks_root("identities", identities.name, "identity")
     if fetched and not (stimuli.address or "").startswith(("http://", "https://")):
         raise InputError(
             f"stimuli.address={stimuli.address}: the http(s) address of the files of fLoc, or "
@@ -213,43 +216,10 @@ def _check_folders(config: Config) -> None:
         )
 
 
-def _check_numbers(config: DictConfig) -> None:
-    """Refuse criteria without a number, which would be a reference to nothing."""
-    for name, value in config.threshold.items():
-        if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise InputError(f"threshold.{name}={value} is not a number")
-    metrics: Any = metric_set(config)  # type: ignore[arg-type]
-    for metric in metrics.values():
-        _check_number(metric, config.threshold)
-
-
-def _check_number(metric: DictConfig, threshold: Mapping[str, Any]) -> None:
-    try:
-        metric.criterion.threshold  # noqa: B018  follows the reference
-    except OmegaConfBaseException as error:
-        presets = ", ".join(map(str, metric.criterion.presets))
-        raise InputError(
-            f"metric {metric.name} has no number for threshold={threshold['name']}: its "
-            f"criterion.presets are {presets or 'empty'}; give threshold.{metric.name}=<number>"
-        ) from error
-
-
-def check_metric(metric: Metric, threshold: Mapping[str, Any]) -> None:
-    """Refuse a metric's settings; `threshold` as in the config. InputError with one line.
-
-    The rule of its criterion knows which numbers it takes: `app.findings.selection`.
-    """
-    where = f"metric {metric.name}"
-    limits.check(metric, f"{where}: ")
-    criterion = metric.criterion
-    if len(criterion.range) != 2:
-        raise InputError(f"{where}: criterion.range={criterion.range} must be [low, high]")
-    number = criterion.threshold
-    if threshold.get(metric.name, number) != number and not math.isnan(number):
-        raise InputError(
-            f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
-            f"criterion.threshold={number} is set by itself: give one of them"
-        )
+def _lacks_root(group: str, name: str, kind: str) -> InputError:
+    return InputError(
+        f"{group}={name} needs {group}.root=<folder that holds one folder per {kind}>"
+    )
 
 
 def _check_domains(stimuli: Stimuli, target: str) -> None:
@@ -265,13 +235,12 @@ def _check_domains(stimuli: Stimuli, target: str) -> None:
             f"stimuli.domains={domains} must map each domain to a list of its categories, "
             "e.g. {faces:[adult,child],places:[house]}"
         )
-    named = [category for members in domains.values() for category in members]
-    twice = next((category for category in named if named.count(category) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"stimuli.domains names the category {twice!r} twice: a category belongs to one "
-            "domain, once"
-        )
+    for category, times in Counter(chain(*domains.values())).items():
+        if times > 1:
+            raise InputError(
+                f"stimuli.domains names the category {category!r} twice: a category belongs to one "
+                "domain, once"
+            )
     if domains and target not in domains:
         raise InputError(
             f"target={target} is no domain of the stimuli: they have {', '.join(domains)}"

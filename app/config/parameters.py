@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from app.config.schema import Config
-from app.config.training import Train
+if TYPE_CHECKING:
+    from app.config.schema import Config
+    from app.config.training import Train
 
 LEADING_PARAMETERS = (
-    "model",
-    "layer",
-    "metric",
-    "threshold",
-    "aggregation",
-    "stimuli",
-    "target",
-    "seed",
-)
+    "model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed",
+)  # fmt: skip
 WHERE_TO = ("cache", "debug", "figures", "tracking")  # what results do not depend on
 
 
@@ -29,10 +24,9 @@ def parameters(config: Config) -> dict[str, Any]:
     Left out is what says nothing of the results (`WHERE_TO`, names and looks of the metrics).
     A config as Hydra composed it will do, where it is whole.
     """
+    composed = OmegaConf.is_config(config)
     tree: Any = (
-        OmegaConf.to_container(config, resolve=True)
-        if OmegaConf.is_config(config)
-        else dataclasses.asdict(config)
+        OmegaConf.to_container(config, resolve=True) if composed else dataclasses.asdict(config)
     )
     flat: dict[str, Any] = {
         name: tree[name] if name in ("target", "seed") else tree[name]["name"]
@@ -49,7 +43,9 @@ def parameters(config: Config) -> dict[str, Any]:
     for metric in tree["metrics"].values():
         del metric["name"]  # its key
     tree["threshold"] = {**numbers, **tree["threshold"]}
-    _flatten(tree, "", flat)
+    for path, value in leaves(tree):
+        if not path.endswith(".name") or path.count(".") > 1:  # group names lead already
+            flat.setdefault(path, value)
     return flat
 
 
@@ -58,9 +54,13 @@ def to_yaml(config: Config | Train) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
 
 
-def _flatten(node: Any, path: str, into: dict[str, Any]) -> None:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a tree under dotted names; lists without mappings or lists are values."""
     if isinstance(node, dict) and node:
         for key, value in node.items():
-            _flatten(value, f"{path}.{key}" if path else str(key), into)
-    elif not path.endswith(".name") or path.count(".") > 1:  # group names lead already
-        into.setdefault(path, node)
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and any(isinstance(value, (dict, list)) for value in node):
+        for number, value in enumerate(node):
+            yield from leaves(value, f"{path}.{number}")
+    else:
+        yield path, node

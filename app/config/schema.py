@@ -7,10 +7,11 @@ heavy: `--help` reads this file.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from app.choices import (
@@ -25,15 +26,35 @@ from app.choices import (
     RULES,
     SOURCES,
 )
-from app.config.limits import NOT_EMPTY, OneOf, Range, Text
+from app.config.limits import NOT_EMPTY, Limit, at_least, at_most, one_of
 
 # What is larger than these is a slip of the finger, which would end as memory or the day does.
-Pixels = Annotated[int, Range(16, 4096)]  # a side
-Images = Annotated[int, Range(1, 100_000)]
-SomeImages = Annotated[int, Range(2, 100_000)]  # of which some are left when one is taken out
-Count = Annotated[int, Range(1)]
+Pixels = Annotated[int, at_least(16), at_most(4096)]  # a side
+Images = Annotated[int, at_least(1), at_most(100_000)]
+SomeImages = Annotated[int, at_least(2), at_most(100_000)]  # left when one is taken out
+Count = Annotated[int, at_least(1)]
 Name = Annotated[str, NOT_EMPTY]
-Seed = Annotated[int, Range(0, says="{name} is negative: a seed is 0 or more")]
+
+SEED = Limit(lambda value: value >= 0, "{name} is negative: a seed is 0 or more")
+COLOUR = Limit(
+    re.compile("#[0-9A-Fa-f]{6}").fullmatch, "{name}={value} must be like '#CC79A7', in quotes"
+)
+PERCENTAGE = Limit(
+    lambda value: 1 <= value <= 100,
+    "{name}={value}: percentages of the layer's kernels, 1 to 100, each once; [] lesions no sets",
+)
+FRACTION = Limit(
+    lambda value: 0 < value <= 1,
+    "{name}={value}: the part of the layer's kernels to drop, above 0 and at most 1",
+)
+PENALTY = Limit(lambda value: 0 < value < math.inf, "{name}={value}: C is positive and finite")
+PATIENCE = Limit(
+    lambda value: 0 <= value < math.inf,
+    "{name}={value}: seconds for which a run waits for a server that went away, 0 or more",
+)
+GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
+
+Seed = Annotated[int, SEED]
 
 
 @dataclass
@@ -42,23 +63,23 @@ class Model:
 
     name: Name = MISSING
     # vgg: the dual-task network | torchvision | timm: theirs, by `name`
-    source: Annotated[str, OneOf(SOURCES)] = MISSING
+    source: Annotated[str, one_of(SOURCES)] = MISSING
     checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = none
     weights: str | None = None  # torchvision and timm: their own, DEFAULT or a name; null = seeded
     trained: bool | None = None  # null: whether there are weights or a checkpoint
     widths: list[int] = field(default_factory=list)  # vgg only: channels of conv1 … conv13
     hidden: Count = 4096  # vgg only: width of the two hidden fully connected layers
-    outputs: Annotated[int, Range(2)] | None = None  # null: as many as the weights have
+    outputs: Annotated[int, at_least(2)] | None = None  # null: as many as the weights have
     face_classes: int = 0  # outputs 0 … face_classes - 1 are face identities; 0: there are none
     classes: str | None = None  # "synthetic": the outputs are the synthetic identities and objects
     seed: Seed = 0  # of the initialisation, where there are no weights
     # How images are prepared; null: as the library does it for this network.
     input_size: Pixels | None = None  # pixels a side
     # The shorter side before the centre crop, pixels.
-    resize: Annotated[int, Range(high=8192)] | None = None
+    resize: Annotated[int, at_most(8192)] | None = None
     mean: list[float] | None = None  # per RGB channel, of pixel values in 0 … 1
     sd: list[float] | None = None
-    interpolation: Annotated[str, OneOf(INTERPOLATIONS)] | None = None
+    interpolation: Annotated[str, one_of(INTERPOLATIONS)] | None = None
     squash: bool | None = None  # resize both sides, whatever their ratio
 
 
@@ -67,28 +88,25 @@ class Layer:
     """What is asked: a layer or a module of the network."""
 
     name: Name = MISSING  # conv1 … conv13, or a module's dotted name
-    output: Annotated[str, OneOf(OUTPUTS)] | None = None  # null: a convolution of the vgg
+    output: Annotated[str, one_of(OUTPUTS)] | None = None  # null: a convolution of the vgg
 
 
 @dataclass
 class Aggregation:
     """How a kernel's map becomes one number an image."""
 
-    name: Annotated[str, OneOf(AGGREGATIONS)] = MISSING
+    name: Annotated[str, one_of(AGGREGATIONS)] = MISSING
 
 
 # `threshold.<metric>` where that is given, else the metric's own number for the preset.
 CRITERION_NUMBER = "${oc.select:threshold.${..name},${oc.select:.presets.${threshold.name}}}"
 
 
-COLOUR = Text("#[0-9A-Fa-f]{6}", says="{name}={value} must be like '#CC79A7', in quotes")
-
-
 @dataclass
 class Criterion:
     """The rule that turns a metric's scores into a selection."""
 
-    rule: Annotated[str, OneOf(RULES)] = MISSING
+    rule: Annotated[str, one_of(RULES)] = MISSING
     presets: dict[str, float] = field(default_factory=dict)  # the number for each `threshold=…`
     threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else a probability
     range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
@@ -101,8 +119,8 @@ class Metric:
     name: str = MISSING  # of the file in app/metrics
     label: str = "${.name}"  # on the axes of figures
     colour: Annotated[str, COLOUR] = "#CC79A7"  # in figures
-    contrast: Annotated[str, OneOf(CONTRASTS)] = MISSING
-    over: Annotated[str, OneOf(LEVELS)] = "domains"  # what `each` stands for
+    contrast: Annotated[str, one_of(CONTRASTS)] = MISSING
+    over: Annotated[str, one_of(LEVELS)] = "domains"  # what `each` stands for
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function
     criterion: Criterion = field(default_factory=Criterion)
 
@@ -111,7 +129,7 @@ class Metric:
 class Stimuli:
     """The localizer: images in categories, categories in domains."""
 
-    name: Annotated[str, OneOf(("synthetic", "floc", "folder"))] = MISSING
+    name: Annotated[str, one_of(("synthetic", "floc", "folder"))] = MISSING
     root: str | None = None  # folder of category folders; null for what is drawn
     # Domain to list of categories; null: each category is its own domain. `check` holds it to
     # that: OmegaConf cannot override an optional dict that is null on the command line.
@@ -128,7 +146,7 @@ class Stimuli:
 class Identities:
     """The faces whose identity is decoded; the network was not trained on them."""
 
-    name: Annotated[str, OneOf(("synthetic", "folder"))] = MISSING
+    name: Annotated[str, one_of(("synthetic", "folder"))] = MISSING
     root: str | None = None  # folder of a folder per identity; null for what is drawn
     count: SomeImages = 100  # synthetic only
     images_each: SomeImages = 10  # synthetic only
@@ -145,17 +163,11 @@ class OwnClasses:
     classes: Name | None = None
 
 
-PERCENTAGES = (
-    "{name}={value}: percentages of the layer's kernels, 1 to 100, each once; [] lesions no sets"
-)
-FRACTION = "{name}={value}: the part of the layer's kernels to drop, above 0 and at most 1"
-
-
 @dataclass
 class Lesion:
     """Held-out images of the network's own classes, on which a lesion's effect is measured."""
 
-    name: Annotated[str, OneOf(("single", "greedy", "none"))] = MISSING
+    name: Annotated[str, one_of(("single", "greedy", "none"))] = MISSING
     layers: list[str] | None = None  # that are lesioned; null: every one
     faces: OwnClasses = field(default_factory=OwnClasses)
     objects: OwnClasses = field(default_factory=OwnClasses)
@@ -165,10 +177,10 @@ class Lesion:
     size: Pixels = 64  # synthetic only
     seed: Seed = 0  # synthetic only
     # Percent of kernels lesioned together.
-    sets: list[Annotated[int, Range(1, 100, says=PERCENTAGES)]] = field(default_factory=list)
+    sets: list[Annotated[int, PERCENTAGE]] = field(default_factory=list)
     random_draws: Count = 3  # of random kernels, for each size of a set
     # Greedy only: the part of the layer's kernels to drop.
-    fraction: Annotated[float, Range(above=0, high=1, says=FRACTION)] = 0.2
+    fraction: Annotated[float, FRACTION] = 0.2
     group_size: Count = 1  # greedy only: kernels to drop a search
 
 
@@ -176,35 +188,24 @@ class Lesion:
 class Decoding:
     """How identity is decoded from the selected kernels."""
 
-    name: Annotated[str, OneOf((*DECODERS, "none"))] = MISSING
+    name: Annotated[str, one_of((*DECODERS, "none"))] = MISSING
     layers: list[str] | None = None  # that are decoded from; null: every one
     kernels: Count | None = None  # null: the smallest count that any metric selects
     # C of svm and logistic; null: of the others, which have none.
-    penalty: (
-        Annotated[
-            float, Range(above=0, below=math.inf, says="{name}={value}: C is positive and finite")
-        ]
-        | None
-    ) = 1.0
+    penalty: Annotated[float, PENALTY] | None = 1.0
     random_draws: Count = 20
-
-
-PATIENCE = "{name}={value}: seconds for which a run waits for a server that went away, 0 or more"
 
 
 @dataclass
 class Tracking:
     """The MLflow store that runs go to."""
 
-    name: Annotated[str, OneOf(("sqlite", "server", "none"))] = MISSING
+    name: Annotated[str, one_of(("sqlite", "server", "none"))] = MISSING
     uri: str | None = None  # http(s) address of a server; null: SQLite in `folder`
     folder: Name = "mlruns"
     experiment: Name = "selectivity"
     # For which a server that went away is waited for, at a run's end.
-    patience_s: Annotated[float, Range(0, below=math.inf, says=PATIENCE)] = 30.0
-
-
-GIGABYTES = "{name}={value}: a positive number of gigabytes"
+    patience_s: Annotated[float, PATIENCE] = 30.0
 
 
 @dataclass
@@ -226,36 +227,25 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     target: str = "faces"
     seed: Seed = 0
-    device: Annotated[str, OneOf(DEVICES)] = "auto"
-    threads: Annotated[int, Range(1, 1024)] | None = None  # of a job; null: its share of the cores
+    device: Annotated[str, one_of(DEVICES)] = "auto"
+    threads: Annotated[int, at_least(1), at_most(1024)] | None = (
+        None  # of a job; null: its share of the cores
+    )
     batch_size: Count | None = None  # images that run together; null: what suits the device
     # Of the forward pass; on a GPU also float16, bfloat16.
-    precision: Annotated[str, OneOf(PRECISIONS)] = "float32"
+    precision: Annotated[str, one_of(PRECISIONS)] = "float32"
     # Resident memory that scoring single units may take, 10^9 bytes.
-    memory_gb: Annotated[float, Range(above=0, says=GIGABYTES)] = 4.0
+    memory_gb: Annotated[float, GIGABYTES] = 4.0
     cache: Name = "outputs/cache"
     figures: bool | None = None  # null: in single runs and in sweeps of few jobs
     debug: bool = False  # show tracebacks
-
-
-class _Schema(ConfigNode):
-    """Copied when it is loaded, and not whenever Hydra copies its store as a whole.
-
-    It does so for each of the 50 groups that `--help` lists, half a second in all.
-    """
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Schema:
-        return self
 
 
 def register() -> None:
     """Make the schema known to Hydra as `config_schema`."""
     schema = OmegaConf.structured(Config)
     OmegaConf.set_struct(schema.threshold, False)  # open to every metric's name
-    name = "config_schema.yaml"
-    ConfigStore.instance().repo[name] = _Schema(
-        name, schema, group=None, package=None, provider=None
-    )
+    ConfigStore.instance().store(name="config_schema", node=schema)
 
 
 def metric_set(config: Config) -> dict[str, Metric]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+import math
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -11,13 +13,29 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from app.choices import DEVICES, PRECISIONS
 from app.config import limits
 from app.config.checks import check_preprocessing
-from app.config.limits import OneOf, Range
+from app.config.limits import Limit, at_least, one_of
+from app.config.parameters import leaves
 from app.config.schema import Count, Model, Seed, Tracking
 from app.errors import InputError
 
-Whole = Annotated[int, Range(0)]
-Share = Annotated[float, Range(0, below=1, says="{name}={value}: from 0 to below 1")]
-FACTOR = "{name}={value}: above 0, at most 1"
+SHARE = Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")
+FACTOR = Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")
+PROBABILITY = Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
+NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: at least 0")
+
+Share = Annotated[float, SHARE]
+NotNegative = Annotated[float, NOT_NEGATIVE]
+
+
+# Settings that change where things go, how fast or how long, not what an epoch learns. The images
+# of folders are known by their content.
+FREE = (
+    "output", "workers", "tracking", "faces", "objects", "keep", "stopping", "device", "debug",
+)  # fmt: skip
+# What of the model's settings the training depends on.
+OF_MODEL = (
+    "widths", "hidden", "outputs", "face_classes", "input_size", "resize", "mean", "sd", "seed",
+)  # fmt: skip
 
 
 @dataclass
@@ -46,7 +64,7 @@ class Augmentation:
 
     scale: list[float] | None = None
     ratio: list[float] = MISSING
-    flip: float = MISSING
+    flip: Annotated[float, PROBABILITY] = MISSING
 
 
 @dataclass
@@ -57,16 +75,16 @@ class Drawn:
     people: Count = MISSING
     objects: Count = MISSING
     images_per_person: Count = MISSING
-    shift: Whole = MISSING
+    shift: Annotated[int, at_least(0)] = MISSING
 
 
 @dataclass
 class Optimiser:
     """How the weights follow the gradient."""
 
-    name: Annotated[str, OneOf(("adamw", "sgd"))] = MISSING
-    learning_rate: Annotated[float, Range(0)] = MISSING
-    weight_decay: Annotated[float, Range(0)] = MISSING
+    name: Annotated[str, one_of(("adamw", "sgd"))] = MISSING
+    learning_rate: NotNegative = MISSING
+    weight_decay: NotNegative = MISSING
     momentum: Share = MISSING
 
 
@@ -74,10 +92,10 @@ class Optimiser:
 class Schedule:
     """How the learning rate changes, step by step."""
 
-    name: Annotated[str, OneOf(("onecycle", "cosine", "step", "constant"))] = MISSING
+    name: Annotated[str, one_of(("onecycle", "cosine", "step", "constant"))] = MISSING
     warmup: Share = MISSING
     every: Count = MISSING
-    factor: Annotated[float, Range(above=0, high=1, says=FACTOR)] = MISSING
+    factor: Annotated[float, FACTOR] = MISSING
 
 
 @dataclass
@@ -85,7 +103,7 @@ class Stopping:
     """When a training ends before its last epoch."""
 
     patience: Count | None = None
-    min_delta: Annotated[float, Range(0)] = MISSING
+    min_delta: NotNegative = MISSING
 
 
 @dataclass
@@ -103,7 +121,7 @@ class Train:
     augmentation: Augmentation = field(default_factory=Augmentation)
     drawn: Drawn = field(default_factory=Drawn)
     epochs: Count = MISSING
-    batch_size: Annotated[int, Range(2)] = MISSING
+    batch_size: Annotated[int, at_least(2)] = MISSING
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     stopping: Stopping = field(default_factory=Stopping)
@@ -111,12 +129,17 @@ class Train:
     dropout: Share = MISSING
     batch_norm: bool = MISSING
     keep: Count = MISSING
-    device: Annotated[str, OneOf(DEVICES)] = MISSING
-    precision: Annotated[str, OneOf(PRECISIONS)] = MISSING
+    device: Annotated[str, one_of(DEVICES)] = MISSING
+    precision: Annotated[str, one_of(PRECISIONS)] = MISSING
     threads: Count = MISSING
     workers: Count = MISSING
     tracking: Tracking = field(default_factory=Tracking)
     debug: bool = False  # show tracebacks
+
+    @property
+    def from_folders(self) -> bool:
+        """Whether images are read rather than drawn."""
+        return self.faces.root is not None or self.objects.root is not None
 
 
 def register() -> None:
@@ -134,9 +157,22 @@ def checked(config: DictConfig) -> Train:
 def check(settings: Train) -> None:
     """Refuse settings outside their limits, or that contradict each other; InputError."""
     limits.check(settings)
+    _check_network(settings.model)
+    _check_augmentation(settings.augmentation)
     if settings.schedule.name == "onecycle" and not settings.schedule.warmup > 0:
         raise InputError("schedule.warmup=0: one cycle rises first; or take schedule.name=cosine")
-    model = settings.model
+    for task, other in (("faces", "objects"), ("objects", "faces")):
+        given, elsewhere = getattr(settings, task), getattr(settings, other)
+        if given.root is None and elsewhere.root is not None:
+            raise InputError(
+                f"{other}.root is given, but {task}.root is not: give both folders, or none to "
+                "learn drawn images"
+            )
+        if given.root is None and given.validation is not None:
+            raise InputError(f"{task}.validation is given, but {task}.root is not: give both")
+
+
+def _check_network(model: Network) -> None:
     if None in (model.input_size, model.resize, model.mean, model.sd):
         raise InputError("model.input_size, resize, mean and sd have to be given for a training")
     if model.input_size < 32 or model.input_size % 32 or len(model.widths) != 13:
@@ -149,18 +185,7 @@ def check(settings: Train) -> None:
             f"model.checkpoint={model.checkpoint}: a training starts from the initialisation that "
             "model.seed names; leave model.checkpoint out"
         )
-    for task, other in (("faces", "objects"), ("objects", "faces")):
-        given, elsewhere = getattr(settings, task), getattr(settings, other)
-        if given.root is None and elsewhere.root is not None:
-            raise InputError(
-                f"{other}.root is given, but {task}.root is not: give both folders, or none to "
-                "learn drawn images"
-            )
-        if given.root is None and given.validation is not None:
-            raise InputError(f"{task}.validation is given, but {task}.root is not: give both")
     check_preprocessing(model)
-    if settings.faces.root is not None:
-        _check_augmentation(settings.augmentation)
 
 
 def _check_augmentation(varied: Augmentation) -> None:
@@ -169,14 +194,45 @@ def _check_augmentation(varied: Augmentation) -> None:
             f"augmentation.scale={varied.scale}: the least and the largest share of the image, "
             "above 0 and at most 1, e.g. [0.35,1], or null for the centre alone"
         )
-    if not _is_range(varied.ratio, float("inf")):
+    if not _is_range(varied.ratio, math.inf):
         raise InputError(
             f"augmentation.ratio={varied.ratio}: the least and the largest width ÷ height, "
             "above 0, e.g. [0.75,1.33]"
         )
-    if not 0 <= varied.flip <= 1:
-        raise InputError(f"augmentation.flip={varied.flip}: a probability")
 
 
 def _is_range(values: list[float], most: float) -> bool:
     return len(values) == 2 and 0 < values[0] <= values[1] <= most
+
+
+def with_outputs(settings: Train, faces: int, objects: int) -> Train:
+    """Give the network as many outputs as so many classes of each task need.
+
+    Faces have the outputs 0 … model.face_classes - 1, objects those that follow. Larger numbers
+    that the user gave stay, and outputs without a class are never right. InputError for smaller
+    ones.
+    """
+    model = settings.model
+    first = _allow(model.face_classes, faces, "model.face_classes", "faces")
+    outputs = _allow(model.outputs, first + objects, "model.outputs", "faces and objects")
+    return replace(settings, model=replace(model, face_classes=first, outputs=outputs))
+
+
+def _allow(given: Any, needed: int, name: str, what: str) -> int:
+    if given is None:
+        return needed
+    if not isinstance(given, int) or given < needed:
+        raise InputError(f"{name}={given}: the classes of {what} need {needed}, or leave it out")
+    return given
+
+
+def identity(settings: Train, images: str) -> dict[str, Any]:
+    """Tell all that the weights after an epoch depend on, flat, under the command line's names.
+
+    `images` says which images are learned. What two identities differ in tells a checkpoint of
+    another training from one to go on from.
+    """
+    whole = dataclasses.asdict(settings)
+    whole["model"] = {key: whole["model"][key] for key in OF_MODEL}
+    kept = {key: value for key, value in whole.items() if key not in FREE}
+    return {"images": images, **dict(leaves(kept))}

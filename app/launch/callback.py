@@ -21,7 +21,9 @@ from app.errors import InputError
 from app.launch.commandline import UNDELIVERED, report, tell_undelivered
 from app.launch.sweep import all_words, planned
 
-# The sweep that this process began and has not ended, and its presence in the sweep's folder.
+# The sweep that this process began and has not ended, and its presence in the sweep's folder. Here
+# and not on the callback, since Hydra makes that one and, where a launcher raises, neither calls it
+# again nor hands it out.
 _open: list[tuple[DictConfig, Any]] = []
 
 
@@ -54,13 +56,11 @@ def ended() -> Iterator[None]:
 def check_launcher(target: str) -> None:
     """Refuse a launcher, by its class, whose package is not installed; InputError."""
     package = ".".join(target.split(".")[:2])
-    try:
-        found = find_spec(package) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
-        extra = " (pip install 'selective-units[slurm]')" if "submitit" in target else ""
-        raise InputError(f"the launcher needs {package}, which is not installed{extra}")
+    with suppress(ModuleNotFoundError):
+        if find_spec(package) is not None:
+            return
+    extra = " (pip install 'selective-units[slurm]')" if "submitit" in target else ""
+    raise InputError(f"the launcher needs {package}, which is not installed{extra}")
 
 
 class SweepCallback(Callback):

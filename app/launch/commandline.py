@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import sys
@@ -26,7 +25,6 @@ HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
 
@@ -35,24 +33,20 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
         return " ".join(f"{error} {cause or ''}".split())
-    if isinstance(error, OSError) and error.errno in FULL and not error.filename:
-        return (  # everyone else's files are named: Hydra's are not
-            f"a file of the output folder cannot be written: {error.strerror}; make room, or name "
-            "another with hydra.run.dir=<folder> or hydra.sweep.dir=<folder>"
-        )
     if isinstance(error, OSError) and error.strerror:
+        # Everyone else's files are named: Hydra's are not.
+        file = error.filename or "a file of the output folder (hydra.run.dir, hydra.sweep.dir)"
         return (
-            f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path, its "
-            "permissions and the room on the disk"
+            f"{file} cannot be used: {error.strerror}; check the path, its permissions and the "
+            "room on the disk"
         )
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def report(error: Exception, *, debug: bool, log: bool = False) -> None:
-    """Tell the reason on standard error.
+    """Tell the reason on standard error, with `debug=true` the traceback, too.
 
-    The traceback with `debug=true`; else, with `log`, in the log that a job has: outside of jobs
-    Hydra logs to the terminal.
+    It goes with `log` into the log that a job has: outside of jobs Hydra logs to the terminal.
     """
     if debug:
         traceback.print_exception(error)
@@ -100,16 +94,7 @@ def run_hydra(
 ) -> None:
     """Run a job with the config that Hydra composes from `conf/` and the command line.
 
-    Parameters
-    ----------
-    job
-        Called with the config; once for each job of a sweep.
-    config_name
-        Of the primary config in `conf/`.
-    within
-        Sees what ends all jobs before it is told.
-    interrupted
-        What Ctrl-C says.
+    `within` sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
     """
 
     def start() -> None:

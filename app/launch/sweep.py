@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -40,11 +39,6 @@ def choices(overrides: Sequence[str], loader: ConfigLoader | None = None) -> dic
         elif not override.is_sweep_override():
             found[name] = [f"{name}={override.get_value_element_as_str()}"]
     return found
-
-
-def jobs(chosen: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
-    """Yield the overrides of each job."""
-    yield from map(list, itertools.product(*chosen.values()))
 
 
 def planned(

@@ -11,27 +11,27 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from app.config.parameters import leaves
 from app.errors import InputError
 from app.launch import credentials
-from app.launch.sweep import all_words, choices, jobs
-
-T = TypeVar("T")
+from app.launch.sweep import all_words, choices
 
 BASIC = "hydra._internal.core_plugins"
 PLUGINS = "hydra_plugins.hydra"
@@ -79,9 +79,7 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
     options
         The command line, by Hydra's own parser.
     own
-        The folder of the program's configs.
-    config_name
-        The program's primary config.
+        The folder of the program's configs, of which `config_name` is the primary one.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
@@ -92,29 +90,36 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
     if options.shell_completion or (added and not os.path.isdir(added)):
         return  # what follows are no overrides; Hydra says what is wrong
     others = list(filter(None, (options.config_path, added)))
-    searched = composed(lambda: _find_search_path(others, name, overrides))
     prints = options.help or options.hydra_help or options.cfg or options.info
-    if prints and not (others or searched):
-        return
-    with _searched(added), initialize_config_dir(folder, version_base="1.3"):
-        composed(lambda: _check_composed(name, overrides, own, sweeps=options.multirun))
+    with composing():
+        searched = _find_search_path(others, name, overrides)
+        if not prints or others or searched:
+            loader = _make_loader(folder, added)
+            _check_composed(loader, name, overrides, own, sweeps=options.multirun)
 
 
 @contextmanager
-def _searched(folder: str | None) -> Iterator[None]:
-    """Let Hydra find configs in the folder of `--config-dir`, where it will itself search it."""
-    paths = [] if folder is None else [f"file://{os.path.abspath(folder)}"]
-
-    class Added(SearchPathPlugin):
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for path in paths:
-                search_path.append("command-line", path)
-
-    Plugins.instance().register(Added)  # for good: it has nothing to add afterwards
+def composing() -> Iterator[None]:
+    """Make an InputError of what Hydra's own checks let through in the body: `=3`, no YAML."""
     try:
         yield
-    finally:
-        paths.clear()
+    except (HydraException, OmegaConfBaseException, InputError):
+        raise
+    except Exception as error:
+        raise InputError(
+            "no config can be made of this command line and its files: "
+            f"{' '.join(str(error).split())}; --help shows how overrides are written"
+        ) from error
+
+
+def _make_loader(folder: str, added: str | None) -> ConfigLoader:
+    """Make the loader that Hydra will make for --config-path and --config-dir."""
+    version.setbase("1.3")
+    setup_globals()
+    searched = create_config_search_path(folder)
+    if added is not None:
+        searched.prepend("command-line", f"file://{os.path.abspath(added)}", anchor="schema")
+    return ConfigLoaderImpl(searched)
 
 
 def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str]) -> list[str]:
@@ -123,16 +128,13 @@ def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str
     Refused are packages, which would be imported, and what is no folder.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    given: list[Any] = [
-        each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"
-    ]
-    files = [Path(folder, f"{name.removesuffix('.yaml')}.yaml") for folder in folders]
-    for node in (OmegaConf.load(file) for file in files if file.is_file()):
-        found = OmegaConf.select(node, "hydra.searchpath")
-        if isinstance(found, ListConfig):
-            given.append(list(found))
-    paths = [path for each in given if isinstance(each, list) for path in each]
-    for path in (path for path in paths if isinstance(path, str)):
+    given = [each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"]
+    for file in (Path(folder, f"{name.removesuffix('.yaml')}.yaml") for folder in folders):
+        if file.is_file():
+            given.append(OmegaConf.select(OmegaConf.load(file), "hydra.searchpath"))
+    listed: Any = chain(*(each for each in given if isinstance(each, (list, ListConfig))))
+    paths = [path for path in listed if isinstance(path, str)]
+    for path in paths:
         scheme, separator, _ = path.partition("://")
         if separator and scheme != "file":
             raise _refused("hydra.searchpath", path, "a folder: file://<path>")
@@ -141,9 +143,10 @@ def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str
     return paths
 
 
-def _check_composed(name: str, overrides: list[str], own: Path, *, sweeps: bool) -> None:
+def _check_composed(
+    loader: ConfigLoader, name: str, overrides: list[str], own: Path, *, sweeps: bool
+) -> None:
     """Check the config of the overrides, and those of all jobs where others' files take part."""
-    loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration(
         name, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
     )
@@ -152,21 +155,8 @@ def _check_composed(name: str, overrides: list[str], own: Path, *, sweeps: bool)
     others = sources - {*SHIPPED, ("file", str(own))}
     if others and (sweeps or config.hydra.mode == RunMode.MULTIRUN):
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
-        for job in jobs(choices(all_words(config.hydra), loader)):
+        for job in map(list, product(*choices(all_words(config.hydra), loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
-
-
-def composed(compose: Callable[[], T]) -> T:
-    """Call `compose`; InputError for what Hydra's own checks let through: `=3`, no YAML."""
-    try:
-        return compose()
-    except (HydraException, OmegaConfBaseException, InputError):
-        raise
-    except Exception as error:
-        raise InputError(
-            "no config can be made of this command line and its files: "
-            f"{' '.join(str(error).split())}; --help shows how overrides are written"
-        ) from error
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
@@ -180,14 +170,9 @@ def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
         The command line's, which may say what a file may not: who runs the program types them.
     own
         The folder of the program's configs, whose launchers' presets count as typed, too.
-
-    Raises
-    ------
-    InputError
-        One line that names the setting, its value, and what would be right.
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
-    values = dict(_leaves(tree))
+    values = dict(leaves(tree))
     # The program's own first: Hydra's repeat what was typed for them.
     ordered = sorted(values.items(), key=lambda entry: entry[0].startswith("hydra."))
     credentials.check_values(ordered)
@@ -195,7 +180,7 @@ def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
         if path.rpartition(".")[2] == "_target_" and value not in TARGETS:
             names = ", ".join(target.rpartition(".")[2] for target in TARGETS)
             raise _refused(path, value, f"one of the classes {names}, in full")
-    hydra = tree.get("hydra") or {}
+    hydra = tree["hydra"]
     for kind in ("hydra", "task"):
         forged = set(hydra["overrides"][kind]) - set(overrides)
         if forged:
@@ -228,23 +213,11 @@ def _check_environment(variables: Mapping[str, Any], typed: set[str]) -> None:
             raise _refused(path, value, "on the command line or in the environment")
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a tree under dotted names; a list without mappings is one."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list) and any(isinstance(value, (dict, list)) for value in node):
-        for number, value in enumerate(node):
-            yield from _leaves(value, f"{path}.{number}")
-    else:
-        yield path, node
-
-
 def _check_references(path: str, node: Any) -> None:
     """Let through only references whose value can be nothing but text or a number."""
     if not isinstance(node, (dict, type(None))):
         raise _refused(path, node, "a mapping of its own")
-    for leaf, value in _leaves(node, path):
+    for leaf, value in leaves(node, path):
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and "${" in REFERENCES.sub("", text):
                 raise _refused(leaf, text, "written out, without such references")
@@ -255,11 +228,10 @@ def _check_logging(path: str, node: Mapping[str, Any]) -> None:
     for part, allowed in (("formatters", FORMATTER), ("handlers", HANDLER), ("loggers", LOGGER)):
         for name, settings in (node.get(part) or {}).items():
             _check_part(f"{path}.{part}.{name}", settings, allowed)
-    if node.get("root") is not None:
-        _check_part(f"{path}.root", node["root"], LOGGER)
+    _check_part(f"{path}.root", node.get("root"), LOGGER)
     if node.get("filters"):
         raise _refused(f"{path}.filters", node["filters"], "left out")
-    for leaf, value in _leaves(node, path):
+    for leaf, value in leaves(node, path):
         text = str(value)
         if "cfg://" in text or "ext://" in text and text not in STREAMS:
             raise _refused(leaf, text, f"one of {', '.join(STREAMS)}")
@@ -279,19 +251,16 @@ def _check_launcher(hydra: Mapping[str, Any], typed: set[str], own: Path) -> Non
     Lists and mappings are commands and options of the scheduler; a line break in any text would
     begin a command in the script that is handed to it.
     """
-    preset = (
-        own / "hydra" / "launcher" / f"{hydra['runtime']['choices'].get('hydra/launcher')}.yaml"
-    )
+    preset = own / f"hydra/launcher/{hydra['runtime']['choices'].get('hydra/launcher')}.yaml"
     known: Any = OmegaConf.to_container(OmegaConf.load(preset)) if preset.is_file() else {}
-    trusted = {f"hydra.launcher.{name}": value for name, value in _leaves(known)}
-    for path, value in _leaves(hydra["launcher"], "hydra.launcher"):
+    shipped = dict(leaves(known, "hydra.launcher"))
+    for path, value in leaves(hydra["launcher"], "hydra.launcher"):
         texts = value if isinstance(value, list) else [value]
         broken = any(isinstance(text, str) and not text.isprintable() for text in texts)
         _, _, name, *deeper = path.split(".")
         risky = broken or bool(deeper) or isinstance(value, list) or name in ("python", "setup")
-        if risky and value not in (None, [], {}) and path not in typed:
-            if path in trusted and trusted[path] == value:
-                continue
+        trusted = value in (None, [], {}) or path in typed or shipped.get(path) == value
+        if risky and not trusted:
             raise _refused(path, value, f"on the command line, or in {preset}")
 
 

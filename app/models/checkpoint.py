@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,24 +112,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 def write(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write a state dict as a safetensors file; `about` goes into its metadata."""
     tensors = {key: value.contiguous() for key, value in state.items()}
-    with writing_weights(path) as new:
+    with whole(path) as new:
         new.write_bytes(save(tensors, {"format": "pt", **about}))
-
-
-@contextmanager
-def writing_weights(path: Path) -> Iterator[Path]:
-    """Yield the path of a file to fill, which then takes the place of `path`; see `files.whole`.
-
-    InputError where it cannot be written.
-    """
-    try:
-        with whole(path) as new:
-            yield new
-    except (OSError, RuntimeError) as error:  # torch's is a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(
-            f"{path} cannot be written: {reason}; is the disk full? Make room, or write elsewhere"
-        ) from error
 
 
 def _unreadable(path: Path, why: str) -> InputError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ from app.config.training import Schedule, Stopping, Train
 from app.errors import InputError
 from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
 from app.training.material import Material, read_batches
+
+History = list[dict[str, float]]  # the figures of each epoch
 
 FIRST_SCALE = 2.0**16  # of the loss in float16; it adapts
 
@@ -44,7 +45,7 @@ def initialise(settings: Train) -> DualTaskVGG:
     return seeded(model.seed, model.widths, model.hidden, model.outputs, model.input_size)
 
 
-def make_learner(settings: Train, steps: int, device: torch.device | None = None) -> Learner:
+def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     """Make a network ready to learn, so many steps an epoch, and what makes it learn."""
     network = _trainable(initialise(settings), settings).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -52,22 +53,17 @@ def make_learner(settings: Train, steps: int, device: torch.device | None = None
     free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     chosen = settings.optimiser
+    rate, decay = chosen.learning_rate, chosen.weight_decay
     optimiser: Optimizer
     if chosen.name == "adamw":
-        optimiser = AdamW(groups, chosen.learning_rate, weight_decay=chosen.weight_decay)
+        optimiser = AdamW(groups, rate, weight_decay=decay)
     else:
-        optimiser = SGD(
-            groups, chosen.learning_rate, chosen.momentum, weight_decay=chosen.weight_decay
-        )
-    return Learner(
-        network,
-        optimiser,
-        make_schedule(optimiser, settings.schedule, settings.epochs, steps),
-        # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
-        torch.amp.GradScaler(
-            device.type if device else "cpu", FIRST_SCALE, enabled=settings.precision == "float16"
-        ),
-    )
+        optimiser = SGD(groups, rate, chosen.momentum, weight_decay=decay)
+    schedule = make_schedule(optimiser, settings.schedule, settings.epochs, steps)
+    # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
+    halved = settings.precision == "float16"
+    scaler = torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=halved)
+    return Learner(network, optimiser, schedule, scaler)
 
 
 def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
@@ -97,10 +93,9 @@ def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: 
             optimiser, peak, total_steps=total, pct_start=settings.warmup
         )
     rising = round(settings.warmup * total)
-    # Made first: a scheduler sets its own first rate when it is made.
-    warm = (
-        lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising) if rising else None
-    )
+    warm = None
+    if rising:  # made first: a scheduler sets its own first rate when it is made
+        warm = lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising)
     main: LRScheduler
     if settings.name == "cosine":
         main = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total - rising))
@@ -182,18 +177,20 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
-def find_best(losses: Sequence[float], min_delta: float = 0.0) -> int:
-    """Return the last epoch, from 0, whose loss was lower than all before by over `min_delta`."""
-    best = 0
-    for epoch, loss in enumerate(losses):
-        if loss < losses[best] - min_delta or math.isnan(losses[best]):
-            best = epoch
+def find_best(history: History, min_delta: float = 0.0) -> int:
+    """Return the last epoch, from 1, whose loss was lower than all before by over `min_delta`.
+
+    The held-out loss, that is; 0 before the first epoch.
+    """
+    best, lowest = 0, math.nan
+    for epoch, figures in enumerate(history, start=1):
+        if math.isnan(lowest) or figures["val/loss"] < lowest - min_delta:
+            best, lowest = epoch, figures["val/loss"]
     return best
 
 
-def is_over(losses: Sequence[float], epochs: int, stopping: Stopping) -> bool:
+def is_over(history: History, epochs: int, stopping: Stopping) -> bool:
     """Tell whether all epochs are done, or `patience` of them have passed since the best."""
-    if not losses or len(losses) >= epochs:
-        return len(losses) >= epochs
-    waited = len(losses) - 1 - find_best(losses, stopping.min_delta)
-    return stopping.patience is not None and waited >= stopping.patience
+    waited = len(history) - find_best(history, stopping.min_delta)
+    impatient = stopping.patience is not None and waited >= stopping.patience
+    return impatient or len(history) >= epochs

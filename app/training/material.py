@@ -1,20 +1,31 @@
-"""What a network learns and is tested on, wherever it comes from."""
+"""What a network learns and is tested on: drawn images, or folders of images of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
-from app.stimuli.images import Images, Preprocessing
+from app.models.loading import make_preprocessing
+from app.models.torchvision import import_torchvision
+from app.progress import progress_bar
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import ImageFiles, Images, Preprocessing, drawn, join_images, to_rgb
+from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
+
+v2 = import_torchvision("transforms.v2")
 
 Pixels = NDArray[np.uint8]
 Look = Callable[[Image.Image], Pixels]  # what of an image a network is shown: (size, size, 3)
@@ -26,6 +37,7 @@ class Examples(Dataset[tuple[Pixels, int]]):
     """Images, how a network sees them, and the output that is right for each."""
 
     images: Images
+    faces: int  # how many images, the first, show faces; the others show objects
     outputs: Sequence[int]
     look: Look
 
@@ -68,28 +80,24 @@ class Shuffled(Sampler[tuple[int, int]]):
 
 @dataclass(frozen=True)
 class Material:
-    """What a network learns and what it is tested on.
+    """What a network learns and what it is tested on."""
 
-    Parameters
-    ----------
-    faces, objects : sequence of str
-        Classes in the order of their outputs: from output 0, and from `model.face_classes`.
-    learned, held_out : Examples
-    to_learn : DataLoader
-        Another order and another look of what is learned each time, as torch's global random
-        numbers have it; a short last batch is left out.
-    to_test : DataLoader
-    prepare : Preprocessing
-        Scales pixels as the network wants them.
-    """
-
-    faces: Sequence[str]
-    objects: Sequence[str]
     learned: Examples
     held_out: Examples
+    # Another order and another look each time; a short last batch is left out.
     to_learn: DataLoader[tuple[Pixels, int]]
     to_test: DataLoader[tuple[Pixels, int]]
-    prepare: Preprocessing
+    prepare: Preprocessing  # scales pixels as the network wants them
+
+    @property
+    def faces(self) -> list[str]:
+        """Classes in the order of their outputs, from 0."""
+        return list(dict.fromkeys(self.learned.images.labels[: self.learned.faces]))
+
+    @property
+    def objects(self) -> list[str]:
+        """Classes in the order of their outputs, from `model.face_classes`."""
+        return list(dict.fromkeys(self.learned.images.labels[self.learned.faces :]))
 
     @property
     def images(self) -> str:
@@ -110,32 +118,35 @@ class Material:
         return ((pixels.float() / 255 - mean) / sd).permute(0, 3, 1, 2)
 
 
-def make_loaders(
-    learned: Examples, held_out: Examples, batch_size: int, workers: int
-) -> tuple[DataLoader[tuple[Pixels, int]], DataLoader[tuple[Pixels, int]]]:
-    """Make what brings the batches to learn, and those to test.
+def make_material(settings: Train) -> Material:
+    """Draw all images, or list those of both tasks' folders, which are decoded when needed.
 
-    `workers` processes read images ahead; with one, this process does so itself.
+    InputError names what is missing: a folder, a class, images of a class.
     """
-    count = workers if workers > 1 else 0
-
-    def make(
-        dataset: Dataset[tuple[Pixels, int]], **options: Any
-    ) -> DataLoader[tuple[Pixels, int]]:
-        return DataLoader(
-            dataset,
-            batch_size,
-            num_workers=count,
-            # Forking a process that runs torch's threads can lock up.
-            multiprocessing_context="spawn" if count else None,
-            persistent_workers=count > 0,
-            # Or it would take random numbers from the global ones, in a new process only.
-            generator=torch.Generator(),
-            **options,
+    prepare = make_preprocessing(settings.model)
+    if settings.from_folders:
+        learned, held_out = _read_folders(settings, prepare)
+        workers = settings.workers if settings.workers > 1 else 0
+    else:
+        check_drawn(settings)
+        learned, held_out = draw_learned(settings), draw_held_out(settings)
+        workers = 0  # nothing is read
+    if settings.batch_size > len(learned):
+        raise InputError(
+            f"batch_size={settings.batch_size} is more than the {len(learned)} images to learn"
         )
-
-    varied = make(Varied(learned), sampler=Shuffled(len(learned)), drop_last=True)
-    return varied, make(held_out)
+    options: Any = {
+        "batch_size": settings.batch_size,
+        "num_workers": workers,
+        # Forking a process that runs torch's threads can lock up.
+        "multiprocessing_context": "spawn" if workers else None,
+        "persistent_workers": workers > 0,
+        # Or it would take random numbers from the global ones, in a new process only.
+        "generator": torch.Generator(),
+    }
+    varied, order = Varied(learned), Shuffled(len(learned))
+    to_learn = DataLoader(varied, sampler=order, drop_last=True, **options)
+    return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)
 
 
 def read_batches(loader: DataLoader[tuple[Pixels, int]]) -> Iterator[Batch]:
@@ -147,7 +158,142 @@ def read_batches(loader: DataLoader[tuple[Pixels, int]]) -> Iterator[Batch]:
         raise InputError(last.removeprefix(f"{InputError.__module__}.InputError: ")) from None
 
 
-def number_labels(labels: Sequence[str], first: int) -> list[int]:
-    """Return the output of each label; new ones are numbered as they come, from `first`."""
-    number = {label: output for output, label in enumerate(dict.fromkeys(labels), first)}
-    return [number[label] for label in labels]
+def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> Examples:
+    """Number the classes of the faces, which come first, and of the objects as they come."""
+    numbers = [
+        {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        for labels in (images.labels[:faces], images.labels[faces:])
+    ]
+    first = with_outputs(settings, *map(len, numbers)).model.face_classes
+    outputs = [numbers[0][label] for label in images.labels[:faces]]
+    outputs += [first + numbers[1][label] for label in images.labels[faces:]]
+    return Examples(images, faces, outputs, look)
+
+
+# Drawn images
+
+
+def check_drawn(settings: Train) -> None:
+    """Refuse more classes or images than can be drawn; InputError with one line."""
+    drawn = settings.drawn
+    if drawn.objects > len(OBJECT_CATEGORIES):
+        raise InputError(
+            f"drawn.objects={drawn.objects}: {len(OBJECT_CATEGORIES)} categories can be drawn"
+        )
+    per_class = max(1.0, drawn.people / drawn.objects) * drawn.images_per_person
+    if per_class > HELD_OUT:
+        raise InputError(
+            f"drawn.images_per_person={drawn.images_per_person} reaches held-out images: "
+            f"at most {HELD_OUT} of a class are learned"
+        )
+    if settings.batch_size > drawn.people * drawn.images_per_person:
+        raise InputError(f"batch_size={settings.batch_size} is more than there are faces to learn")
+
+
+def draw_learned(settings: Train) -> Examples:
+    """Draw what the network learns from: as many faces as objects, but for rounding.
+
+    Each time it is looked at, an image is moved by up to `drawn.shift` pixels, and its border
+    repeats.
+    """
+    asked, size = settings.drawn, settings.model.input_size
+    per_object = round(asked.people * asked.images_per_person / asked.objects)
+    moved = v2.RandomCrop(size, asked.shift, padding_mode="edge")
+    look = v2.Compose([to_rgb, moved, np.asarray])
+    return _draw(settings, 0, asked.images_per_person, per_object, look)
+
+
+def draw_held_out(settings: Train) -> Examples:
+    """Draw further images of the same people and categories, none of them trained on."""
+    each = settings.held_out_per_class
+    return _draw(settings, HELD_OUT, each, each, v2.Compose([to_rgb, np.asarray]))
+
+
+def _draw(settings: Train, first: int, per_person: int, per_object: int, look: Look) -> Examples:
+    """Draw images from number `first` on, a round of all people or all categories at a time."""
+    seed, people, size = settings.drawn.seed, settings.drawn.people, settings.model.input_size
+    categories = OBJECT_CATEGORIES[: settings.drawn.objects]
+    rounds = [
+        delayed(draw_identities)(seed, people, 1, split="network", first_image=k, size=size)
+        for k in range(first, first + per_person)
+    ] + [
+        delayed(draw_objects)(seed, 1, first_image=k, size=size, categories=categories)
+        for k in range(first, first + per_object)
+    ]
+    found = []
+    with progress_bar("drawing", len(rounds), "round") as progress:
+        for each in Parallel(settings.workers, return_as="generator")(rounds):
+            found.append(each)
+            progress(1)
+    labels = [label for each in found for label in each.labels]
+    images = drawn(np.concatenate([each.pixels for each in found]), labels, "drawn by this program")
+    return _make_examples(settings, images, people * per_person, look)
+
+
+# Folders of images
+
+
+def _read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Examples]:
+    faces, tested_faces = _split_task("faces", settings)
+    objects, tested_objects = _split_task("objects", settings)
+    look = partial(show_part, settings.augmentation, prepare)
+    return (
+        _join(settings, faces, objects, look),
+        _join(settings, tested_faces, tested_objects, prepare.crop),
+    )
+
+
+def _join(settings: Train, faces: ImageFiles, objects: ImageFiles, look: Look) -> Examples:
+    images = join_images({"faces": faces, "objects": objects}, faces.labels + objects.labels)
+    images = replace(images, names=faces.names + objects.names)
+    return _make_examples(settings, images, len(faces), look)
+
+
+def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image) -> Pixels:
+    """Show a random part of an image, maybe mirrored (Szegedy et al. 2015).
+
+    Without `scale` the part is the centre that is tested.
+    """
+    if settings.scale is None:
+        part = Image.fromarray(prepare.crop(image))
+    else:
+        part = v2.RandomResizedCrop(prepare.size, settings.scale, settings.ratio)(to_rgb(image))
+    return np.asarray(v2.RandomHorizontalFlip(settings.flip)(part))
+
+
+def _split_task(task: str, settings: Train) -> tuple[ImageFiles, ImageFiles]:
+    """Split the images of a task, "faces" or "objects", in what is learned and what tests it."""
+    chosen, each = getattr(settings, task), settings.held_out_per_class
+    folders = ImageFolders(chosen.root, "class", f"{task}.root")
+    if chosen.validation is not None:
+        others = ImageFolders(chosen.validation, "class", f"{task}.validation")
+        _check_same(task, folders.labels(), others.labels())
+        return folders.read(folders.find(at_least=1)), others.read(others.find(at_least=1))
+    found = folders.find(
+        at_least=each + 1, because=f", as held_out_per_class={each} are not learned"
+    )
+    tested = {k: _choose_held_out(names, each, settings.split_seed) for k, names in found.items()}
+    learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
+    return folders.read(learned), folders.read(tested)
+
+
+def _choose_held_out(names: Sequence[str], count: int, seed: int) -> list[str]:
+    """Choose `count` of a class's images by the hash of seed and name, whatever others there are.
+
+    They stay in their order.
+    """
+
+    def key(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+
+    chosen = set(sorted(names, key=key)[:count])
+    return [name for name in names if name in chosen]
+
+
+def _check_same(task: str, learned: Iterable[str], tested: Iterable[str]) -> None:
+    for label in sorted(set(learned) ^ set(tested)):
+        has, lacks = ("root", "validation") if label in learned else ("validation", "root")
+        raise InputError(
+            f"{task}.{has} has a class {label!r} that {task}.{lacks} lacks: "
+            "both need the same folders"
+        )

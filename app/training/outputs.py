@@ -1,33 +1,60 @@
-"""What a training leaves in its folder beside the checkpoints."""
+"""What a training leaves in its folder, and how it goes on from there.
+
+`checkpoints/epoch-0003.pth` holds all that the fourth epoch needs. An epoch seeds its own random
+numbers and early stopping looks back at the history, so neither needs a state of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import PIL
+import torch
+from filelock import FileLock, Timeout
 
 from app.config.parameters import to_yaml
 from app.config.training import Train
+from app.errors import InputError
 from app.files import whole
+from app.models import checkpoint
 from app.models.vgg import DualTaskVGG
 from app.tracking.origin import versions
-from app.training import checkpoints, loop
-from app.training.card import make_card
-from app.training.checkpoints import History
-from app.training.loop import Learner
+from app.training import loop
+from app.training.loop import History, Learner
 from app.training.material import Material
-from app.training.settings import from_folders, identity
 
+CHECKPOINTS = "checkpoints"
 INITIAL, BEST, LAST = "initial.safetensors", "best.safetensors", "last.safetensors"
 FACES, OBJECTS = "classes_faces.txt", "classes_objects.txt"
 HELD_OUT, RESULTS, CONFIG = "held_out.csv", "results.json", "config.yaml"
 VERSIONS = "versions.json"
 SMALL = (FACES, OBJECTS, HELD_OUT, RESULTS, CONFIG, VERSIONS)  # what MLflow gets, too
 PACKAGE = "weights"  # the folder of what ships, after a training on drawn images
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training while it goes on, and the folder that it writes to."""
+
+    folder: Path
+    settings: Train  # with all outputs
+    material: Material
+    learner: Learner
+    identity: dict[str, Any]  # all that the weights depend on
+    history: History  # grows with each epoch
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest held-out loss, from 1."""
+        return loop.find_best(self.history, self.settings.stopping.min_delta)
 
 
 @dataclass(frozen=True)
@@ -40,97 +67,199 @@ class Results:
     seconds: float  # that learning took
     history: History
     settings: dict[str, Any]  # all that the weights depend on
-    undelivered: Any = None  # why MLflow did not get it; None: it did
 
 
-def write_start(folder: Path, settings: Train, material: Material) -> None:
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep a second training out of the folder."""
+    (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(
+            f"another training writes to {folder} now: wait for its end, or give another output="
+        ) from None
+
+
+def write_start(training: Training) -> None:
     """Write what is known before anything is learned.
 
     That is the initialisation, the class of each output, which images are held out, all settings,
     and versions.
     """
-    about = {**_describe(settings, material), "trained": "false"}
-    checkpoints.write_weights(folder / INITIAL, loop.initialise(settings), about)
+    folder, material = training.folder, training.material
+    _write_weights(training, INITIAL, loop.initialise(training.settings), trained="false")
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
         _write_text(folder / name, "".join(f"{label}\n" for label in classes))
-    _write_text(folder / CONFIG, to_yaml(settings))
+    _write_text(folder / CONFIG, to_yaml(training.settings))
     # Pillow decodes and scales what is learned.
     known = {**versions(), "pillow": PIL.__version__}
     _write_text(folder / VERSIONS, json.dumps(known, indent=2))
-    if from_folders(settings):
+    if training.settings.from_folders:
         tested, images = material.held_out, material.held_out.images
         columns = {"output": tested.outputs, "class": images.labels, "image": images.names}
         _write_text(folder / HELD_OUT, pd.DataFrame(columns).to_csv(index=False))
 
 
-def keep_best(
-    folder: Path, settings: Train, material: Material, learner: Learner, history: History
-) -> None:
-    """Write the weights of the last epoch if it is the best; keep that epoch's checkpoint."""
-    if not history:
-        return
-    best = _find_best(history, settings)
-    if best == len(history):
-        checkpoints.write_weights(folder / BEST, learner.network, _describe(settings, material))
-    checkpoints.prune(folder, settings.keep, best)
+def save(training: Training) -> None:
+    """Write the checkpoint of the epoch that just ended.
+
+    Its `model_state_dict` is the plain network, so that it can be analysed as any checkpoint.
+    """
+    learner, epoch = training.learner, len(training.history)
+    network = {key: value.cpu() for key, value in learner.network.state_dict().items()}
+    # The linear layers, most of VGG-16, are the same memory, which torch writes once.
+    plain = {
+        key: network[key] if key.startswith("classifier.") else value.cpu()
+        for key, value in loop.without_norm(learner.network).state_dict().items()
+    }
+    content = {
+        "model_state_dict": plain,
+        "training": {
+            "network": network,
+            "optimiser": learner.optimiser.state_dict(),
+            "schedule": learner.schedule.state_dict(),
+            "scaler": learner.scaler.state_dict(),
+        },
+        "epoch": epoch,
+        "history": training.history,
+        "settings": training.identity,
+    }
+    written = io.BytesIO()  # of a file on a full disk torch says nothing that could be told
+    torch.save(content, written)
+    with whole(_path(training.folder, epoch)) as new:
+        new.write_bytes(written.getbuffer())
 
 
-def is_over(history: History, settings: Train) -> bool:
-    """Tell whether there is nothing left to learn."""
-    return loop.is_over(_losses(history), settings.epochs, settings.stopping)
+def keep_best(training: Training) -> None:
+    """Write the weights of the last epoch if it is the best.
+
+    Of the checkpoints the best epoch's and the last `keep` stay.
+    """
+    best = training.best_epoch
+    if best and best == len(training.history):
+        _write_weights(training, BEST, training.learner.network)
+    for epoch in _epochs(training.folder)[: -training.settings.keep]:
+        if epoch != best:
+            _path(training.folder, epoch).unlink()
 
 
-def write_results(
-    folder: Path, settings: Train, material: Material, learner: Learner, history: History
-) -> Results:
-    """Write the last weights and all figures; after drawn images also what ships."""
-    trained = loop.without_norm(learner.network).to(learner.device)
-    start, first = loop.initialise(settings).to(learner.device), settings.model.face_classes
-    checkpoints.write_weights(folder / LAST, trained, _describe(settings, material))
-    results = Results(
-        loop.measure(trained, material, first),
-        loop.measure(start, material, first),
-        _find_best(history, settings),
-        sum(figures["train/seconds"] for figures in history),
-        history,
-        identity(settings, material.images),
+def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
+    """Put the learner where the latest checkpoint was: the figures of the finished epochs.
+
+    None without a checkpoint; InputError for one that cannot be read, or that another training
+    made.
+    """
+    epochs = _epochs(folder)
+    if not epochs:
+        return []
+    path = _path(folder, epochs[-1])
+    unreadable = InputError(
+        f"checkpoint {path} cannot be read; delete it to go on from the one before it, or to "
+        "start anew"
     )
-    told = {name: value for name, value in vars(results).items() if name != "undelivered"}
-    _write_text(folder / RESULTS, json.dumps(told, indent=2))
-    if not from_folders(settings):
-        _write_package(folder / PACKAGE, settings, material, trained, results)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        there, history, state = content["settings"], content["history"], content["training"]
+    except Exception as error:  # damaged files make the reader raise nearly anything
+        raise unreadable from error
+    for key in dict.fromkeys([*identity, *there]):
+        if there.get(key) != identity.get(key):
+            raise InputError(
+                f"{path} comes from a training with {key}={there.get(key)}, this one has "
+                f"{identity.get(key)}: give it another name= or output=, or delete {folder}"
+            )
+    try:
+        learner.network.load_state_dict(state["network"])
+        learner.optimiser.load_state_dict(state["optimiser"])
+        learner.schedule.load_state_dict(state["schedule"])
+        learner.scaler.load_state_dict(state["scaler"])
+    except (KeyError, RuntimeError, ValueError) as error:  # another version's
+        raise unreadable from error
+    return list(history)
+
+
+def write_results(training: Training) -> Results:
+    """Write the last weights and all figures; after drawn images also what ships."""
+    settings, material, device = training.settings, training.material, training.learner.device
+    trained, start = loop.without_norm(training.learner.network), loop.initialise(settings)
+    _write_weights(training, LAST, trained)
+    first = settings.model.face_classes
+    results = Results(
+        loop.measure(trained.to(device), material, first),
+        loop.measure(start.to(device), material, first),
+        training.best_epoch,
+        sum(figures["train/seconds"] for figures in training.history),
+        training.history,
+        training.identity,
+    )
+    _write_text(training.folder / RESULTS, json.dumps(vars(results), indent=2))
+    if not settings.from_folders:
+        package = training.folder / PACKAGE
+        package.mkdir(exist_ok=True)
+        shutil.copyfile(training.folder / LAST, package / f"{settings.name}.safetensors")
+        untrained = package / f"{settings.name}_untrained.safetensors"
+        shutil.copyfile(training.folder / INITIAL, untrained)
+        _write_text(package / f"{settings.name}.md", make_card(settings, results))
     return results
 
 
-def _write_package(
-    folder: Path, settings: Train, material: Material, trained: DualTaskVGG, results: Results
-) -> None:
-    """Write what ships with the program: weights under the training's name, and model card."""
-    folder.mkdir(exist_ok=True)
-    name, about = settings.name, _describe(settings, material)
-    checkpoints.write_weights(folder / f"{name}.safetensors", trained, about)
-    start = loop.initialise(settings)
-    checkpoints.write_weights(folder / f"{name}_untrained.safetensors", start, about)
-    epochs, seconds = len(results.history), results.seconds
-    card = make_card(settings, results.trained, results.untrained, epochs, seconds)
-    _write_text(folder / f"{name}.md", card)
+def make_card(settings: Train, results: Results) -> str:
+    """Tell, as Markdown, what a user needs to know of weights that learned drawn images."""
+    drawn, model, each = settings.drawn, settings.model, settings.held_out_per_class
+    adamw, momentum = settings.optimiser.name == "adamw", settings.optimiser.momentum
+    rates = {"onecycle": "one-cycle", "step": "stepwise falling"}
+    folded = "; the batch normalisation of\n  training is folded into the convolutions"
+    return (Path(__file__).with_name("card.md").read_text(encoding="utf-8")).format(
+        settings=settings,
+        drawn=drawn,
+        trained=results.trained,
+        untrained=results.untrained,
+        face_images=drawn.people * each,
+        object_images=drawn.objects * each,
+        face_chance=1 / drawn.people,
+        object_chance=1 / drawn.objects,
+        classes=drawn.people + drawn.objects,
+        last_face=drawn.people - 1,
+        last_object=model.face_classes + drawn.objects - 1,
+        per_object=round(drawn.people * drawn.images_per_person / drawn.objects),
+        folded=folded if settings.batch_norm else "",
+        optimiser="AdamW" if adamw else f"SGD (momentum {momentum:g})",
+        schedule=rates.get(settings.schedule.name, settings.schedule.name),
+        epochs=len(results.history),
+        minutes=results.seconds / 60,
+        plural="s" if settings.threads > 1 else "",
+        torch=torch.__version__.split("+")[0],
+    )
 
 
-def _describe(settings: Train, material: Material) -> dict[str, str]:
-    """Metadata of weights, beside their architecture."""
-    return {
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / CHECKPOINTS / f"epoch-{epoch:04d}.pth"
+
+
+def _epochs(folder: Path) -> list[int]:
+    """Whose checkpoints there are, in order."""
+    found = (folder / CHECKPOINTS).glob("epoch-*.pth")
+    numbers = (path.stem.removeprefix("epoch-") for path in found)
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _write_weights(training: Training, name: str, network: DualTaskVGG, **more: str) -> None:
+    """Write the plain network as a safetensors file, its architecture among the metadata."""
+    plain, material = loop.without_norm(network), training.material
+    about = {
+        "widths": json.dumps(plain.widths),
+        "hidden": str(plain.hidden),
+        "outputs": str(plain.outputs),
+        "input_size": str(plain.input_size),
         "faces": str(len(material.faces)),
         "objects": str(len(material.objects)),
-        "face_classes": str(settings.model.face_classes),
+        "face_classes": str(training.settings.model.face_classes),
+        **more,
     }
-
-
-def _losses(history: History) -> list[float]:
-    return [figures["val/loss"] for figures in history]
-
-
-def _find_best(history: History, settings: Train) -> int:
-    return loop.find_best(_losses(history), settings.stopping.min_delta) + 1
+    state = {key: value.cpu() for key, value in plain.state_dict().items()}
+    checkpoint.write(training.folder / name, state, about)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -13,8 +13,7 @@ from app.config.training import Augmentation, Train
 from app.errors import InputError
 from app.models.loading import make_preprocessing
 from app.stimuli.images import Preprocessing
-from app.training import folders
-from app.training.material import Material, read_batches
+from app.training.material import Material, make_material, read_batches, show_part
 from tests.test_train import settings
 from tests.training.conftest import write
 
@@ -31,39 +30,39 @@ def ours(root: Path, *overrides: str) -> Train:
 def test_sorted_face_folders_then_sorted_object_folders_are_the_outputs(photos: Path):
     (photos / "faces" / ".hidden").mkdir()
     (photos / "objects" / "car" / "notes.txt").write_text("not an image")
-    found = folders.make_material(ours(photos))
+    found = make_material(ours(photos))
     assert (found.faces, found.objects) == (["ann", "bob"], ["apple", "car", "shoe"])
     for examples, each in ((found.learned, 7), (found.held_out, 3)):
         assert examples.outputs == [output for output in range(5) for _ in range(each)]
         assert examples.images.labels[::each] == ("ann", "bob", "apple", "car", "shoe")
-    spare = folders.make_material(ours(photos, "model.face_classes=4"))
+    spare = make_material(ours(photos, "model.face_classes=4"))
     assert sorted(set(spare.learned.outputs)) == [0, 1, 4, 5, 6]
 
 
 def test_held_out_images_are_the_same_for_a_seed_whatever_other_classes_there_are(photos: Path):
-    before = folders.make_material(ours(photos))
+    before = make_material(ours(photos))
     assert not set(before.learned.images.names) & set(before.held_out.images.names)
     assert len(before.learned.images.names) + len(before.held_out.images.names) == 50
     write(photos / "faces", {"abe": 5})
-    after = folders.make_material(ours(photos))
+    after = make_material(ours(photos))
     assert set(before.held_out.images.names) < set(after.held_out.images.names)
-    other = folders.make_material(ours(photos, "split_seed=1"))
+    other = make_material(ours(photos, "split_seed=1"))
     assert set(other.held_out.images.names) != set(after.held_out.images.names)
 
 
 def test_validation_folders_hold_images_out_instead(photos: Path, tmp_path: Path):
     write(tmp_path / "val", {"bob": 2, "ann": 4}, first=50)
-    found = folders.make_material(ours(photos, f"faces.validation={tmp_path}/val"))
+    found = make_material(ours(photos, f"faces.validation={tmp_path}/val"))
     assert found.learned.outputs.count(0) == 10 and found.learned.outputs.count(2) == 7
     assert [found.held_out.outputs.count(output) for output in range(5)] == [4, 2, 3, 3, 3]
 
 
 def test_digests_follow_contents_names_and_classes(photos: Path):
-    first = folders.make_material(ours(photos))
-    assert folders.make_material(ours(photos)).images == first.images
+    first = make_material(ours(photos))
+    assert make_material(ours(photos)).images == first.images
     name = first.learned.images.names[0]
     write(photos / "faces", {"ann": 10}, seed=1)
-    changed = folders.make_material(ours(photos))
+    changed = make_material(ours(photos))
     assert changed.learned.images.names[0] == name
     assert changed.learned.images.digest != first.learned.images.digest
     assert changed.held_out.images.digest != first.held_out.images.digest
@@ -71,7 +70,7 @@ def test_digests_follow_contents_names_and_classes(photos: Path):
 
 def test_batches_are_tested_in_order_as_the_analyses_see_them(photos: Path):
     chosen = ours(photos, "model.mean=[0.4,0.5,0.6]", "model.sd=[0.2,0.3,0.4]")
-    found = folders.make_material(chosen)
+    found = make_material(chosen)
     batches = list(read_batches(found.to_test))
     assert len(batches) == len(found.to_test) == 3
     assert torch.cat([right for _, right in batches]).tolist() == found.held_out.outputs
@@ -91,9 +90,9 @@ def read_epoch(found: Material, seed: int) -> list[tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.slow
 def test_an_epoch_is_the_same_whatever_came_before_and_however_many_read_it(photos: Path):
-    found = folders.make_material(ours(photos, "workers=1"))
+    found = make_material(ours(photos, "workers=1"))
     first, second, again = read_epoch(found, 0), read_epoch(found, 1), read_epoch(found, 0)
-    several = folders.make_material(ours(photos, "workers=2"))
+    several = make_material(ours(photos, "workers=2"))
     read_epoch(several, 3)
     for other in (again, read_epoch(several, 0)):
         for (pixels, right), (same_pixels, same_right) in zip(first, other, strict=True):
@@ -107,7 +106,7 @@ def test_an_epoch_is_the_same_whatever_came_before_and_however_many_read_it(phot
 
 def looks(image: Image.Image, varied: Augmentation, count: int) -> list[np.ndarray]:
     torch.manual_seed(0)
-    return [folders.show_part(varied, PREPARE, image) for _ in range(count)]
+    return [show_part(varied, PREPARE, image) for _ in range(count)]
 
 
 def test_without_scale_the_centre_is_learned_and_half_of_it_mirrored():
@@ -134,7 +133,7 @@ def test_crops_have_the_share_and_shape_asked_for():
 
 def refused(chosen: Train) -> str:
     with pytest.raises(InputError) as caught:
-        found = folders.make_material(chosen)
+        found = make_material(chosen)
         list(read_batches(found.to_learn)), list(read_batches(found.to_test))
     assert "\n" not in str(caught.value)
     return str(caught.value)
