@@ -18,6 +18,7 @@ from app.findings.selection import make_criteria
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
+from app.metrics.scoring import score_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +80,10 @@ def ask(  # noqa: PLR0913  each option may differ from the metric's YAML
     names = [str(category) for category in categories]
     if domains is None:
         domains = {name: [name] for name in dict.fromkeys(names)}
-    asked = contrast(
-        names,
-        domains,
-        target,
-        kind=settings.contrast,
-        over=settings.over,
-    )
-    scores = metrics.load(settings.name)(values, asked, **settings.options)
+    asked = contrast(names, domains, target, kind=settings.contrast, over=settings.over)
+    question = metrics.Question(metrics.load(settings.name), asked, settings.options)
+    units = values.shape[1]
+    scores = score_blocks([(np.arange(units), values)], units, {metric: question})[metric].scores
     selected = criterion.select(criterion.measure(scores))
     return Answer(scores.score, selected, scores, asked, settings)
 

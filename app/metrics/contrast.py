@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,14 @@ class Contrast:
     def images(self) -> list[NDArray[np.int64]]:
         """The numbers of the images in each group, the target first."""
         return [np.flatnonzero(mask) for mask in (self.target, *self.others)]
+
+    def check(self, responses: NDArray[Any]) -> None:
+        """Raise a ValueError where responses are not (images, units)."""
+        if responses.ndim != 2 or len(responses) != len(self.target):
+            raise ValueError(
+                f"responses must be (images, units) with {len(self.target)} images, "
+                f"but are {responses.shape}"
+            )
 
 
 def contrast(
@@ -82,14 +91,13 @@ def contrast(
         groups = {category: [category] for members in others.values() for category in members}
     else:
         groups = others
-    masks = {name: _mask(categories, members) for name, members in groups.items()}
-    target_mask = _mask(categories, domains[target])
+    masks = {name: np.isin(categories, members) for name, members in groups.items()}
+    target_mask = np.isin(categories, list(domains[target]))
     for name, mask in ((target, target_mask), *masks.items()):
-        if mask.sum() < 2:
-            raise InputError(
-                f"{name!r} has {_images(int(mask.sum()))}; each group of a contrast needs two "
-                "or more"
-            )
+        count = np.count_nonzero(mask)
+        if count < 2:
+            few = "one image" if count else "no images"
+            raise InputError(f"{name!r} has {few}; each group of a contrast needs two or more")
     return Contrast(target_mask, tuple(masks.values()), tuple(masks))
 
 
@@ -106,11 +114,3 @@ def _check_domains(domains: Mapping[str, Sequence[str]], target: str) -> None:
                     f"category {category!r} is in the domains {owner[category]!r} and {domain!r}; "
                     "a category belongs to one domain"
                 )
-
-
-def _mask(categories: Sequence[str], members: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([category in members for category in categories], dtype=bool)
-
-
-def _images(count: int) -> str:
-    return {0: "no images", 1: "one image"}.get(count, f"{count} images")

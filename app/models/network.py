@@ -26,17 +26,9 @@ _ABOUT = ("checkpoint", "weights", "seed", "trained", "face_classes", "classes")
 class Network:
     """A network whose layers are conv1 … conv13, or the names of its modules.
 
-    Parameters
-    ----------
-    settings
-        What the config asks for.
-    output
-        What its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of a
-        dual-task network.
-    classifier
-        Whether anything needs the linear layers of a dual-task network.
-    loaded
-        Brings the network with its weights; None: as the settings say.
+    `output` is what its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of
+    a dual-task network. `classifier` says whether anything needs the linear layers of that one.
+    `loaded` brings the network with its weights; None: as the settings say.
     """
 
     def __init__(
@@ -82,13 +74,7 @@ class Network:
         return make_preprocessing(self.settings)
 
     def map_shape(self, layer: str) -> tuple[int, int, int]:
-        """(channels, rows, columns) of a layer's map; tokens are rows.
-
-        Raises
-        ------
-        InputError
-            Where there is no such layer.
-        """
+        """(channels, rows, columns) of a layer's map; InputError where there is no such layer."""
         if self.output is not None:
             assert isinstance(self.module, ModuleNetwork)
             return self.module.shape(layer)
