@@ -69,8 +69,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         store.prepare()
     hardware = Hardware.choose(config)
     hardware.prepare()
-    whole = config.aggregation.name != "unit"  # whether anything needs the network's last layers
-    network, subject = open_network(config.model, config.layer, memo, classifier=whole)
+    network, subject = open_network(config.model, config.layer, memo)
     config = replace(config, model=network.settings)  # what it left open is known now
     check_model(config.model)
     check_inputs(config, subject.shape[0])

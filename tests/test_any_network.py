@@ -75,8 +75,8 @@ def test_units_of_any_output_are_those_of_one_pass(monkeypatch, name, output, la
     def units(rows: int) -> np.ndarray:
         monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
         found = np.full((len(images), np.prod(shape)), np.nan, np.float32)
-        for block in read_units(network, layer, images, hardware):
-            found[:, block.units] = block.responses
+        for numbers, responses in read_units(network, layer, images, hardware):
+            found[:, numbers] = responses
         return found
 
     whole = units(1000)

@@ -77,10 +77,6 @@ def count_bytes(question: Question) -> int:
 def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
     """Find the units of the highest and the lowest defined scores, highest first, ties by index."""
     defined = np.flatnonzero(np.isfinite(score))
-    if len(defined) > 2 * EXTREMES:
-        values = score[defined]
-        low, high = np.partition(values, (EXTREMES - 1, -EXTREMES))[[EXTREMES - 1, -EXTREMES]]
-        defined = defined[(values <= low) | (values >= high)]
     ranked = defined[np.argsort(-score[defined], kind="stable")]
     if len(ranked) <= 2 * EXTREMES:
         return ranked

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,7 +17,6 @@ import torch
 from torch import nn
 
 from app.errors import InputError
-from app.models.torchvision import import_torchvision
 
 if TYPE_CHECKING:
     from app.config.schema import Model
@@ -110,8 +110,35 @@ def timm(settings: Model) -> Found:
 LIBRARIES = {"torchvision": torchvision, "timm": timm}
 
 
+def import_torchvision(module: str) -> Any:
+    """Import a module of torchvision, also where its compiled part does not fit torch.
+
+    That part (a build for GPUs beside a torch for CPUs, say) serves detection alone, yet the
+    import fails over it: two operators are declared here, without an implementation.
+
+    Examples
+    --------
+    >>> v2 = import_torchvision("transforms.v2")
+    """
+    try:
+        import torchvision  # noqa: F401  named, so that its version is part of stored results' keys
+
+        return import_module(f"torchvision.{module}")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    for operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{operator}",
+            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        )
+    return import_module(f"torchvision.{module}")
+
+
 @contextmanager
-def _building(settings: Model) -> Iterator[dict[str, int]]:
+def _building(settings: Model) -> Iterator[dict[str, Any]]:
     """Yield the number of outputs as both libraries take it; turn what goes wrong into one line.
 
     Weights drawn in the body come from the seed; torch's own random state stays as it is.

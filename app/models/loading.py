@@ -35,15 +35,12 @@ class Loaded(NamedTuple):
     digest: str  # SHA-256 of its weights' file, or over its tensors where a library brought them
 
 
-def load(settings: Model, *, classifier: bool = True) -> Loaded:
+def load(settings: Model) -> Loaded:
     """The network with its weights; what the settings leave open is taken from it.
 
-    `classifier`: whether a dual-task network comes with its linear layers, which fill most of the
-    memory. InputError for weights that cannot be had, or are of another network.
+    InputError for weights that cannot be had, or are of another network.
     """
-    if settings.source == "vgg":
-        return _load_vgg(settings, classifier)
-    return _load_from_library(settings)
+    return _load_vgg(settings) if settings.source == "vgg" else _load_from_library(settings)
 
 
 def make_preprocessing(settings: Model) -> Preprocessing:
@@ -74,8 +71,8 @@ def locate_checkpoint(name: str) -> Path:
 def digest_weights(settings: Model) -> str:
     """SHA-256 of the checkpoint file, or what the weights are drawn from or brought by."""
     if settings.checkpoint is None:
-        libraries = {"torchvision": ["torchvision"], "timm": ["timm"]}.get(settings.source, [])
-        versions = ", ".join(f"{name} {version(name)}" for name in ["torch", *libraries])
+        packages = ["torch", settings.source] if settings.source in LIBRARIES else ["torch"]
+        versions = ", ".join(f"{name} {version(name)}" for name in packages)
         origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
         return f"{origin}, {versions}"
     path = locate_checkpoint(settings.checkpoint)
@@ -95,7 +92,7 @@ def _digest_file(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_vgg(settings: Model, classifier: bool) -> Loaded:
+def _load_vgg(settings: Model) -> Loaded:
     widths, size = tuple(settings.widths), given(settings.input_size)
     if settings.checkpoint is None:
         filled = _fill_in(settings)
@@ -109,7 +106,6 @@ def _load_vgg(settings: Model, classifier: bool) -> Loaded:
         with torch.device("meta"):  # the shapes alone: the file brings the values
             network = DualTaskVGG(widths, settings.hidden, given(filled.outputs), size)
         checkpoint.fill(network, state, path)
-    network = network if classifier else network.drop_classifier()
     return Loaded(network.eval(), filled, digest_weights(settings))
 
 

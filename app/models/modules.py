@@ -56,16 +56,8 @@ class _Deep(Exception):
 class ModuleNetwork(nn.Module):
     """A network whose layers are its modules' names; `output` says what they give.
 
-    Parameters
-    ----------
-    body
-        Images (n, 3, input_size, input_size) in; in evaluation mode.
-    name
-        For messages.
-    input_size
-        Rows, and columns, of its images.
-    output
-        One of `app.choices.OUTPUTS`, for every layer that is read.
+    `body` takes images (n, 3, input_size, input_size) and is in evaluation mode; `name` is for
+    messages; `output` is one of `app.choices.OUTPUTS`, for every layer that is read.
     """
 
     def __init__(self, body: nn.Module, name: str, input_size: int, output: str) -> None:

@@ -63,11 +63,6 @@ class DualTaskVGG(nn.Module):
         logits: Tensor = self.classifier(torch.flatten(self.features(images), 1))
         return logits
 
-    def drop_classifier(self) -> DualTaskVGG:
-        """Forget the linear layers, which fill most of the memory; convolutions are still read."""
-        self.classifier = nn.Sequential()
-        return self
-
 
 def seeded(
     seed: int,

@@ -36,27 +36,9 @@ def read_kernels(
 ) -> dict[str, Responses]:
     """The layers' kernels in all aggregations, from one forward pass as deep as the deepest.
 
-    Parameters
-    ----------
-    layers
-        What to call each layer, and its name in the network. Those that the network cannot read are
-        left out.
-    network
-        Its weights are loaded here, where they are not.
-    images
-        What it is shown.
-    hardware
-        What it runs on. Half precision is that of weights and maps; aggregation is in float32.
-
-    Returns
-    -------
-    dict
-        Arrays (images, kernels) float32 by aggregation, for each layer.
-
-    Raises
-    ------
-    InputError
-        Where none of the layers can be read.
+    `layers` says what to call each layer, and its name in the network; those that the network
+    cannot read are left out, InputError where it can read none. Half precision is that of weights
+    and maps; aggregation is in float32.
     """
     readable = [name for name in layers.values() if network.can_read(name)]
     if not readable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from app.errors import InputError
 from app.machine import GB, measure_memory
 from app.progress import progress_bar
-from app.responses.hardware import BATCH_VALUES
 from app.responses.passes import plan_pass, to_device
 
 if TYPE_CHECKING:
@@ -32,26 +31,22 @@ SCORING_BYTES = 0.25 * GB  # compiled loops, chunks in work
 SPARE = 0.06  # of the budget, for what no estimate foresees
 
 
-class Block(NamedTuple):
-    """Some of a layer's units."""
-
-    units: NDArray[np.int64]  # (units,) the number of each in the layer: channel, row, column
-    responses: NDArray[np.float32]  # (images, units); used again for the next block
-
-
 def read_units(
     network: Network, layer: str, images: Images, hardware: Hardware, bytes_a_unit: int = 0
-) -> Iterator[Block]:
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """The layer's units in blocks that the memory budget allows; each unit is in one of them.
 
-    All blocks share one array: use a block before asking for the next. `bytes_a_unit` is what is
-    kept of every unit while blocks are read. InputError where not even one row of the maps fits
-    `hardware.memory_gb`, with the smallest budget that works.
+    A block is the numbers (units,) of its units in the layer, in the order channel, row, column,
+    and their responses (images, units). All blocks share one array: use a block before asking for
+    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. InputError where
+    not even one row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
     """
     shape = channels, height, columns = network.map_shape(layer)
     forward = plan_pass(network, (layer,), hardware)
     decoded = len(images) * network.input_size**2 * 3
-    workspace = measure_workspace(forward.largest(network.input_size), hardware)
+    # A module's input and output, while it runs on the CPU.
+    largest = forward.largest(network.input_size)
+    workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
     together = fit_rows(
         hardware.memory_gb,
         shape,
@@ -78,18 +73,7 @@ def read_units(
                     found = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(shown), -1)
                     torch.from_numpy(responses[start : start + batch]).copy_(found)
                 done(len(shown))
-            yield Block(units, responses)
-
-
-def measure_workspace(largest: int, hardware: Hardware) -> int:
-    """Bytes of main memory that maps take, of which the largest of an image has so many values.
-
-    A module's input and output are held.
-    """
-    if hardware.device.type != "cpu":
-        return 0
-    batch = hardware.batch_size
-    return 3 * 4 * (batch * largest if batch else max(largest, BATCH_VALUES["cpu"]))
+            yield units, responses
 
 
 def fit_rows(

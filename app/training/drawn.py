@@ -7,8 +7,8 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from app.config.training import Train
+from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.models.torchvision import import_torchvision
 from app.progress import progress_bar
 from app.stimuli.images import drawn, to_rgb
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects

@@ -12,8 +12,8 @@ from PIL import Image
 
 from app.config.training import Augmentation, Train
 from app.errors import InputError
+from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.models.torchvision import import_torchvision
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import ImageFiles, Preprocessing, join_images, to_rgb
 from app.training.material import Examples, Look, Material, Pixels, make_loaders, number_labels

@@ -74,7 +74,7 @@ def conv2(sizes: Sizes) -> Iterator[Row]:
 def score_conv2(images: int) -> Callable[[], None]:
     """This software: blocks of units as the memory budget allows, scored one after another."""
     config = composed("model=dualtask_vgg16_untrained", "layer=conv2", "aggregation=unit")
-    network = Network(config.model, classifier=False)
+    network = Network(config.model)
     hardware = Hardware.choose(config)
     network.load()
     shown, asked = random_images(images), questions(images)

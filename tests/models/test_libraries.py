@@ -7,9 +7,9 @@ from PIL import Image
 
 from app.config.schema import Model
 from app.errors import InputError
+from app.models.libraries import import_torchvision
 from app.models.loading import load, make_preprocessing
 from app.models.network import Network
-from app.models.torchvision import import_torchvision
 
 rng = np.random.default_rng(0)
 PHOTO = Image.fromarray(rng.integers(0, 256, (300, 411, 3), dtype=np.uint8).repeat(2, axis=0))

@@ -77,9 +77,9 @@ def by_kernel(network: Network, layers: Any, images: Images, hardware: Hardware 
 def by_unit(network: Network, layer: str, images: Images, hardware: Hardware = CPU) -> np.ndarray:
     """All units of a layer, put in their places."""
     found = np.full((len(images), np.prod(network.map_shape(layer))), np.nan, "float32")
-    for block in read_units(network, layer, images, hardware):
-        assert np.isnan(found[:, block.units]).all(), "each unit once"
-        found[:, block.units] = block.responses
+    for units, responses in read_units(network, layer, images, hardware):
+        assert np.isnan(found[:, units]).all(), "each unit once"
+        found[:, units] = responses
     return found
 
 
