@@ -60,24 +60,13 @@ def contrast(
 ) -> Contrast:
     """Contrast the domain `target`, always the whole of it, with the other domains.
 
-    Parameters
-    ----------
-    categories
-        The category of each image, in the order of the responses.
-    domains
-        The categories of each domain. Images of a category in no domain are left out.
-    target
-        The domain asked about.
-    kind
-        `pooled` compares it with all other images together, `each` with one group after another.
-    over
-        What `each` takes for a group: `domains`, every other one, or their `categories`.
+    `categories` has that of each image, in the order of the responses, `domains` the categories of
+    each domain; images of a category in no domain are left out. `pooled` compares the target with
+    all other images together, `each` with one group after another: with every other one of the
+    `domains`, or with their `categories`.
 
-    Raises
-    ------
-    InputError
-        For an unknown target, kind or over, fewer than two domains, a category in two domains, and
-        a group of fewer than two images.
+    InputError for an unknown target, kind or over, fewer than two domains, a category in two
+    domains, and a group of fewer than two images.
     """
     if kind not in CONTRASTS:
         raise InputError(f"contrast must be {' or '.join(CONTRASTS)}, not {kind!r}")
