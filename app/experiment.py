@@ -20,11 +20,10 @@ from app.findings.findings import Findings
 from app.findings.lesion import LesionSite
 from app.findings.overlap import measure_overlap
 from app.memo import Memo
-from app.metrics.layer_scoring import score_layer
-from app.metrics.questions import make_questions
+from app.metrics.layer_scoring import make_questions, score_layer
 from app.models.network import open_network
 from app.responses.hardware import Hardware
-from app.responses.reader import Reader
+from app.responses.kernels import Reader
 from app.stimuli import classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
@@ -55,10 +54,9 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache)
     if job.parent is None:  # else the sweep has begun: what is found waits here for the store
         store.prepare()
-    hardware = Hardware.choose(config, memo.folder)
+    hardware = Hardware.choose(config)
     hardware.prepare()
-    whole = config.aggregation.name != "unit"  # whether anything needs the network's last layers
-    network, subject = open_network(config.model, config.layer, memo, classifier=whole)
+    network, subject = open_network(config.model, config.layer, memo)
     config = replace(config, model=network.settings)  # what it left open is known now
     check_model(config.model)
     check_inputs(config, subject.shape[0])

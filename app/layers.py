@@ -16,13 +16,12 @@ schema.register()
 
 
 def job(config: DictConfig) -> None:
-    """Print the table of the config's network."""
+    """Print the layers of the config's network, a row each, on standard output."""
     with told(debug=config.debug):
-        show(checked_model(config.model))
+        _show(checked_model(config.model))
 
 
-def show(model: Model) -> None:
-    """Print the layers of a network, a row each, on standard output."""
+def _show(model: Model) -> None:
     import pandas as pd
 
     from app.models.loading import given, load

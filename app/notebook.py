@@ -18,6 +18,7 @@ from app.findings.selection import make_criteria, measure
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
+from app.metrics.scoring import score_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,9 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     if domains is None:
         domains = {name: [name] for name in dict.fromkeys(names)}
     asked = contrast(names, domains, target, kind=settings.contrast, over=settings.over)
-    scores = metrics.load(settings.name)(values, asked, **settings.options)
+    question = metrics.Question(metrics.load(settings.name), asked, settings.options)
+    units = values.shape[1]
+    scores = score_blocks([(np.arange(units), values)], units, {metric: question})[metric].scores
     selected = criterion.select(measure(scores, criterion.rule))
     return Answer(scores.score, selected, scores, asked, settings)
 

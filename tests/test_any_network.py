@@ -62,30 +62,26 @@ def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
         ("test_resnet", "vector", "fc", (1000, 1, 1)),
     ],
 )
-def test_units_of_any_output_are_those_of_one_pass(
-    tmp_path, monkeypatch, name, output, layer, shape
-) -> None:
-    """In blocks from a temporary file or by several passes, and whole."""
+def test_units_of_any_output_are_those_of_one_pass(monkeypatch, name, output, layer, shape) -> None:
+    """In blocks by several passes, and whole."""
     settings = Model(name=name, source="timm", weights=None)
     loaded = load(settings)
     network = Network(loaded.settings, output, loaded=lambda: loaded)
     stack, labels = synthetic.draw_localizer(0, 2, size=48)
     images = drawn(stack, labels, "drawn")
-    hardware = Hardware(torch.device("cpu"), scratch=tmp_path)
+    hardware = Hardware(torch.device("cpu"))
     assert network.map_shape(layer) == shape
 
-    def units(rows: int, *, store: bool = False) -> np.ndarray:
+    def units(rows: int) -> np.ndarray:
         monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
-        monkeypatch.setattr(units_room, "is_worth_storing", lambda *_: store)
         found = np.full((len(images), np.prod(shape)), np.nan, np.float32)
-        for block in read_units(network, layer, images, hardware):
-            found[:, block.units] = block.responses
+        for numbers, responses in read_units(network, layer, images, hardware):
+            found[:, numbers] = responses
         return found
 
     whole = units(1000)
     assert np.isfinite(whole).all()
     np.testing.assert_array_equal(units(3), whole)
-    np.testing.assert_array_equal(units(3, store=True), whole)
     kernels = read_kernels({layer: layer}, network, images, hardware)[layer]
     maps = whole.reshape(len(images), *shape).astype(np.float64)
     np.testing.assert_allclose(kernels["mean"], maps.mean((2, 3)), rtol=1e-4, atol=1e-6)

@@ -23,7 +23,6 @@ from typing import Any
 MODULES = (
     "app.experiment",
     "app.responses.passes",
-    "app.responses.reader",
     "app.launch.callback",
     "app.findings.lesion",
     "app.metrics.scoring",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ class Contrast:
         """The numbers of the images in each group, the target first."""
         return [np.flatnonzero(mask) for mask in (self.target, *self.others)]
 
+    def check(self, responses: NDArray[Any]) -> None:
+        """Raise a ValueError where responses are not (images, units)."""
+        if responses.ndim != 2 or len(responses) != len(self.target):
+            raise ValueError(
+                f"responses must be (images, units) with {len(self.target)} images, "
+                f"but are {responses.shape}"
+            )
+
 
 def contrast(
     categories: Sequence[str],
@@ -51,24 +60,13 @@ def contrast(
 ) -> Contrast:
     """Contrast the domain `target`, always the whole of it, with the other domains.
 
-    Parameters
-    ----------
-    categories
-        The category of each image, in the order of the responses.
-    domains
-        The categories of each domain. Images of a category in no domain are left out.
-    target
-        The domain asked about.
-    kind
-        `pooled` compares it with all other images together, `each` with one group after another.
-    over
-        What `each` takes for a group: `domains`, every other one, or their `categories`.
+    `categories` has that of each image, in the order of the responses, `domains` the categories of
+    each domain; images of a category in no domain are left out. `pooled` compares the target with
+    all other images together, `each` with one group after another: with every other one of the
+    `domains`, or with their `categories`.
 
-    Raises
-    ------
-    InputError
-        For an unknown target, kind or over, fewer than two domains, a category in two domains, and
-        a group of fewer than two images.
+    InputError for an unknown target, kind or over, fewer than two domains, a category in two
+    domains, and a group of fewer than two images.
     """
     if kind not in CONTRASTS:
         raise InputError(f"contrast must be {' or '.join(CONTRASTS)}, not {kind!r}")
@@ -82,14 +80,13 @@ def contrast(
         groups = {category: [category] for members in others.values() for category in members}
     else:
         groups = others
-    masks = {name: _mask(categories, members) for name, members in groups.items()}
-    target_mask = _mask(categories, domains[target])
+    masks = {name: np.isin(categories, members) for name, members in groups.items()}
+    target_mask = np.isin(categories, list(domains[target]))
     for name, mask in ((target, target_mask), *masks.items()):
-        if mask.sum() < 2:
-            raise InputError(
-                f"{name!r} has {_images(int(mask.sum()))}; each group of a contrast needs two "
-                "or more"
-            )
+        count = np.count_nonzero(mask)
+        if count < 2:
+            few = "one image" if count else "no images"
+            raise InputError(f"{name!r} has {few}; each group of a contrast needs two or more")
     return Contrast(target_mask, tuple(masks.values()), tuple(masks))
 
 
@@ -106,11 +103,3 @@ def _check_domains(domains: Mapping[str, Sequence[str]], target: str) -> None:
                     f"category {category!r} is in the domains {owner[category]!r} and {domain!r}; "
                     "a category belongs to one domain"
                 )
-
-
-def _mask(categories: Sequence[str], members: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([category in members for category in categories], dtype=bool)
-
-
-def _images(count: int) -> str:
-    return {0: "no images", 1: "one image"}.get(count, f"{count} images")

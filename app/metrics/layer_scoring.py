@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from app.metrics.contrast import contrast
+from app.metrics.scores import Question, Scored, check_options, load
 from app.metrics.scoring import count_bytes, score_blocks, score_kernels
+from app.responses.hardware import choose_device
 from app.responses.units import read_units
 
 if TYPE_CHECKING:
-    from app.metrics import Question, Scored
+    from app.config.schema import Metric
     from app.models.network import Network
     from app.responses.hardware import Hardware
-    from app.responses.reader import Reader
+    from app.responses.kernels import Reader
     from app.stimuli.images import Images
+
+
+def make_questions(
+    compared: Mapping[str, Metric],
+    categories: Sequence[str],
+    domains: Mapping[str, Sequence[str]],
+    target: str,
+    device: str,
+) -> dict[str, Question]:
+    """Word the question to each metric, whose settings are in `compared`.
+
+    The contrast is that of `app.metrics.contrast.contrast`. `device` is what a metric that has an
+    option of this name runs on, unless its settings say otherwise. InputError for a metric, an
+    option or a contrast that cannot be.
+    """
+    questions = {}
+    for name, settings in compared.items():
+        score, options = load(name), dict(settings.options)
+        check_options(name, options)
+        if "device" in inspect.signature(score).parameters:
+            options["device"] = choose_device(options.get("device", device)).type
+        asked = contrast(categories, domains, target, kind=settings.contrast, over=settings.over)
+        questions[name] = Question(score, asked, options)
+    return questions
 
 
 def score_layer(
@@ -22,16 +50,7 @@ def score_layer(
 ) -> dict[str, Scored]:
     """Score a layer by every metric; each one's scores are remembered by themselves.
 
-    Parameters
-    ----------
-    questions
-        What each metric is asked, by name.
-    reader
-        Of the layer.
-    images
-        What the network is shown.
-    aggregation
-        How a kernel's map becomes one number an image; `unit`: single units are scored.
+    `aggregation` makes a kernel's map one number an image; `unit`: single units are scored.
     """
     memo, hardware = reader.memo, reader.hardware
     if aggregation == "unit":
@@ -50,19 +69,7 @@ def score_units(
 ) -> dict[str, Scored]:
     """Every metric's scores of a layer's single units, from forward passes that fit the memory.
 
-    Parameters
-    ----------
-    questions
-        What each metric is asked, by name.
-    network, layer, images
-        What is read, and what it is shown.
-    hardware
-        What the network runs on, and how much memory it may take.
-
-    Returns
-    -------
-    dict
-        Scores of all units, in the order channel, row, column, by the metrics' names.
+    Units are in the order channel, row, column.
     """
     kept = sum(count_bytes(question) for question in questions.values())
     blocks = read_units(network, layer, images, hardware, kept)

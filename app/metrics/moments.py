@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.blocks import refuse_not_finite, split
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 
@@ -57,20 +56,14 @@ def compare_groups(
     contrast: Contrast,
     compare: Callable[[Moments, Moments], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """Compare the target with each other group by their moments, a block of units at a time.
+    """Compare the target with each other group by their moments.
 
     `compare` is given the target's moments (units,) and the others' (contrasts, units), and finds a
-    measure (…, contrasts, units); so is the result, for all units. InputError for responses that
-    are not finite.
+    measure (…, contrasts, units).
     """
-    found = []
-    for block in split(responses, contrast):
-        every = compute_moments(block, contrast.images)
-        # Of finite float32 values these sums are finite: one look at each sum will do.
-        if not np.isfinite(every.mean).all():
-            refuse_not_finite(responses, contrast)
-        found.append(compare(every.take(0), every.take(slice(1, None))))
-    return np.concatenate(found, axis=-1)
+    contrast.check(responses)
+    every = compute_moments(responses, contrast.images)
+    return compare(every.take(0), every.take(slice(1, None)))
 
 
 def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

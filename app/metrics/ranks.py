@@ -1,24 +1,26 @@
 """Exact counts for rank-sum tests of many units: one sort a unit serves all contrasts.
 
-A response and its group are sorted as one integer key. Positive float32 numbers order as their
-bits do, so a unit's key is the bits less those of its smallest response, above the number of the
-group, and fits 32 bits unless the responses span more than 2**60 or so. Zeros, most of what a ReLU
-leaves, need no sorting: they are counted. What does not fit takes 64 bits.
+A response and its group are sorted as one 32-bit key. Positive float32 numbers order as their bits
+do, so a unit's key is the bits less those of its smallest response, above the number of the group.
+Zeros, most of what a ReLU leaves, need no sorting: they are counted. What does not fit (float64,
+negative responses, or such as span more than 2**60 or so) is ranked first, which is slower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
-from app.metrics.blocks import refuse_not_finite, split
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 
-WIDE = 32  # bits below the value in a 64-bit key
+if TYPE_CHECKING:
+    from torch import Tensor
+
 INFINITE = np.uint32(0x7F800000)  # the bits of infinity: above those of all finite numbers
 
 
@@ -39,21 +41,15 @@ class Pairs(NamedTuple):
 
 
 def compare_ranks(responses: NDArray[Any], contrast: Contrast, device: str) -> Pairs:
-    """Count the pairs of the target's and each other group's responses, block by block.
+    """Count the pairs of the target's and each other group's responses.
 
-    On `device`: `cpu` or a torch device. InputError for responses that are not finite.
+    On `device`: `cpu` or a torch device.
     """
-    found = []
-    for block in split(responses, contrast):
-        if not np.isfinite(block).all():
-            refuse_not_finite(responses, contrast)
-        if device == "cpu":
-            found.append(count_pairs(block, contrast.images))
-        else:
-            from app.metrics import ranks_torch
-
-            found.append(ranks_torch.count_pairs(block, contrast.images, device))
-    twice_u, ties = np.concatenate(found, axis=-1)
+    contrast.check(responses)
+    if device == "cpu":
+        twice_u, ties = count_pairs(responses, contrast.images)
+    else:
+        twice_u, ties = count_pairs_by_torch(responses, contrast.images, device)
     size, *others = (len(members) for members in contrast.images)
     return Pairs(size, np.array(others)[:, None], twice_u, ties)
 
@@ -63,62 +59,73 @@ def count_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count U and the ties of the first group of images against each other group.
 
-    `responses` is (images, units), float32 or float64, finite; `images` the numbers of those in
-    each group. Returns, both (groups - 1, units), 2U = the number of pairs in which the first group
-    responds more, counted twice, plus that of tied pairs; and the sum of c³ − c over runs of c
-    equal responses of the two groups. Integers, exact: values are compared, never rounded.
+    `responses` is (images, units), finite; `images` the numbers of those in each group. Returns,
+    both (groups - 1, units), 2U = the number of pairs in which the first group responds more,
+    counted twice, plus that of tied pairs; and the sum of c³ − c over runs of c equal responses of
+    the two groups. Integers, exact: values are compared, never rounded.
     """
-    units = responses.shape[1]
     sizes = np.array([len(members) for members in images])
-    order = np.concatenate(images)
-    twice_u = np.empty((len(sizes) - 1, units), dtype=np.int64)
-    ties = np.empty_like(twice_u)
-    others = np.arange(units)
+    responses = np.take(responses, np.concatenate(images), axis=0)  # group by group
+    count, units = responses.shape
+    low_bits = int(len(sizes) - 1).bit_length()
+    keys = np.empty((units, count), dtype=np.uint32)
+    used = np.full(units, -1)
+    zeros = np.zeros((units, len(sizes)), dtype=np.int64)
     if responses.dtype == np.float32:
-        bits = np.ascontiguousarray(responses).view(np.uint32)
-        low_bits = int(len(sizes) - 1).bit_length()
-        keys = np.empty((units, len(order)), dtype=np.uint32)
-        used = np.empty(units, dtype=np.int64)
-        zeros = np.empty((units, len(sizes)), dtype=np.int64)
-        _pack(bits, order, np.cumsum(sizes), low_bits, keys, used, zeros)
-        keys = keys[:, : max(0, used.max(initial=0))]
-        keys.sort(axis=1)
-        _count(keys, used, zeros, sizes, low_bits, twice_u, ties)
-        others = np.flatnonzero(used < 0)
-    if len(others):
-        wide = _wide_keys(np.ascontiguousarray(responses[np.ix_(order, others)].T), sizes)
-        used = np.full(len(others), len(order))
-        zeros = np.zeros((len(others), len(sizes)), dtype=np.int64)
-        some_u, some_ties = np.empty((2, len(sizes) - 1, len(others)), dtype=np.int64)
-        _count(wide, used, zeros, sizes, WIDE, some_u, some_ties)
-        twice_u[:, others], ties[:, others] = some_u, some_ties
+        _pack(responses.view(np.uint32), np.cumsum(sizes), low_bits, keys, used, zeros)
+    rest = np.flatnonzero(used < 0)
+    if len(rest):
+        ranks = rankdata(responses[:, rest].T, method="dense", axis=1).astype(np.uint32)
+        keys[rest] = ranks << low_bits | np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
+        used[rest], zeros[rest] = count, 0
+    keys = keys[:, : used.max(initial=0)]
+    keys.sort(axis=1)
+    twice_u, ties = np.empty((2, len(sizes) - 1, units), dtype=np.int64)
+    _count(keys, used, zeros, sizes, low_bits, twice_u, ties)
     return twice_u, ties
 
 
-def _wide_keys(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Sorted 64-bit keys of any values (units, images), which are in the order of their groups.
+def count_pairs_by_torch(
+    responses: NDArray[Any], images: Sequence[NDArray[np.int64]], device: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `count_pairs`, on the torch device named; the same integers."""
+    import torch  # which takes long, and is not needed on a CPU
 
-    Above the group stands for float32 the bits, made to order as the value does; for float64 the
-    rank among the unit's distinct values.
-    """
-    groups = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
-    if values.dtype == np.float32:
-        bits = (values + np.float32(0)).view(np.uint32)  # + 0: -0.0 and 0.0 are one value
-        bits ^= np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-        keys = bits.astype(np.uint64) << np.uint64(WIDE) | groups
-        keys.sort(axis=1)
-        return keys
-    order = values.argsort(axis=1)
-    ascending = np.take_along_axis(values, order, axis=1)
-    rank = np.zeros(values.shape, dtype=np.uint64)
-    np.cumsum(ascending[:, 1:] != ascending[:, :-1], axis=1, out=rank[:, 1:])
-    return rank << np.uint64(WIDE) | groups[order]
+    values = torch.from_numpy(np.concatenate([responses[members] for members in images]).T)
+    ascending, order = torch.sort(values.to(device), dim=1)
+    sizes = torch.tensor([len(members) for members in images])
+    group = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)[order]
+    place = torch.arange(values.shape[1], device=device).expand_as(order)
+    differs = ascending[:, 1:] != ascending[:, :-1]
+    edge = torch.ones_like(differs[:, :1])
+    # Where the run of equal responses that each one is in begins, and where it ends.
+    begin = torch.where(torch.cat([edge, differs], 1), place, 0).cummax(dim=1).values
+    last = torch.where(torch.cat([differs, edge], 1), place, values.shape[1])
+    end = last.flip(1).cummin(dim=1).values.flip(1)
+
+    def in_run(member: Tensor) -> tuple[Tensor, Tensor]:
+        """How many members are in each one's run, and how many up to its end."""
+        reached = member.cumsum(dim=1)
+        before = reached.gather(1, begin) - member.long().gather(1, begin)
+        up_to_end = reached.gather(1, end)
+        return up_to_end - before, up_to_end
+
+    target = group == 0
+    targets_tied, targets_reached = in_run(target)
+    # What a response of another group adds to 2U: the target's above it twice, the tied once.
+    adds = 2 * (target.sum(dim=1, keepdim=True) - targets_reached) + targets_tied
+    twice_u, ties = [], []
+    for other in (group == number for number in range(1, len(sizes))):
+        together = targets_tied + in_run(other)[0]
+        twice_u.append((adds * other).sum(dim=1))
+        # A run of c is met c times, and c (c² - 1) = c³ - c.
+        ties.append(((together**2 - 1) * (target | other)).sum(dim=1))
+    return torch.stack(twice_u).cpu().numpy(), torch.stack(ties).cpu().numpy()
 
 
 @compiled
-def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
+def _pack(
     bits: NDArray[np.uint32],
-    order: NDArray[np.int64],
     ends: NDArray[np.int64],
     low_bits: int,
     keys: NDArray[np.uint32],
@@ -127,14 +134,13 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
 ) -> None:
     """Fill a unit's `keys` (units, images), as many as `used` (units,), and count its zeros.
 
-    `bits` are those of the responses (images, units); `order` lists images group by group, up to
-    `ends`; `zeros` is (units, groups). Keys that are not used are the largest there are, to stay
-    last. `used` is -1 for a unit that does not fit: with negative responses, infinite ones or NaN,
-    or too wide a range.
+    `bits` are those of the responses (images, units), group by group, up to `ends`; `zeros` is
+    (units, groups). Keys that are not used are the largest there are, to stay last. `used` is -1
+    for a unit that does not fit: with negative responses or too wide a range.
     """
     shift, one, zero = np.uint32(low_bits), np.uint32(1), np.uint32(0)
     units, groups = zeros.shape
-    kept = np.empty((4, len(order)), dtype=np.uint32)  # of four units, what is not zero
+    kept = np.empty((4, len(bits)), dtype=np.uint32)  # of four units, what is not zero
     first_kept, second_kept, third_kept, fourth_kept = kept[0], kept[1], kept[2], kept[3]
     reached = np.zeros((4, groups + 1), dtype=np.int64)  # of these, at each group's end
     for first in range(0, units, 4):
@@ -145,7 +151,7 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
         a = b = c = d = np.uint64(0)
         start = 0
         for group in range(groups):
-            for image in order[start : ends[group]]:
+            for image in range(start, ends[group]):
                 row = bits[np.uint64(image)]
                 first_kept[a] = row[i]
                 a += np.uint64(row[i] << one != zero)  # the shift takes the sign of -0.0
@@ -178,8 +184,8 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
 
 
 @compiled
-def _count(  # noqa: PLR0913  as `_pack`
-    keys: NDArray[Any],
+def _count(  # noqa: PLR0913  compiled code fills arrays that it is given
+    keys: NDArray[np.uint32],
     used: NDArray[np.int64],
     zeros: NDArray[np.int64],
     sizes: NDArray[np.int64],

@@ -1,14 +1,18 @@
-"""What a metric says, and what it is asked."""
+"""What a metric is asked, what it says, and which metrics there are."""
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import InputError
 from app.metrics.contrast import Contrast
 
 
@@ -45,3 +49,40 @@ def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     score: NDArray[np.float64] = np.fmin.reduce(statistic, axis=0)
     return score
+
+
+def load(name: str) -> Callable[..., Scores]:
+    """Load the score function of the metric `name`, that of the file `app/metrics/<name>.py`.
+
+    InputError, with the names there are, for any other name.
+    """
+    folder = import_module("app.metrics").__path__
+    modules = sorted(module.name for module in pkgutil.iter_modules(folder))
+    function = _find_score(name) if name in modules else None
+    if function is None:
+        known = ", ".join(module for module in modules if _find_score(module))
+        raise InputError(f"no metric is called {name!r}; there are: {known}")
+    return function
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the metric does not have, or of another kind than its defaults."""
+    _, _, *known = inspect.signature(load(name)).parameters.values()
+    defaults = {option.name: option.default for option in known}
+    for option, value in options.items():
+        if option not in defaults:
+            raise InputError(
+                f"metric {name} has no option {option!r} (metric.options.{option}={value}); "
+                f"it has {', '.join(defaults) or 'none'}"
+            )
+        kind = type(defaults[option])
+        fits = type(value) is kind or kind is float and type(value) is int
+        if kind in (bool, int, float, str) and not fits:
+            raise InputError(
+                f"metric {name}: metric.options.{option}={value} must be of the type "
+                f"{kind.__name__}, as its default {defaults[option]}"
+            )
+
+
+def _find_score(module: str) -> Callable[..., Scores] | None:
+    return getattr(import_module(f"app.metrics.{module}"), "score", None)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import InputError
 from app.machine import count_threads
-from app.metrics import Question, Scored, Scores
+from app.metrics.scores import Question, Scored, Scores
 
 if TYPE_CHECKING:
     from app.responses.hardware import Hardware
@@ -30,12 +31,15 @@ def score_blocks(
 
     A block is the numbers (units,) of its units in the layer and their responses (images, units);
     together the blocks hold each unit once. Scores do not depend, to the bit, on the blocks or on
-    the number of `threads` (None: `app.machine.count_threads`).
+    the number of `threads` (None: `app.machine.count_threads`). InputError for responses, to images
+    that are compared, that are not finite.
     """
     whole: dict[str, Scored] = {}
+    compared = np.any([question.contrast.included for question in questions.values()], axis=0)
 
-    def score(responses: NDArray[np.float32]) -> dict[str, Scores]:
+    def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = np.ascontiguousarray(responses)
+        _refuse_not_finite(np.isfinite(part)[compared], numbers)
         return {
             name: question.score(part, question.contrast, **question.options)
             for name, question in questions.items()
@@ -45,14 +49,15 @@ def score_blocks(
     with ThreadPoolExecutor(threads or count_threads()) as pool:
         for numbers, responses in blocks:
             width = max(1, CHUNK_VALUES // len(responses))
-            starts = range(0, len(numbers), width)
-            chunks = [responses[:, start : start + width] for start in starts]
-            for start, chunk, found in zip(starts, chunks, pool.map(score, chunks), strict=True):
-                for name, scores in found.items():
+            parts = [slice(first, first + width) for first in range(0, len(numbers) or 1, width)]
+            some = [numbers[part] for part in parts]
+            chunks = [responses[:, part] for part in parts]
+            found = pool.map(score, some, chunks)
+            for numbered, chunk, by_metric in zip(some, chunks, found, strict=True):
+                for name, scores in by_metric.items():
                     if name not in whole:
                         whole[name] = _make_room(scores, len(responses), units)
-                    some = numbers[start : start + width]
-                    whole[name] = _put(whole[name], scores, some, chunk)
+                    whole[name] = _put(whole[name], scores, numbered, chunk)
     return whole
 
 
@@ -72,14 +77,20 @@ def count_bytes(question: Question) -> int:
 def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
     """Find the units of the highest and the lowest defined scores, highest first, ties by index."""
     defined = np.flatnonzero(np.isfinite(score))
-    if len(defined) > 2 * EXTREMES:
-        values = score[defined]
-        low, high = np.partition(values, (EXTREMES - 1, -EXTREMES))[[EXTREMES - 1, -EXTREMES]]
-        defined = defined[(values <= low) | (values >= high)]
     ranked = defined[np.argsort(-score[defined], kind="stable")]
     if len(ranked) <= 2 * EXTREMES:
         return ranked
     return np.concatenate([ranked[:EXTREMES], ranked[-EXTREMES:]])
+
+
+def _refuse_not_finite(finite: NDArray[np.bool_], numbers: NDArray[np.int64]) -> None:
+    """Tell how many of some units' responses (images, units) are not `finite`, and the first."""
+    if not finite.all():
+        first = numbers[~finite.all(axis=0)].min()
+        raise InputError(
+            f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
+            f"{first}; responses must be finite numbers"
+        )
 
 
 def _make_room(found: Scores, images: int, units: int) -> Scored:

@@ -82,24 +82,19 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     InputError names the first key or shape that differs, or tensor that is not finite.
     """
     expected = network.state_dict()
+    spare = [f"{key} {tuple(value.shape)}" for key, value in state.items() if key not in expected]
     for key, value in expected.items():
+        shape = tuple(value.shape)
         if key not in state:
-            spare = next((k for k in state if k not in expected), None)
-            found = f", but has {spare} {tuple(state[spare].shape)}" if spare else ""
-            raise _mismatch(path, f"it lacks {key} {tuple(value.shape)}{found}")
-        if state[key].shape != value.shape:
-            raise _mismatch(
-                path,
-                f"{key} has shape {tuple(state[key].shape)} where the network has "
-                f"{tuple(value.shape)}",
-            )
+            found = f", but has {spare[0]}" if spare else ""
+            raise _mismatch(path, f"it lacks {key} {shape}{found}")
+        if (own := tuple(state[key].shape)) != shape:
+            raise _mismatch(path, f"{key} has shape {own} where the network has {shape}")
+    if spare:
+        raise _mismatch(path, f"it has {spare[0]}, which the network does not have")
     for key, value in state.items():
-        if key not in expected:
-            raise _mismatch(
-                path, f"it has {key} {tuple(value.shape)}, which the network does not have"
-            )
-        if not bool(torch.isfinite(value).all()):
-            count = int((~torch.isfinite(value)).sum())
+        count = int((~torch.isfinite(value)).sum())
+        if count:
             raise InputError(
                 f"checkpoint {path}: {key} holds {count} NaN or infinite value(s): "
                 "use weights of a training that did not diverge"

@@ -7,35 +7,36 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from app.errors import InputError
-from app.models.torchvision import import_torchvision
-from app.stimuli.images import Preprocessing
+
+if TYPE_CHECKING:
+    from app.config.schema import Model
 
 
 class Found(NamedTuple):
-    """A network of a library."""
+    """A network of a library, in evaluation mode."""
 
     network: nn.Module
-    weights: str | None  # what the library calls them; None: drawn from the seed
-    preprocessing: Preprocessing
+    own: dict[str, Any]  # what it has for settings of `app.config.schema.Model` that are left open
 
 
-def torchvision(name: str, weights: str | None, seed: int, outputs: int | None) -> Found:
+def torchvision(settings: Model) -> Found:
     """A classification network of torchvision.
 
-    `weights` is DEFAULT or one of the network's own (IMAGENET1K_V1), None draws them from `seed`.
-    `outputs` None: as many as the weights have. InputError for unknown names, and where the
-    weights cannot be fetched.
+    `settings.weights` is DEFAULT or one of the network's own (IMAGENET1K_V1), None draws them from
+    the seed. `settings.outputs` None: as many as the weights have. InputError for unknown names,
+    and where the weights cannot be fetched.
     """
-    models = import_torchvision("models")
+    models, name, weights = import_torchvision("models"), settings.name, settings.weights
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown("model.name", name, known, "torchvision")
@@ -43,30 +44,31 @@ def torchvision(name: str, weights: str | None, seed: int, outputs: int | None) 
     if weights is not None and weights not in choices.__members__:
         raise _unknown("model.weights", weights, list(choices.__members__), name)
     chosen = None if weights is None else choices[weights]
-    size: dict[str, Any] = {} if outputs is None else {"num_classes": outputs}
-    with _fetching(name, weights), _seeded(seed):
-        # Some networks would draw their weights twice over, with a warning that it takes long.
-        slow = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        network = models.get_model(name, weights=chosen, **size, **(slow if not chosen else {}))
+    with _building(settings) as size:
+        network = models.get_model(name, weights=chosen, **size)
     shown = (chosen or choices.DEFAULT).transforms()  # untrained ones see what trained ones would
-    preprocessing = Preprocessing(
-        resize=_side(shown.resize_size, name),
-        size=_side(shown.crop_size, name),
-        mean=_three(shown.mean, name),
-        sd=_three(shown.std, name),
-        interpolation=shown.interpolation.value,
-    )
-    return Found(network.eval(), chosen.name if chosen else None, preprocessing)
+    (resize,), (side,) = shown.resize_size, shown.crop_size
+    own = {
+        "weights": chosen.name if chosen else None,
+        "resize": resize,
+        "input_size": side,
+        "mean": list(shown.mean),
+        "sd": list(shown.std),
+        "interpolation": shown.interpolation.value,
+        "squash": False,
+    }
+    return Found(network.eval(), own)
 
 
-def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Found:
+def timm(settings: Model) -> Found:
     """A network of timm; its name may end in the weights' tag (`resnet50.a1_in1k`).
 
-    `weights` is DEFAULT or None, which draws them from `seed`. The rest as in `torchvision`.
+    `settings.weights` is DEFAULT or None. The rest as in `torchvision`.
     """
     import_torchvision("models")  # which timm imports
     import timm as library
 
+    name, weights = settings.name, settings.weights
     if weights not in (None, "DEFAULT"):
         raise InputError(
             f"model.weights={weights}: timm's weights are named by a tag in model.name, such as "
@@ -81,8 +83,7 @@ def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Foun
         raise _unknown("model.name", name, [f"{base}.{t}" for t in tags], "timm")
     if weights and not tags:
         raise InputError(f"timm has no weights for {name}: take model.weights=null")
-    size: dict[str, Any] = {} if outputs is None else {"num_classes": outputs}
-    with _fetching(name, weights), _seeded(seed):
+    with _building(settings) as size:
         network = library.create_model(name, pretrained=weights is not None, **size)
     resolve: Any = import_module("timm.data").resolve_model_data_config
     shown = resolve(network)
@@ -93,62 +94,69 @@ def timm(name: str, weights: str | None, seed: int, outputs: int | None) -> Foun
             f"{name} of timm takes images of {channels} x {height} x {width}, crop mode {mode}: "
             "only square RGB images cut from the centre are made here"
         )
-    preprocessing = Preprocessing(
-        resize=math.floor(height / shown["crop_pct"]),
-        size=height,
-        mean=_three(shown["mean"], name),
-        sd=_three(shown["std"], name),
-        interpolation=shown["interpolation"],
-        squash=mode == "squash",
-    )
-    shown_as: Any = network.pretrained_cfg if weights else {}
-    return Found(network.eval(), shown_as.get("tag") or weights, preprocessing)
+    pretrained: Any = network.pretrained_cfg if weights else {}
+    own = {
+        "weights": pretrained.get("tag") or weights,
+        "resize": math.floor(height / shown["crop_pct"]),
+        "input_size": height,
+        "mean": list(shown["mean"]),
+        "sd": list(shown["std"]),
+        "interpolation": shown["interpolation"],
+        "squash": mode == "squash",
+    }
+    return Found(network.eval(), own)
 
 
 LIBRARIES = {"torchvision": torchvision, "timm": timm}
 
 
-def find_last_linear(network: nn.Module) -> str | None:
-    """The name of the linear layer that is defined last: it gives the outputs. None: no linear."""
-    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
-    return linear[-1] if linear else None
+def import_torchvision(module: str) -> Any:
+    """Import a module of torchvision, also where its compiled part does not fit torch.
 
+    That part (a build for GPUs beside a torch for CPUs, say) serves detection alone, yet the
+    import fails over it: two operators are declared here, without an implementation.
 
-@contextmanager
-def _seeded(seed: int):  # type: ignore[no-untyped-def]
-    """Weights drawn in the body come from the seed; torch's own random state stays as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _fetching(name: str, weights: str | None):  # type: ignore[no-untyped-def]
-    """Turn what goes wrong on the way to the weights into one line."""
+    Examples
+    --------
+    >>> v2 = import_torchvision("transforms.v2")
+    """
     try:
-        yield
+        import torchvision  # noqa: F401  named, so that its version is part of stored results' keys
+
+        return import_module(f"torchvision.{module}")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    for operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{operator}",
+            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        )
+    return import_module(f"torchvision.{module}")
+
+
+@contextmanager
+def _building(settings: Model) -> Iterator[dict[str, Any]]:
+    """Yield the number of outputs as both libraries take it; turn what goes wrong into one line.
+
+    Weights drawn in the body come from the seed; torch's own random state stays as it is.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            yield {} if settings.outputs is None else {"num_classes": settings.outputs}
     except Exception as error:  # each library has its own for no network, no room, wrong digest
-        if weights is None:
+        if settings.weights is None:
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"the weights {weights} of {name} cannot be had: {reason}; give the network access, "
-            "put them into the library's cache, or take model.weights=null"
+            f"the weights {settings.weights} of {settings.name} cannot be had: {reason}; give the "
+            "network access, put them into the library's cache, or take model.weights=null"
         ) from error
 
 
 def _unknown(setting: str, value: str, known: Sequence[str], where: str) -> InputError:
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.0)
     return InputError(f"{setting}={value} is unknown to {where}: nearest are {', '.join(near)}")
-
-
-def _side(sizes: Sequence[int] | int, name: str) -> int:
-    sides = {sizes} if isinstance(sizes, int) else set(sizes)
-    if len(sides) != 1:
-        raise InputError(f"{name} takes images of {sizes}: only square ones are made here")
-    return int(sides.pop())
-
-
-def _three(values: Sequence[float], name: str) -> tuple[float, float, float]:
-    red, green, blue = map(float, values)
-    return red, green, blue

@@ -14,7 +14,7 @@ from torch import nn
 
 from app.errors import InputError
 from app.models import checkpoint
-from app.models.libraries import LIBRARIES, find_last_linear
+from app.models.libraries import LIBRARIES
 from app.models.vgg import DualTaskVGG, seeded
 from app.stimuli.images import Preprocessing
 
@@ -35,35 +35,23 @@ class Loaded(NamedTuple):
     digest: str  # SHA-256 of its weights' file, or over its tensors where a library brought them
 
 
-def load(settings: Model, *, classifier: bool = True) -> Loaded:
+def load(settings: Model) -> Loaded:
     """The network with its weights; what the settings leave open is taken from it.
 
-    Parameters
-    ----------
-    settings
-        What the config asks for.
-    classifier
-        Whether a dual-task network comes with its linear layers, which fill most of the memory.
-
-    Raises
-    ------
-    InputError
-        For weights that cannot be had, or are of another network.
+    InputError for weights that cannot be had, or are of another network.
     """
-    if settings.source == "vgg":
-        return _load_vgg(settings, classifier)
-    return _load_from_library(settings)
+    return _load_vgg(settings) if settings.source == "vgg" else _load_from_library(settings)
 
 
 def make_preprocessing(settings: Model) -> Preprocessing:
     """How the network's images are prepared; settings that nothing is left open in."""
-    red, green, blue = given(settings.mean)
-    sd_red, sd_green, sd_blue = given(settings.sd)
+    mean: Any = tuple(given(settings.mean))
+    sd: Any = tuple(given(settings.sd))
     return Preprocessing(
         resize=given(settings.resize),
         size=given(settings.input_size),
-        mean=(red, green, blue),
-        sd=(sd_red, sd_green, sd_blue),
+        mean=mean,
+        sd=sd,
         interpolation=settings.interpolation or "bilinear",
         squash=bool(settings.squash),
     )
@@ -83,8 +71,8 @@ def locate_checkpoint(name: str) -> Path:
 def digest_weights(settings: Model) -> str:
     """SHA-256 of the checkpoint file, or what the weights are drawn from or brought by."""
     if settings.checkpoint is None:
-        libraries = {"torchvision": ["torchvision"], "timm": ["timm"]}.get(settings.source, [])
-        versions = ", ".join(f"{name} {version(name)}" for name in ["torch", *libraries])
+        packages = ["torch", settings.source] if settings.source in LIBRARIES else ["torch"]
+        versions = ", ".join(f"{name} {version(name)}" for name in packages)
         origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
         return f"{origin}, {versions}"
     path = locate_checkpoint(settings.checkpoint)
@@ -104,60 +92,44 @@ def _digest_file(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_vgg(settings: Model, classifier: bool) -> Loaded:
+def _load_vgg(settings: Model) -> Loaded:
     widths, size = tuple(settings.widths), given(settings.input_size)
     if settings.checkpoint is None:
         filled = _fill_in(settings)
         network = seeded(settings.seed, widths, settings.hidden, given(settings.outputs), size)
-        network = network if classifier else network.drop_classifier()
-        return Loaded(network.eval(), filled, digest_weights(settings))
-    path = locate_checkpoint(settings.checkpoint)
-    state = checkpoint.read(path)
-    filled = _fill_in(
-        settings,
-        outputs=checkpoint.count_outputs(state, "classifier.6", path),
-        trained=checkpoint.read_metadata(path).get("trained") != "false",
-    )
-    with torch.device("meta"):  # the shapes alone: the file brings the values
-        network = DualTaskVGG(widths, settings.hidden, given(filled.outputs), size)
-    checkpoint.fill(network, state, path)
-    network = network if classifier else network.drop_classifier()
+    else:
+        path = locate_checkpoint(settings.checkpoint)
+        state = checkpoint.read(path)
+        outputs = checkpoint.count_outputs(state, "classifier.6", path)
+        trained = checkpoint.read_metadata(path).get("trained") != "false"
+        filled = _fill_in(settings, outputs=outputs, trained=trained)
+        with torch.device("meta"):  # the shapes alone: the file brings the values
+            network = DualTaskVGG(widths, settings.hidden, given(filled.outputs), size)
+        checkpoint.fill(network, state, path)
     return Loaded(network.eval(), filled, digest_weights(settings))
 
 
 def _load_from_library(settings: Model) -> Loaded:
     build = LIBRARIES[settings.source]
-    found = build(settings.name, settings.weights, settings.seed, settings.outputs)
-    digest = checkpoint.digest_tensors(found.network.state_dict())
-    if settings.checkpoint is not None:
+    network, own = build(settings)
+    # The one that is defined last gives the outputs.
+    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if settings.checkpoint is None:
+        digest = checkpoint.digest_tensors(network.state_dict())
+    else:
         path = locate_checkpoint(settings.checkpoint)
         state = checkpoint.read(path)
-        last = find_last_linear(found.network)
-        if settings.outputs is None and last is not None:
-            outputs = checkpoint.count_outputs(state, last, path)
-            found = build(settings.name, None, settings.seed, outputs)
-        checkpoint.fill(found.network, state, path)
+        if settings.outputs is None and linear:
+            outputs = checkpoint.count_outputs(state, linear[-1], path)
+            network, _ = build(replace(settings, outputs=outputs))
+        checkpoint.fill(network, state, path)
         digest = digest_weights(settings)
-    shown = found.preprocessing
-    filled = _fill_in(
-        settings,
-        weights=found.weights,
-        outputs=settings.outputs or _count_outputs(found.network),
-        input_size=shown.size,
-        # A size of the user's own keeps the library's ratio of the crop.
-        resize=round(shown.resize * (settings.input_size or shown.size) / shown.size),
-        mean=list(shown.mean),
-        sd=list(shown.sd),
-        interpolation=shown.interpolation,
-        squash=shown.squash,
-    )
-    return Loaded(found.network, filled, digest)
-
-
-def _count_outputs(network: nn.Module) -> int | None:
-    """The width of the last linear layer."""
-    last = find_last_linear(network)
-    return None if last is None else len(network.get_submodule(last).weight)  # type: ignore[arg-type]
+    if linear:
+        own["outputs"] = len(network.get_submodule(linear[-1]).weight)  # type: ignore[arg-type]
+    # A size of the user's own keeps the library's ratio of the crop.
+    size = own["input_size"]
+    own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
+    return Loaded(network, _fill_in(settings, **own), digest)
 
 
 def _fill_in(settings: Model, **own: Any) -> Model:

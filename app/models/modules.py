@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalRe
 _NOT_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 
+# A tensor and how often it had been changed in place tell whether one call's output is what another
+# sees; None: it is no tensor.
+Version = tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a module, in the order in which calls end."""
@@ -39,11 +45,8 @@ class Call:
     number: int  # of the calls of this module, from 0
     kind: str  # the module's class
     shape: tuple[int, ...] | None  # of the output, images first; None where it is no tensor
-    products: int  # multiplications of its own weights
-    # A tensor and how often it had been changed in place tell whether one call's output is what
-    # another sees.
-    seen: tuple[int, int] | None
-    given: tuple[int, int] | None
+    seen: Version
+    given: Version
 
 
 class _Deep(Exception):
@@ -53,11 +56,8 @@ class _Deep(Exception):
 class ModuleNetwork(nn.Module):
     """A network whose layers are its modules' names; `output` says what they give.
 
-    Args:
-        body: Images (n, 3, input_size, input_size) in; in evaluation mode.
-        name: For messages.
-        input_size: Rows, and columns, of its images.
-        output: One of `app.choices.OUTPUTS`, for every layer that is read.
+    `body` takes images (n, 3, input_size, input_size) and is in evaluation mode; `name` is for
+    messages; `output` is one of `app.choices.OUTPUTS`, for every layer that is read.
     """
 
     def __init__(self, body: nn.Module, name: str, input_size: int, output: str) -> None:
@@ -68,47 +68,33 @@ class ModuleNetwork(nn.Module):
     @functools.cached_property
     def calls(self) -> tuple[Call, ...]:
         """All calls of one forward pass."""
-        parameter = next(self.body.parameters())
-        with torch.inference_mode(False):
-            blank = torch.zeros(1, 3, self.input_size, self.input_size).to(parameter)
+        names = {module: name for name, module in self.body.named_modules()}
         calls: list[Call] = []
         kept: list[Tensor] = []  # while a tensor lives no other has its number
-        numbers: dict[str, int] = {}
-        seen: dict[str, list[tuple[int, int] | None]] = {}
+        seen: dict[nn.Module, list[Version]] = {module: [] for module in names}
 
-        def identity(value: object) -> tuple[int, int] | None:
+        def identify(value: object) -> Version:
             if not isinstance(value, Tensor):
                 return None
             kept.append(value)
             return id(value), value._version
 
-        def before(name: str, inputs: tuple[object, ...]) -> None:
-            seen.setdefault(name, []).append(identity(inputs[0]) if inputs else None)
+        def before(module: nn.Module, inputs: tuple[object, ...]) -> None:
+            seen[module].append(identify(inputs[0]) if inputs else None)
 
-        def after(name: str, module: nn.Module, output: object) -> None:
-            number = numbers[name] = numbers.get(name, -1) + 1
-            tensor = output if isinstance(output, Tensor) else None
-            shape = None if tensor is None else tuple(tensor.shape)
-            products = 0 if tensor is None else _products(module, tensor)
-            calls.append(
-                Call(name, number, type(module).__name__, shape, products,
-                     seen[name].pop(), identity(output))
-            )  # fmt: skip
+        def after(module: nn.Module, _: object, output: object) -> None:
+            name, kind = names[module], type(module).__name__
+            number = sum(call.name == name for call in calls)
+            shape = tuple(output.shape) if isinstance(output, Tensor) else None
+            calls.append(Call(name, number, kind, shape, seen[module].pop(), identify(output)))
 
         # Not in inference mode: its tensors do not count changes in place.
         with ExitStack() as hooks, torch.inference_mode(False), torch.no_grad():
-            for name, module in self.body.named_modules():
-                hooks.enter_context(
-                    module.register_forward_pre_hook(
-                        lambda _, inputs, name=name: before(name, inputs)
-                    )
-                )
-                hooks.enter_context(
-                    module.register_forward_hook(
-                        lambda m, _, output, name=name: after(name, m, output)
-                    )
-                )
-            self.body(blank)
+            for module in names:
+                hooks.enter_context(module.register_forward_pre_hook(before))
+                hooks.enter_context(module.register_forward_hook(after))
+            blank = torch.zeros(1, 3, self.input_size, self.input_size)
+            self.body(blank.to(next(self.body.parameters())))
         return tuple(calls)
 
     def point(self, layer: str) -> tuple[Call, Call]:
@@ -169,10 +155,6 @@ class ModuleNetwork(nn.Module):
         """Values of the largest output of a module, for one image."""
         return max(torch.Size(call.shape).numel() for call in self.calls if call.shape is not None)
 
-    def products(self) -> int:
-        """Multiplications of all weights, for one image."""
-        return sum(call.products for call in self.calls)
-
     def read(self, layers: Sequence[str], pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each layer with its maps (images, channels, rows, columns), in the network's order.
 
@@ -182,26 +164,23 @@ class ModuleNetwork(nn.Module):
         for layer in layers:
             _, call = self.point(layer)
             asked.setdefault((call.name, call.number), []).append(layer)
+        names = {self.body.get_submodule(name): name for name, _ in asked}
+        called: Counter[str] = Counter()
         found: list[tuple[str, Tensor]] = []
-        numbers: dict[str, int] = {}
 
-        def after(name: str, output: Tensor) -> None:
-            numbers[name] = numbers.get(name, -1) + 1
-            for layer in asked.pop((name, numbers[name]), ()):
+        def after(module: nn.Module, _: object, output: Tensor) -> None:
+            call = names[module], called[names[module]]
+            called[names[module]] += 1
+            for layer in asked.pop(call, ()):
                 # What follows may change it in place.
                 found.append((layer, OUTPUT_MAPS[self.output](output.clone() if asked else output)))
             if not asked:
                 raise _Deep
 
-        with ExitStack() as hooks:
-            for name in {name for name, _ in asked}:
-                hooks.enter_context(
-                    self.body.get_submodule(name).register_forward_hook(
-                        lambda _, __, output, name=name: after(name, output)
-                    )
-                )
-            with suppress(_Deep):
-                self.body(pixels)
+        with ExitStack() as hooks, suppress(_Deep):
+            for module in names:
+                hooks.enter_context(module.register_forward_hook(after))
+            self.body(pixels)
         yield from found
 
     def _unknown(self, layer: str) -> str:
@@ -221,13 +200,5 @@ def _activates(module: nn.Module) -> bool:
 
 
 def _is_activation(module: nn.Module) -> bool:
-    home = type(module).__module__
-    own = home in ("torch.nn.modules.activation",) or home.startswith("timm.layers.activations")
-    return own and not isinstance(module, _NOT_ACTIVATIONS)
-
-
-def _products(module: nn.Module, output: Tensor) -> int:
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim < 2:
-        return 0
-    return weight.numel() * output.numel() // len(weight)
+    homes = ("torch.nn.modules.activation", "timm.layers.activations")
+    return type(module).__module__.startswith(homes) and not isinstance(module, _NOT_ACTIVATIONS)

@@ -26,29 +26,18 @@ _ABOUT = ("checkpoint", "weights", "seed", "trained", "face_classes", "classes")
 class Network:
     """A network whose layers are conv1 … conv13, or the names of its modules.
 
-    Parameters
-    ----------
-    settings
-        What the config asks for.
-    output
-        What its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of a
-        dual-task network.
-    classifier
-        Whether anything needs the linear layers of a dual-task network.
-    loaded
-        Brings the network with its weights; None: as the settings say.
+    `output` is what its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of
+    a dual-task network. `loaded` brings the network with its weights; None: as the settings say.
     """
 
     def __init__(
         self,
         settings: Model,
         output: str | None = None,
-        *,
-        classifier: bool = True,
         loaded: Callable[[], Loaded] | None = None,
     ) -> None:
         self.settings, self.output = settings, output
-        self.load = loaded or functools.cache(lambda: load(settings, classifier=classifier))
+        self.load = loaded or functools.cache(lambda: load(settings))
 
     def __memo__(self) -> dict[str, Any]:
         """All that the network's responses to an image depend on."""
@@ -82,13 +71,7 @@ class Network:
         return make_preprocessing(self.settings)
 
     def map_shape(self, layer: str) -> tuple[int, int, int]:
-        """(channels, rows, columns) of a layer's map; tokens are rows.
-
-        Raises
-        ------
-        InputError
-            Where there is no such layer.
-        """
+        """(channels, rows, columns) of a layer's map; InputError where there is no such layer."""
         if self.output is not None:
             assert isinstance(self.module, ModuleNetwork)
             return self.module.shape(layer)
@@ -133,15 +116,13 @@ def look_at(network: Network, layer: str) -> Subject:
     )
 
 
-def open_network(
-    settings: Model, layer: Layer, memo: Memo, *, classifier: bool = True
-) -> tuple[Network, Subject]:
+def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
     """The network with nothing left open in its settings, and the layer that is asked.
 
     A network of a library, or with as many outputs as its weights have, is looked at once: what was
     found is stored.
     """
-    network = Network(settings, layer.output, classifier=classifier)
+    network = Network(settings, layer.output)
     if layer.output is None and None not in (settings.outputs, settings.trained):
         shape, read = network.map_shape(layer.name), network.read_as(layer.name)
         return network, Subject(shape, read, digest_weights(settings), asdict(settings))

@@ -6,10 +6,12 @@ name: `features.N.*` for the 13 convolutions, `classifier.0/3/6.*` for the three
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.choices import LAYERS
 
@@ -30,8 +32,7 @@ class DualTaskVGG(nn.Module):
 
     `widths` are the channels of the 13 convolutions, `hidden` the units of both hidden linear
     layers; the defaults are those of Dobs et al. (2022). No ReLU works in place, so hooks may keep
-    what they read. `batch_norm` is for training: it puts a normalisation after each convolution,
-    which moves the names in `features`; `fold_batch_norm` takes it out again.
+    what they read.
     """
 
     def __init__(
@@ -40,22 +41,20 @@ class DualTaskVGG(nn.Module):
         hidden: int = 4096,
         outputs: int = 2137,
         input_size: int = 224,
-        dropout: float = 0.5,
-        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != len(LAYERS) or input_size % 32:
             raise ValueError("13 widths and an input size that is a multiple of 32 are needed")
         self.widths, self.hidden = tuple(widths), hidden
         self.outputs, self.input_size = outputs, input_size
-        self.features = _features(widths, batch_norm)
+        self.features = _features(widths)
         self.classifier = nn.Sequential(
             nn.Linear(widths[-1] * (input_size // 32) ** 2, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(),
             nn.Linear(hidden, outputs),
         )
 
@@ -63,11 +62,6 @@ class DualTaskVGG(nn.Module):
         """Images (n, 3, input_size, input_size) in, logits (n, outputs) out."""
         logits: Tensor = self.classifier(torch.flatten(self.features(images), 1))
         return logits
-
-    def drop_classifier(self) -> DualTaskVGG:
-        """Forget the linear layers, which fill most of the memory; convolutions are still read."""
-        self.classifier = nn.Sequential()
-        return self
 
 
 def seeded(
@@ -95,63 +89,45 @@ def seeded(
 
 
 def add_batch_norm(plain: DualTaskVGG, dropout: float = 0.5) -> DualTaskVGG:
-    """A network for training with the weights of `plain`: batch normalisation, no biases before."""
-    with torch.random.fork_rng(devices=[]):
-        network = DualTaskVGG(
-            plain.widths, plain.hidden, plain.outputs, plain.input_size, dropout, batch_norm=True
-        )
-    network.classifier.load_state_dict(plain.classifier.state_dict())
-    with torch.no_grad():
-        for (conv, norm), position in zip(_normalised(network), _POSITIONS, strict=True):
-            source = _convolution(plain, position)
-            conv.weight.copy_(source.weight)
-            if source.bias is not None:
-                norm.bias.copy_(source.bias)
+    """A network for training with the weights of `plain`: batch normalisation, no biases before.
+
+    That moves the names in `features`; `fold_batch_norm` takes it out again.
+    """
+    network = copy.deepcopy(plain)
+    modules: list[nn.Module] = []
+    for module in network.features:
+        modules.append(module)
+        if isinstance(module, nn.Conv2d):
+            norm = nn.BatchNorm2d(module.out_channels)
+            norm.bias, module.bias = module.bias, None  # type: ignore[assignment]  # it has one
+            modules.append(norm)
+    network.features = nn.Sequential(*modules)
+    for module in network.classifier:
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
     return network.train()
 
 
 def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
-    """The plain network that answers as `trained`, which has batch normalisation, does in eval.
+    """The plain network, on the CPU, that answers as `trained`, with normalisation, does in eval.
 
     Normalising with fixed statistics is linear, so it goes into the convolution before it.
     """
-    with torch.device("meta"):
-        plain = DualTaskVGG(trained.widths, trained.hidden, trained.outputs, trained.input_size)
-    plain = plain.to_empty(device="cpu")
-    plain.classifier.load_state_dict(trained.classifier.state_dict())
-    with torch.no_grad():
-        for (conv, norm), position in zip(_normalised(trained), _POSITIONS, strict=True):
-            assert norm.running_mean is not None and norm.running_var is not None
-            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-            target = _convolution(plain, position)
-            assert target.bias is not None
-            target.weight.copy_(conv.weight.double() * scale[:, None, None, None])
-            target.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
-    return plain.eval()
+    network = copy.deepcopy(trained).cpu().eval()
+    modules: list[nn.Module] = []
+    for module in network.features:
+        if isinstance(module, nn.BatchNorm2d):
+            modules[-1] = fuse_conv_bn_eval(modules[-1], module)  # type: ignore[type-var]
+        else:
+            modules.append(module)
+    network.features = nn.Sequential(*modules)
+    return network
 
 
-def _features(widths: Sequence[int], batch_norm: bool) -> nn.Sequential:
+def _features(widths: Sequence[int]) -> nn.Sequential:
     modules: list[nn.Module] = []
     for number, (before, width) in enumerate(zip((3, *widths), widths, strict=False), start=1):
-        modules.append(nn.Conv2d(before, width, 3, padding=1, bias=not batch_norm))
-        if batch_norm:
-            modules.append(nn.BatchNorm2d(width))
-        modules.append(nn.ReLU())
+        modules += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
         if number in POOLED:
             modules.append(nn.MaxPool2d(2))
     return nn.Sequential(*modules)
-
-
-def _convolution(network: DualTaskVGG, position: int) -> nn.Conv2d:
-    module = network.features[position]
-    assert isinstance(module, nn.Conv2d)
-    return module
-
-
-def _normalised(network: DualTaskVGG) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    modules = list(network.features)
-    return [
-        (conv, norm)
-        for conv, norm in zip(modules, modules[1:], strict=False)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    ]

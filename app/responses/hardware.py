@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,30 +22,13 @@ BATCH_VALUES = {"cpu": 2**23, "cuda": 2**29}
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device, and how much of the machine may be used.
-
-    Parameters
-    ----------
-    device
-        Where networks run.
-    precision
-        Of weights and maps, one of `app.choices.PRECISIONS`.
-    batch_size
-        Images that run together; None: what suits the device.
-    threads
-        Of a CPU.
-    memory_gb
-        Resident memory of the process while single units are scored, 10^9 bytes.
-    scratch
-        A folder for temporary files.
-    """
+    """A device, and how much of the machine may be used."""
 
     device: torch.device
-    precision: str = "float32"
-    batch_size: int | None = None
-    threads: int = 1
-    memory_gb: float = 4.0
-    scratch: Path = Path()
+    precision: str = "float32"  # of weights and maps, one of `app.choices.PRECISIONS`
+    batch_size: int | None = None  # images that run together; None: what suits the device
+    threads: int = 1  # of a CPU
+    memory_gb: float = 4.0  # of the process while single units are scored, 10^9 bytes
 
     def __memo__(self) -> dict[str, Any]:
         """What results depend on: on one device they agree within rounding, whatever the rest."""
@@ -56,11 +38,11 @@ class Hardware:
         return {"device": name, "precision": self.precision}
 
     @classmethod
-    def choose(cls, config: Config, scratch: Path) -> Hardware:
+    def choose(cls, config: Config) -> Hardware:
         """The hardware that a config asks for; `auto` and None leave the choice to the machine."""
         device = choose_device(config.device, config.precision)
         threads = config.threads or count_threads()
-        return cls(device, config.precision, config.batch_size, threads, config.memory_gb, scratch)
+        return cls(device, config.precision, config.batch_size, threads, config.memory_gb)
 
     def prepare(self) -> None:
         """Set torch up: as many threads, float32 that is float32, the same order of sums each time.
@@ -81,10 +63,7 @@ class Hardware:
 def choose_device(name: str, precision: str = "float32") -> torch.device:
     """The device that a name stands for; `auto` is the GPU where there is one.
 
-    Raises
-    ------
-    InputError
-        For what the machine or the device cannot do.
+    InputError for what the machine or the device cannot do.
     """
     if name not in DEVICES:
         raise InputError(f"device={name} is unknown: it is one of {', '.join(DEVICES)}")

@@ -1,8 +1,9 @@
-"""Responses of kernels: maps, each made one number an image."""
+"""Responses of kernels: maps, each made one number an image, read once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.progress import progress_bar
 from app.responses.passes import plan_pass, to_device
 
 if TYPE_CHECKING:
+    from app.memo import Memo
     from app.models.network import Network
     from app.responses.hardware import Hardware
     from app.stimuli.images import Images
@@ -34,27 +36,9 @@ def read_kernels(
 ) -> dict[str, Responses]:
     """The layers' kernels in all aggregations, from one forward pass as deep as the deepest.
 
-    Parameters
-    ----------
-    layers
-        What to call each layer, and its name in the network. Those that the network cannot read are
-        left out.
-    network
-        Its weights are loaded here, where they are not.
-    images
-        What it is shown.
-    hardware
-        What it runs on. Half precision is that of weights and maps; aggregation is in float32.
-
-    Returns
-    -------
-    dict
-        Arrays (images, kernels) float32 by aggregation, for each layer.
-
-    Raises
-    ------
-    InputError
-        Where none of the layers can be read.
+    `layers` says what to call each layer, and its name in the network; those that the network
+    cannot read are left out, InputError where it can read none. Half precision is that of weights
+    and maps; aggregation is in float32.
     """
     readable = [name for name in layers.values() if network.can_read(name)]
     if not readable:
@@ -75,3 +59,25 @@ def read_kernels(
         for key, layer in layers.items()
         if layer in parts
     }
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One layer of a network as a run reads it: what was read before is not read again."""
+
+    network: Network
+    layer: str
+    hardware: Hardware
+    memo: Memo
+    others: tuple[str, ...] = ()  # layers that other jobs of the sweep will ask for
+
+    def read(self, images: Images) -> Responses:
+        """The responses of the layer's kernels, by aggregation.
+
+        Where they are not stored, one forward pass reads those of the other layers, too.
+        """
+        layers = {name: name for name in (self.layer, *self.others)}
+        found = self.memo.each(
+            read_kernels, layers, [self.layer], self.network, images, self.hardware
+        )
+        return found[self.layer]

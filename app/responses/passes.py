@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,36 +22,86 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 
 
-class Pass(Protocol):
-    """A forward pass, and what its parts cost."""
+@dataclass(frozen=True)
+class ConvolutionPass:
+    """Through convolutions, ReLUs and poolings one by one, on as little as a strip of the image.
+
+    Only one map is held at a time, and ReLUs work in place.
+    """
+
+    modules: Sequence[nn.Module]
+    read: Mapping[int, str]  # the layers that are read, by their place among the modules
+    size: int  # rows, and columns, of an image
 
     def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each layer and its maps (images, channels, rows, columns)."""
-
-    def strip(self, rows: slice) -> tuple[slice, slice]:
-        """The rows of the image that rows of the layer's map need, and where the latter then lie.
-
-        That is their place in the map of the strip.
-        """
+        maps = pixels
+        for position, module in enumerate(self.modules):
+            maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
+            if position in self.read:
+                yield self.read[position], maps
 
     def largest(self, rows: int) -> int:
         """Values of the largest map of a strip of so many rows of one image."""
+        values, columns = 0, self.size
+        for module in self.modules:
+            if isinstance(module, nn.MaxPool2d):
+                rows, columns = rows // 2, columns // 2
+            elif isinstance(module, nn.Conv2d):
+                values = max(values, module.out_channels * rows * columns)
+        return values
 
-    def products(self, rows: int) -> int:
-        """Multiplications for such a strip."""
+    def strip(self, rows: slice) -> tuple[slice, slice]:
+        """The rows of the image that rows of the last map see, and where these are in its map.
+
+        The strip is padded where it is cut as where the image ends, so the outermost rows of its
+        maps are wrong; it is wide enough that those asked for are not. It begins and ends on a
+        multiple of what the poolings divide by, for they must pair the same rows as in the whole
+        image.
+        """
+        first, stop, step = rows.start, rows.stop, 1
+        for module in reversed(self.modules):
+            if isinstance(module, nn.MaxPool2d):
+                first, stop, step = 2 * first, 2 * stop, 2 * step
+            elif isinstance(module, nn.Conv2d):  # 3 x 3
+                first, stop = first - 1, stop + 1
+        first = max(0, first // step * step)
+        stop = min(self.size, -(-stop // step) * step)
+        above = first // step
+        return slice(first, stop), slice(rows.start - above, rows.stop - above)
 
 
-def plan_pass(network: Network, layers: Sequence[str], hardware: Hardware | None = None) -> Pass:
-    """The pass over the layers; without hardware, to plan with, weights stay where they are."""
+@dataclass(frozen=True)
+class ModulePass:
+    """The same through any network, always on whole images."""
+
+    network: ModuleNetwork
+    layers: Sequence[str]
+
+    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Each layer and its maps (images, channels, rows, columns)."""
+        return self.network.read(self.layers, pixels)
+
+    def largest(self, rows: int) -> int:
+        """Values of the largest output of a module, for one image."""
+        return self.network.largest()
+
+    def strip(self, rows: slice) -> tuple[slice, slice]:
+        """All rows of the image, and the rows themselves."""
+        return slice(0, self.network.input_size), rows
+
+
+Pass = ConvolutionPass | ModulePass
+
+
+def plan_pass(network: Network, layers: Sequence[str], hardware: Hardware) -> Pass:
+    """The pass over the layers; the network's weights go to the hardware."""
     module = network.module
     if isinstance(module, ModuleNetwork):
-        return _ModulePass(_move(module, hardware), layers)
-    part = module.features[: max(layer_position(layer) for layer in layers) + 1]
-    return _ConvolutionPass(
-        list(_move(part, hardware).children()),
-        {layer_position(layer): layer for layer in layers},
-        module.input_size,
-    )
+        return ModulePass(_move(module, hardware), layers)
+    read = {layer_position(layer): layer for layer in layers}
+    part = _move(module.features[: max(read) + 1], hardware)
+    return ConvolutionPass(list(part.children()), read, module.input_size)
 
 
 def to_device(batch: NDArray[np.float32], hardware: Hardware) -> Tensor:
@@ -61,88 +111,9 @@ def to_device(batch: NDArray[np.float32], hardware: Hardware) -> Tensor:
     )
 
 
-def _move(part: M, hardware: Hardware | None) -> M:
-    if hardware is None:
-        return part
+def _move(part: M, hardware: Hardware) -> M:
     if hardware.precision != "float32":
         part = copy.deepcopy(part)  # other steps need the weights as they are
     to: Any = part.to
     moved: M = to(hardware.device, DTYPES[hardware.precision], memory_format=torch.channels_last)
     return moved
-
-
-@dataclass(frozen=True)
-class _ConvolutionPass:
-    """Through convolutions, ReLUs and poolings one by one, on as little as a strip of the image.
-
-    Only one map is held at a time, and ReLUs work in place.
-    """
-
-    modules: Sequence[nn.Module]
-    read: Mapping[int, str]
-    size: int
-
-    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
-        maps = pixels
-        for position, module in enumerate(self.modules):
-            maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
-            if position in self.read:
-                yield self.read[position], maps
-
-    def strip(self, rows: slice) -> tuple[slice, slice]:
-        return find_strip(self.modules, rows, self.size)
-
-    def largest(self, rows: int) -> int:
-        return max((weights.out_channels * area for weights, area in self._areas(rows)), default=0)
-
-    def products(self, rows: int) -> int:
-        return sum(weights.weight.numel() * area for weights, area in self._areas(rows))
-
-    def _areas(self, rows: int) -> Iterator[tuple[nn.Conv2d, int]]:
-        """Each convolution, and the positions of its map."""
-        columns = self.size
-        for module in self.modules:
-            if isinstance(module, nn.MaxPool2d):
-                rows, columns = rows // 2, columns // 2
-            elif isinstance(module, nn.Conv2d):
-                yield module, rows * columns
-
-
-@dataclass(frozen=True)
-class _ModulePass:
-    """Through any network, always on whole images."""
-
-    network: ModuleNetwork
-    layers: Sequence[str]
-
-    def run(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
-        return self.network.read(self.layers, pixels)
-
-    def strip(self, rows: slice) -> tuple[slice, slice]:
-        return slice(0, self.network.input_size), rows
-
-    def largest(self, rows: int) -> int:
-        return self.network.largest()
-
-    def products(self, rows: int) -> int:
-        return self.network.products()
-
-
-def find_strip(modules: Sequence[nn.Module], rows: slice, size: int) -> tuple[slice, slice]:
-    """The rows of the image that rows of the last map see, and where these are in its map.
-
-    The strip is padded where it is cut as where the image ends, so the outermost rows of its maps
-    are wrong; it is wide enough that those asked for are not. It begins and ends on a multiple
-    of what the poolings divide by, for they must pair the same rows as in the whole image.
-    """
-    first, stop = rows.start, rows.stop
-    step = 1
-    for module in reversed(modules):
-        if isinstance(module, nn.MaxPool2d):
-            first, stop, step = 2 * first, 2 * stop, 2 * step
-        elif isinstance(module, nn.Conv2d):  # 3 x 3
-            first, stop = first - 1, stop + 1
-    first = max(0, first // step * step)
-    stop = min(size, -(-stop // step) * step)
-    above = first // step
-    return slice(first, stop), slice(rows.start - above, rows.stop - above)

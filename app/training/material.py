@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
+from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.models.torchvision import import_torchvision
 from app.progress import progress_bar
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import ImageFiles, Images, Preprocessing, drawn, join_images, to_rgb

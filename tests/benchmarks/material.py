@@ -13,7 +13,7 @@ from app.config.checks import checked
 from app.config.schema import Config
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Question, Scores
-from app.metrics.questions import make_questions
+from app.metrics.layer_scoring import make_questions
 from app.metrics.scoring import score_blocks
 from app.stimuli.images import DrawnImages, drawn
 

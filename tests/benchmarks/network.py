@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,8 +74,8 @@ def conv2(sizes: Sizes) -> Iterator[Row]:
 def score_conv2(images: int) -> Callable[[], None]:
     """This software: blocks of units as the memory budget allows, scored one after another."""
     config = composed("model=dualtask_vgg16_untrained", "layer=conv2", "aggregation=unit")
-    network = Network(config.model, classifier=False)
-    hardware = Hardware.choose(config, Path(config.cache))
+    network = Network(config.model)
+    hardware = Hardware.choose(config)
     network.load()
     shown, asked = random_images(images), questions(images)
     scored(simulated(8, images, 0.6), asked)  # compiled code is read from disk

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given, settings
 from scipy import stats
 
-from app.metrics import ranks_torch
 from app.metrics.contrast import contrast
-from app.metrics.ranks import count_pairs
+from app.metrics.ranks import count_pairs, count_pairs_by_torch
 from app.metrics.wilcoxon import score
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
 
@@ -111,18 +110,7 @@ def test_values_that_single_precision_cannot_tell_apart():
 @given(cases())
 def test_torch_counts_the_same_integers(case):
     responses, chosen = case
-    here, there = (
-        count(responses, chosen.images, *device)
-        for count, device in ((count_pairs, ()), (ranks_torch.count_pairs, ("cpu",)))
-    )
+    here = count_pairs(responses, chosen.images)
+    there = count_pairs_by_torch(responses, chosen.images, "cpu")
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_torch_counts_in_chunks(monkeypatch):
-    responses = np.random.default_rng(0).integers(0, 5, (12, 9)).astype(np.float32)
-    images = [np.array([0, 5, 7]), np.array([1, 2]), np.array([3, 4, 6, 8])]
-    expected = count_pairs(responses, images)
-    monkeypatch.setattr(ranks_torch, "CHUNK_VALUES", 20)
-    found = ranks_torch.count_pairs(responses, images, "cpu")
-    np.testing.assert_array_equal(found, expected)

@@ -7,46 +7,51 @@ from PIL import Image
 
 from app.config.schema import Model
 from app.errors import InputError
-from app.models import libraries
+from app.models.libraries import import_torchvision
 from app.models.loading import load, make_preprocessing
 from app.models.network import Network
-from app.models.torchvision import import_torchvision
 
 rng = np.random.default_rng(0)
 PHOTO = Image.fromarray(rng.integers(0, 256, (300, 411, 3), dtype=np.uint8).repeat(2, axis=0))
 
 
+def settings(**values) -> Model:
+    return Model(**{"name": "test_resnet", "source": "timm", "weights": None, **values})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "efficientnet_b0"])
 def test_torchvisions_preprocessing_to_the_pixel(name):
-    found = libraries.torchvision(name, None, 0, None)
+    loaded = load(settings(name=name, source="torchvision"))
     own = import_torchvision("models").get_model_weights(name).DEFAULT.transforms()
     expected = own(PHOTO).numpy()
-    np.testing.assert_allclose(found.preprocessing(PHOTO), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        make_preprocessing(loaded.settings)(PHOTO), expected, rtol=0, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "mixnet_s"])
 def test_timms_preprocessing_to_the_pixel(name):
-    found = libraries.timm(name, None, 0, None)
+    loaded = load(settings(name=name))
     import timm
 
-    own = timm.data.create_transform(**timm.data.resolve_model_data_config(found.network))
+    own = timm.data.create_transform(**timm.data.resolve_model_data_config(loaded.network))
     expected = own(PHOTO).numpy()
-    np.testing.assert_allclose(found.preprocessing(PHOTO), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        make_preprocessing(loaded.settings)(PHOTO), expected, rtol=0, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("build, name", [("torchvision", "squeezenet1_1"), ("timm", "test_resnet")])
 def test_a_seed_names_the_weights(build, name):
-    build = libraries.LIBRARIES[build]
     state = torch.random.get_rng_state()
-    one, again, other = (build(name, None, seed, None).network.state_dict() for seed in (3, 3, 4))
+    one, again, other = (
+        load(settings(name=name, source=build, seed=seed)).network.state_dict()
+        for seed in (3, 3, 4)
+    )
     assert torch.equal(torch.random.get_rng_state(), state), "torch's own random numbers go on"
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert any(not torch.equal(one[key], other[key]) for key in one)
-
-
-def settings(**values) -> Model:
-    return Model(**{"name": "test_resnet", "source": "timm", "weights": None, **values})
 
 
 def test_what_is_left_open_comes_from_the_network():
@@ -63,7 +68,7 @@ def test_what_is_left_open_comes_from_the_network():
 
 def test_weights_of_the_users_own(tmp_path):
     """With as many outputs as they have."""
-    trained = libraries.timm("test_resnet", None, 7, 12).network
+    trained = load(settings(seed=7, outputs=12)).network
     path = tmp_path / "own.pth"
     torch.save(
         {"model_state_dict": {f"module.{k}": v for k, v in trained.state_dict().items()}}, path
@@ -99,7 +104,7 @@ def test_weights_of_the_users_own(tmp_path):
 )
 def test_misspelt_names_get_the_nearest(build, name, weights, message):
     with pytest.raises(InputError, match=message):
-        libraries.LIBRARIES[build](name, weights, 0, None)
+        load(settings(name=name, source=build, weights=weights))
 
 
 @pytest.mark.parametrize("build", ["torchvision", "timm"])
@@ -110,5 +115,5 @@ def test_weights_that_cannot_be_had_are_one_line(build, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError, match="cannot be had: .*; give the network access") as error:
-        libraries.LIBRARIES[build]("resnet18", "DEFAULT", 0, None)
+        load(settings(name="resnet18", source=build, weights="DEFAULT"))
     assert "\n" not in str(error.value)

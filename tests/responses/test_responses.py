@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +17,8 @@ from app.models.vgg import DualTaskVGG, layer_position, seeded
 from app.responses import units as units_room
 from app.responses.hardware import Hardware, choose_device
 from app.responses.kernels import read_kernels
-from app.responses.passes import find_strip
-from app.responses.units import fit_rows, is_worth_storing, read_units, split_rows
+from app.responses.passes import ConvolutionPass
+from app.responses.units import fit_rows, read_units
 from app.stimuli.images import Images, drawn
 
 WIDTHS = (4, 4, 6, 6, 8, 8, 8, 10, 10, 10, 12, 12, 12)
@@ -82,19 +77,18 @@ def by_kernel(network: Network, layers: Any, images: Images, hardware: Hardware 
 def by_unit(network: Network, layer: str, images: Images, hardware: Hardware = CPU) -> np.ndarray:
     """All units of a layer, put in their places."""
     found = np.full((len(images), np.prod(network.map_shape(layer))), np.nan, "float32")
-    for block in read_units(network, layer, images, hardware):
-        assert np.isnan(found[:, block.units]).all(), "each unit once"
-        found[:, block.units] = block.responses
+    for units, responses in read_units(network, layer, images, hardware):
+        assert np.isnan(found[:, units]).all(), "each unit once"
+        found[:, units] = responses
     return found
 
 
 @pytest.fixture
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Blocks of so many rows, by strips or from a temporary file."""
+    """Blocks of so many rows."""
 
-    def ask(rows: int, *, store: bool) -> None:
+    def ask(rows: int) -> None:
         monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
-        monkeypatch.setattr(units_room, "is_worth_storing", lambda *_: store)
 
     return ask
 
@@ -125,67 +119,25 @@ def test_units_run_channel_row_column(network, images, hooked, layer):
     np.testing.assert_allclose(found, hooked[layer].reshape(len(images), -1), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", ["conv2", "conv7", "conv13"])
-@pytest.mark.parametrize("rows", [1, 3, 8, 1000])
-def test_what_is_stored_comes_back_to_the_bit(network, images, tmp_path, in_blocks, layer, rows):
-    whole = by_unit(network, layer, images)
-    in_blocks(rows, store=True)
-    found = by_unit(network, layer, images, Hardware(CPU.device, scratch=tmp_path / "new"))
-    np.testing.assert_array_equal(found, whole)
-    assert not list((tmp_path / "new").iterdir())
-
-
-def test_no_room_for_the_temporary_file(network, images, tmp_path, in_blocks, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", full)
-    in_blocks(3, store=True)
-    with pytest.raises(
-        InputError, match=r"responses of conv2 in .*No space left.*0\.0 GB"
-    ) as error:
-        by_unit(network, "conv2", images, Hardware(CPU.device, scratch=tmp_path))
-    assert "memory_gb" in str(error.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_deep_layers_are_worth_storing_where_there_is_room(tmp_path, monkeypatch):
-    with torch.device("meta"):
-        full_size = known(DualTaskVGG())
-
-    def worth(layer: str, rows: int, folder: Path = tmp_path / "not" / "there") -> bool:
-        parts = split_rows(full_size.map_shape(layer)[1], rows)
-        return is_worth_storing(full_size, layer, 1440, parts, folder)
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
-    assert worth("conv7", 20) and worth("conv10", 14) and worth("conv13", 7)
-    assert not worth("conv1", 20) and not worth("conv2", 20)
-    assert not worth("conv13", 14), "one block"
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    assert not worth("conv7", 20)
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("rows", [1, 3, 5, 8, 1000])
 def test_rows_by_strips_are_those_of_the_whole_map(network, images, in_blocks, layer, rows):
     whole = by_unit(network, layer, images)
-    in_blocks(rows, store=False)
+    in_blocks(rows)
     found = by_unit(network, layer, images)
     # The same sums; where a strip is narrow the library may add them up in another order.
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
-    height = network.map_shape(layer)[1]
-    assert len(split_rows(height, rows)) == -(-height // min(rows, height))
 
 
 def test_a_strip_is_as_wide_as_what_its_rows_see(module):
     modules = list(module.features)[: layer_position("conv4") + 1]
-    size = module.input_size
-    seen, inside = find_strip(modules, slice(16, 17), size)
+    forward = ConvolutionPass(modules, {}, module.input_size)
+    seen, inside = forward.strip(slice(16, 17))
     # Two convolutions of 3 x 3, a pooling, two more: rows 26 to 39 of the image.
     assert (seen.start, seen.stop) == (26, 40) and (inside.start, inside.stop) == (3, 4)
-    top, _ = find_strip(modules, slice(0, 1), size)
+    top, _ = forward.strip(slice(0, 1))
     assert (top.start, top.stop) == (0, 8)
-    bottom, inside = find_strip(modules, slice(31, 32), size)
+    bottom, inside = forward.strip(slice(31, 32))
     assert (bottom.start, bottom.stop) == (56, 64) and inside == slice(3, 4)
 
 
