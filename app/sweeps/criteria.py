@@ -41,7 +41,7 @@ def are_swept(group: Group) -> bool:
 
 def make_panel_g(group: Group) -> Panel:
     """Percent that each metric selects at each of its criteria."""
-    table = _tabulate_criteria(group, ["percent"], [*groups.SELECTION.values()])
+    table = _tabulate_criteria(group, ["percent"], groups.SELECTION)
     found = {
         metric: f"{_range(part['percent'], ' %')}{_at_papers(part, 'percent', ' %')}"
         for metric, part in at_criteria(table)
@@ -80,7 +80,7 @@ def make_panel_h(group: Group) -> Panel:
 
 def make_panel_i(group: Group) -> Panel:
     """Identity decoded at each criterion."""
-    table = _tabulate_criteria(group, ["accuracy"], [*groups.DECODING.values()], "decoding")
+    table = _tabulate_criteria(group, ["accuracy"], groups.DECODING, "decoding")
     found = {}
     for metric, part in at_criteria(table):
         apart = 100 * (part["accuracy"] - part["random_kernels"]).abs().max()
@@ -98,7 +98,7 @@ def make_panel_i(group: Group) -> Panel:
 def make_panel_j(group: Group) -> Panel:
     """What the lesion of all that a metric selects leaves of both tasks."""
     needed = [f"{task}_top1" for task in TASKS]
-    table = _tabulate_criteria(group, needed, [*groups.SETS.values(), "percent"], "lesion")
+    table = _tabulate_criteria(group, needed, [*groups.SETS, "percent"], "lesion")
     found = {}
     for metric, part in at_criteria(table):
         costs = []
@@ -122,7 +122,7 @@ def _tabulate_criteria(
     runs = group.criteria.dropna(subset=needed, how="all")
     if runs.empty:
         raise Missing(groups.find_note(group.criteria, step) or "nothing of it was measured")
-    return group.table(runs, [*groups.POINT, "rule", "criterion", "paper", *values])
+    return group.table(runs, [*groups.POINT, *groups.CRITERION, *values])
 
 
 def _where(table: pd.DataFrame) -> str:

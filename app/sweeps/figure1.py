@@ -65,7 +65,7 @@ def make_panel_b(group: Group) -> Panel:
     """Percent of single units that each metric selects, over layers."""
     runs = group.runs[group.runs["aggregation"] == "unit"]
     _check_count(runs, "no single units were scored (aggregation=unit)")
-    table = group.table(runs, ["layer", "metric", *groups.SELECTION.values()])
+    table = group.table(runs, ["layer", "metric", *groups.SELECTION])
     fsi, *others = _peaks(table).reindex(PAPER_METRICS)
     claims = [
         Claim("FSI selects most", fsi > max(others)),
@@ -79,7 +79,7 @@ def make_panel_c(group: Group) -> Panel:
     """Percent of kernels that each metric selects, over layers and by aggregation."""
     runs = group.runs[group.runs["aggregation"] != "unit"]
     _check_count(runs, "no kernels were scored (aggregation=mean, l2 or max)")
-    table = group.table(runs, [*groups.POINT, *groups.SELECTION.values()])
+    table = group.table(runs, [*groups.POINT, *groups.SELECTION])
     mean = table.groupby("aggregation", sort=False)["percent"].mean()
     depth = table.groupby(["metric", "layer"], sort=False)["percent"].mean().unstack()
     depth = depth.reindex(columns=[name for name in group.layers if name in depth])
@@ -110,7 +110,7 @@ def make_panel_d(group: Group) -> Panel:
     """Rank correlation of each metric's scores with what lesions leave of the face task."""
     runs = _find_kernels(group, "spearman", "lesion")
     pairs = [name for name in runs if name.startswith("with_")]
-    table = group.table(runs, [*groups.POINT, "spearman", "spearman_object", *pairs])
+    table = group.table(runs, [*groups.POINT, *groups.LESION, *pairs])
     last = table[table["layer"] == table["layer"].iloc[-1]]
     if len(last) < 2:
         raise Missing("one metric alone was lesioned")
@@ -143,7 +143,7 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    table = group.table(runs, [*groups.POINT, *groups.DECODING.values()])
+    table = group.table(runs, [*groups.POINT, *groups.DECODING])
     four = table[table["metric"].isin(PAPER_METRICS)]
     overlap = bool(four["ci95_low"].max() <= four["ci95_high"].min())
     claims = [Claim("the metrics' intervals share a value", overlap)]
@@ -203,7 +203,7 @@ def _tabulate_consistency(group: Group) -> pd.DataFrame:
     runs = fewest.drop_duplicates(["trained", "layer"]).sort_index()
     if runs["layer"].nunique() < 2:
         raise Missing("one layer has no course over depth")
-    table = group.table(runs, ["layer", "mean", "sem"])
+    table = group.table(runs, ["layer", *groups.CONSISTENCY])
     table.insert(1, "trained", runs["trained"].to_numpy())
     return table
 
@@ -251,8 +251,8 @@ def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
         return "the paper's networks were trained, this one is not"
     if set(runs["target"]) != {"faces"}:
         return f"the paper asked about faces, not {runs['target'].iloc[0]}"
-    if letter in "bc" and not (at := groups.at_papers_criterion(runs)).all():
-        other = runs[~at].iloc[0]
+    if letter in "bc" and not runs["at_papers"].all():
+        other = runs[~runs["at_papers"]].iloc[0]
         number = other["threshold"] if np.isnan(other["criterion"]) else other["criterion"]
         return f"the paper's criteria are threshold=paper, {other['metric']}'s is {number}"
     if not set(PAPER_METRICS) <= metrics:

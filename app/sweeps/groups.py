@@ -17,32 +17,27 @@ from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
 from app.figures.style import Style
 
-# What runs of one group may differ in, beside the criterion.
 POINT = ["aggregation", "layer", "metric"]
-CRITERION, PAPERS = "metric.criterion.threshold", "criterion.paper"
+CRITERION = ["rule", "criterion", "paper"]  # `paper`: the number of the paper's
+SELECTION = ["percent", "count", "units", "undefined"]
+DECODING = ["accuracy", "ci95_low", "ci95_high", "kernels", "chance", "random_kernels",
+            "all_kernels"]  # fmt: skip
+WHOLE = ["count", "units", "undefined", "kernels"]  # numbers, of these
+LESION = ["spearman", "spearman_object"]
+SETS = [f"{of}{task}_top1" for task in TASKS for of in ("", "random_", "intact_")]  # lesioned
+CONSISTENCY = ["mean", "sem"]
 
-# Names that the columns of a tidy table have, by those that findings are logged under.
-SELECTION, DECODING, OTHERS = (
-    {name: name.partition("/")[2] for name in group}
-    for group in (
-        (names.PERCENT, names.COUNT, names.UNITS, names.UNDEFINED),
-        (names.ACCURACY, names.ACCURACY_LOW, names.ACCURACY_HIGH, names.DECODED_KERNELS,
-         names.CHANCE, names.RANDOM_KERNELS, names.ALL_KERNELS),
-        (*names.LESION_SPEARMAN.values(), names.CONSISTENCY, names.CONSISTENCY_SEM),
-    )
-)  # fmt: skip
-SETS = {
-    name: column
-    for task in TASKS
-    for name, column in (
-        (names.selection_lesioned(task), f"{task}_top1"),
-        (names.random_lesioned(task), f"random_{task}_top1"),
-        (names.intact(f"{task}_top1"), f"intact_{task}_top1"),
-    )
+# Params in which runs of a group may differ.
+WITHIN = r"layer(\.output)?|metric|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
+# What columns of jobs are called in groups: findings by their measure alone.
+SHORT = {
+    r"^metric\.criterion\.threshold$": "criterion",
+    r"^metric\.criterion\.rule$": "rule",
+    r"^criterion\.paper$": "paper",
+    f"^{names.SPEARMAN_WITH}": "with_",
+    r"^lesion/selection_": "",
+    r"^\w+/": "",
 }
-CRITERIA = {CRITERION: "criterion", PAPERS: "paper", "metric.criterion.rule": "rule"}
-MEASURES = SELECTION | DECODING | OTHERS | SETS
-WITH = {names.SPEARMAN_WITH: "with_", names.JACCARD_WITH: "jaccard_"}  # before a metric's name
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,8 @@ class Group:
     """Finished runs that differ in layer, metric, aggregation and criterion alone.
 
     Tables have a row a run, by aggregation as in the config, by depth, by metric as in the sweep
-    and by criterion. Columns are `model`, what was swept, `POINT`, `rule`, `criterion`, `paper`,
-    the values of `MEASURES`, `with_<metric>` and `jaccard_<metric>`; all else as `tabulate` has it.
+    and by criterion. Columns are those above, `with_<metric>` (rank correlation of scores),
+    `jaccard_<metric>`, `at_papers` (whether that is the criterion), and all else of the jobs.
     """
 
     swept: Mapping[str, str]  # what tells this group from others
@@ -65,7 +60,8 @@ class Group:
     @property
     def runs(self) -> pd.DataFrame:
         """One run of each `POINT`: with the paper's criterion, else the first that was asked."""
-        return _keep_one_criterion(self.criteria)
+        first = self.criteria.sort_index().sort_values("at_papers", ascending=False, kind="stable")
+        return self.criteria.drop(first.index[first.duplicated(POINT)])
 
     def label(self, metric: str) -> str:
         """What a metric is called."""
@@ -73,8 +69,7 @@ class Group:
 
     def table(self, runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         """A panel's table: a row a run, the network, what tells the group apart, the columns."""
-        first = dict.fromkeys(["model", *self.swept])
-        return runs[[*first, *columns]].reset_index(drop=True)
+        return runs[[*dict.fromkeys(["model", *self.swept]), *columns]].reset_index(drop=True)
 
 
 def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Group], list[str]]:
@@ -82,25 +77,14 @@ def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Grou
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one. `differing` are the params that tell
-    runs apart.
-
-    Returns
-    -------
-    groups : list of Group
-        In the order of their first jobs.
-    notes : list of str
-        What to know of them.
+    runs apart. Groups are in the order of their first jobs; with them, what to know of them.
     """
-    dimensions = [
-        name
-        for name in differing
-        if name not in (*POINT, "layer.output", CRITERION) and name.partition(".")[0] != "threshold"
-    ]
+    dimensions = [name for name in differing if not re.fullmatch(WITHIN, name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
     found, kinds, styles = {}, set(), find_styles(runs)
-    for alike in _split(runs, others):
-        networks = _split(alike, network)
+    for part in _split(runs, others):
+        networks = _split(part, network)
         untrained = [each for each in networks if not _is_trained(each)]
         kinds |= {_is_trained(each) for each in networks}
         for own in networks:
@@ -110,28 +94,11 @@ def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Grou
             beside, unpaired = _find_counterpart(own, untrained) if trained else (own.iloc[:0], "")
             swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
             layers = _sort_layers(pd.concat([own, beside])["layer"])
-            tidy = [
-                _tidy(part.assign(**{name: swept[name] for name in swept if name != "model"}),
-                      layers, list(styles))
-                for part in (own, beside)
-            ]  # fmt: skip
-            found[own.index[0]] = Group(swept, *tidy, unpaired, layers, styles, trained)
-    notes = []
-    if len(kinds) == 2:
-        notes.append("Panels b to e are of trained networks; panel f has untrained ones beside.")
-    return [found[first] for first in sorted(found)], notes
-
-
-def at_papers_criterion(runs: pd.DataFrame) -> pd.Series:
-    """Of each run, whether its metric's criterion is the paper's; (runs,) of bool."""
-    papers = runs["paper"]
-    return (runs["criterion"] == papers) | (papers.isna() & (runs["threshold"] == "paper"))
-
-
-def _keep_one_criterion(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of a job that was asked for twice the first counts."""
-    order = runs.assign(other=~at_papers_criterion(runs), job=runs.index)
-    return runs.loc[~order.sort_values(["other", "job"]).duplicated(POINT).sort_index()]
+            alike = {name: value for name, value in swept.items() if name != "model"}
+            tables = [_tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)]
+            found[own.index[0]] = Group(swept, *tables, unpaired, layers, styles, trained)
+    note = "Panels b to e are of trained networks; panel f has untrained ones beside."
+    return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
 
 
 def _split(runs: pd.DataFrame, params: list[str]) -> list[pd.DataFrame]:
@@ -176,15 +143,13 @@ def _sort_layers(layers: pd.Series) -> tuple[str, ...]:
 
 def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """The table of a group, see there; the index stays the jobs'."""
+    tidy = runs.set_axis(runs.columns.to_series().replace(SHORT, regex=True), axis="columns")
+    needed = [*CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
+    tidy = tidy.reindex(columns=tidy.columns.union(needed, sort=False))
+    tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(WHOLE, "Int64"))
+    unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
+    tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
     ranks = {"aggregation": AGGREGATIONS, "layer": layers, "metric": metrics}
-    tidy = runs.rename(columns=MEASURES | CRITERIA)
-    for logged, short in WITH.items():
-        tidy.columns = tidy.columns.str.replace(f"^{logged}", short, regex=True)
-    absent = {*MEASURES.values(), *CRITERIA.values()} - {*tidy.columns}
-    tidy = tidy.assign(**dict.fromkeys(absent, float("nan")))
-    numbers = tidy.columns.intersection([*MEASURES.values(), "criterion", "paper"])
-    whole = [short for logged, short in MEASURES.items() if logged in names.WHOLE]
-    tidy = tidy.astype(dict.fromkeys(numbers, float)).astype(dict.fromkeys(whole, "Int64"))
     return tidy.sort_values(
         [*ranks, "criterion", "paper"],
         key=lambda column: column.map(ranks[column.name].index) if column.name in ranks else column,
