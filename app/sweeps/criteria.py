@@ -6,7 +6,7 @@ other metrics' overlap, what identity decoding gives, and what the lesion of its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,22 +16,39 @@ from app.figures.panels import at_criteria
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 
+# Of each panel: its title, what is shown, and how its sentence begins.
+TEXTS = {
+    "g": (
+        "Selection",
+        "Percent of units or kernels that each metric's criterion selects; counts are in the "
+        "table.",
+        "from the most liberal to the strictest criterion asked, the metrics select",
+    ),
+    "h": (
+        "Overlap of selections",
+        "Jaccard's index of what a metric selects and what each other one does (by colour): both "
+        "over either, 1 where they are the same; none where both select nothing.",
+        "the mean Jaccard index of a metric's selection with the others' is",
+    ),
+    "i": (
+        "Identity decoding",
+        "Identity decoding with the 95 % interval of the mean over folds, from as many kernels "
+        "(N) as the metric that selects fewest (N rises again where that one selects none); "
+        "beside it N random kernels, all, and chance.",
+        "identity is decoded from equally many kernels a metric with",
+    ),
+    "j": (
+        "Selection lesioned",
+        "Top-1 accuracy of both tasks without all kernels that the metric selects, and without as "
+        "many random ones (mean over draws); at the strict end nothing is selected.",
+        "lesioning all that a metric selects, or as many random kernels, costs",
+    ),
+}
 BELOW = (
-    " Each metric against its own criterion, the stricter the further right; the line is the "
+    "Each metric against its own criterion, the stricter the further right; the line is the "
     "paper's. All layers and aggregations asked are in the table; the deepest layer is drawn, by "
     "L2 where it was asked; where the others' criteria moved too, the first of each."
 )
-CAPTIONS = {
-    "g": "Percent of units or kernels that each metric's criterion selects; counts are in the "
-    f"table.{BELOW}",
-    "h": "Jaccard's index of what a metric selects and what each other one does (by colour): both "
-    f"over either, 1 where they are the same; none where both select nothing.{BELOW}",
-    "i": "Identity decoding with the 95 % interval of the mean over folds, from as many kernels "
-    "(N) as the metric that selects fewest (N rises again where that one selects none); beside it "
-    f"N random kernels, all, and chance.{BELOW}",
-    "j": "Top-1 accuracy of both tasks without all kernels that the metric selects, and without as "
-    f"many random ones (mean over draws); at the strict end nothing is selected.{BELOW}",
-}
 
 
 def are_swept(group: Group) -> bool:
@@ -46,11 +63,7 @@ def make_panel_g(group: Group) -> Panel:
         metric: f"{_range(part['percent'], ' %')}{_at_papers(part, 'percent', ' %')}"
         for metric, part in at_criteria(table)
     }
-    says = (
-        f"{_where(table)}, from the most liberal to the strictest criterion asked, the metrics "
-        f"select: {groups.list_metrics(group, found)}."
-    )
-    return Panel("g", "Selection", table, says, CAPTIONS["g"])
+    return _panel(group, "g", table, found)
 
 
 def make_panel_h(group: Group) -> Panel:
@@ -63,19 +76,14 @@ def make_panel_h(group: Group) -> Panel:
     # A row a point; a metric's overlap with itself is none, and not in its runs.
     kept = [name for name in wide if name not in columns]
     table = wide.melt(kept, columns, "other", "jaccard", ignore_index=False)
-    table = table.assign(other=table["other"].str.removeprefix("jaccard_")).sort_index(
-        kind="stable"
-    )
-    table = table[table["metric"] != table["other"]].reset_index(drop=True)
+    table["other"] = table["other"].str.removeprefix("jaccard_")
+    table = table[table["metric"] != table["other"]].sort_index(kind="stable")
+    table = table.reset_index(drop=True)
     found = {}
     for metric, part in at_criteria(table):
         mean = part.groupby(["criterion", "paper"], sort=False)["jaccard"].mean().reset_index()
         found[metric] = f"{_range(mean['jaccard'])}{_at_papers(mean, 'jaccard')}"
-    says = (
-        f"{_where(table)}, the mean Jaccard index of a metric's selection with the others' is: "
-        f"{groups.list_metrics(group, found)}."
-    )
-    return Panel("h", "Overlap of selections", table, says, CAPTIONS["h"])
+    return _panel(group, "h", table, found)
 
 
 def make_panel_i(group: Group) -> Panel:
@@ -88,11 +96,7 @@ def make_panel_i(group: Group) -> Panel:
             f"{_range(100 * part['accuracy'].sort_values(), ' %')} (N = {part['kernels'].min()} to "
             f"{part['kernels'].max()}, at most {apart:.1f} points from as many random kernels)"
         )
-    says = (
-        f"{_where(table)}, identity is decoded from equally many kernels a metric with: "
-        f"{groups.list_metrics(group, found)}."
-    )
-    return Panel("i", "Identity decoding", table, says, CAPTIONS["i"])
+    return _panel(group, "i", table, found)
 
 
 def make_panel_j(group: Group) -> Panel:
@@ -108,11 +112,7 @@ def make_panel_j(group: Group) -> Panel:
             if not np.isnan([own, random]).all():
                 costs.append(f"{own:.1f} points of {task} accuracy (random: {random:.1f})")
         found[metric] = f"up to {groups.join_words(costs)}"
-    says = (
-        f"{_where(table)}, lesioning all that a metric selects, or as many random kernels, costs: "
-        f"{groups.list_metrics(group, found)}."
-    )
-    return Panel("j", "Selection lesioned", table, says, CAPTIONS["j"])
+    return _panel(group, "j", table, found)
 
 
 def _tabulate_criteria(
@@ -125,8 +125,12 @@ def _tabulate_criteria(
     return group.table(runs, [*groups.POINT, *groups.CRITERION, *values])
 
 
-def _where(table: pd.DataFrame) -> str:
-    return groups.name_place(at_criteria(table)[0][1])
+def _panel(group: Group, letter: str, table: pd.DataFrame, found: Mapping[str, str]) -> Panel:
+    """A panel that says what was found of each metric, where it is drawn."""
+    title, caption, says = TEXTS[letter]
+    where = groups.name_place(at_criteria(table)[0][1])
+    told = f"{where}, {says}: {groups.list_metrics(group, found)}."
+    return Panel(letter, title, table, told, f"{caption} {BELOW}")
 
 
 def _range(values: pd.Series, unit: str = "") -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from app import names
 from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
-from app.figures.style import Style
+from app.figures.render import Style
 
 POINT = ["aggregation", "layer", "metric"]
 CRITERION = ["rule", "criterion", "paper"]  # `paper`: the number of the paper's
