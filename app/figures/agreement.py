@@ -10,19 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import (
-    DARK,
-    GREY,
-    PAGE,
-    PALE,
-    WIDTH,
-    Heading,
-    add_legend,
-    format_number,
-    new_figure,
-    paper_style,
-)
+from app.figures.render import add_legend, format_number, new_figure
 from app.figures.scores import Selection
+from app.figures.style import DARK, GREY, PAGE, PALE, WIDTH, Heading, paper_style
 from app.findings import overlap
 
 COMBINATIONS = 15  # of metrics, that an UpSet plot has room for

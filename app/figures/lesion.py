@@ -10,17 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import (
-    DARK,
-    DOMAIN_COLOURS,
-    GREY,
-    Heading,
-    add_legend,
-    format_number,
-    new_figure,
-    paper_style,
-)
+from app.figures.render import add_legend, format_number, new_figure
 from app.figures.scores import Selection
+from app.figures.style import DARK, DOMAIN_COLOURS, GREY, Heading, paper_style
 from app.findings.consistency import spearman
 
 if TYPE_CHECKING:

@@ -15,17 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from app.figures.render import (
-    DARK,
-    GREY,
-    MIDDLE,
-    PAGE,
-    WIDTH,
-    Style,
-    add_legend,
-    new_figure,
-    paper_style,
-)
+from app.figures.render import add_legend, new_figure
+from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Criterion
 
 if TYPE_CHECKING:

@@ -1,19 +1,16 @@
-"""How all figures look, whatever the user's own matplotlib settings are, and their files' bytes.
+"""Figures without pyplot, which keeps global state and wants a display, and their files' bytes.
 
-Figures are made without pyplot, which keeps global state and wants a display. Places are found by
-matplotlib's constrained layout, so that nothing is cut off. The same arrays give the same bytes.
+Places are found by matplotlib's constrained layout, so that nothing is cut off. The same arrays
+give the same bytes.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -22,63 +19,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
+from app.figures.style import WIDTH, paper_style
 from app.files import whole, writing
 
-WIDTH, PAGE = 3.5, 7.2  # inches: one column of a journal, and both
-# Of matplotlib, over its own defaults: readable at the width of a column. Names may have `$`.
-SETTINGS: Any = {
-    "figure.dpi": 150, "savefig.dpi": 150, "svg.hashsalt": "selective-units",
-    "font.size": 7, "figure.titlesize": 7.5, "axes.titlesize": 6.5, "axes.titlelocation": "left",
-    "text.parse_math": False, "axes.axisbelow": True, "axes.linewidth": 0.6,
-    "axes.spines.top": False, "axes.spines.right": False,
-    "xtick.labelsize": 6.5, "xtick.major.width": 0.6, "xtick.major.size": 2.5,
-    "ytick.labelsize": 6.5, "ytick.major.width": 0.6, "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5, "ytick.minor.size": 1.5, "errorbar.capsize": 1.5,
-    "legend.fontsize": 6.5, "legend.frameon": False, "legend.handlelength": 1.5,
-    "legend.handletextpad": 0.5, "legend.columnspacing": 1.2, "legend.borderaxespad": 0.2,
-    "lines.linewidth": 1.0, "lines.markersize": 3, "patch.linewidth": 0.5,
-}  # fmt: skip
-
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-DOMAIN_COLOURS = {
-    "faces": "#D55E00",
-    "bodies": "#E69F00",
-    "characters": "#009E73",
-    "places": "#56B4E9",
-    "objects": "#0072B2",
-}
-OTHER_COLOURS = ("#CC79A7", "#F0E442", "#000000", "#999999")
-DARK, MIDDLE, GREY, PALE = "#444444", "#777777", "#BBBBBB", "#E3E3E3"
 FORMATS: dict[str, tuple[Any, dict[str, None]]] = {  # undated
     "png": (FigureCanvasAgg, {"Software": None}),
     "svg": (FigureCanvasSVG, {"Date": None, "Creator": None}),
 }
 CHARACTER, HANDLE = 0.052, 6  # of a legend: inches a character, characters around each text
-
-
-@dataclass(frozen=True)
-class Style:
-    """How figures show a metric."""
-
-    label: str
-    colour: str  # #RRGGBB
-
-
-@dataclass(frozen=True)
-class Heading:
-    """What all figures of a run have in common: their title, and what they count."""
-
-    title: str = ""
-    units: str = "units"  # or kernels
-
-
-@contextmanager
-def paper_style() -> Iterator[None]:
-    """Make or render figures in the one style, in a `with` statement or as a decorator."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        yield
 
 
 def new_figure(height: float, width: float = WIDTH, title: str = "") -> Figure:

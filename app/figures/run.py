@@ -9,8 +9,9 @@ import numpy as np
 
 from app.figures.agreement import plot_agreement
 from app.figures.lesion import plot_lesions
-from app.figures.render import Heading, Style, render_figures, save
+from app.figures.render import render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
+from app.figures.style import Heading, Style
 
 if TYPE_CHECKING:
     from app.config.schema import Config

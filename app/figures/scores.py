@@ -12,18 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import (
-    DARK,
-    DOMAIN_COLOURS,
-    GREY,
-    OTHER_COLOURS,
-    Heading,
-    Style,
-    add_legend,
-    format_number,
-    new_figure,
-    paper_style,
-)
+from app.figures.render import add_legend, format_number, new_figure
+from app.figures.style import DARK, DOMAIN_COLOURS, GREY, OTHER_COLOURS, Heading, Style, paper_style
 from app.findings.selection import Criterion
 
 EXTREMES = 3  # units shown from either end

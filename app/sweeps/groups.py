@@ -15,14 +15,13 @@ import pandas as pd
 from app import names
 from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
-from app.figures.render import Style
+from app.figures.style import Style
 
 POINT = ["aggregation", "layer", "metric"]
 CRITERION = ["rule", "criterion", "paper"]  # `paper`: the number of the paper's
 SELECTION = ["percent", "count", "units", "undefined"]
 DECODING = ["accuracy", "ci95_low", "ci95_high", "kernels", "chance", "random_kernels",
             "all_kernels"]  # fmt: skip
-WHOLE = ["count", "units", "undefined", "kernels"]  # numbers, of these
 LESION = ["spearman", "spearman_object"]
 SETS = [f"{of}{task}_top1" for task in TASKS for of in ("", "random_", "intact_")]  # lesioned
 CONSISTENCY = ["mean", "sem"]
@@ -146,7 +145,8 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     tidy = runs.set_axis(runs.columns.to_series().replace(SHORT, regex=True), axis="columns")
     needed = [*CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
     tidy = tidy.reindex(columns=tidy.columns.union(needed, sort=False))
-    tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(WHOLE, "Int64"))
+    whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
+    tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64"))
     unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
     ranks = {"aggregation": AGGREGATIONS, "layer": layers, "metric": metrics}

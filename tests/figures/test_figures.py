@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from app.errors import InputError
 from app.figures.agreement import plot_agreement
 from app.figures.lesion import plot_lesions, plot_remains, plot_searches, plot_sets
-from app.figures.render import Heading, Style, render, render_figures, save
+from app.figures.render import render, render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
+from app.figures.style import Heading, Style
 from app.findings.dissociation import KernelSet
 from app.findings.greedy import GreedySearch
 from app.findings.lesion import LesionEffects, Performance, TaskPerformance
@@ -299,7 +300,7 @@ def test_the_selected_have_the_metric_s_colour_and_axes_its_label() -> None:
 @pytest.mark.slow
 def test_no_pyplot() -> None:
     code = (
-        "import sys;"
+        "import sys; import app.figures.style; assert 'matplotlib' not in sys.modules;"
         "from tests.figures import test_figures as t; t.render({'figure': t.histogram()});"
         "print('matplotlib.pyplot' in sys.modules)"
     )
