@@ -109,7 +109,7 @@ def make_panel_c(group: Group) -> Panel:
 def make_panel_d(group: Group) -> Panel:
     """Rank correlation of each metric's scores with what lesions leave of the face task."""
     runs = _find_kernels(group, "spearman", "lesion")
-    pairs = [name for name in runs if name.startswith("with_")]
+    pairs = runs.filter(regex="^with_").columns.tolist()
     table = group.table(runs, [*groups.POINT, *groups.LESION, *pairs])
     last = table[table["layer"] == table["layer"].iloc[-1]]
     if len(last) < 2:
@@ -167,8 +167,8 @@ def make_panel_f(group: Group) -> Panel:
     since = ABOVE_FROM if ABOVE_FROM in group.layers else group.layers[len(group.layers) // 2]
     above = only = None
     if len(course) == 2:
-        late = group.layers[group.layers.index(since) :]
-        late = [layer for layer in late if layer in course[True]]
+        rest = group.layers[group.layers.index(since) :]
+        late = [layer for layer in rest if layer in course[True]]
         above = bool((course[True][late] > course[False].reindex(late)).all())
         only = bool(grows[True]) and not grows[False]
     claims = [
@@ -239,7 +239,8 @@ def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:
     runs = group.runs[(group.runs["aggregation"] != "unit") & group.runs[measure].notna()]
     if runs.empty:
         raise Missing(groups.find_note(group.runs, step) or f"there is no {step}")
-    return runs[runs["aggregation"] == min(runs["aggregation"], key=PREFERRED.index)]
+    aggregation: str = min(runs["aggregation"], key=PREFERRED.index)
+    return runs[runs["aggregation"] == aggregation]
 
 
 def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:

@@ -94,8 +94,10 @@ def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Grou
             swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
             layers = _sort_layers(pd.concat([own, beside])["layer"])
             alike = {name: value for name, value in swept.items() if name != "model"}
-            tables = [_tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)]
-            found[own.index[0]] = Group(swept, *tables, unpaired, layers, styles, trained)
+            every, paired = (
+                _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
+            )
+            found[own.index[0]] = Group(swept, every, paired, unpaired, layers, styles, trained)
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
 

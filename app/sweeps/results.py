@@ -118,7 +118,7 @@ def list_params(results: Sequence[Result]) -> pd.DataFrame:
     import pandas as pd
 
     params = pd.DataFrame([as_text(job.params) for job in results])
-    return params[sorted(params, key=_place)]
+    return params[sorted(map(str, params), key=_place)]
 
 
 def _place(name: str) -> tuple[bool, int, str]:
@@ -154,11 +154,11 @@ def tabulate(results: Sequence[Result]) -> pd.DataFrame:
     about = [(job.job, job.name, job.run_id, job.status, job.reason) for job in results]
     found = pd.DataFrame([job.metrics for job in results], dtype=float)
     tags = pd.DataFrame([{**job.tags, **tag_notes(job.notes)} for job in results])
-    notes = sorted(name for name in tags if name.endswith(".note"))
+    notes = sorted(name for name in map(str, tags) if name.endswith(".note"))
     parts = [
         pd.DataFrame(about, columns=["job", "run", "run_id", "status", "reason"]),
         list_params(results),
-        found[sorted(found)],
+        found[sorted(map(str, found))],
         tags.reindex(columns=[*TAGS, *notes]),
     ]
     return pd.concat(parts, axis="columns")
