@@ -118,7 +118,7 @@ def list_params(results: Sequence[Result]) -> pd.DataFrame:
     import pandas as pd
 
     params = pd.DataFrame([as_text(job.params) for job in results])
-    return params[sorted(map(str, params), key=_place)]
+    return params[sorted((str(name) for name in params), key=_place)]
 
 
 def _place(name: str) -> tuple[bool, int, str]:
