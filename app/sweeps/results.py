@@ -118,7 +118,8 @@ def list_params(results: Sequence[Result]) -> pd.DataFrame:
     import pandas as pd
 
     params = pd.DataFrame([as_text(job.params) for job in results])
-    return params[sorted((str(name) for name in params), key=_place)]
+    names: list[str] = sorted(map(str, params), key=_place)
+    return params[names]
 
 
 def _place(name: str) -> tuple[bool, int, str]:
