@@ -19,8 +19,8 @@ from app.config import schema
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
-from app.sweeps import report, runs
-from app.sweeps.results import read_results, read_sweep
+from app.sweeps import report
+from app.sweeps.results import read_results, read_sweep, tabulate
 from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 
@@ -190,8 +190,8 @@ def test_the_store_and_the_jobs_folders_tell_the_same(sweep):
     folder, swept, _ = sweep
     parent = json.loads((swept / "record.json").read_text())["run_id"]
     _, results = read_sweep(store_of(folder), parent)
-    told = runs.make_table(read_results(swept))
-    pd.testing.assert_frame_equal(runs.make_table(results), told, check_exact=True)
+    told = tabulate(read_results(swept))
+    pd.testing.assert_frame_equal(tabulate(results), told, check_exact=True)
 
 
 def test_without_tracking(sweep):

@@ -30,7 +30,6 @@ MODULES = (
     "app.models.modules",
     "app.models.vgg",
     "app.sweeps.report",
-    "app.sweeps.runs",
     "app.sweeps.tables",
     "hydra._internal.hydra",
     "hydra._internal.core_plugins.basic_launcher",

@@ -26,30 +26,17 @@ def plot_agreement(
 ) -> dict[str, Figure]:
     """Return how far metrics agree: `overlap` of selections, and `agreement` of rankings.
 
-    Parameters
-    ----------
-    selections
-        Of each metric, over the same units; at least two.
-    shared
-        Of each pair of them, in the order of `itertools.combinations`, the fraction (0 … 1) of the
-        k highest-ranked units that both have in common, for k = 1, 2, …
-    heading
-        Of the figures.
+    `selections` are at least two metrics' over the same units; `shared`, of each pair in the order
+    of `itertools.combinations`, is the fraction (0 … 1) of the k highest-ranked units that both
+    have in common, for k = 1, 2, …
     """
-    return {
-        "overlap": _plot_overlap(selections, heading),
-        "agreement": _plot_pairs(selections, shared, heading),
-    }
-
-
-def _plot_overlap(selections: Sequence[Selection], heading: Heading) -> Figure:
     many = len(selections)
     heights = (0.9, 0.15 * many, max(0.2 * many, 0.5))
     figure = new_figure(sum(heights) + 0.6, title=heading.title)
     bars, dots, matrix = figure.subplots(3, height_ratios=heights)
     draw_upset(bars, dots, selections, heading.units)
     draw_jaccard(matrix, selections)
-    return figure
+    return {"overlap": figure, "agreement": _plot_pairs(selections, shared, heading)}
 
 
 def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: str) -> None:

@@ -22,25 +22,18 @@ if TYPE_CHECKING:
 
 COLOURS = {"face": DOMAIN_COLOURS["faces"], "object": DOMAIN_COLOURS["objects"]}  # of the tasks
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
-STAR: dict[str, Any] = {
-    "marker": "*",
-    "markersize": 7,
-    "markeredgecolor": DARK,
-    "markeredgewidth": 0.5,
-}
+STAR: dict[str, Any] = {"marker": "*", "markersize": 7, "markeredgecolor": DARK,
+                        "markeredgewidth": 0.5}  # fmt: skip
 
 
 @paper_style()
 def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> dict[str, Figure]:
     """Return what lesions of a layer's kernels leave, as far as they were asked for.
 
-    Returns
-    -------
-    dict
-        `lesion`: each kernel's lesion against its score, or the course of the greedy searches;
-        `lesion_place`: each kernel's place in the face task's search against its score;
-        `dissociation`: both tasks' accuracy against the size of the set that is lesioned.
-        Scores are set against the face task: where it has no images, only the course is left.
+    `lesion`: each kernel's lesion against its score, or the course of the greedy searches;
+    `lesion_place`: each kernel's place in the face task's search against its score;
+    `dissociation`: both tasks' accuracy against the size of the set that is lesioned.
+    Scores are set against the face task: where it has no images, only the course is left.
     """
     figures = {}
     if lesioned.sets:

@@ -5,17 +5,19 @@ A metric has its own colour and an aggregation its own place in the paper's pane
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from app.figures import criteria_panels as criteria
 from app.figures.render import add_legend, new_figure
-from app.figures.style import DARK, GREY, PAGE, WIDTH, Style, paper_style
+from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
+from app.findings.selection import RULES, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +25,19 @@ if TYPE_CHECKING:
 ROW, LEGEND = 2.2, 0.3  # inches: a row of axes; the legend of a block
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 ONE_ROW = 4  # axes
-ROWS = (("b", "c"), ("d", "e", "f"))  # as in the paper
-CRITERIA = (("g", "h"), ("i", "j"))
+ROWS = ("bc", "def", "gh", "ij")  # b to f as in the paper
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
+PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
+BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "random_kernels": ("as many random kernels", {"linestyle": ":"}),
+    "all_kernels": ("all kernels", {"linestyle": "--", "linewidth": 0.8}),
+    "chance": ("chance", {"linestyle": "-", "linewidth": 0.8}),
+}
+TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
+    "face": {"color": DARK, "marker": "o"},
+    "object": {"color": MIDDLE, "marker": "s", "markerfacecolor": "white"},
+}
 
 # Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made.
 Drawn = tuple[str, str, "pd.DataFrame"]
@@ -35,13 +46,11 @@ Drawn = tuple[str, str, "pd.DataFrame"]
 @paper_style()
 def plot_panels(drawn: Sequence[Drawn], styles: Mapping[str, Style], title: str = "") -> Figure:
     """Return all panels in the paper's arrangement, on a page's width; the missing leave no gap."""
-    by_letter = {each[0]: each for each in drawn}
-    rows = [[by_letter[name] for name in row if name in by_letter] for row in ROWS]
-    if _count_axes(sum(rows, [])) <= ONE_ROW:
-        rows = [sum(rows, [])]
-    blocks = [rows]
-    for names in CRITERIA:
-        row = [by_letter[name] for name in names if name in by_letter]
+    *paper, gh, ij = ([each for each in drawn if each[0] in letters] for letters in ROWS)
+    if _count_axes(sum(paper, [])) <= ONE_ROW:
+        paper = [sum(paper, [])]
+    blocks = [paper]
+    for row in (gh, ij):
         blocks += [[row]] if _count_axes(row) <= ONE_ROW else [[[each]] for each in row]
     blocks = [[row for row in rows if row] for rows in blocks]
     return _draw([rows for rows in blocks if rows], styles, PAGE, title)
@@ -89,7 +98,7 @@ def _draw_row(axes: Sequence[Axes], row: Sequence[Drawn], styles: Mapping[str, S
 def _count_axes(row: Sequence[Drawn]) -> int:
     """How many axes a row of panels has."""
     counts = {"c": lambda table: table["aggregation"].nunique()}
-    counts |= dict.fromkeys("ghij", lambda table: len(criteria.at_criteria(table)))
+    counts |= dict.fromkeys("ghij", lambda table: len(at_criteria(table)))
     return sum(counts[letter](table) if letter in counts else 1 for letter, _, table in row)
 
 
@@ -174,22 +183,6 @@ def draw_consistency(
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
 
 
-PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = {
-    "b": draw_selective,
-    "c": draw_selective,
-    "d": draw_lesions,
-    "e": draw_identity,
-    "f": draw_consistency,
-    "g": criteria.draw_selected,
-    "h": criteria.draw_overlaps,
-    "i": criteria.draw_decodings,
-    "j": criteria.draw_lesioned_selections,
-}
-
-
-# --- parts ----------------------------------------------------------------------------------------
-
-
 def _layers(table: pd.DataFrame) -> list[str]:
     """As the table has them: from the first to the deepest."""
     return list(dict.fromkeys(table["layer"]))
@@ -202,7 +195,7 @@ def _set_layers(ax: Axes, layers: Sequence[str]) -> None:
         places = places[::-2][::-1]  # the deepest has its label
     labels = [layers[place] for place in places]
     turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    if _are_convolutions(layers):
+    if all(re.fullmatch(r"conv\d+", name) for name in layers):
         ax.set_xlabel("Layer (conv)")
         labels, turn = [name.removeprefix("conv") for name in labels], {}
     labels = [name if len(name) <= LONG else f"…{name[1 - LONG :]}" for name in labels]
@@ -210,5 +203,94 @@ def _set_layers(ax: Axes, layers: Sequence[str]) -> None:
     ax.set_xlim(-0.5, len(layers) - 0.5)
 
 
-def _are_convolutions(layers: Sequence[str]) -> bool:
-    return all(name.startswith("conv") and name[4:].isdigit() for name in layers)
+# --- against the criterion ------------------------------------------------------------------------
+
+
+def at_criteria(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return what is drawn of a panel's table: each metric, its rows from liberal to strict.
+
+    Of the deepest layer, by L2 where it was asked; of the others' criteria the first of each.
+    """
+    aggregation = min(table["aggregation"], key=PREFERRED.index)
+    part = table[table["aggregation"] == aggregation]
+    part = part[part["layer"] == part["layer"].iloc[-1]]
+    point = [name for name in ("metric", "other", "criterion") if name in part]
+    part = part.drop_duplicates(point)
+    return [
+        (str(metric), rows[:: _rule(rows).stricter])
+        for metric, rows in part.groupby("metric", sort=False)
+    ]
+
+
+def _rule(rows: pd.DataFrame) -> Rule:
+    return RULES[rows["rule"].iloc[0]]
+
+
+def _each_metric(
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style], ylabel: str
+) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
+    """The axes of each metric, and what to draw there against `criterion`."""
+    axes[0].set_ylabel(ylabel)
+    each = [(ax, *shown) for ax, shown in zip(axes, at_criteria(table), strict=True)]
+    for ax, metric, rows in each:
+        ax.set_title(styles[metric].label, loc="center")
+        ax.set_xlabel(f"criterion ({_rule(rows).axis})")
+        ax.set_xscale(_rule(rows).scale)
+        if _rule(rows).scale == "log":
+            ax.minorticks_off()
+            ax.xaxis.set_major_locator(LogLocator(numticks=4))
+            ax.xaxis.set_major_formatter("{x:g}")
+    yield from each
+    paper: dict[str, Any] = {"color": DARK, "linestyle": "-.", "linewidth": 0.6}
+    for ax, _, rows in each:
+        ax.axvline(rows["paper"].iloc[0], label="the paper's criterion", **paper)
+        if _rule(rows).stricter < 0:  # drawn by now: axes without data cannot be turned
+            ax.invert_xaxis()
+
+
+def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel g: percent selected against the criterion."""
+    for ax, metric, rows in _each_metric(axes, table, styles, "Selected (%)"):
+        ax.plot(rows["criterion"], rows["percent"], marker="o", color=styles[metric].colour)
+    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
+
+
+def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel h: Jaccard's index with each other metric, in that one's colour."""
+    for ax, _, rows in _each_metric(axes, table, styles, "Jaccard index"):
+        for other, line in rows.groupby("other", sort=False):
+            style = styles[str(other)]
+            ax.plot(line["criterion"], line["jaccard"], "o-", color=style.colour,
+                    label=style.label)  # fmt: skip
+    axes[0].set_ylim(-0.03, 1.03)
+
+
+def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it."""
+    for ax, metric, rows in _each_metric(axes, table, styles, "Identity accuracy (%)"):
+        x, colour = rows["criterion"], styles[metric].colour
+        ax.fill_between(x, 100 * rows["ci95_low"], 100 * rows["ci95_high"], color=colour,
+                        alpha=0.25, linewidth=0)  # fmt: skip
+        ax.plot(x, 100 * rows["accuracy"], marker="o", color=colour)
+        for name, (label, line) in BESIDE.items():
+            ax.plot(x, 100 * rows[name], color=MIDDLE, label=label, **line)
+    axes[0].set_ylim(0, 103)
+
+
+def draw_lesioned_selections(
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
+) -> None:
+    """Draw panel j: accuracy of both tasks without the selection, and without as many others."""
+    label, line = BESIDE["random_kernels"]
+    for ax, _, rows in _each_metric(axes, table, styles, "Top-1 accuracy (%)"):
+        for task, shown in TASKS.items():
+            x, color = rows["criterion"], shown["color"]
+            ax.plot(x, 100 * rows[f"{task}_top1"], label=f"{task} task", **shown)
+            ax.plot(x, 100 * rows[f"random_{task}_top1"], color=color, label=label, **line)
+    axes[0].set_ylim(0, 103)
+
+
+PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
+    b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
+    g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections,
+)  # fmt: skip

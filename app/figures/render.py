@@ -88,13 +88,7 @@ def render_figures(
 
 
 def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> list[Path]:
-    """Write rendered figures into the folder.
-
-    Raises
-    ------
-    InputError
-        Where the folder cannot be written to, or the disk is full.
-    """
+    """Write rendered figures into the folder; InputError where that fails."""
     paths = []
     with writing("write figures to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)

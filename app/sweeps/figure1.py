@@ -6,205 +6,178 @@ of that are the panels' claims.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from app import names
+from app.figures.panels import PREFERRED
+from app.figures.render import format_number
 from app.findings.consistency import spearman
 from app.sweeps import groups
-from app.sweeps.groups import SELECTION, Claim, Group, Missing, Panel
+from app.sweeps.groups import Claim, Group, Missing, Panel
 
-PAPER_METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
-PAPER = {
-    "b": "FSI up to 20 %; the other three at most 3 %.",
-    "c": "d′ most sensitive, up to 35 %; mean gives fewer than L2 or max; only FSI grows with "
-    "depth.",
-    "d": "FSI closest, r = −0.29; the other three alike among themselves.",
-    "e": "highly similar across metrics.",
-    "f": "trained above untrained from conv7 on; grows with depth only when trained.",
-}
-# What is shown, and the rules of the claims that their words do not say.
-CAPTIONS = {
-    "b": "Percent of single units that each metric's criterion selects, by layer.",
-    "c": "The same of kernels, by aggregation. A metric grows with depth where its percentage, the "
-    "mean over aggregations, has a rank correlation with depth above 0.5; mean gives fewest where "
-    "its mean over layers and metrics is below that of L2 and of max.",
-    "d": "Spearman's r of score and face performance without the kernel; the deepest layer in full "
-    "colour. The closest metric has the lowest r, below 0; alike are metrics whose scores have a "
-    "high mean rank correlation.",
-    "e": "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
-    "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
-    "value.",
-    "f": "Mean over pairs of metrics of their rank correlation over single units, and SEM across "
-    "pairs. It grows with depth where its own rank correlation with depth is above 0.5.",
-}
+PAPER_METRICS = ["fsi", "dprime", "wilcoxon", "ttest"]
 OTHERS_AT_MOST = 3.0  # percent of units, panel b
 ABOVE_FROM = "conv7"  # panel f; of a network without such a layer, its second half
 GROWS = 0.5  # rank correlation with depth, above which a finding grows with it
 
-
-# --- panels ---------------------------------------------------------------------------------------
+# Of each panel: its title, what is shown, with the rules of the claims that their words do not say,
+# and the paper's result.
+TEXTS = {
+    "b": (
+        "Selective units",
+        "Percent of single units that each metric's criterion selects, by layer.",
+        "FSI up to 20 %; the other three at most 3 %.",
+    ),
+    "c": (
+        "Selective kernels",
+        "The same of kernels, by aggregation. A metric grows with depth where its percentage, the "
+        "mean over aggregations, has a rank correlation with depth above 0.5; mean gives fewest "
+        "where its mean over layers and metrics is below that of L2 and of max.",
+        "d′ most sensitive, up to 35 %; mean gives fewer than L2 or max; only FSI grows with "
+        "depth.",
+    ),
+    "d": (
+        "Selectivity and lesions",
+        "Spearman's r of score and face performance without the kernel; the deepest layer in full "
+        "colour. The closest metric has the lowest r, below 0; alike are metrics whose scores have "
+        "a high mean rank correlation.",
+        "FSI closest, r = −0.29; the other three alike among themselves.",
+    ),
+    "e": (
+        "Identity decoding",
+        "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
+        "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
+        "value.",
+        "highly similar across metrics.",
+    ),
+    "f": (
+        "Consistency",
+        "Mean over pairs of metrics of their rank correlation over single units, and SEM across "
+        "pairs. It grows with depth where its own rank correlation with depth is above 0.5.",
+        "trained above untrained from conv7 on; grows with depth only when trained.",
+    ),
+}
 
 
 def make_panel_b(group: Group) -> Panel:
     """Percent of single units that each metric selects, over layers."""
-    runs = group.select(["unit"])
-    if runs.empty:
-        raise Missing("no single units were scored (aggregation=unit)")
-    _several(runs)
-    table = groups.make_table(group, runs, ["layer", "metric"], SELECTION)
-    peak = _peaks(table)
-    claims = []
-    if not (why := _uncompared(group, table, thresholds=True)):
-        rest = [peak[name] for name in PAPER_METRICS[1:]]
-        claims = [
-            Claim("FSI selects most", peak["fsi"] > max(rest)),
-            Claim(f"the others at most {OTHERS_AT_MOST:g} %", max(rest) <= OTHERS_AT_MOST),
-        ]
-    says = f"Of single units, {_listed_peaks(group, table)}."
-    return _panel("b", "Selective units", table, says, claims, why)
+    runs = group.runs[group.runs["aggregation"] == "unit"]
+    _check_count(runs, "no single units were scored (aggregation=unit)")
+    table = group.table(runs, ["layer", "metric", *groups.SELECTION])
+    fsi, *others = _peaks(table).reindex(PAPER_METRICS)
+    claims = [
+        Claim("FSI selects most", fsi > max(others)),
+        Claim(f"the others at most {OTHERS_AT_MOST:g} %", max(others) <= OTHERS_AT_MOST),
+    ]
+    says = f"Of single units, {_list_peaks(group, table)}."
+    return _panel(group, "b", table, says, claims)
 
 
 def make_panel_c(group: Group) -> Panel:
     """Percent of kernels that each metric selects, over layers and by aggregation."""
-    runs = group.select(groups.KERNELS)
-    if runs.empty:
-        raise Missing("no kernels were scored (aggregation=mean, l2 or max)")
-    _several(runs)
-    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], SELECTION)
-    peak = _peaks(table)
+    runs = group.runs[group.runs["aggregation"] != "unit"]
+    _check_count(runs, "no kernels were scored (aggregation=mean, l2 or max)")
+    table = group.table(runs, [*groups.POINT, *groups.SELECTION])
     mean = table.groupby("aggregation", sort=False)["percent"].mean()
-    depth = table.groupby(["metric", "layer"])["percent"].mean()
-    grows = {
-        metric: _grows([depth.get((metric, layer), np.nan) for layer in group.layers])
-        for metric in peak
-    }
-    claims = []
-    if not (why := _uncompared(group, table, thresholds=True)):
-        rest = [peak[name] for name in PAPER_METRICS if name != "dprime"]
-        fewer = None
-        if set(mean.index) == set(groups.KERNELS):
-            fewer = bool(mean["mean"] < min(mean["l2"], mean["max"]))
-        alone = None
-        if grows["fsi"] is not None:
-            alone = bool(grows["fsi"]) and not any(grows[n] for n in PAPER_METRICS[1:])
-        claims = [
-            Claim("d′ selects most", peak["dprime"] > max(rest)),
-            Claim("mean gives fewest", fewer),
-            Claim("only FSI grows with depth", alone),
-        ]
-    says = f"Of kernels, {_listed_peaks(group, table)}"
+    depth = table.groupby(["metric", "layer"], sort=False)["percent"].mean().unstack()
+    depth = depth.reindex(columns=[name for name in group.layers if name in depth])
+    grows = {str(metric): _grows(values) for metric, values in depth.iterrows()}
+    peaks = _peaks(table).reindex(PAPER_METRICS)
+    fewest = alone = None
+    if len(mean) == 3:
+        fewest = bool(mean["mean"] < min(mean["l2"], mean["max"]))
+    if grows.get("fsi") is not None:
+        alone = [name for name in PAPER_METRICS if grows.get(name)] == ["fsi"]
+    claims = [
+        Claim("d′ selects most", peaks["dprime"] > peaks.drop("dprime").max()),
+        Claim("mean gives fewest", fewest),
+        Claim("only FSI grows with depth", alone),
+    ]
+    says = f"Of kernels, {_list_peaks(group, table)}"
     if len(mean) > 1:
-        each = [
-            f"{groups.name_aggregation(str(name))} {value:.1f} %" for name, value in mean.items()
-        ]
+        each = [f"{groups.name_aggregation(name)} {value:.1f} %" for name, value in mean.items()]
         says += f"; over layers and metrics {groups.join_words(each)}"
     growing = [group.label(name) for name, does in grows.items() if does]
     if any(does is not None for does in grows.values()):
         grow = "grows" if len(growing) < 2 else "grow"
         says += f"; {groups.join_words(growing) or 'none'} {grow} with depth"
-    return _panel("c", "Selective kernels", table, f"{says}.", claims, why)
+    return _panel(group, "c", table, f"{says}.", claims)
 
 
 def make_panel_d(group: Group) -> Panel:
     """Rank correlation of each metric's scores with what lesions leave of the face task."""
-    runs, aggregation = groups.find_kernel_runs(group, names.LESION_SPEARMAN["face"], "lesion")
-    columns = {names.LESION_SPEARMAN["face"]: "spearman"}
-    columns |= {names.LESION_SPEARMAN["object"]: "spearman_object"}
-    for column in groups.list_columns(runs, f"metrics.{names.SPEARMAN_WITH}"):
-        name = column.removeprefix("metrics.")
-        columns[name] = f"with_{name.removeprefix(names.SPEARMAN_WITH)}"
-    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], columns)
-    deepest = group.deepest(table)
-    last = table[table["layer"] == deepest]
+    runs = _find_kernels(group, "spearman", "lesion")
+    pairs = runs.filter(regex="^with_").columns.tolist()
+    table = group.table(runs, [*groups.POINT, *groups.LESION, *pairs])
+    last = table[table["layer"] == table["layer"].iloc[-1]]
     if len(last) < 2:
         raise Missing("one metric alone was lesioned")
-    closest = last.iloc[last["spearman"].argmin()]
-    claims = []
-    if not (why := _uncompared(group, last)):
-        pairs = {
-            frozenset((row["metric"], other)): row[f"with_{other}"]
-            for row in last.to_dict("records")
-            for other in set(PAPER_METRICS) - {row["metric"]}
-        }
-        among = np.mean([pairs[frozenset(pair)] for pair in combinations(PAPER_METRICS[1:], 2)])
-        with_fsi = np.mean([pairs[frozenset(("fsi", name))] for name in PAPER_METRICS[1:]])
-        claims = [
-            Claim("FSI closest", bool(closest["metric"] == "fsi" and closest["spearman"] < 0)),
-            Claim(
-                "the other three more alike among themselves "
-                f"(mean r = {groups.write_signed(among)}) than with FSI "
-                f"({groups.write_signed(with_fsi)})",
-                bool(among > with_fsi),
-            ),
-        ]
-    listed = [
-        f"{group.label(row['metric'])} {groups.write_signed(row['spearman'])}"
-        for row in last.to_dict("records")
-    ]
-    says = (
-        f"In {deepest} ({groups.name_aggregation(aggregation)}), Spearman's r of score and the "
-        "face performance that remains without the kernel is "
-        f"{groups.join_words(listed)} (negative: selective kernels matter)."
+    by_metric = last.set_index("metric")
+    alike = by_metric.reindex(
+        index=PAPER_METRICS, columns=[f"with_{name}" for name in PAPER_METRICS]
     )
-    return _panel("d", "Selectivity and lesions", table, says, claims, why)
+    among = alike.iloc[1:, 1:].to_numpy()[np.triu_indices(3, 1)].mean()
+    with_fsi = alike.iloc[0, 1:].to_numpy().mean()
+    lowest = by_metric["spearman"].idxmin()
+    claims = [
+        Claim("FSI closest", bool(lowest == "fsi" and by_metric.loc[lowest, "spearman"] < 0)),
+        Claim(
+            f"the other three more alike among themselves (mean r = {format_number(among)}) than "
+            f"with FSI ({format_number(with_fsi)})",
+            bool(among > with_fsi),
+        ),
+    ]
+    found = groups.list_metrics(group, by_metric["spearman"].map(format_number))
+    says = (
+        f"{groups.name_place(last)}, Spearman's r of score and the face performance that remains "
+        f"without the kernel is {found} (negative: selective kernels matter)."
+    )
+    return _panel(group, "d", table, says, claims, set(last["metric"]))
 
 
 def make_panel_e(group: Group) -> Panel:
     """Identity decoded from equally many kernels a metric, in the deepest layer."""
-    runs, aggregation = groups.find_kernel_runs(group, names.ACCURACY, "decoding")
-    table = groups.make_table(group, runs, ["aggregation", "layer", "metric"], groups.DECODING)
-    deepest = group.deepest(table)
-    table = table[table["layer"] == deepest].reset_index(drop=True)
-    if len(table) < 2:
+    runs = _find_kernels(group, "accuracy", "decoding")
+    runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
+    if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    claims = []
-    if not (why := _uncompared(group, table)):
-        four = table[table["metric"].isin(PAPER_METRICS)]
-        overlap = bool(four["ci95_low"].max() <= four["ci95_high"].min())
-        claims = [Claim("the metrics' intervals share a value", overlap)]
+    table = group.table(runs, [*groups.POINT, *groups.DECODING])
+    four = table[table["metric"].isin(PAPER_METRICS)]
+    overlap = bool(four["ci95_low"].max() <= four["ci95_high"].min())
+    claims = [Claim("the metrics' intervals share a value", overlap)]
     first = table.iloc[0]
-    listed = [
-        f"{group.label(row['metric'])} {100 * row['accuracy']:.1f} %"
-        for row in table.to_dict("records")
-    ]
+    found = groups.list_metrics(group, table.set_index("metric")["accuracy"].map(_percent))
     says = (
-        f"In {deepest} ({groups.name_aggregation(aggregation)}), the identity of faces is decoded "
-        f"from equally many kernels a metric (N = {first['kernels']}) with "
-        f"{groups.join_words(listed)}; from random ones {100 * first['random_kernels']:.1f} %, all "
-        f"{100 * first['all_kernels']:.1f} %, chance {100 * first['chance']:.1f} %."
+        f"{groups.name_place(table)}, the identity of faces is decoded from equally many kernels a "
+        f"metric (N = {first['kernels']}) with {found}; from random ones "
+        f"{_percent(first['random_kernels'])}, all {_percent(first['all_kernels'])}, chance "
+        f"{_percent(first['chance'])}."
     )
-    return _panel("e", "Identity decoding", table, says, claims, why)
+    return _panel(group, "e", table, says, claims)
 
 
 def make_panel_f(group: Group) -> Panel:
     """Mean consistency of the metrics over layers, trained and untrained."""
     table = _tabulate_consistency(group)
-    course = {
-        bool(trained): part.set_index("layer")["mean"]
-        for trained, part in table.groupby("trained", sort=False)
-    }
-    grows = {trained: _grows(list(means)) for trained, means in course.items()}
-    claims = []
-    why = "" if group.trained else "no trained network was asked"
-    if not (why := why or _uncompared(group, None)):
-        above = only = None
-        if len(course) == 2:
-            since = group.layers.index(_from(group.layers))
-            late = [layer for layer in group.layers[since:] if layer in course[True]]
-            both = [(course[True].get(x, np.nan), course[False].get(x, np.nan)) for x in late]
-            above = all(yes > no for yes, no in both)
-            only = bool(grows[True]) and not grows[False]
-        claims = [
-            Claim(f"trained above untrained from {_from(group.layers)} on", above),
-            Claim("grows with depth only when trained", only),
-        ]
+    by_layer = table.set_index("layer").groupby("trained", sort=False)["mean"]
+    course = {bool(trained): means for trained, means in by_layer}
+    grows = {trained: _grows(means) for trained, means in course.items()}
+    since = ABOVE_FROM if ABOVE_FROM in group.layers else group.layers[len(group.layers) // 2]
+    above = only = None
+    if len(course) == 2:
+        rest = group.layers[group.layers.index(since) :]
+        late = [layer for layer in rest if layer in course[True]]
+        above = bool((course[True][late] > course[False].reindex(late)).all())
+        only = bool(grows[True]) and not grows[False]
+    claims = [
+        Claim(f"trained above untrained from {since} on", above),
+        Claim("grows with depth only when trained", only),
+    ]
     told = []
     for trained, means in course.items():
-        first, last = map(groups.write_signed, (means.iloc[0], means.iloc[-1]))
+        first, last = map(format_number, (means.iloc[0], means.iloc[-1]))
         how = "trained" if trained else "untrained"
         if grows[trained] is not None:
             how += ", grows" if grows[trained] else ", does not grow"
@@ -212,100 +185,109 @@ def make_panel_f(group: Group) -> Panel:
     says = "The metrics' mean rank correlation over single units goes from "
     says += " and from ".join(told)
     if group.trained and group.untrained.empty:
-        says += f"; {group.pairing}"
-    return _panel("f", "Consistency", table, f"{says}.", claims, why)
+        says += f"; {group.unpaired}"
+    return _panel(group, "f", table, f"{says}.", claims)
 
 
 def _tabulate_consistency(group: Group) -> pd.DataFrame:
-    columns = {names.CONSISTENCY: "mean", names.CONSISTENCY_SEM: "sem"}
-    parts = []
-    for trained, runs in ((group.trained, group.runs), (False, group.untrained)):
-        runs = runs[runs["params.aggregation"] == "unit"]
-        if runs.empty:
-            continue
-        # A metric from outside joins the set in its own runs: the smaller set is common to all.
-        pairs = groups.list_columns(runs, f"metrics.{names.SPEARMAN_WITH}")
-        order = runs[pairs].notna().sum(axis=1).argsort(kind="stable")
-        first = runs.iloc[order].drop_duplicates("params.layer")
-        part = groups.make_table(group, first, ["layer"], columns)
-        part.insert(1, "trained", trained)
-        parts.append(part)
-    if not parts:
+    runs = pd.concat(
+        [group.runs.assign(trained=group.trained), group.untrained.assign(trained=False)],
+        ignore_index=True,
+    )
+    runs = runs[runs["aggregation"] == "unit"]
+    if runs.empty:
         raise Missing("no single units were scored (aggregation=unit)")
-    table = pd.concat(parts, ignore_index=True)
-    if table["layer"].nunique() < 2:
+    # A metric from outside joins the set in its own runs: the smaller set is common to all.
+    pairs = runs.filter(like="with_").notna().sum(axis="columns")
+    fewest = runs.loc[pairs.sort_values(kind="stable").index]
+    runs = fewest.drop_duplicates(["trained", "layer"]).sort_index()
+    if runs["layer"].nunique() < 2:
         raise Missing("one layer has no course over depth")
+    table = group.table(runs, ["layer", *groups.CONSISTENCY])
+    table.insert(1, "trained", runs["trained"].to_numpy())
     return table
 
 
-MAKERS: dict[str, Callable[[Group], Panel]] = {
-    "b": make_panel_b,
-    "c": make_panel_c,
-    "d": make_panel_d,
-    "e": make_panel_e,
-    "f": make_panel_f,
-}
+MAKERS = dict(b=make_panel_b, c=make_panel_c, d=make_panel_d, e=make_panel_e, f=make_panel_f)
 
 
 # --- parts ----------------------------------------------------------------------------------------
 
 
 def _panel(
-    letter: str, title: str, table: pd.DataFrame, says: str, claims: Sequence[Claim], why: str
+    group: Group,
+    letter: str,
+    table: pd.DataFrame,
+    says: str,
+    claims: Sequence[Claim],
+    metrics: set[str] | None = None,
 ) -> Panel:
-    return Panel(letter, title, table, says, CAPTIONS[letter], PAPER[letter], tuple(claims), why)
+    """A panel set against the paper, which is about its four `metrics`: else about the table's."""
+    title, caption, paper = TEXTS[letter]
+    asked = set(table.get("metric", PAPER_METRICS)) if metrics is None else metrics
+    why = _why_uncompared(group, letter, asked)
+    return Panel(letter, title, table, says, caption, paper, claims, why)
 
 
-def _several(runs: pd.DataFrame) -> None:
+def _check_count(runs: pd.DataFrame, none: str) -> None:
     if len(runs) < 2:
-        raise Missing("one run alone has nothing to be compared with")
+        raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
 
 
-def _peaks(table: pd.DataFrame) -> dict[str, float]:
+def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:
+    """Runs of kernels by L2, or the first aggregation there is, that have the measure."""
+    runs = group.runs[(group.runs["aggregation"] != "unit") & group.runs[measure].notna()]
+    if runs.empty:
+        raise Missing(groups.find_note(group.runs, step) or f"there is no {step}")
+    aggregation: str = min(runs["aggregation"], key=PREFERRED.index)
+    return runs[runs["aggregation"] == aggregation]
+
+
+def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
+    """Why the paper's result says nothing about these runs; empty where it does."""
+    runs = group.runs
+    if not group.trained and letter == "f":
+        return "no trained network was asked"
+    if not group.trained:
+        return "the paper's networks were trained, this one is not"
+    if set(runs["target"]) != {"faces"}:
+        return f"the paper asked about faces, not {runs['target'].iloc[0]}"
+    if letter in "bc" and not runs["at_papers"].all():
+        other = runs[~runs["at_papers"]].iloc[0]
+        number = other["threshold"] if np.isnan(other["criterion"]) else other["criterion"]
+        return f"the paper's criteria are threshold=paper, {other['metric']}'s is {number}"
+    if not set(PAPER_METRICS) <= metrics:
+        return f"the paper's statement is about {groups.join_words(PAPER_METRICS)} together"
+    return ""
+
+
+def _grows(values: pd.Series) -> bool | None:
+    """Whether values rise with depth: their rank correlation with it exceeds `GROWS`."""
+    found = values.dropna().to_numpy()
+    if len(found) < 2:
+        return None
+    if len(found) == 2:
+        return bool(found[1] > found[0])
+    return bool(spearman(np.arange(len(found)), found) > GROWS)
+
+
+def _peaks(table: pd.DataFrame) -> pd.Series:
     """The largest percentage of each metric."""
-    peaks = table.groupby("metric", sort=False)["percent"].max()
-    return {str(metric): float(peak) for metric, peak in peaks.items()}
+    return table.groupby("metric", sort=False)["percent"].max()
 
 
-def _listed_peaks(group: Group, table: pd.DataFrame) -> str:
-    """`FSI selects up to 12.3 % (conv13), …`, in the order of the metrics."""
-    listed = []
+def _list_peaks(group: Group, table: pd.DataFrame) -> str:
+    """`by layer, FSI up to 12.3 % (conv13) … are selective`, in the order of the metrics."""
+    told = {}
     for metric, part in table.groupby("metric", sort=False):
         row = part.iloc[part["percent"].argmax()]
         where = row["layer"]
         if "aggregation" in part and table["aggregation"].nunique() > 1:
             where += f", {groups.name_aggregation(row['aggregation'])}"
         place = f" ({where})" if row["percent"] > 0 else ""
-        listed.append(f"{group.label(str(metric))} up to {row['percent']:.1f} %{place}")
-    return f"by layer, {groups.join_words(listed)} are selective" if len(listed) else ""
+        told[str(metric)] = f"up to {row['percent']:.1f} %{place}"
+    return f"by layer, {groups.list_metrics(group, told)} are selective"
 
 
-def _grows(values: Sequence[float]) -> bool | None:
-    """Whether values rise with depth: their rank correlation with it exceeds `GROWS`."""
-    found = [value for value in values if not np.isnan(value)]
-    if len(found) < 2:
-        return None
-    if len(found) == 2:
-        return bool(found[1] > found[0])
-    return bool(spearman(np.arange(len(found)), np.array(found)) > GROWS)
-
-
-def _from(layers: Sequence[str]) -> str:
-    """The layer from which on the paper found training to show."""
-    return ABOVE_FROM if ABOVE_FROM in layers else layers[len(layers) // 2]
-
-
-def _uncompared(group: Group, table: pd.DataFrame | None, thresholds: bool = False) -> str:
-    """Why the paper's result says nothing about these runs; empty where it does."""
-    runs = group.runs
-    if not group.trained:
-        return "the paper's networks were trained, this one is not"
-    if set(runs["params.target"]) != {"faces"}:
-        return f"the paper asked about faces, not {runs['params.target'].iloc[0]}"
-    if thresholds and not (at := groups.at_papers_criterion(runs)).all():
-        other = runs[~at].iloc[0]
-        number = other.get("params.metric.criterion.threshold", other["params.threshold"])
-        return f"the paper's criteria are threshold=paper, {other['params.metric']}'s is {number}"
-    if table is not None and not set(PAPER_METRICS) <= set(table["metric"]):
-        return f"the paper's statement is about {groups.join_words(list(PAPER_METRICS))} together"
-    return ""
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -60,10 +60,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def open_parent(folder: Path, store: Store) -> str | None:
-    """Open the MLflow run of the sweep in `folder`, the first job that asks; its id.
-
-    None where tracking is off.
-    """
+    """Open the MLflow run of the sweep in `folder`, the first job that asks; its id, if tracked."""
     from filelock import FileLock
 
     from app.tracking.record import Description
@@ -72,10 +69,9 @@ def open_parent(folder: Path, store: Store) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     plan = read_plan(folder)
     sentence = "All jobs of: " + " ".join(plan.command)
+    description = Description(plan.title, tags={"sweep": "true"}, sentence=sentence)
     with FileLock(folder / ".sweep.lock"):
-        return open_run(
-            store, folder, Description(plan.title, tags={"sweep": "true"}, sentence=sentence)
-        )
+        return open_run(store, folder, description)
 
 
 def find_parent(folder: Path) -> str | None:
@@ -114,25 +110,9 @@ def close(
 ) -> str | None:
     """End the sweep: deliver what its jobs could not, then the parent run.
 
-    Parameters
-    ----------
-    folder
-        The sweep's.
-    status
-        FINISHED, FAILED or KILLED.
-    jobs
-        How many finished and how many failed.
-    presence
-        Of this process in the folder, which it leaves.
-    report
-        The folder of the sweep's report.
-    over
-        Whether no job runs any more, on any machine.
-
-    Returns
-    -------
-    str or None
-        Why something cannot be delivered now.
+    `status` is FINISHED, FAILED or KILLED; `jobs` are how many finished and how many failed; this
+    process leaves its `presence` in the folder; `report` is the report's folder; `over` is whether
+    no job runs any more, on any machine. Returns why something cannot be delivered now.
     """
     from app.tracking.delivery import settle, settle_sweep
     from app.tracking.run import end_run

@@ -19,12 +19,10 @@ import pandas as pd
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
-from app.figures.style import Style
 from app.files import whole, writing
-from app.sweeps import criteria, figure1, groups
-from app.sweeps.groups import Group, Missing, Panel
-from app.sweeps.results import Result
-from app.sweeps.runs import find_differing, list_params, make_table
+from app.sweeps import criteria, figure1
+from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
+from app.sweeps.results import Result, find_differing, list_params, tabulate
 
 MOST = 6  # groups of runs that are drawn
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
@@ -43,14 +41,14 @@ class Section:
     """A group of runs, its panels, and a line for each that it does not allow."""
 
     group: Group
-    panels: tuple[Panel, ...]
-    missing: tuple[str, ...]
+    panels: Sequence[Panel]
+    missing: Sequence[str]
 
     @property
     def heading(self) -> str:
         """The network and what else tells the group apart."""
         others = [f"{name}={value}" for name, value in self.group.swept.items() if name != "model"]
-        return ", ".join([self.group.runs["params.model"].iloc[0], *others])
+        return ", ".join([self.group.criteria["model"].iloc[0], *others])
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,11 @@ class Report:
     """Everything that `write_report` writes."""
 
     title: str
-    jobs: pd.DataFrame
-    failed: tuple[str, ...]
+    jobs: pd.DataFrame  # a row a job: what became of it, what tells it apart, and all that it found
+    failed: Sequence[str]
     swept: Mapping[str, int]  # dimension to number of values
-    sections: tuple[Section, ...]
-    styles: Mapping[str, Style]
-    notes: tuple[str, ...] = ()
+    sections: Sequence[Section]
+    notes: Sequence[str] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -78,24 +75,25 @@ class Report:
 
 def make_report(results: Sequence[Result], title: str) -> Report:
     """Make the report of a sweep with that title from the results of its jobs."""
-    runs = make_table(results)
-    finished = runs[runs["status"] == "finished"]
-    failed = runs[runs["status"] != "finished"]
-    reasons = failed["reason"].str.strip().replace("", "no reason given")
-    dimensions = find_differing(list_params(runs))
-    found, notes = groups.find_groups(finished)
+    results = sorted(results, key=lambda result: result.job)
+    jobs, params = tabulate(results), list_params(results)
+    dimensions = find_differing(params)
+    finished = jobs["status"] == "finished"
+    found, notes = find_groups(jobs[finished], find_differing(params[finished]))
     if len(found) > MOST:
         notes.append(
             f"The first {MOST} of {len(found)} groups of runs are told; all are in jobs.csv."
         )
+    failed = jobs[~finished]
+    reasons = failed["reason"].str.strip().replace("", "no reason given")
+    untold = params.columns.difference([*LEADING_PARAMETERS, *dimensions])
     return Report(
         title,
-        _list_jobs(runs, dimensions),
-        tuple(failed["run"] + ": " + reasons),
-        {name: runs[f"params.{name}"].astype(str).nunique() for name in dimensions},
-        tuple(_make_section(group) for group in found[:MOST]),
-        groups.find_styles(finished),
-        tuple(notes),
+        jobs.drop(columns=[*untold, "metrics.styles"]).dropna(axis="columns", how="all"),
+        list(failed["run"] + ": " + reasons),
+        {name: params[name].fillna("-").nunique() for name in dimensions},
+        [_make_section(group) for group in found[:MOST]],
+        notes,
     )
 
 
@@ -107,17 +105,7 @@ def _make_section(group: Group) -> Section:
             made.append(make(group))
         except Missing as reason:
             missing.append(f"Panel {letter} is left out: {reason}.")
-    return Section(group, tuple(made), tuple(missing))
-
-
-def _list_jobs(runs: pd.DataFrame, dimensions: Sequence[str]) -> pd.DataFrame:
-    """A row a job: its run, what became of it, what tells it apart, and all that it found."""
-    params = [f"params.{name}" for name in dict.fromkeys([*LEADING_PARAMETERS, *dimensions])]
-    found = [*groups.list_columns(runs, "metrics."), *groups.list_columns(runs, "tags.")]
-    columns = ["job", "run", "run_id", "status", "reason"]
-    columns += [name for name in (*params, *found) if name in runs]
-    jobs = runs[columns].drop(columns="tags.metrics.styles").dropna(axis="columns", how="all")
-    return jobs.rename(columns=lambda name: name.removeprefix(name.partition(".")[0] + "."))
+    return Section(group, made, missing)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -134,7 +122,7 @@ def write_report(report: Report, folder: Path) -> Path:
             _write_table(pd.concat(parts, ignore_index=True), folder / f"panel_{letter}")
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
-                _draw_section(section, report.styles, folder, _suffix(number))
+                _draw_section(section, folder, _suffix(number))
         with whole(folder / "report.md") as file:
             file.write_text(_write_page(report), encoding="utf-8")
     return folder
@@ -147,9 +135,10 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(file, index=False)
 
 
-def _draw_section(section: Section, styles: Mapping[str, Style], folder: Path, suffix: str) -> None:
+def _draw_section(section: Section, folder: Path, suffix: str) -> None:
     """All panels in one figure, and each in one of its own."""
     drawn = [(each.letter, each.title, each.table) for each in section.panels]
+    styles = section.group.styles
     pictures = {f"figure{suffix}": panels.plot_panels(drawn, styles, section.heading)}
     for each in drawn:
         pictures[f"panel_{each[0]}{suffix}"] = panels.plot_panel(each, styles)
@@ -163,7 +152,7 @@ def _suffix(number: int) -> str:
 def _write_page(report: Report) -> str:
     """The text of report.md."""
     jobs, failed = len(report.jobs), len(report.failed)
-    swept = groups.join_words([f"{name} ({count})" for name, count in report.swept.items()])
+    swept = join_words([f"{name} ({count})" for name, count in report.swept.items()])
     parts = [
         f"# {report.title}",
         f"{jobs - failed} of {jobs} jobs finished. Swept: {swept or 'nothing'}.",

@@ -1,4 +1,7 @@
-"""What became of a job: returned by its run, left in its folder, and read by the sweep."""
+"""What became of jobs: returned by their runs, left in their folders, read by the sweep, tabulated.
+
+The store and the jobs' folders give the same results but for the ids of the runs.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.config.parameters import LEADING_PARAMETERS
+from app.config.schema import Config
 from app.errors import InputError
 from app.tracking.record import RESULT, read_undefined, write_text
+from app.tracking.text import as_text, tag_notes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities import Run as StoredRun
 
     from app.tracking.store import Store
+
+# Tags that a report asks for, beside the notes.
+TAGS = ("trained", "model.digest", "metrics.styles", "criterion.paper")
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,7 @@ def count(results: Sequence[Result]) -> tuple[int, int]:
 def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
     """Read the name of a sweep's parent run and its jobs' results from the store.
 
-    Raises
-    ------
-    InputError
-        Where there is no such run, or it has no jobs.
+    InputError where there is no such run, or it has no jobs.
     """
     run = store.get_run(parent)
     # A job that a cluster put back into its queue began again: its last run counts.
@@ -101,3 +108,58 @@ def _result_of(run: StoredRun) -> Result:
         job=int(tags.get("job", 0)),
         folder=tags.get("folder", ""),
     )
+
+
+# --- as tables ------------------------------------------------------------------------------------
+
+
+def list_params(results: Sequence[Result]) -> pd.DataFrame:
+    """List the params of each job, as text: the leading ones first, then as the config has them."""
+    import pandas as pd
+
+    params = pd.DataFrame([as_text(job.params) for job in results])
+    names: list[str] = sorted(map(str, params), key=_place)
+    return params[names]
+
+
+def _place(name: str) -> tuple[bool, int, str]:
+    """Where a param stands: one that sets others stands before them."""
+    leads, group = name in LEADING_PARAMETERS, name.partition(".")[0]
+    order = LEADING_PARAMETERS if leads else [each.name for each in dataclasses.fields(Config)]
+    return not leads, order.index(group) if group in order else len(order), name
+
+
+def find_differing(params: pd.DataFrame) -> list[str]:
+    """Find the names of the params that tell the jobs apart.
+
+    A dotted name is left out where the names before it already decide its value, as the metric
+    does its own settings.
+    """
+    params = params.fillna("-")
+    chosen: list[str] = []
+    for name in params.columns[params.nunique() > 1]:
+        alike, parts = (len(params[names].drop_duplicates()) for names in (chosen, [*chosen, name]))
+        if name in LEADING_PARAMETERS or not chosen or parts > alike:
+            chosen.append(name)
+    return chosen
+
+
+def tabulate(results: Sequence[Result]) -> pd.DataFrame:
+    """Make a row a job: what became of it, its params, findings (NaN: undefined or none) and tags.
+
+    Columns are `job`, `run` (its name), `run_id`, `status`, `reason` (why it failed), and all else
+    by the name that it is logged under.
+    """
+    import pandas as pd
+
+    about = [(job.job, job.name, job.run_id, job.status, job.reason) for job in results]
+    found = pd.DataFrame([job.metrics for job in results], dtype=float)
+    tags = pd.DataFrame([{**job.tags, **tag_notes(job.notes)} for job in results])
+    notes = sorted(name for name in map(str, tags) if name.endswith(".note"))
+    parts = [
+        pd.DataFrame(about, columns=["job", "run", "run_id", "status", "reason"]),
+        list_params(results),
+        found[sorted(map(str, found))],
+        tags.reindex(columns=[*TAGS, *notes]),
+    ]
+    return pd.concat(parts, axis="columns")

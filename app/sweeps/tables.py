@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
-from app.sweeps.results import Result, count
+from app.sweeps.results import Result, count, find_differing, list_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,11 +92,9 @@ def describe_sweep(results: Sequence[Result]) -> str:
     In one table where it fits the terminal, else one for selection and one for decoding; below, the
     jobs that failed.
     """
-    from app.sweeps import runs
-
     jobs = sorted(results, key=lambda result: result.job)
-    asked = runs.list_params(runs.make_table(jobs))
-    params = runs.find_differing(asked)
+    asked = list_params(jobs).fillna("-")
+    params = find_differing(asked)
 
     def table(columns: Mapping[str, str], width: int | None = None) -> str:
         found = {

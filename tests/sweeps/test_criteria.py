@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.figures.criteria_panels import at_criteria
+from app.figures.panels import at_criteria
 from app.sweeps import criteria, groups, report
 from tests.sweeps.test_report import METRICS, STYLES, as_results
 

@@ -163,7 +163,7 @@ def test_consistency_that_training_does_not_change_disagrees():
     ],
 )
 def test_growth_with_depth(values: list[float], grows: bool | None):
-    assert figure1._grows(values) is grows
+    assert figure1._grows(pd.Series(values, dtype=float)) is grows
 
 
 def test_the_numbers_in_a_sentence_are_the_tables():
@@ -214,7 +214,7 @@ def test_a_reason_why_nothing_was_lesioned():
 
     made = told(change=change)
     assert "d" not in panels(made)
-    assert made.sections[0].missing == ("Panel d is left out: switched off (lesion=none).",)
+    assert made.sections[0].missing == ["Panel d is left out: switched off (lesion=none)."]
 
 
 def test_one_run_alone_has_no_panel():
@@ -289,7 +289,7 @@ def test_failed_jobs_are_listed_and_left_out_of_panels():
             row |= {"status": "failed", "reason": "no memory", "metrics": {}}
 
     made = told(models=["mini"], change=change)
-    assert made.failed == tuple(f"mini/conv2/{a}/ttest: no memory" for a in AGGREGATIONS)
+    assert made.failed == list(f"mini/conv2/{a}/ttest: no memory" for a in AGGREGATIONS)
     table = panels(made)["b"].table
     assert (
         len(table) == 11 and not ((table["layer"] == "conv2") & (table["metric"] == "ttest")).any()
@@ -311,9 +311,9 @@ def test_metrics_without_label_and_colour_have_their_name():
     def change(row: dict[str, Any]) -> None:
         row["tags"]["metrics.styles"] = json.dumps({"fsi": STYLES["fsi"]})
 
-    made = told(change=change)
-    assert made.styles["ttest"].label == "ttest" and made.styles["ttest"].colour == "#CC79A7"
-    assert made.styles["fsi"].label == "FSI" and made.styles["fsi"].colour == "#0072B2"
+    styles = told(change=change).sections[0].group.styles
+    assert styles["ttest"].label == "ttest" and styles["ttest"].colour == "#CC79A7"
+    assert styles["fsi"].label == "FSI" and styles["fsi"].colour == "#0072B2"
 
 
 def test_undefined_findings_are_said_not_hidden():
@@ -326,5 +326,7 @@ def test_undefined_findings_are_said_not_hidden():
     assert "undefined" in panels(made)["f"].says
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
     consistency = panels(made)["f"]
-    drawn = report.panels.plot_panel(("f", consistency.title, consistency.table), made.styles)
+    drawn = report.panels.plot_panel(
+        ("f", consistency.title, consistency.table), made.sections[0].group.styles
+    )
     assert render({"f": drawn})
