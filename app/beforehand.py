@@ -40,4 +40,4 @@ def check_inputs(config: Config, kernels: int) -> None:
     if why_not_lesioned(config.lesion, config.model, layer, aggregation) is None:
         outputs = config.model.outputs or 0
         tasks = name_tasks(config.lesion, config.model.face_classes, outputs)
-        check_classes(tasks, setting="lesion")
+        check_classes(tasks)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from app.stimuli.folders import ImageFolders
 from hydra import compose, initialize_config_dir
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -21,7 +22,6 @@ from app.config.checks import checked
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
-from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Preprocessing
 from app.sweeps.results import Result
 from tests.conftest import SMALL, finished, run_app

@@ -14,8 +14,7 @@ from app.config.training import Augmentation, Train
 from app.errors import InputError
 from app.models.loading import make_preprocessing
 from app.models.torchvision import import_torchvision
-from app.stimuli.folders import ImageFolders
-from app.stimuli.images import ImageFiles, Preprocessing, join_images, to_rgb
+from app.stimuli.images import ImageFolders, Images, Preprocessing, join_images, to_rgb
 from app.training.material import Examples, Look, Material, Pixels, make_loaders, number_labels
 from app.training.settings import with_outputs
 
@@ -42,7 +41,7 @@ def make_material(settings: Train) -> Material:
     return Material(names, things, learned, held_out, *loaders, prepare)
 
 
-def _join(faces: ImageFiles, objects: ImageFiles, first: int, look: Look) -> Examples:
+def _join(faces: Images, objects: Images, first: int, look: Look) -> Examples:
     images = join_images({"faces": faces, "objects": objects}, faces.labels + objects.labels)
     outputs = number_labels(faces.labels, 0) + number_labels(objects.labels, first)
     return Examples(replace(images, names=faces.names + objects.names), outputs, look)
@@ -60,7 +59,7 @@ def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image
     return np.asarray(v2.RandomHorizontalFlip(settings.flip)(part))
 
 
-def split_task(task: str, settings: Train) -> tuple[ImageFiles, ImageFiles]:
+def split_task(task: str, settings: Train) -> tuple[Images, Images]:
     """Split the images of a task, "faces" or "objects", in what is learned and what tests it."""
     chosen, each = getattr(settings, task), settings.held_out_per_class
     folders = ImageFolders(chosen.root, "class", f"{task}.root")
