@@ -88,8 +88,7 @@ def _leg(rng: np.random.Generator) -> Figure:
                                (0.55, -0.06), (0.25, 0.06), (0.12, 0.16)])  # fmt: skip
     yield tapered(leg, np.array([0.32, 0.28, 0.21, 0.2, 0.12]) * build, skin, edge)
     yield blob(foot, u(0.02, 0.4) if shod else skin, edge)
-    for k in range(0 if shod else 3):
-        toe = leg[-1] + (0.5 - 0.07 * k, -0.1 + 0.02 * k)
-        yield ellipse(toe, (0.05, 0.045), skin, edge, 0.02)
+    toes = [leg[-1] + (0.5 - 0.07 * k, -0.1 + 0.02 * k) for k in range(0 if shod else 3)]
+    yield from (ellipse(toe, (0.05, 0.045), skin, edge, 0.02) for toe in toes)
     if rng.random() < 0.4:
         yield tapered(leg[:3], np.array([0.38, 0.36, 0.3]) * build, u(0.05, 0.9), 0.1)

@@ -144,7 +144,8 @@ def face(p: Person, v: Look) -> Figure:
         yield from (circle(spot, 0.03, p.skin * 0.6) for spot in turned(spots, 0.45))
     if p.mole:
         yield circle(turned(p.mole, 0.45), 0.05, p.skin * 0.35)
-    yield from _hair_in_front(p, turn)
+    if p.hair != "bald":
+        yield from _hair_in_front(p, turn)
     if p.glasses != "none":
         yield from _glasses(p, turned)
 
@@ -234,13 +235,10 @@ def _hair_behind(p: Person) -> Figure:
 def _hair_in_front(p: Person, turn: float) -> Figure:
     """Draw the cap of hair above the hairline, in the shape of the style."""
     w, grey, line = p.width * 1.05, p.hair_grey, p.hairline
-    if p.hair == "bald":
-        return
     if p.hair == "spiky":
         spikes = arc((0, 0.2), (w, 0.75), 0.1, np.pi - 0.1, 13)
         spikes[1::2] = arc((0, 0.2), (w * 1.15, 1.05), 0.1, np.pi - 0.1, 13)[1::2]
-        fringe = symmetric([(-w * 0.7, line), (0, line + 0.08)])
-        yield polygon(np.vstack([spikes, fringe]), grey)
+        yield polygon([*spikes, *symmetric([(-w * 0.7, line), (0, line + 0.08)])], grey)
         return
     parted = [(-w * 0.9, 0.25), (-w * 0.3, line - 0.02), (w * 0.35, line + 0.25), (w * 0.9, 0.3)]
     inner = np.array(parted) if p.hair == "parted" else symmetric({

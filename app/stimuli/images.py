@@ -108,10 +108,7 @@ class Images:
     def crops(
         self, preprocessing: Preprocessing, start: int = 0, stop: int | None = None
     ) -> NDArray[np.uint8]:
-        """Decode what the network sees of the images `start` to `stop` (None: all that follow).
-
-        uint8 (images, size, size, 3).
-        """
+        """Decode what a network sees of images `start` to `stop`: uint8 (images, size, size, 3)."""
         chosen = range(len(self))[start:stop]
         seen = np.dtype((np.uint8, (preprocessing.size, preprocessing.size, 3)))
         with ThreadPoolExecutor(_DECODERS) as pool:
@@ -153,10 +150,7 @@ def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Imag
 
 
 def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
-    """Join the images of all parts, with new labels; a part's name leads its images' names.
-
-    The digest follows the parts' contents and the labels.
-    """
+    """Join the images of all parts, with new labels; a part's name leads its images' names."""
     digest = hashlib.sha256("\0".join(labels).encode())
     for name, part in parts.items():
         digest.update(f"\n{name}\0{part.digest}".encode())

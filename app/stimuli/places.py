@@ -81,8 +81,7 @@ def corridor(rng: np.random.Generator) -> Figure:
     tiles = int(rng.integers(3, 8))
     for k in range(1, tiles):
         yield shape([(-1, -1, k / tiles), (1, -1, k / tiles)], None, floor * 0.6)
-        x = 2 * k / tiles - 1
-        yield shape([(x, -1, 0), (x, -1, 1)], None, floor * 0.6)
+        yield shape([(2 * k / tiles - 1, -1, 0), (2 * k / tiles - 1, -1, 1)], None, floor * 0.6)
     doors, start, door = int(rng.integers(2, 4)), u(0.02, 0.1), u(0.1, 0.5)
     for k in range(doors):
         near = start + k / doors * 0.9
