@@ -98,7 +98,7 @@ def check_inputs(config: Config, kernels: int) -> None:
             )
     if lesioned.why_not_lesioned(config.lesion, model, layer, aggregation) is None:
         tasks = classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0)
-        classes.check_classes(tasks, setting="lesion")
+        classes.check_classes(tasks)
 
 
 def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:

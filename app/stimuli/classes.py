@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from app.choices import TASKS
 from app.errors import InputError
-from app.stimuli.folders import ImageFolders
-from app.stimuli.images import Images, drawn, join_images
+from app.stimuli.images import ImageFolders, Images, drawn, join_images
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:
@@ -48,139 +47,97 @@ class Task:
 def make_own_classes(settings: Lesion, face_classes: int, outputs: int, memo: Memo) -> OwnClasses:
     """Read the images where the settings name folders, of one task or both, else draw them.
 
-    Parameters
-    ----------
-    settings : Lesion
-        Where the images are, or how many are drawn.
-    face_classes, outputs : int
-        How many outputs the network has for faces, and in all.
-    memo : Memo
-        Remembers what was drawn.
+    The network has so many `outputs` in all, the first `face_classes` of them for faces.
     """
     if tasks := name_tasks(settings, face_classes, outputs):
-        images, right = read_classes(tasks, setting="lesion", at_most=settings.images_per_class)
+        images, right = read_classes(tasks, settings.images_per_class)
         return OwnClasses(images, right, face_classes)
-    pixels, labels = memo(
-        draw_own_classes,
-        settings.seed,
-        (face_classes, settings.images_per_identity),
-        (outputs - face_classes, settings.images_per_object),
-        settings.size,
-    )
+    faces = (face_classes, settings.images_per_identity)
+    objects = (outputs - face_classes, settings.images_per_object)
+    pixels, labels = memo(draw_own_classes, settings.seed, faces, objects, settings.size)
     number = {label: output for output, label in enumerate(dict.fromkeys(labels))}
     right = np.array([number[label] for label in labels], np.int64)
     return OwnClasses(drawn(pixels, labels, f"drawn, seed {settings.seed}"), right, face_classes)
 
 
 def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> dict[str, Task]:
-    """Name the tasks whose images the settings name folders of."""
-    return {
-        name: Task(own.root, own.classes, right)
-        for name, own, right in (
-            ("faces", settings.faces, range(face_classes)),
-            ("objects", settings.objects, range(face_classes, outputs)),
-        )
-        if own.root
-    }
+    """Name the tasks, "faces" or "objects", whose images the settings name folders of."""
+    of_faces, of_objects = range(face_classes), range(face_classes, outputs)
+    given = {"faces": (settings.faces, of_faces), "objects": (settings.objects, of_objects)}
+    return {k: Task(own.root, own.classes, right) for k, (own, right) in given.items() if own.root}
 
 
 def read_classes(
-    tasks: Mapping[str, Task], *, setting: str, at_most: int | None = None
+    tasks: Mapping[str, Task], at_most: int | None = None
 ) -> tuple[Images, NDArray[np.int64]]:
-    """Read the images of all tasks.
+    """Read the images of all tasks, and return the right output (images,) of each, too.
 
     Sorted folder names are the task's outputs in order, as torchvision's ImageFolder numbers them,
     if there are as many as outputs; otherwise its list of classes must say which is which, and not
-    every class needs a folder.
-
-    Parameters
-    ----------
-    tasks : mapping of str to Task
-        By name: "faces", "objects".
-    setting : str
-        Words the errors ("lesion").
-    at_most : int, optional
-        How many images of each folder are taken, the first by name; None: all.
-
-    Returns
-    -------
-    images : Images
-    outputs : array of int64, (images,)
-        The right output of each.
-
-    Raises
-    ------
-    InputError
-        For a folder that is no output's, or has no image.
+    every class needs a folder. Of each folder the first `at_most` images by name are taken.
+    InputError for a folder that is no output's, or has no image.
     """
-    output = check_classes(tasks, setting=setting)
     parts: dict[str, Images] = {}
-    answers: list[int] = []
+    right: list[int] = []
     for name, task in tasks.items():
-        folders = ImageFolders(task.root, "class", f"{setting}.{name}.root")
-        parts[name] = folders.read(folders.find(list(output[name]), at_least=1, at_most=at_most))
-        answers += [output[name][label] for label in parts[name].labels]
-    return join_images(parts, [str(answer) for answer in answers]), np.array(answers, np.int64)
+        folders, output = _folders(name, task), _find_outputs(name, task)
+        found = folders.find(list(output), at_least=1)
+        parts[name] = folders.read({label: found[label][:at_most] for label in found})
+        right += [output[label] for label in parts[name].labels]
+    return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 
 
-def check_classes(tasks: Mapping[str, Task], *, setting: str) -> dict[str, dict[str, int]]:
-    """Return the output of each folder of each task; InputError as `read_classes`.
-
-    No image is opened.
-    """
-    output = {}
+def check_classes(tasks: Mapping[str, Task]) -> None:
+    """Refuse what `read_classes` would; no image is opened."""
     for name, task in tasks.items():
-        where = f"{setting}.{name}"
-        folders = ImageFolders(task.root, "class", f"{where}.root")
-        present = folders.labels()
-        output[name] = find_outputs(present, task, where)
-        folders.find(present, at_least=1)
-    return output
+        _folders(name, task).find(list(_find_outputs(name, task)), at_least=1)
 
 
-def find_outputs(present: Sequence[str], task: Task, where: str) -> dict[str, int]:
-    """Find the output of each of the sorted folders `present`; see `read_classes`."""
-    count = len(task.outputs)
+def _folders(name: str, task: Task) -> ImageFolders:
+    return ImageFolders(task.root, "class", f"lesion.{name}.root")
+
+
+def _find_outputs(name: str, task: Task) -> dict[str, int]:
+    """Find the output of each of a task's folders; see `read_classes`."""
+    folders, count = _folders(name, task), len(task.outputs)
+    present, setting = folders.labels(), f"lesion.{name}.classes"
     if task.classes is None:
         if len(present) != count:
             raise InputError(
-                f"{where}.root={task.root} has {len(present)} folders, but the network has {count} "
-                f"such outputs: give {where}.classes=<text file, one folder name a line, "
-                "in the order of the outputs>"
+                f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
+                f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
             )
         return dict(zip(present, task.outputs, strict=True))
-    listed = read_list(task.classes, f"{where}.classes")
+    where = f"{setting}={task.classes}"
+    listed = _read_list(task.classes, where)
     if len(listed) != count:
         raise InputError(
-            f"{where}.classes={task.classes} has {len(listed)} lines, but the network has {count} "
-            "such outputs: one line for each"
+            f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
+            "one line for each"
         )
-    output = dict(zip(listed, task.outputs, strict=True))
     for folder in present:
-        if folder not in output:
+        if folder not in listed:
             raise InputError(
-                f"{where}.root={task.root} has a folder {folder!r} that "
-                f"{where}.classes={task.classes} does not list: remove it or correct the list"
+                f"{folders} has a folder {folder!r} that {where} does not list: remove it or "
+                "correct the list"
             )
-    return {folder: output[folder] for folder in present}
+    return {folder: task.outputs[listed.index(folder)] for folder in present}
 
 
-def read_list(path: str, setting: str) -> list[str]:
+def _read_list(path: str, where: str) -> list[str]:
     """Read the lines of a text file, each once and none empty; InputError otherwise."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"{setting}={path} cannot be read: {reason}") from None
+        raise InputError(f"{where} cannot be read: {reason}") from None
     lines = [line.strip() for line in text.rstrip().splitlines()]
-    first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line:
-            raise InputError(f"{setting}={path}: line {number} is empty, so no output has a name")
-        if line in first:
+            raise InputError(f"{where}: line {number} is empty, so no output has a name")
+        if (first := lines.index(line) + 1) < number:
             raise InputError(
-                f"{setting}={path}: lines {first[line]} and {number} are both {line!r}; "
+                f"{where}: lines {first} and {number} are both {line!r}; "
                 "every output has a folder name of its own"
             )
-        first[line] = number
     return lines

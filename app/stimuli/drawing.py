@@ -1,15 +1,13 @@
 """A thin, anti-aliased drawing layer: shapes in figure units in, grey images out.
 
-A figure is a list of shapes, painted in order, in coordinates where x points right and y points
-up; a figure usually fills about [-1, 1] in both. Greys run from 0 (black) to 1 (white).
-Matplotlib's Agg renderer does the painting; nothing here knows what is drawn.
+A figure is shapes, painted in order, in coordinates where x points right and y points up; it
+usually fills about [-1, 1] in both. Greys run from 0 (black) to 1 (white). Matplotlib's Agg
+renderer does the painting; nothing here knows what is drawn.
 """
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from matplotlib import get_data_path
@@ -19,6 +17,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float64]
 
@@ -36,7 +35,8 @@ class Shape:
     width: float = 0.0
 
 
-Figure = list[Shape]
+Point = tuple[float, float]
+Figure = Iterator[Shape]  # in the order in which they are painted
 _CIRCLE = Path.unit_circle()
 
 
@@ -49,45 +49,42 @@ def polygon(
 
 
 def box(
-    left: float,
-    bottom: float,
-    right: float,
-    top: float,
-    fill: float | None,
-    line: float | None = None,
-    width: float = 0.03,
+    low: Point, high: Point, fill: float | None, line: float | None = None, width: float = 0.03
 ) -> Shape:
-    """Make an upright rectangle."""
-    return polygon([(left, bottom), (right, bottom), (right, top), (left, top)], fill, line, width)
+    """Make an upright rectangle from its lower left and its upper right corner."""
+    (left, bottom), (right, top) = low, high
+    return polygon([low, (right, bottom), high, (left, top)], fill, line, width)
 
 
 def ellipse(
-    x: float,
-    y: float,
-    rx: float,
-    ry: float,
+    middle: ArrayLike,
+    radii: Point,
     fill: float | None,
     line: float | None = None,
     width: float = 0.03,
     angle: float = 0.0,
 ) -> Shape:
-    """Make an ellipse around (x, y), turned by `angle` radians."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    vertices = np.asarray(_CIRCLE.vertices) @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]] + [x, y]
-    return Shape(Path(vertices, _CIRCLE.codes), fill, line, width)
+    """Make an ellipse around `middle` (x, y), turned by `angle` radians."""
+    (rx, ry), cos, sin = radii, np.cos(angle), np.sin(angle)
+    turned = np.asarray(_CIRCLE.vertices) @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]]
+    return Shape(Path(turned + np.asarray(middle), _CIRCLE.codes), fill, line, width)
 
 
-def _bezier(points: Array, closed: bool) -> Path:
+def circle(
+    middle: ArrayLike, r: float, fill: float | None, line: float | None = None, width: float = 0.03
+) -> Shape:
+    """Make a circle around `middle` (x, y)."""
+    return ellipse(middle, (r, r), fill, line, width)
+
+
+def _bezier(points: ArrayLike, closed: bool) -> Path:
     """Lay a smooth curve through the points (Catmull-Rom tangents, cubic Bézier segments)."""
-    if closed:
-        padded = np.vstack([points[-1:], points, points[:2]])
-    else:
-        padded = np.vstack([points[:1], points, points[-1:]])
+    p = np.asarray(points, float)
+    padded = np.vstack([p[-1:], p, p[:2]] if closed else [p[:1], p, p[-1:]])
     tangent = (padded[2:] - padded[:-2]) / 6
     start, end = padded[1:-2], padded[2:-1]
     segments = np.stack([start + tangent[:-1], end - tangent[1:], end], axis=1).reshape(-1, 2)
-    codes = np.full(len(segments) + 1, Path.CURVE4, Path.code_type)
-    codes[0] = Path.MOVETO
+    codes = [Path.MOVETO, *[Path.CURVE4] * len(segments)]
     return Path(np.vstack([start[:1], segments]), codes)
 
 
@@ -95,25 +92,18 @@ def blob(
     points: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
 ) -> Shape:
     """Make a smooth closed curve through `points`, shape (n, 2)."""
-    return Shape(_bezier(np.asarray(points, float), closed=True), fill, line, width)
+    return Shape(_bezier(points, closed=True), fill, line, width)
 
 
 def stroke(points: ArrayLike, grey: float, width: float = 0.04) -> Shape:
     """Make a smooth open line with round ends through `points`, shape (n, 2)."""
-    return Shape(_bezier(np.asarray(points, float), closed=False), None, grey, width)
+    return Shape(_bezier(points, closed=False), None, grey, width)
 
 
-def lathe(
-    profile: Sequence[tuple[float, float]],
-    fill: float | None,
-    line: float | None = None,
-    width: float = 0.03,
-    smooth: bool = False,
-) -> Shape:
+def lathe(half: ArrayLike, fill: float, line: float | None = None, smooth: bool = False) -> Shape:
     """Make a mirror-symmetric outline from (half width, height) pairs, from the bottom up."""
-    right = np.asarray(profile, float)
-    points = np.vstack([right, right[::-1] * (-1, 1)])
-    return (blob if smooth else polygon)(points, fill, line, width)
+    right = np.asarray(half, float)
+    return (blob if smooth else polygon)([*right, *right[::-1] * (-1, 1)], fill, line)
 
 
 def tapered(points: ArrayLike, widths: ArrayLike, fill: float, line: float | None = None) -> Shape:
@@ -125,16 +115,22 @@ def tapered(points: ArrayLike, widths: ArrayLike, fill: float, line: float | Non
     return blob(np.vstack([spine + across, (spine - across)[::-1]]), fill, line)
 
 
-def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, n: int = 7) -> Array:
+def pair(shape: Shape) -> tuple[Shape, Shape]:
+    """Return a shape's mirror image, and the shape."""
+    path = Path(np.asarray(shape.path.vertices) * (-1, 1), shape.path.codes)
+    return replace(shape, path=path), shape
+
+
+def symmetric(half: ArrayLike) -> Array:
+    """Complete one half (n, 2) of a mirror-symmetric outline; points with x = 0 stay single."""
+    points = np.asarray(half, float)
+    return np.vstack([points, points[points[:, 0] != 0][::-1] * (-1, 1)])
+
+
+def arc(middle: Point, radii: Point, start: float, stop: float, n: int = 7) -> Array:
     """`n` points (n, 2) on an ellipse from angle `start` to `stop` (radians, counter-clockwise)."""
-    t = np.linspace(start, stop, n)
+    (x, y), (rx, ry), t = middle, radii, np.linspace(start, stop, n)
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], axis=1)
-
-
-@lru_cache
-def _font(name: str) -> FontProperties:
-    # By file, so that fonts installed on the machine never change a stimulus.
-    return FontProperties(fname=os.path.join(get_data_path(), "fonts", "ttf", f"{name}.ttf"))
 
 
 def text(
@@ -144,10 +140,12 @@ def text(
 
     `font` names a file that comes with Matplotlib, such as "DejaVuSans-Bold".
     """
-    path = TextPath((0, 0), string, size=10, prop=_font(font))
-    box = path.get_extents()
-    transform = Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2)
-    transform.scale(2 / box.width, 2 * height / box.height)
+    # By file, so that fonts installed on the machine never change a stimulus.
+    file = FontProperties(fname=f"{get_data_path()}/fonts/ttf/{font}.ttf")
+    path = TextPath((0, 0), string, size=10, prop=file)
+    drawn = path.get_extents()
+    transform = Affine2D().translate(-(drawn.x0 + drawn.x1) / 2, -(drawn.y0 + drawn.y1) / 2)
+    transform.scale(2 / drawn.width, 2 * height / drawn.height)
     return Shape(path.transformed(transform), fill, line, width)
 
 
@@ -180,20 +178,12 @@ def lit(grey: Array, coverage: Array, direction: float, strength: float) -> Arra
     `direction` is the light's angle in radians, `strength` 0 (flat) to about 1 (strong).
     """
     size = len(grey)
-    height = _blurred(coverage, size / 14)
-    dy, dx = np.gradient(height, 2 / size)
+    dy, dx = np.gradient(gaussian_filter(coverage, size / 14), 2 / size)
     facing = -(dx * np.cos(direction) - dy * np.sin(direction))
     y, x = np.mgrid[1 : -1 : size * 1j, -1 : 1 : size * 1j]
     ramp = x * np.cos(direction) + y * np.sin(direction)
     shaded: Array = grey * (1 + strength * (0.25 * facing + 0.35 * ramp))
     return shaded
-
-
-def _blurred(image: Array, sd: float, mode: Literal["reflect", "wrap"] = "reflect") -> Array:
-    from scipy.ndimage import gaussian_filter  # slow to import, and stimuli are drawn once
-
-    blurred: Array = gaussian_filter(image, sd, mode=mode)
-    return blurred
 
 
 def texture(rng: np.random.Generator, size: int) -> Array:
@@ -202,25 +192,23 @@ def texture(rng: np.random.Generator, size: int) -> Array:
     angle = rng.uniform(0, 2 * np.pi)
     field = rng.uniform(0, 0.6) * (x * np.cos(angle) + y * np.sin(angle))
     for scale in size * np.exp(rng.uniform(np.log([0.08, 0.015]), np.log([0.2, 0.05]))):
-        noise = _blurred(rng.standard_normal((size, size)), scale, mode="wrap")
+        noise = gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
         field = field + noise / noise.std() * rng.uniform(0.3, 1)
     field = (field - field.mean()) / field.std()
     cloudy: Array = 0.5 + rng.uniform(0.05, 0.09) * field
     return cloudy
 
 
-def matched(
-    image: Array, rng: np.random.Generator, mean: float = MEAN_GREY, rms: float = RMS_CONTRAST
-) -> NDArray[np.uint8]:
-    """Give an image this mean and standard deviation, as uint8, whatever it came with.
+def matched(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Give an image `MEAN_GREY` and `RMS_CONTRAST`, as uint8, whatever it came with.
 
     Clipping to 0-255 takes contrast away, so standardise and clip until it no longer does.
     """
     for _ in range(100):
         now, spread = image.mean(), image.std()
         # Far finer than a grey level: what is left must not depend on what the image shows.
-        if abs(now - mean) < 0.001 and abs(spread - rms) < 0.001:
+        if abs(now - MEAN_GREY) < 0.001 and abs(spread - RMS_CONTRAST) < 0.001:
             break
-        image = ((image - now) * (rms / spread) + mean).clip(0, 255)
+        image = ((image - now) * (RMS_CONTRAST / spread) + MEAN_GREY).clip(0, 255)
     # Rounded up or down by chance: flat areas rounded all one way would shift the mean.
     return np.floor(image + rng.random(image.shape)).clip(0, 255).astype(np.uint8)

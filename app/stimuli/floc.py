@@ -7,13 +7,9 @@ interruption fetches only what is missing. No archive is unpacked.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import re
-import shutil
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,28 +20,17 @@ from app.progress import Progress, progress_bar
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
-# Only such names are ever requested or written: none can lead out of its folder.
-LINE = re.compile(rf"([0-9a-f]{{64}})  ({STIMULI}/(\w+)/[\w-]+\.jpg)", re.ASCII)
-TOGETHER = 4  # files that are fetched, or checked, at the same time
+TOGETHER = 4  # files that are fetched at the same time
 RETRIES = 2  # of a file that does not arrive whole
 SECONDS = 30  # without a byte, after which a server is given up
-PARTIAL = ".partial"  # folder of files that are under way
 
 
 def read_digests(path: Path) -> dict[str, dict[str, str]]:
-    """Read the listed files by category: name (`stimuli/adult/adult-1.jpg`) to SHA-256.
-
-    InputError for a line that is anything but a digest and such a name.
-    """
+    """Read the listed files by category: name (`stimuli/adult/adult-1.jpg`) to SHA-256."""
     listed: dict[str, dict[str, str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if (match := LINE.fullmatch(line)) is None:
-            raise InputError(
-                f"line {number} of {path} is not a SHA-256 digest and a name like "
-                f"{STIMULI}/adult/adult-1.jpg: install this program again"
-            )
-        digest, name, category = match.groups()
-        listed.setdefault(category, {})[name] = digest
+    for line in path.read_text(encoding="utf-8").splitlines():
+        digest, name = line.split()
+        listed.setdefault(Path(name).parent.name, {})[name] = digest
     return listed
 
 
@@ -57,36 +42,19 @@ def default_folder() -> Path:
 
 
 def fetch(
-    categories: Iterable[str],
-    folder: Path,
-    address: str,
-    digests: Mapping[str, Mapping[str, str]],
+    categories: Iterable[str], folder: Path, address: str, digests: Mapping[str, dict[str, str]]
 ) -> Path:
     """Fetch all images of the categories that are not there, or not what their digests say.
 
-    Of several processes one fetches, others wait.
-
-    Parameters
-    ----------
-    categories : iterable of str
-        Which are wanted.
-    folder : Path
-        Where the images are kept.
-    address : str
-        The http(s) address of the repository's files.
-    digests : mapping
-        What `read_digests` returns.
-
-    Returns
-    -------
-    Path
-        The folder of category folders, below `folder`.
+    Of several processes one fetches, others wait. `address` is the http(s) address of the
+    repository's files, `digests` what `read_digests` returns. Returns the folder of category
+    folders, below `folder`.
 
     Raises
     ------
     InputError
         For files that cannot be fetched after a few attempts or stored, or are not what their
-        digests say. What was verified by then stays, nothing else does.
+        digests say. What was verified by then stays.
     """
     wanted: dict[str, str] = {}
     for category in categories:
@@ -98,42 +66,34 @@ def fetch(
         writing("store the images of fLoc in", folder, another),
         progress_bar("images of fLoc", len(wanted)) as progress,
     ):
-        missing = _missing(folder, wanted, progress)
+        missing = {k: v for k, v in wanted.items() if not _is_sound(folder / k, v)}
+        progress(len(wanted) - len(missing))
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):  # the system releases it if this process dies
-                # Another process may have fetched them while this one waited.
-                missing = _missing(folder, missing, progress)
                 _download(missing, folder, address, progress)
     return folder / STIMULI
 
 
-def _missing(folder: Path, wanted: Mapping[str, str], progress: Progress) -> dict[str, str]:
-    """Those that are not there with the content that they should have."""
+def _is_sound(path: Path, digest: str) -> bool:
+    import pooch  # slow to import, and most runs fetch nothing
 
-    def sound(name: str) -> bool:
-        try:
-            with open(folder / name, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == wanted[name]
-        except FileNotFoundError:
-            return False
-
-    with ThreadPoolExecutor(TOGETHER) as pool:
-        found = dict(zip(wanted, pool.map(sound, wanted), strict=True))
-    progress(sum(found.values()))
-    return {name: wanted[name] for name in wanted if not found[name]}
+    return path.exists() and pooch.file_hash(path) == digest
 
 
 def _download(missing: Mapping[str, str], folder: Path, address: str, progress: Progress) -> None:
-    """Fetch the files and put each in place when it is whole. The caller holds the lock."""
+    """Fetch the files that no other process has fetched by now. The caller holds the lock.
+
+    A process that is killed leaves files without an ending, which no image is looked for in.
+    """
     import pooch
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)  # it would name every file
-    partial = folder / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)  # whoever left it is dead: it held the lock
+    for parent in {(folder / name).parent for name in missing}:
+        parent.mkdir(parents=True, exist_ok=True)
     source = pooch.create(
-        path=partial,
+        path=folder,
         base_url=address.rstrip("/") + "/",
         registry={name: f"sha256:{digest}" for name, digest in missing.items()},
         retry_if_failed=RETRIES,
@@ -142,26 +102,17 @@ def _download(missing: Mapping[str, str], folder: Path, address: str, progress: 
 
     def get(name: str) -> None:
         try:
-            arrived = source.fetch(name, downloader=downloader)
+            source.fetch(name, downloader=downloader)
         except (requests.RequestException, ValueError) as error:
             raise InputError(
                 f"{source.get_url(name)} of fLoc cannot be fetched: {_reason(error)}; what has "
                 "arrived stays, and the same command goes on from there; with the images at "
                 "hand give stimuli.root=<folder of adult, child, …>"
             ) from error
-        os.replace(arrived, folder / name)
 
-    pool = ThreadPoolExecutor(TOGETHER)
-    try:
-        for parent in {Path(name).parent for name in missing}:
-            (partial / parent).mkdir(parents=True)
-            (folder / parent).mkdir(parents=True, exist_ok=True)
-        for done in as_completed([pool.submit(get, name) for name in missing]):
-            done.result()
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for _ in pool.map(get, missing):  # where one fails, those that wait are given up
             progress(1)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

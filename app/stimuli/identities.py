@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.errors import InputError
-from app.stimuli.folders import ImageFolders
-from app.stimuli.images import Images, drawn
+from app.stimuli.images import ImageFolders, Images, drawn
 from app.stimuli.synthetic import draw_identities
 
 if TYPE_CHECKING:
@@ -19,28 +18,20 @@ def make_identities(settings: Identities, memo: Memo) -> Images:
     if settings.name == "folder":
         folders = _folders(settings)
         return folders.read(folders.find())
-    pixels, labels = memo(
-        draw_identities,
-        settings.seed,
-        settings.count,
-        settings.images_each,
-        split="decoding",
-        size=settings.size,
-    )
+    count, each, size = settings.count, settings.images_each, settings.size
+    pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
     return drawn(pixels, labels, f"drawn, seed {settings.seed}")
 
 
 def check_identities(settings: Identities) -> None:
     """Refuse folders that decoding would stumble over; InputError. No image is opened."""
-    if settings.name != "folder":
-        return
-    folders = _folders(settings)
-    people = list(folders.find())
-    if len(people) < 2:
-        raise InputError(
-            f"identities.root={folders.root} has one folder, {people[0]!r}: decoding needs two "
-            "identities or more"
-        )
+    if settings.name == "folder":
+        folders = _folders(settings)
+        people = list(folders.find())
+        if len(people) < 2:
+            raise InputError(
+                f"{folders} has one folder, {people[0]!r}: decoding needs two identities or more"
+            )
 
 
 def _folders(settings: Identities) -> ImageFolders:

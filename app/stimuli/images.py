@@ -1,12 +1,14 @@
-"""Labelled images, drawn or read from disk, and how a network wants to see them."""
+"""Labelled images, drawn or in folders on disk, and how a network wants to see them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from app.errors import InputError
+from app.progress import progress_bar
 
-DECODERS = 2  # images that are decoded, or files that are read, at the same time
+_DECODERS = 2  # images that are decoded, or files that are read, at the same time
 
 
 @dataclass(frozen=True)
@@ -77,44 +80,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """Images with a label each: a category, an identity or an output of the network.
 
-    `digest` is the SHA-256 over names, labels and contents: equal digests, equal images.
+    `contents` holds the pixels of each, uint8 (height, width), or the path of its file. `digest` is
+    the SHA-256 over names, labels and contents: equal digests, equal images.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     digest: str
     source: str  # for people: where they came from
+    contents: Sequence[NDArray[np.uint8] | Path] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def __memo__(self) -> str:
+        return self.digest
+
     def open(self, index: int) -> Image.Image:
-        """Return one image, as it is before any preprocessing."""
-        raise NotImplementedError
+        """Return one image, as it is before any preprocessing; InputError as `read_image`."""
+        content = self.contents[index]
+        return read_image(content) if isinstance(content, Path) else Image.fromarray(content)
 
     def crops(
         self, preprocessing: Preprocessing, start: int = 0, stop: int | None = None
     ) -> NDArray[np.uint8]:
-        """Decode the images `start` to `stop` (None: all that follow).
-
-        Returns
-        -------
-        array of uint8, (images, size, size, 3)
-            What the network sees of each.
-        """
+        """Decode what a network sees of images `start` to `stop`: uint8 (images, size, size, 3)."""
         chosen = range(len(self))[start:stop]
-        pixels = np.empty((len(chosen), preprocessing.size, preprocessing.size, 3), np.uint8)
-
-        def load(place: int) -> None:
-            pixels[place] = preprocessing.crop(self.open(chosen[place]))
-
-        with ThreadPoolExecutor(DECODERS) as pool:
-            list(pool.map(load, range(len(chosen))))  # asking for results raises what went wrong
-        return pixels
+        seen = np.dtype((np.uint8, (preprocessing.size, preprocessing.size, 3)))
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            crops = pool.map(lambda index: preprocessing.crop(self.open(index)), chosen)
+            return np.fromiter(crops, seen, len(chosen))
 
     def batches(
         self, preprocessing: Preprocessing, batch_size: int
@@ -125,100 +124,143 @@ class Images:
             yield preprocessing.scale(pixels).transpose(0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
-class DrawnImages(Images):
-    """Images in memory."""
-
-    pixels: NDArray[np.uint8] = field(repr=False, default_factory=lambda: np.zeros((0, 1, 1), "u1"))
-
-    def open(self, index: int) -> Image.Image:
-        """Return one image."""
-        return Image.fromarray(self.pixels[index])
-
-
-@dataclass(frozen=True)
-class ImageFiles(Images):
-    """Images on disk: `names` are paths below `root`."""
-
-    root: Path = Path()
-
-    def open(self, index: int) -> Image.Image:
-        """Read one image; InputError as `read_image`."""
-        return read_image(self.root / self.names[index])
-
-
-@dataclass(frozen=True)
-class JoinedImages(Images):
-    """Images of several sources, one after another."""
-
-    parts: tuple[Images, ...] = ()
-
-    def open(self, index: int) -> Image.Image:
-        """Return one image of the part that has it."""
-        for part in self.parts:
-            if index < len(part):
-                return part.open(index)
-            index -= len(part)
-        raise IndexError(f"there are {len(self)} images")
-
-
-def open_image(path: Path) -> Image.Image:
-    """Open an image without decoding it; InputError naming the file where it is none."""
+def read_image(path: Path, *, decode: bool = True) -> Image.Image:
+    """Open an image; InputError naming the file where it is none or, decoded, is cut short."""
     try:
-        return Image.open(path)
+        image = Image.open(path)
+        if decode:
+            image.load()
+        return image
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path} is not an image that Pillow can read: replace or remove it"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        wrong = "is not an image that Pillow can read: replace or remove it"
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
-        raise _damaged(path, error) from None
+        reason = getattr(error, "strerror", None)
+        damaged = f"is truncated or damaged ({error}): replace or remove it"
+        wrong = f"cannot be read: {reason}" if reason else damaged
+    raise InputError(f"{path} {wrong}")
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode an image; InputError naming the file where it is none or is cut short."""
-    image = open_image(path)
-    try:
-        image.load()
-    except Exception as error:
-        raise _damaged(path, error) from None
-    return image
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is truncated or damaged ({error}): replace or remove it")
-
-
-def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> DrawnImages:
+def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Images:
     """Label images (n, height, width) of uint8; their names count within each label."""
-    seen: Counter[str] = Counter()
-    names = []
-    for label in labels:
-        seen[label] += 1
-        names.append(f"{label}/{label}-{seen[label]}")
+    numbers = {label: count(1) for label in labels}
+    names = [f"{label}/{label}-{next(numbers[label])}" for label in labels]
     digest = hashlib.sha256("\0".join([*names, str(pixels.shape)]).encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
-    return DrawnImages(tuple(names), tuple(labels), digest.hexdigest(), source, pixels)
+    return Images(tuple(names), tuple(labels), digest.hexdigest(), source, tuple(pixels))
 
 
-def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> JoinedImages:
-    """Join the images of all parts, with new labels; a part's name leads its images' names.
-
-    The digest follows the parts' contents and the labels.
-    """
+def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
+    """Join the images of all parts, with new labels; a part's name leads its images' names."""
     digest = hashlib.sha256("\0".join(labels).encode())
     for name, part in parts.items():
         digest.update(f"\n{name}\0{part.digest}".encode())
-    return JoinedImages(
+    return Images(
         tuple(f"{name}/{image}" for name, part in parts.items() for image in part.names),
         tuple(labels),
         digest.hexdigest(),
         ", ".join(part.source for part in parts.values()),
-        tuple(parts.values()),
+        [content for part in parts.values() for content in part.contents],
     )
 
 
-def domain_of(domains: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the domain of each category."""
-    return {category: domain for domain, members in domains.items() for category in members}
+@dataclass(frozen=True)
+class ImageFolders:
+    """A folder that holds a folder of images for each label.
+
+    Images are the files below a label's folder, at any depth, whose names end as those of a format
+    that Pillow reads. Hidden files and folders are left out.
+    """
+
+    place: str | Path  # the folder of folders
+    what: str  # a label is ("category", "identity", "class"), for the errors
+    setting: str  # that names the folder ("stimuli.root"), for the errors
+
+    @property
+    def root(self) -> Path:
+        """The place, where `~` is the user's home."""
+        return Path(self.place).expanduser()
+
+    def labels(self) -> list[str]:
+        """Return the sorted names of the folders; InputError where there is no folder of them."""
+        if not self.root.is_dir():
+            raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
+        _, names, _ = next(os.walk(self.root, onerror=self._refuse))
+        return sorted(name for name in names if not name.startswith("."))
+
+    def find(
+        self, labels: Sequence[str] | None = None, *, at_least: int = 2, because: str = ""
+    ) -> dict[str, list[str]]:
+        """Find the images of each label (None: of all); none is opened.
+
+        Returns their paths below the root by label, runs of digits ordered by their value (adult-2
+        before adult-10). InputError where there are no folders, one that is wanted is not there, or
+        has not `at_least` so many images, which `because` explains.
+        """
+        present = self.labels()
+        wanted = present if labels is None else labels
+        if not wanted:
+            raise InputError(f"{self} is empty: it should hold one folder per {self.what}")
+        if missing := [label for label in wanted if label not in present]:
+            raise InputError(
+                f"{self} has no folder {missing[0]!r} for that {self.what}: "
+                f"it has {', '.join(present) or 'no folders'}"
+            )
+        found = {label: self._list_images(label) for label in wanted}
+        needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
+        for label, names in found.items():
+            if len(names) < at_least:
+                raise InputError(
+                    f"{self.what} {label!r} in {self} has {len(names)} image(s): at least "
+                    f"{needed} needed{because}"
+                )
+        return found
+
+    def read(self, found: Mapping[str, Sequence[str]]) -> Images:
+        """Return the images that `find` found, known by their content.
+
+        InputError for a file that cannot be read, or does not begin as an image does.
+        """
+        names = tuple(name for each in found.values() for name in each)
+        labels = tuple(label for label, each in found.items() for _ in each)
+        paths, digest = [self.root / name for name in names], hashlib.sha256()
+        with (
+            ThreadPoolExecutor(_DECODERS) as pool,
+            progress_bar("reading images", len(names)) as progress,
+        ):
+            contents = pool.map(_hash_image, paths)
+            for name, label, content in zip(names, labels, contents, strict=True):
+                digest.update(f"{name}\0{label}\0{content}\n".encode())
+                progress(1)
+        return Images(names, labels, digest.hexdigest(), str(self.root), paths)
+
+    def __str__(self) -> str:
+        return f"{self.setting}={self.root}"
+
+    def _list_images(self, label: str) -> list[str]:
+        endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        found = []
+        for folder, below, files in os.walk(
+            self.root / label, followlinks=True, onerror=self._refuse
+        ):
+            # A folder that is called as an image is taken for one, and refused when it is read.
+            shown = [name for name in (*files, *below) if not name.startswith(".")]
+            taken = {name for name in shown if os.path.splitext(name)[1].lower() in endings}
+            found += [Path(folder, name).relative_to(self.root).as_posix() for name in taken]
+            below[:] = [name for name in below if name in shown and name not in taken]
+        return sorted(found, key=_number_runs)
+
+    def _refuse(self, error: OSError) -> None:
+        reason = error.strerror or error
+        raise InputError(f"{error.filename} of {self.setting} cannot be read: {reason}") from None
+
+
+def _hash_image(path: Path) -> str:
+    """SHA-256 of an image file, whose beginning at least is an image's."""
+    read_image(path, decode=False).close()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _number_runs(name: str) -> list[tuple[int, str]]:
+    """Sort key under which runs of digits count by their value."""
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]

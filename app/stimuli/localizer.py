@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.stimuli import floc
-from app.stimuli.folders import ImageFolders
-from app.stimuli.images import Images, drawn
+from app.stimuli.images import ImageFolders, Images, drawn
 from app.stimuli.synthetic import draw_localizer
 
 if TYPE_CHECKING:
@@ -27,28 +26,20 @@ class Localizer:
 def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
     """Draw the images, fetch them, or read them from a folder, as the settings say.
 
-    Parameters
-    ----------
-    settings : Stimuli
-        `domains` names the categories of each domain; None: each is a domain of its own.
-    memo : Memo
-        Remembers what was drawn.
-
-    Raises
-    ------
-    InputError
-        For a category without a folder or images, and for what `floc.fetch` refuses.
+    `settings.domains` names the categories of each domain; None: each is a domain of its own.
+    InputError for a category without a folder or images, and for what `floc.fetch` refuses.
     """
     named = [category for members in (settings.domains or {}).values() for category in members]
     if settings.name == "synthetic":
         seed = settings.seed
         pixels, labels = memo(draw_localizer, seed, settings.images_per_category, settings.size)
-        images: Images = drawn(pixels, labels, f"drawn, seed {seed}")
+        images = drawn(pixels, labels, f"drawn, seed {seed}")
     elif settings.root is None:
         images = _fetch_floc(settings, named)
     else:
         folders = ImageFolders(settings.root, "category", "stimuli.root")
-        images = folders.read(folders.find(named or None, leave_out=settings.leave_out))
+        kept = [label for label in folders.labels() if label not in settings.leave_out]
+        images = folders.read(folders.find(named or kept))
     domains = settings.domains or {category: [category] for category in images.labels}
     return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})
 

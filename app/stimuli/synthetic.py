@@ -5,8 +5,8 @@ a category is the same whatever else is drawn. All images share one distribution
 sizes and lights, and all have the same mean and contrast.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.transforms import Affine2D
@@ -14,19 +14,24 @@ from numpy.typing import NDArray
 
 from app.progress import progress_bar
 from app.stimuli import bodies, characters, faces, objects, places
-from app.stimuli.drawing import Figure, lit, matched, painted, texture
+from app.stimuli.drawing import Figure, Shape, lit, matched, painted, texture
 
 Pixels = NDArray[np.uint8]
+Split = Literal["network", "decoding"]  # people that the network learns, and others
+Rng = np.random.Generator
 
-DOMAINS: dict[str, tuple[str, ...]] = {
-    "faces": ("adult", "child"),
-    "bodies": ("body", "limb"),
-    "characters": ("word", "number"),
-    "places": ("house", "corridor"),
-    "objects": ("car", "instrument"),
+_LOCALIZER: dict[str, dict[str, objects.Draw]] = {
+    "faces": {
+        "adult": lambda rng: faces.face(faces.person(rng, child=False), faces.look(rng)),
+        "child": lambda rng: faces.face(faces.person(rng, child=True), faces.look(rng)),
+    },
+    "bodies": {"body": bodies.body, "limb": bodies.limb},
+    "characters": {"word": characters.word, "number": characters.number},
+    "places": {"house": places.house, "corridor": places.corridor},
+    "objects": {"car": objects.DRAWINGS["car"], "instrument": objects.instrument},
 }
-CATEGORIES = tuple(category for members in DOMAINS.values() for category in members)
-OBJECT_CATEGORIES: tuple[str, ...] = tuple(objects.DRAWINGS)
+DOMAINS = {domain: tuple(members) for domain, members in _LOCALIZER.items()}
+OBJECT_CATEGORIES = tuple(objects.DRAWINGS)
 
 # The first number of a random stream's name. Localizer faces, the network's people and the people
 # to decode come from different ones, so no face is in two of them.
@@ -46,45 +51,23 @@ class Drawn(NamedTuple):
 
 def draw_localizer(seed: int, images_per_category: int = 144, size: int = 64) -> Drawn:
     """Draw fLoc's ten categories, in the order of `DOMAINS`; every face is another person."""
-    draw: dict[str, Callable[[np.random.Generator], Figure]] = {
-        "adult": lambda rng: faces.face(faces.person(rng, child=False), faces.look(rng)),
-        "child": lambda rng: faces.face(faces.person(rng, child=True), faces.look(rng)),
-        "body": bodies.body,
-        "limb": bodies.limb,
-        "word": characters.word,
-        "number": characters.number,
-        "house": places.house,
-        "corridor": places.corridor,
-        "car": objects.car,
-        "instrument": objects.instrument,
-    }
+    draws = {name: draw for members in _LOCALIZER.values() for name, draw in members.items()}
 
-    def images() -> Iterable[Pixels]:
-        for index, name in enumerate(CATEGORIES):
+    def images() -> Iterator[Pixels]:
+        for index, (name, draw) in enumerate(draws.items()):
             for image in range(images_per_category):
                 rng = _stream(seed, "localizer", index, image)
-                yield _scene(draw[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
+                yield _scene(draw(rng), rng, size, mirror=name not in DOMAINS["characters"])
 
-    return _collect("localizer", images(), CATEGORIES, images_per_category, size)
+    return _collect("localizer", images(), list(draws), images_per_category, size)
 
 
 def draw_identities(
-    seed: int,
-    count: int,
-    images_each: int,
-    *,
-    split: str,
-    first_image: int = 0,
-    size: int = 64,
+    seed: int, count: int, images_each: int, *, split: Split, first_image: int = 0, size: int = 64
 ) -> Drawn:
-    """Draw pictures `first_image` to `first_image + images_each - 1` of each of `count` people.
+    """Draw pictures `first_image` to `first_image + images_each - 1` of each of `count` people."""
 
-    `split` is "network" for the people that the network learns, "decoding" for others.
-    """
-    if split not in ("network", "decoding"):
-        raise ValueError(f"split is 'network' or 'decoding', not {split!r}")
-
-    def images() -> Iterable[Pixels]:
+    def images() -> Iterator[Pixels]:
         for index in range(count):
             # The person's own stream, beside one stream for each picture.
             rng = _stream(seed, split, index)
@@ -107,7 +90,7 @@ def draw_objects(
 ) -> Drawn:
     """Draw images `first_image` to `first_image + images_each - 1` of each category of objects."""
 
-    def images() -> Iterable[Pixels]:
+    def images() -> Iterator[Pixels]:
         for name in categories:
             for image in range(first_image, first_image + images_each):
                 rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
@@ -123,32 +106,14 @@ def draw_own_classes(
 
     `faces` and `objects` are how many classes there are, and how many images of each.
     """
-    (people, pictures), (categories, exemplars) = faces, objects
-    shown = draw_identities(
-        seed, people, pictures, split="network", first_image=HELD_OUT, size=size
-    )
-    things = draw_objects(
-        seed,
-        exemplars,
-        first_image=HELD_OUT,
-        size=size,
-        categories=OBJECT_CATEGORIES[:categories],
-    )
+    shown = draw_identities(seed, *faces, split="network", first_image=HELD_OUT, size=size)
+    count, each = objects
+    categories = OBJECT_CATEGORIES[:count]
+    things = draw_objects(seed, each, first_image=HELD_OUT, size=size, categories=categories)
     return Drawn(np.concatenate([shown.pixels, things.pixels]), shown.labels + things.labels)
 
 
-def contact_sheet(pixels: Pixels, columns: int = 12, gap: int = 2) -> Pixels:
-    """Put the images side by side, row by row, on white: uint8 (height, width)."""
-    size = pixels.shape[1]
-    rows = -(-len(pixels) // columns)
-    sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap), 255, np.uint8)
-    for k, image in enumerate(pixels):
-        top, left = (gap + place * (size + gap) for place in divmod(k, columns))
-        sheet[top : top + size, left : left + size] = image
-    return sheet
-
-
-def _stream(seed: int, stream: str, *place: int) -> np.random.Generator:
+def _stream(seed: int, stream: str, *place: int) -> Rng:
     # A spawn key keeps (1, 2) and (1, 2, 0) apart, which plain entropy would not.
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[stream], *place)))
 
@@ -165,14 +130,14 @@ def _collect(
     return Drawn(pixels, tuple(label for label in labels for _ in range(each)))
 
 
-def _scene(figure: Figure, rng: np.random.Generator, size: int, mirror: bool) -> Pixels:
+def _scene(figure: Figure, rng: Rng, size: int, mirror: bool) -> Pixels:
     """Put the figure, in a random pose and light, on a random background; luminance is matched.
 
     With `mirror`, one figure in two faces the other way.
     """
-    background = texture(rng, size)
-    placement = _placed(figure, rng, mirror and rng.random() < 0.5)
-    grey, coverage = painted(figure, size, placement)
+    shapes, background = list(figure), texture(rng, size)
+    placement = _placed(shapes, rng, mirror and rng.random() < 0.5)
+    grey, coverage = painted(shapes, size, placement)
     shaded = lit(grey, coverage, rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8)) - 0.5
     # Figures stand out from the background equally, or else matching the whole image's contrast
     # would leave the background behind stark figures, such as letters, faint.
@@ -181,7 +146,7 @@ def _scene(figure: Figure, rng: np.random.Generator, size: int, mirror: bool) ->
     return matched(shaded * coverage + background * (1 - coverage), rng)
 
 
-def _placed(figure: Figure, rng: np.random.Generator, flipped: bool) -> Affine2D:
+def _placed(figure: Sequence[Shape], rng: Rng, flipped: bool) -> Affine2D:
     """Where the figure goes: turned, squeezed, then scaled to a share of the image.
 
     The share of the image that figures cover has one distribution for all categories, as far as

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from app.findings.selection import Criterion
-from app.stimuli.images import domain_of
 from app.tracking.record import Description
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _ask(config: Config) -> str:
 def list_images(localizer: Localizer) -> pd.DataFrame:
     """A row an image: name, category, domain (None where it belongs to none)."""
     labels: Sequence[str] = localizer.images.labels
-    domain = domain_of(localizer.domains)
+    domain = {category: name for name, own in localizer.domains.items() for category in own}
     return pd.DataFrame(
         {
             "image": localizer.images.names,

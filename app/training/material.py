@@ -21,8 +21,7 @@ from app.errors import InputError
 from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
 from app.progress import progress_bar
-from app.stimuli.folders import ImageFolders
-from app.stimuli.images import ImageFiles, Images, Preprocessing, drawn, join_images, to_rgb
+from app.stimuli.images import ImageFolders, Images, Preprocessing, drawn, join_images, to_rgb
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
 
 v2 = import_torchvision("transforms.v2")
@@ -243,7 +242,7 @@ def _read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Ex
     )
 
 
-def _join(settings: Train, faces: ImageFiles, objects: ImageFiles, look: Look) -> Examples:
+def _join(settings: Train, faces: Images, objects: Images, look: Look) -> Examples:
     images = join_images({"faces": faces, "objects": objects}, faces.labels + objects.labels)
     images = replace(images, names=faces.names + objects.names)
     return _make_examples(settings, images, len(faces), look)
@@ -261,7 +260,7 @@ def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image
     return np.asarray(v2.RandomHorizontalFlip(settings.flip)(part))
 
 
-def _split_task(task: str, settings: Train) -> tuple[ImageFiles, ImageFiles]:
+def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     """Split the images of a task, "faces" or "objects", in what is learned and what tests it."""
     chosen, each = getattr(settings, task), settings.held_out_per_class
     folders = ImageFolders(chosen.root, "class", f"{task}.root")

@@ -15,7 +15,7 @@ from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Question, Scores
 from app.metrics.layer_scoring import make_questions
 from app.metrics.scoring import score_blocks
-from app.stimuli.images import DrawnImages, drawn
+from app.stimuli.images import Images, drawn
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 CHUNK = 1000  # units that are drawn at once
@@ -70,7 +70,7 @@ def scored(responses: NDArray[np.float32], asked: dict[str, Question]) -> dict[s
     return {name: each.scores for name, each in found.items()}
 
 
-def random_images(count: int, size: int = 256) -> DrawnImages:
+def random_images(count: int, size: int = 256) -> Images:
     """Noise, with labels that nothing asks for."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
     return drawn(pixels, ["noise"] * count, "noise")

@@ -44,7 +44,7 @@ def things(tmp_path: Path) -> Path:
 
 
 def read(**tasks: Task):
-    return read_classes(tasks, setting="lesion")
+    return read_classes(tasks)
 
 
 def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
@@ -81,7 +81,7 @@ def test_a_list_counts_even_where_there_are_as_many_folders(people: Path, tmp_pa
 
 def test_the_first_images_of_each_class(people: Path):
     tasks = {"faces": Task(str(people), None, range(3))}
-    images, outputs = read_classes(tasks, setting="lesion", at_most=2)
+    images, outputs = read_classes(tasks, at_most=2)
     assert outputs.tolist() == [0, 0, 1, 2, 2]
     assert images.names[-1] == "faces/c/2.png"
 
@@ -152,7 +152,7 @@ def test_own_classes_are_drawn_held_out_faces_first():
     assert own.outputs.dtype == np.int64 and own.face_classes == 3
     assert own.images.labels[6:] == (OBJECT_CATEGORIES[0],) * 3 + (OBJECT_CATEGORIES[1],) * 3
     people = draw_identities(4, 3, 2, split="network", first_image=HELD_OUT, size=16)
-    np.testing.assert_array_equal(own.images.pixels[:6], people.pixels)
+    np.testing.assert_array_equal(own.images.contents[:6], people.pixels)
     assert own.images.source == "drawn, seed 4"
 
 
