@@ -25,7 +25,7 @@ from app.training.settings import check_drawn, from_folders, identity, with_outp
 if TYPE_CHECKING:
     import torch
 
-    from app.tracking.run import Run
+    from app.tracking.record import Record
     from app.training.checkpoints import History
     from app.training.loop import Learner
     from app.training.material import Examples, Material
@@ -56,13 +56,13 @@ def train(settings: Train, folder: Path) -> Results:
         outputs.write_start(folder, settings, material)
         with _tracked(settings, folder, material, known) as record:
             for epoch, figures in enumerate(history):
-                record.metrics(figures, step=epoch)
+                record.add_metrics(figures, step=epoch)
             outputs.keep_best(folder, settings, material, learner, history)
             while not outputs.is_over(history, settings):
                 history.append(_learn_epoch(learner, material, settings, len(history)))
                 checkpoints.save(folder, learner, history, known)
                 outputs.keep_best(folder, settings, material, learner, history)
-                record.metrics(history[-1], step=len(history) - 1)
+                record.add_metrics(history[-1], step=len(history) - 1)
                 record.send()
                 _tell(history, settings)
             results = outputs.write_results(folder, settings, material, learner, history)
@@ -139,7 +139,7 @@ def _tell(history: History, settings: Train) -> None:
 @contextmanager
 def _tracked(
     settings: Train, folder: Path, material: Material, known: dict[str, Any]
-) -> Iterator[Run]:
+) -> Iterator[Record]:
     """Open the training's MLflow run: one that goes on notes the epochs before it again."""
     from app.tracking.record import Description
     from app.tracking.run import start
@@ -161,11 +161,11 @@ def _tracked(
         yield record
 
 
-def _record_dataset(record: Run, name: str, context: str, examples: Examples) -> None:
+def _record_dataset(record: Record, name: str, context: str, examples: Examples) -> None:
     import pandas as pd
 
     images = examples.images
-    record.dataset(
+    record.add_dataset(
         pd.DataFrame({"image": images.names, "class": images.labels}),
         name=name,
         source=images.source,
@@ -174,19 +174,19 @@ def _record_dataset(record: Run, name: str, context: str, examples: Examples) ->
     )
 
 
-def _record_results(record: Run, folder: Path, results: Results) -> None:
+def _record_results(record: Record, folder: Path, results: Results) -> None:
     """Give MLflow the best figures, and the files that are small."""
     from app.training import outputs
 
     best = results.history[results.best_epoch - 1]
-    record.metrics({"best/epoch": results.best_epoch})
+    record.add_metrics({"best/epoch": results.best_epoch})
     for name in ("loss", "face_top1", "object_top1"):
-        record.metrics(
+        record.add_metrics(
             {f"best/{name}": best[f"val/{name}"], f"untrained/{name}": results.untrained[name]}
         )
-    record.artifacts(folder, outputs.SMALL)
+    record.add_artifacts(folder, outputs.SMALL)
     if (folder / outputs.PACKAGE).exists():
-        record.artifacts(folder / outputs.PACKAGE)
+        record.add_artifacts(folder / outputs.PACKAGE)
 
 
 def job(config: DictConfig) -> None:

@@ -1,168 +1,181 @@
-"""A run's record, brought from its folder to the tracking store.
+"""A run's record, brought from its folder to the tracking store, whoever is alive to do it.
 
 Delivery is a function of the folder. What was delivered in part is completed: the store keeps a
 point or an input that it is told twice once, and a run whose creation was never answered is found
 by its tag `record`.
+
+A process holds a lock in the folder of what it runs. The system releases it when the process dies,
+however it dies: that is how the next start tells the dead from the living.
 """
 
 from __future__ import annotations
 
 import logging
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from app.errors import InputError
 from app.files import PARTIAL
-from app.tracking.locks import claimed
-from app.tracking.record import RECORD, RUNNING, Record, read, write, write_text
+from app.tracking.record import RECORD, RUNNING, Record, list_points, read
 from app.tracking.store import Store, connect
 
 log = logging.getLogger(__name__)
 
+LOCK = ".running.lock"  # stays: removing it while others open it would let two of them in
+MACHINE = ".running"  # names the machine whose process works in the folder
+LEAVING_SECONDS = 10  # that a process may take to leave its folder: one just interrupted delivers
 DIED = "its process died before the run's end: killed, or the machine went down"
 
 
-def announce(store: Store, folder: Path, record: Record) -> None:
+class Presence(AbstractContextManager["Presence"]):
+    """That this process works in a folder, for as long as this is kept, until `leave`.
+
+    InputError where another process does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock, self._machine = FileLock(folder / LOCK), folder / MACHINE
+        try:
+            self._lock.acquire(timeout=1)  # longer than another process takes to look
+        except Timeout:
+            raise InputError(
+                f"another run writes to {folder} now: wait for its end, or give it another folder"
+            ) from None
+        self._machine.write_text(platform.node())
+
+    def leave(self) -> None:
+        """Take the mark away."""
+        self._machine.unlink(missing_ok=True)
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+
+def announce(record: Record) -> None:
     """Create the run, or open it again. InputError where the store is not there."""
-    path = folder / RECORD
-    folder.mkdir(parents=True, exist_ok=True)
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
-    write(folder, record)
+    store, alone = connect(record.settings), record.parent is None
+    record.folder.mkdir(parents=True, exist_ok=True)
+    record.save()
     try:
         store.experiment_id()
-        if record.parent is None:
+        if alone:
             settle_dead(store)
         # A job of a sweep does not wait: what it finds stays in its folder.
-        with store.waiting(store.settings.patience_s if record.parent is None else 0):
-            if record.run_id is None:
-                _create(store, folder, record)
-            else:
+        with store.waiting(store.settings.patience_s if alone else 0):
+            if record.run_id is not None:
                 store.reopen(record.run_id)
-            store.log(_id(record), params=record.params)
+            store.log(_identify(store, record), record.params)
     except InputError:
-        if record.parent is None and record.run_id is None:  # nothing has begun
-            path.unlink() if before is None else write_text(path, before)
+        if alone and record.run_id is None:  # nothing has begun
+            (record.folder / RECORD).unlink()
         raise
-    record.announced = True
-    write(folder, record)
 
 
-def deliver(folder: Path, patience: float | None = None, *, again: bool = False) -> bool:
-    """Bring the folder's ended run to its store, or complete what was brought.
+def deliver(record: Record, patience: float) -> None:
+    """Bring an ended run to its store, or complete what was brought.
 
-    The caller is the only one at the folder.
-
-    Parameters
-    ----------
-    folder
-        The run's.
-    patience
-        Seconds that a store that went away is waited for, once a process; None: those of the
-        settings.
-    again
-        Deliver what the record says was delivered.
-
-    Returns
-    -------
-    bool
-        False where the store had it.
-
-    Raises
-    ------
-    InputError
-        Where the store does not come back.
+    The caller is the only one at the folder. A store that went away is waited for, so many seconds,
+    once a process; InputError where it does not come back.
     """
-    record = read(folder)
-    if record is None or (record.delivered and not again):
-        return False
     store = connect(record.settings)
-    wait = record.settings.patience_s if patience is None else patience
-    try:
-        with store.waiting(0 if store.is_away else wait):
-            _deliver(store, folder, record)
-    except InputError:
-        store.is_away = True
-        raise
-    store.is_away = False
+    with store.waiting(patience):
+        store.experiment_id()
+        run_id = _identify(store, record)
+        store.log(run_id, record.params, record.tags, list_points(record))
+        store.log_inputs(run_id, record.datasets, record.model)
+        for name, place in record.artifacts:
+            if (file := record.folder / name).is_file():  # else the user took it away
+                store.add_artifact(run_id, file, place)
+        store.terminate(run_id, record.status, record.ended)
     # Last: who is killed on the way delivers again, which changes nothing.
-    record.announced = record.delivered = True
-    write(folder, record)
-    return True
+    record.delivered = True
+    record.save()
 
 
-def _deliver(store: Store, folder: Path, record: Record) -> None:
-    store.experiment_id()
+def _identify(store: Store, record: Record) -> str:
+    """MLflow's id of the run, which is created where it is not known."""
     if record.run_id is None:
-        _create(store, folder, record)
-    run_id = _id(record)
-    store.log(run_id, {} if record.announced else record.params, record.tags, record.points)
-    store.log_inputs(run_id, record.datasets, record.model)
-    for file, place in record.artifacts:
-        if (folder / file).is_file():  # else the user took it away
-            store.add_artifact(run_id, folder / file, place)
-    store.terminate(run_id, record.status, record.ended)
-
-
-def _create(store: Store, folder: Path, record: Record) -> None:
-    record.run_id = store.create_run(record.key, record.name, record.begun, record.tags)
-    write(folder, record)
-
-
-def _id(record: Record) -> str:
-    assert record.run_id is not None
+        record.run_id = store.create_run(record.key, record.name, record.begun, record.tags)
+        record.save()
     return record.run_id
 
 
 # --- what others left behind ----------------------------------------------------------------------
 
 
-def settle(folder: Path, *, ended: bool = False, patience: float = 0, again: bool = False) -> str:
-    """Deliver what the run of a folder left behind, if its process is gone; see `deliver`.
+def find_runs(*folders: Path) -> list[Path]:
+    """Find the folders of runs at and below these: a sweep's own after those of its jobs."""
+    found = {path.parent for folder in folders for path in folder.rglob(RECORD)}
+    return sorted(found, key=lambda folder: (-len(folder.parts), folder))
+
+
+def settle(
+    runs: Sequence[Path], *, ended: bool = False, patience: float = 0
+) -> Iterator[tuple[str, str]]:
+    """Deliver what runs left behind whose processes are gone; see `deliver`.
 
     A run that did not come to its end is delivered as KILLED. What runs on another machine cannot
     be seen from here, and counts as running; `ended` says that nothing does.
 
-    Returns
-    -------
+    Parameters
+    ----------
+    runs
+        As `find_runs` orders them: one of whose jobs is left is left, too.
+
+    Yields
+    ------
     str
-        `running` where a process is at it, `delivered`, or `complete` where nothing was to be done.
+        `running` where a process is at it, `delivered`, `complete` where nothing was to be done, or
+        `failed`.
+    str
+        Why it failed, in a line; empty for the others, and for a sweep whose job failed.
     """
-    with claimed(folder, ended) as free:
-        record = read(folder) if free else None
-        if not free:
-            return "running"
-        delivered = record is not None and settle_record(folder, record, patience, again)
-        return "delivered" if delivered else "complete"
+    left: dict[Path, str] = {}
+    for folder in runs:
+        outcome, reason = left.get(folder, ""), ""
+        if not outcome:
+            try:
+                outcome = _settle_run(folder, ended, patience)
+            except (InputError, OSError) as error:  # another user's folder, say
+                outcome, reason = "failed", str(error)
+        if outcome in ("failed", "running"):
+            left |= dict.fromkeys(folder.parents, outcome)
+        yield outcome, reason
 
 
-def settle_record(folder: Path, record: Record, patience: float = 0, again: bool = False) -> bool:
-    """The same of a record that its folder has; whether something was delivered."""
+def _settle_run(folder: Path, ended: bool, patience: float) -> str:
+    machine = folder / MACHINE
+    if not ended and machine.is_file() and machine.read_text() != platform.node():
+        return "running"
+    try:
+        # Where all are said to have ended, one that is about to is waited for.
+        with FileLock(folder / LOCK).acquire(timeout=LEAVING_SECONDS if ended else 0):
+            record = read(folder)
+            delivered = record is not None and settle_record(record, patience)
+            machine.unlink(missing_ok=True)
+    except Timeout:
+        return "running"
+    return "delivered" if delivered else "complete"
+
+
+def settle_record(record: Record, patience: float = 0) -> bool:
+    """Deliver a record whose process is gone, unless it is; whether something was delivered."""
     if record.status == RUNNING:
-        last_sign = int((folder / RECORD).stat().st_mtime * 1000)
-        for left in folder.rglob(f".*{PARTIAL}"):  # which its process was writing
+        last_sign = int((record.folder / RECORD).stat().st_mtime * 1000)
+        for left in record.folder.rglob(f".*{PARTIAL}"):  # which its process was writing
             left.unlink(missing_ok=True)
         record.end("KILLED", DIED, max(last_sign, record.begun))
-        write(folder, record)
-    return deliver(folder, patience, again=again)
-
-
-def settle_jobs(folder: Path, *, ended: bool = False, patience: float = 0) -> list[str]:
-    """`settle` the runs below a folder. What became of each; InputError as in `settle_sweep`."""
-    below = sorted(path.parent for path in folder.glob(f"*/**/{RECORD}"))
-    return [settle(each, ended=ended, patience=patience) for each in below]
-
-
-def settle_sweep(folder: Path, *, ended: bool = False, again: bool = False) -> list[str]:
-    """`settle` the runs below a folder, then its own: unless one of them runs. What became of each.
-
-    Raises
-    ------
-    InputError
-        Where one cannot be delivered; those above it are left for the next time.
-    """
-    found = settle_jobs(folder, ended=ended)
-    if "running" not in found and (folder / RECORD).is_file():
-        found.append(settle(folder, ended=ended, again=again))
-    return found
+        record.save()
+    if record.delivered:
+        return False
+    deliver(record, patience)
+    return True
 
 
 def settle_dead(store: Store) -> None:
@@ -174,7 +187,10 @@ def settle_dead(store: Store) -> None:
         folder = Path(run.data.tags["folder"])
         try:
             record = read(folder)
-            if record is not None and record.key == run.data.tags["record"]:
-                settle_sweep(folder, again=True)
-        except (InputError, OSError) as error:  # another user's folder, say
+        except InputError as error:
             log.info("the run in %s stays as it is: %s", folder, error)
+            continue
+        if record is not None and record.key == run.data.tags["record"]:
+            for _, reason in settle(find_runs(folder)):
+                if reason:
+                    log.info("a run in %s stays as it is: %s", folder, reason)
