@@ -27,7 +27,7 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     InputError for a folder that is not there.
     """
     from app.progress import progress_bar
-    from app.tracking.delivery import find_runs, settle
+    from app.tracking.run import find_runs, settle
 
     for folder in folders:
         if not folder.is_dir():

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.sweeps.results import Result, read_sweep
-from app.tracking.text import NAME_LENGTH, cut
+from app.tracking.record import NAME_LENGTH, cut
 
 if TYPE_CHECKING:
     from app.config.schema import Tracking
-    from app.tracking.delivery import Presence
+    from app.tracking.run import Presence
     from app.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,7 @@ def close(
     str or None
         Why something cannot be delivered now.
     """
-    from app.tracking.delivery import find_runs, settle
-    from app.tracking.run import end_run
+    from app.tracking.run import end_run, find_runs, settle
 
     finished, failed = jobs
     end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
@@ -152,7 +151,7 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     store does not have.
     """
     from app.sweeps import report, tables
-    from app.tracking.delivery import find_runs, settle
+    from app.tracking.run import find_runs, settle
 
     title, parent = read_plan(folder).title, find_parent(folder)
     if parent is not None:

@@ -13,7 +13,7 @@ import pandas as pd
 from app.config.parameters import LEADING_PARAMETERS
 from app.config.schema import Config
 from app.sweeps.results import Result
-from app.tracking.text import as_text, tag_notes
+from app.tracking.record import as_text, tag_notes
 
 # Tags that a report asks for, beside the notes.
 TAGS = ("trained", "model.digest", "metrics.styles", "criterion.paper")

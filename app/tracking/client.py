@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sqlite3
+import textwrap
 import time
 import urllib.error
 import urllib.parse
@@ -20,7 +21,6 @@ from tenacity import Retrying, retry_if_exception, wait_random
 
 from app.errors import InputError
 from app.files import whole
-from app.tracking.text import cut
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,7 +90,6 @@ def import_mlflow(uri: str) -> None:
 
 def open_client(uri: str) -> MlflowClient:
     """Open a client. Only the lock's holder may where the database is still missing."""
-    import_mlflow(uri)
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE):
@@ -172,6 +171,7 @@ def call(function: Callable[[], T], uri: str, give_up: float) -> T:
     InputError
         One clear line about what failed for good.
     """
+    import_mlflow(uri)
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -228,4 +228,5 @@ def _one_line(error: BaseException) -> str:
     system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
     if system:
         return system[1].strip()
-    return cut(re.split(r" \[SQL:| \(Background on", text)[0], 300)
+    text = re.split(r" \[SQL:| \(Background on", text)[0]
+    return textwrap.shorten(text, 300, placeholder="…")

@@ -15,8 +15,7 @@ from app.findings.selection import make_criterion
 from app.machine import GB, measure_peak
 from app.stimuli.images import domain_of
 from app.tracking.origin import versions
-from app.tracking.record import Description, Record
-from app.tracking.text import tag_notes
+from app.tracking.record import Description, Record, tag_notes
 
 if TYPE_CHECKING:
     from app.config.schema import Config
@@ -54,16 +53,12 @@ def _make_tags(config: Config, subject: Subject) -> dict[str, str]:
     if "paper" in metric.criterion.presets:  # its number with the paper's
         tags["criterion.paper"] = str(metric.criterion.presets["paper"])
     return tags | {
-        "trained": _is_trained(config),
+        "trained": str(config.model.trained).lower(),
         "metrics.styles": json.dumps(styles, ensure_ascii=False),
         "target": config.target,
         "model.digest": subject.digest,
         "layer.read": subject.read,
     }
-
-
-def _is_trained(config: Config) -> str:
-    return str(config.model.trained).lower()
 
 
 def _ask(config: Config) -> str:
@@ -103,7 +98,7 @@ def record_run(
 ) -> None:
     """Note in the run's record what it asked, was shown and found, and the files in its folder."""
     params = {name: value for name, value in parameters(config).items() if name.startswith("model")}
-    record.set_model(config.model.name, subject.digest, params, {"trained": _is_trained(config)})
+    record.set_model(config.model.name, subject.digest, params, {"trained": config.model.trained})
     shown, domain = stimuli.images, domain_of(stimuli.domains)
     columns = {
         "image": shown.names,

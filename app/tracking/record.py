@@ -1,7 +1,7 @@
 """What a run has to say, kept in its folder as `record.json`.
 
 Parameters, tags, points of metrics, data sets, the list of its artifacts, its state: all that
-`app.tracking.delivery` brings to the store.
+`app.tracking.run` brings to the store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import platform
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from app.errors import InputError
 from app.files import whole
 from app.tracking.origin import origin
 from app.tracking.store import connect
-from app.tracking.text import NAME_LENGTH, TAG_LENGTH, as_text, cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +34,11 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 RESULT = "result.json"  # what a job tells its sweep, beside the record
 RUNNING = "RUNNING"
+# MLflow's limits, in characters.
+NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
+
 DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
 
 
@@ -171,14 +175,14 @@ class Record:
         )
 
     def set_model(
-        self, name: str, digest: str, params: Mapping[str, Any], tags: Mapping[str, str]
+        self, name: str, digest: str, params: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> None:
         """Note the network that the run asked; of the same name and weights it is one in MLflow."""
         self.model = {
             "name": re.sub(r"[/:.%\"']", "-", name),  # which MLflow keeps from such names
             "digest": digest,
             "params": as_text(params),
-            "tags": dict(tags),
+            "tags": as_text(tags),
         }
 
     def add_artifacts(self, root: Path, names: Iterable[str] | None = None) -> None:
@@ -252,6 +256,42 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}; is the disk full? Make room"
         ) from error
+
+
+# --- how values are written for MLflow ------------------------------------------------------------
+
+
+def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
+    """Write values as on the command line, cut where they are too long for MLflow."""
+    return {name: cut(_spell(value), length) for name, value in values.items()}
+
+
+def cut(text: str, length: int) -> str:
+    """Keep at most that many characters of a text.
+
+    >>> cut("selective", 4)
+    'sel…'
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def tag_notes(notes: Sequence[str]) -> dict[str, str]:
+    """Make the note `lesion: …` the tag `lesion.note`; several of one step, one after another."""
+    tags: dict[str, str] = {}
+    for step, text in (note.split(": ", 1) for note in notes):
+        name = f"{step}.note"
+        tags[name] = f"{tags[name]}; {text}" if name in tags else text
+    return tags
+
+
+def _spell(value: Any) -> str:
+    """A value as the command line and the config files spell it."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        return str(value)
 
 
 def _now() -> int:

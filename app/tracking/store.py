@@ -111,7 +111,6 @@ class Store:
                 self._experiment = self._prepare_database()
             else:
                 calls.check_server(self.uri, self._give_up)
-                calls.import_mlflow(self.uri)
                 self._experiment = self._find_experiment(None)
         return self._experiment
 

@@ -27,12 +27,10 @@ from sqlalchemy.pool import Pool
 from app import sync
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.tracking import delivery
 from app.tracking import run as tracked
 from app.tracking import store as stores
-from app.tracking.delivery import Presence, find_runs, settle
 from app.tracking.record import Description, Record, read_undefined
-from app.tracking.run import end_run, open_run
+from app.tracking.run import Presence, end_run, find_runs, open_run, settle
 from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 from tests.tracking.serving import Server, free_port, postgresql, why_no_postgresql
@@ -419,9 +417,8 @@ LEFT = """
 import os, signal, sys
 from pathlib import Path
 from app.config.schema import Tracking
-from app.tracking.delivery import Presence
 from app.tracking.record import Description
-from app.tracking.run import open_run, start
+from app.tracking.run import Presence, open_run, start
 from app.tracking.store import connect
 
 store = connect(Tracking(name="sqlite", folder=sys.argv[1], experiment="left"))
@@ -455,7 +452,7 @@ def test_the_dead_are_marked_and_the_living_are_not(
         return Counter(run.info.status for run in all_runs(settings))
 
     with start(settings, tmp_path / "mine", "mine", {}) as run:
-        delivery.settle_dead(connect(settings))  # this process lives, too
+        tracked.settle_dead(connect(settings))  # this process lives, too
         assert states() == {"RUNNING": 3}
         with pytest.raises(InputError, match="another run writes to"):
             Presence(tmp_path / "sweep" / "0")
@@ -465,13 +462,13 @@ def test_the_dead_are_marked_and_the_living_are_not(
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "another-machine")
-        delivery.settle_dead(connect(settings))
+        tracked.settle_dead(connect(settings))
         assert sync.sync([tmp_path])[0] == {"complete": 1, "running": 2}
         assert states() == {"RUNNING": 2, "FINISHED": 1}, "it cannot know"
     with start(settings, tmp_path / "next", "next", {}):
         assert states() == {"KILLED": 2, "RUNNING": 1, "FINISHED": 1}
     killed = [found for found in all_runs(settings) if found.info.status == "KILLED"]
-    assert {found.data.tags["error"] for found in killed} == {delivery.DIED}
+    assert {found.data.tags["error"] for found in killed} == {tracked.DIED}
     assert run.run_id not in {found.info.run_id for found in killed}
 
     # The same job again, on another machine: requeued.
