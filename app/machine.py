@@ -15,7 +15,7 @@ GB = 1e9  # bytes
 
 
 def count_threads() -> int:
-    """The cores that this process was given: by Hydra's joblib launcher, by SLURM, by the system."""
+    """The cores that this process was given: by Hydra's joblib launcher, SLURM, or the system."""
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         if (value := os.environ.get(name, "")).isdecimal() and int(value):
             return int(value)
