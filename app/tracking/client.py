@@ -132,11 +132,12 @@ def check_database(database: Path) -> None:
 def check_server(uri: str, give_up: float) -> None:
     """Ask a server, until `give_up`, whether it is there; InputError where it does not answer."""
     errors = (OSError, http.client.HTTPException, ValueError)
+
+    def is_worth(error: BaseException) -> bool:
+        return isinstance(error, errors) and time.monotonic() < give_up
+
     try:
-        repeat(
-            lambda: _ask(uri),
-            lambda error: isinstance(error, errors) and time.monotonic() < give_up,
-        )
+        repeat(lambda: _ask(uri), is_worth)
     except errors as error:
         reason = getattr(error, "reason", error)
         raise InputError(
@@ -153,23 +154,10 @@ def _ask(uri: str) -> None:
 
 
 def call(function: Callable[[], T], uri: str, give_up: float) -> T:
-    """Call MLflow; repeat what collided with another process.
+    """Call MLflow; InputError with one clear line about what failed for good.
 
-    Parameters
-    ----------
-    function
-        What to call. It may be called again though the store has done what it asked: the answer
-        was lost.
-    uri
-        The store's address.
-    give_up
-        Until when (of `time.monotonic`) a server that does not answer, or is in trouble, is asked
-        again.
-
-    Raises
-    ------
-    InputError
-        One clear line about what failed for good.
+    Repeated is what collided with another process, and until `give_up` (of `time.monotonic`) what a
+    server did not answer or was in trouble with: it may have done what the function asked.
     """
     import_mlflow(uri)
     from mlflow.exceptions import MlflowException

@@ -33,13 +33,9 @@ def describe_run(
 ) -> Description:
     """Describe a run before it begins, nothing of its config left open; `tags` are further ones."""
     parts = (config.model, config.layer, config.aggregation, config.metric)
-    return Description(
-        name="/".join(part.name for part in parts),
-        params=params,
-        tags={**_make_tags(config, subject), **tags},
-        sentence=_ask(config),
-        parent=parent,
-    )
+    name = "/".join(part.name for part in parts)
+    tags = {**_make_tags(config, subject), **tags}
+    return Description(name, params, tags, _ask(config), parent)
 
 
 def _make_tags(config: Config, subject: Subject) -> dict[str, str]:

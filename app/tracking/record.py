@@ -88,29 +88,19 @@ class Record:
             {},
             description.parent,
         )
-        tags = {
-            **origin(),
-            "record": record.key,
-            "folder": str(folder.absolute()),
-            "host": platform.node(),
-            **description.tags,
+        own = {"record": record.key, "folder": str(folder.absolute()), "host": platform.node()}
+        shown = {
+            "mlflow.note.content": description.sentence,
+            "mlflow.parentRunId": description.parent,
         }
-        if description.sentence:
-            tags["mlflow.note.content"] = description.sentence
-        if description.parent is not None:
-            tags["mlflow.parentRunId"] = description.parent
-        record.add_tags(tags)
+        record.add_tags({**origin(), **own, **description.tags})
+        record.add_tags({name: text for name, text in shown.items() if text})
         return record
 
     @property
     def settings(self) -> Tracking:
         """The tracking settings."""
         return Tracking(**self.store)
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is tracked."""
-        return connect(self.settings).off
 
     def take_over(self, old: Record) -> bool:
         """Go on with the run of an old record, where it is the same; whether it is."""
@@ -161,7 +151,7 @@ class Record:
         The table has one row an item, of text. `source` is a folder, an address, or words; of the
         content's digest MLflow shows the beginning and keeps the whole as a tag.
         """
-        if self.off:
+        if connect(self.settings).off:
             return
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.pandas_dataset import from_pandas
@@ -199,7 +189,7 @@ class Record:
 
     def send(self) -> None:
         """Let the store see the points so far, if it answers: a run goes on without it."""
-        if self.off or self.run_id is None:
+        if self.run_id is None:  # nothing is tracked
             return
         self.save()
         try:
@@ -263,7 +253,13 @@ def write_text(path: Path, text: str) -> None:
 
 def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
     """Write values as on the command line, cut where they are too long for MLflow."""
-    return {name: cut(_spell(value), length) for name, value in values.items()}
+    texts = {
+        name: value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in values.items()
+    }
+    return {name: cut(text, length) for name, text in texts.items()}
 
 
 def cut(text: str, length: int) -> str:
@@ -282,16 +278,6 @@ def tag_notes(notes: Sequence[str]) -> dict[str, str]:
         name = f"{step}.note"
         tags[name] = f"{tags[name]}; {text}" if name in tags else text
     return tags
-
-
-def _spell(value: Any) -> str:
-    """A value as the command line and the config files spell it."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except TypeError:
-        return str(value)
 
 
 def _now() -> int:

@@ -70,10 +70,7 @@ class Store:
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Ask a server that went away again, for that many seconds in the whole body.
-
-        Not where this process has waited for it in vain.
-        """
+        """Ask a server that went away again, for these seconds, unless that was in vain before."""
         self._give_up = time.monotonic() + (0 if self._is_away else seconds)
         try:
             yield
@@ -153,10 +150,9 @@ class Store:
     # --- what is told of a run --------------------------------------------------------------------
 
     def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
-        """Create the run whose tag `record` is `key`, once; its id.
+        """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
 
-        It is looked for first: an earlier attempt may have made it though the answer got lost. It
-        began `begun` milliseconds after 1970.
+        It is looked for first: an earlier attempt may have made it though the answer got lost.
         """
         from mlflow.entities import ViewType
 
@@ -278,8 +274,6 @@ class Store:
                 client.search_runs([experiment], wanted, max_results=MOST, order_by=order)
             )
         )
-
-    # --- where it is seen -------------------------------------------------------------------------
 
     def how_to_compare(self) -> str:
         """Two lines for the end of a run: how to open MLflow's pages, and where to look."""
