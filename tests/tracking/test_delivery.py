@@ -28,7 +28,6 @@ from app import sync
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import run as tracked
-from app.tracking import store as stores
 from app.tracking.record import Description, Record, read_undefined
 from app.tracking.run import Presence, end_run, find_runs, open_run, settle
 from app.tracking.store import Store, connect
@@ -302,7 +301,6 @@ def test_runs_that_ask_the_same_network_share_it_in_the_store(store: Tracking, t
     for name, (network, digest) in asked.items():
         with start(settings, tmp_path / name, name, {}) as run:
             run.set_model(network, digest, {"model.hidden": 8}, {"trained": "true"})
-        stores._connect.cache_clear()  # as another process begins
         (used,) = stored(settings, run.run_id).inputs.model_inputs  # type: ignore[union-attr]
         ids[name] = used.model_id
     assert ids["first"] == ids["again"] and len(set(ids.values())) == 3
