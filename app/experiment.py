@@ -28,8 +28,7 @@ from app.stimuli import classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.sweeps.results import Result
-from app.tracking.description import describe_run
-from app.tracking.outputs import record_run, write_run
+from app.tracking.outputs import describe_run, record_run, write_run
 from app.tracking.run import start
 from app.tracking.store import connect
 
@@ -72,7 +71,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         write_run(folder, config, found, subject.shape)
         if job.figures:
             draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
-        record_run(record, folder, config, subject, stimuli, found)
+        record_run(record, config, subject, stimuli, found)
     return Result(
         "finished",
         description.name,
@@ -80,7 +79,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         description.tags,
         found.metrics(),
         found.notes,
-        record.id,
+        record.run_id,
         record.undelivered,
         folder=str(folder),
     )

@@ -31,8 +31,7 @@ def writing(what: str, folder: Path, another: str) -> Iterator[None]:
 def whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     """The path of a new file to fill in the body, which then takes the place of `path`.
 
-    A kill, an error or a full disk leaves the old file, or none. With `lasting` a power cut does,
-    too, at the cost of waiting for the disk.
+    A kill, an error or a full disk leaves the old file, or none; a power cut, too, if `lasting`.
     """
     new = path.with_name(f".{path.name}{PARTIAL}")
     try:

@@ -15,11 +15,7 @@ GB = 1e9  # bytes
 
 
 def count_threads() -> int:
-    """The share of the machine's cores that this process was given.
-
-    `OMP_NUM_THREADS`, which Hydra's joblib launcher sets to the cores of one of its workers; else
-    the CPUs of a SLURM task; else the cores that the system lets this process use.
-    """
+    """The cores that this process was given: by Hydra's joblib launcher, SLURM, or the system."""
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         if (value := os.environ.get(name, "")).isdecimal() and int(value):
             return int(value)
@@ -32,10 +28,7 @@ def measure_memory() -> int:
 
 
 def measure_peak() -> int:
-    """The most bytes of physical memory that this process has held since `forget_peak`.
-
-    Since it started, where the system cannot forget (other systems than Linux).
-    """
+    """The most bytes that it has held since `forget_peak`; elsewhere than on Linux, ever."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -31,30 +31,25 @@ ConfigStore.instance().store(name="report_schema", node=Settings)
 
 
 def job(config: DictConfig) -> None:
-    """Make the report of the sweep whose parent run is `run`."""
+    """Make the report of the sweep whose parent run is `run`, and hand it to that run."""
     with told(debug=config.debug):
-        make(config)
+        if OmegaConf.is_missing(config, "run"):
+            raise InputError("give run=<id of a sweep's parent run>, as MLflow's pages show it")
+        settings: Any = OmegaConf.to_object(config)
 
+        from app.sweeps import tables
+        from app.sweeps.report import make_report, write_report
+        from app.sweeps.results import read_sweep
+        from app.tracking.store import connect
 
-def make(config: DictConfig) -> None:
-    """Read the store, write the report, hand it to the parent run."""
-    if OmegaConf.is_missing(config, "run"):
-        raise InputError("give run=<id of a sweep's parent run>, as MLflow's pages show it")
-    settings: Any = OmegaConf.to_object(config)
-
-    from app.sweeps import tables
-    from app.sweeps.report import make_report, write_report
-    from app.sweeps.results import read_sweep
-    from app.tracking.store import connect
-
-    store = connect(settings.tracking)
-    title, results = read_sweep(store, settings.run)
-    report = make_report(results, title)
-    folder = write_report(report, Path(settings.output))
-    store.add_artifacts(settings.run, folder)
-    print(tables.describe_sweep(results))
-    print(tables.wrap(report.summary))
-    print(f"Report: {folder / 'report.md'}")
+        store = connect(settings.tracking)
+        title, results = read_sweep(store, settings.run)
+        report = make_report(results, title)
+        folder = write_report(report, Path(settings.output))
+        store.add_artifacts(settings.run, folder)
+        print(tables.describe_sweep(results))
+        print(tables.wrap(report.summary))
+        print(f"Report: {folder / 'report.md'}")
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """`python -m app.sync [folder …]`: deliver to the tracking store what runs could not.
 
 A run whose store went away keeps in its folder all that it has to say; a process that was killed
-leaves a run that the store takes for running. Both are brought to their end here, whatever was
-delivered before.
+leaves a run that the store takes for running. Both are brought to their end here.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from app.errors import InputError
 from app.launch.commandline import UNDELIVERED, Parser, run
-from app.tracking.address import Stored
 
 SAYS = {
     "delivered": "delivered",
@@ -30,38 +27,19 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     InputError for a folder that is not there.
     """
     from app.progress import progress_bar
-    from app.tracking.delivery import settle, settle_dead
-    from app.tracking.record import RECORD, read
-    from app.tracking.store import connect
+    from app.tracking.run import find_runs, settle
 
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder: name those of runs or sweeps")
-    found = {path.parent for folder in folders for path in folder.rglob(RECORD)}
-    # A sweep's own run comes after its jobs', and only if none of them is left.
-    deepest_first = sorted(found, key=lambda folder: (-len(folder.parts), folder))
-    counts: Counter[str] = Counter()
-    reasons: list[str] = []
-    left: dict[Path, str] = {}
-    stores: set[Stored] = set()
-    with progress_bar("runs", len(deepest_first), "run") as progress:
-        for folder in deepest_first:
-            outcome = left.get(folder)
-            if outcome is None:
-                try:
-                    record = read(folder)
-                    stores |= {record.settings} if record is not None else set()
-                    outcome = settle(folder, ended=ended)
-                except (InputError, OSError) as error:
-                    reasons.append(f"{folder}: {error}")
-                    outcome = "failed"
-                if outcome in ("failed", "running"):
-                    left |= dict.fromkeys(folder.parents, outcome)
+    runs = find_runs(*folders)
+    counts, reasons = Counter[str](), []
+    with progress_bar("runs", len(runs), "run") as progress:
+        for folder, (outcome, reason) in zip(runs, settle(runs, ended=ended), strict=True):
             counts[outcome] += 1
+            if reason:
+                reasons.append(f"{folder}: {reason}")
             progress(1)
-    for settings in stores:  # killed between the last word to its record and to the store
-        with suppress(InputError):
-            settle_dead(connect(settings))
     return counts, reasons
 
 

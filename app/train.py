@@ -23,7 +23,7 @@ from app.launch.commandline import UNDELIVERED, run_hydra, tell_undelivered, tol
 if TYPE_CHECKING:
     import torch
 
-    from app.tracking.run import Run
+    from app.tracking.record import Record
     from app.training.outputs import Results, Training
 
 register()
@@ -54,13 +54,13 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
         outputs.write_start(training)
         with _tracked(training) as record:
             for epoch, figures in enumerate(history):
-                record.metrics(figures, step=epoch)
+                record.add_metrics(figures, step=epoch)
             outputs.keep_best(training)
             while not loop.is_over(history, settings.epochs, settings.stopping):
                 history.append(_learn_epoch(training))
                 outputs.save(training)
                 outputs.keep_best(training)
-                record.metrics(history[-1], step=len(history) - 1)
+                record.add_metrics(history[-1], step=len(history) - 1)
                 record.send()
             if len(history) < settings.epochs:
                 patience = settings.stopping.patience
@@ -105,7 +105,7 @@ def _tell(text: str) -> None:
 
 
 @contextmanager
-def _tracked(training: Training) -> Iterator[Run]:
+def _tracked(training: Training) -> Iterator[Record]:
     """Open the training's MLflow run: one that goes on notes the epochs before it again."""
     import pandas as pd
 
@@ -126,7 +126,7 @@ def _tracked(training: Training) -> Iterator[Run]:
     parts = {"train": material.learned.images, "val": material.held_out.images}
     with start(store, training.folder, description) as record:
         for context, images in parts.items() if not store.off else ():
-            record.dataset(
+            record.add_dataset(
                 pd.DataFrame({"image": images.names, "class": images.labels}),
                 name=f"{settings.name}/{context}",
                 source=images.source,
@@ -136,17 +136,17 @@ def _tracked(training: Training) -> Iterator[Run]:
         yield record
 
 
-def _record_results(record: Run, folder: Path, results: Results) -> None:
+def _record_results(record: Record, folder: Path, results: Results) -> None:
     """Give MLflow the best figures, and the files that are small."""
     from app.training import outputs
 
     best = results.history[results.best_epoch - 1]
-    record.metrics({"best/epoch": results.best_epoch})
+    record.add_metrics({"best/epoch": results.best_epoch})
     for name, value in results.untrained.items():
-        record.metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
-    record.artifacts(folder, outputs.SMALL)
+        record.add_metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
+    record.add_artifacts(folder, outputs.SMALL)
     if (folder / outputs.PACKAGE).exists():
-        record.artifacts(folder / outputs.PACKAGE)
+        record.add_artifacts(folder / outputs.PACKAGE)
 
 
 def job(config: DictConfig) -> None:

@@ -69,7 +69,7 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Hold the sweep's folder, and leave in it what its jobs need to know."""
         from app.sweeps.parent import write_plan
-        from app.tracking.locks import Presence
+        from app.tracking.run import Presence
         from app.tracking.store import connect
 
         folder, presence = Path(config.hydra.sweep.dir), None

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.sweeps.results import Result, read_sweep
-from app.tracking.text import NAME_LENGTH, cut
+from app.tracking.record import NAME_LENGTH, cut
 
 if TYPE_CHECKING:
     from app.config.schema import Tracking
-    from app.tracking.locks import Presence
+    from app.tracking.run import Presence
     from app.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -114,21 +114,14 @@ def close(
     process leaves its `presence` in the folder; `report` is the report's folder; `over` is whether
     no job runs any more, on any machine. Returns why something cannot be delivered now.
     """
-    from app.tracking.delivery import settle, settle_sweep
-    from app.tracking.run import end_run
+    from app.tracking.run import end_run, find_runs, settle
 
     finished, failed = jobs
     end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
     if presence is not None:
         presence.leave()
-    try:
-        if over:
-            settle_sweep(folder, ended=True)
-        else:
-            settle(folder)
-    except InputError as error:
-        return str(error)
-    return None
+    settled = settle(find_runs(folder) if over else [folder], ended=over)
+    return next((reason for _, reason in settled if reason), None)
 
 
 def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
@@ -138,12 +131,15 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     store does not have.
     """
     from app.sweeps import report, tables
-    from app.tracking.delivery import settle_jobs
+    from app.tracking.run import find_runs, settle
 
     title, parent = read_plan(folder).title, find_parent(folder)
     if parent is not None:
         try:
-            settle_jobs(folder, ended=True, patience=store.settings.patience_s)
+            jobs = [run for run in find_runs(folder) if run != folder]
+            for _, reason in settle(jobs, ended=True, patience=store.settings.patience_s):
+                if reason:
+                    raise InputError(reason)
             title, results = read_sweep(store, parent)
         except InputError as error:
             log.info("the report is made from what the jobs left: %s", error)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.config.parameters import LEADING_PARAMETERS
 from app.config.schema import Config
 from app.errors import InputError
-from app.tracking.record import RESULT, read_undefined, write_text
-from app.tracking.text import as_text, tag_notes
+from app.tracking.record import RESULT, as_text, read_undefined, tag_notes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

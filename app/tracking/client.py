@@ -1,13 +1,23 @@
-"""MLflow's client, told to be quiet, and SQLite's database, made whole or not at all."""
+"""MLflow's client, told to be quiet: its address, its database, and calls that may fail."""
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
+import re
 import sqlite3
+import textwrap
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import Retrying, retry_if_exception, wait_random
 
 from app.errors import InputError
 from app.files import whole
@@ -15,7 +25,12 @@ from app.files import whole
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from app.config.schema import Tracking
+
+T = TypeVar("T")
+
 SQLITE = "sqlite:///"
+DATABASE = "mlflow.db"
 # What MLflow reads when it is imported. The user's own values win.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -23,10 +38,41 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    # `calls.call` repeats what failed: MLflow would create a run twice whose answer got lost.
+    # `call` repeats what failed: MLflow would create a run twice whose answer got lost.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
+COLLISION_SECONDS = 60.0  # for which a write that collided with another process's is repeated
+
+
+def find_address(settings: Tracking) -> str:
+    """Find where the runs go, as MLflow writes it; empty when nothing is tracked.
+
+    InputError where it is no address of a server, holds credentials, or SQLite would misread it.
+    """
+    if settings.name == "none":
+        return ""
+    if settings.uri is None:
+        if {"?", "%"} & set(settings.folder):
+            raise InputError(
+                f"tracking.folder={settings.folder} holds '?' or '%', which SQLite addresses read "
+                "otherwise; choose another folder"
+            )
+        return f"{SQLITE}{settings.folder}/{DATABASE}"
+    parts = urllib.parse.urlsplit(settings.uri)
+    shown = re.sub(r"//[^/@]*@", "//", settings.uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(
+            f"tracking.uri={shown} is no address of a tracking server; "
+            "write http://host:port, or null for SQLite in tracking.folder"
+        )
+    if parts.username or parts.password:
+        raise InputError(
+            f"tracking.uri={shown} holds credentials; give them by "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+        )
+    return settings.uri.rstrip("/")
 
 
 def import_mlflow(uri: str) -> None:
@@ -37,22 +83,21 @@ def import_mlflow(uri: str) -> None:
 
     if uri.startswith(SQLITE):
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  half of a client's time
-    # What these would print, `calls.call` says in one line.
+    # What these would print, `call` says in one line.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def open_client(uri: str) -> MlflowClient:
     """Open a client. Only the lock's holder may where the database is still missing."""
-    import_mlflow(uri)
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE):
-        create_database(Path(uri.removeprefix(SQLITE)))
+        _create_database(Path(uri.removeprefix(SQLITE)))
     return MlflowClient(tracking_uri=uri)
 
 
-def create_database(database: Path) -> None:
+def _create_database(database: Path) -> None:
     """Create the tables beside the database and move them in place: MLflow cannot finish half."""
     if database.exists() and database.stat().st_size > 0:
         return
@@ -82,3 +127,94 @@ def check_database(database: Path) -> None:
             f"cannot keep runs in {database}: {error}; "
             "move it away or choose another folder with tracking.folder=<folder>"
         ) from error
+
+
+def check_server(uri: str, give_up: float) -> None:
+    """Ask a server, until `give_up`, whether it is there; InputError where it does not answer."""
+    errors = (OSError, http.client.HTTPException, ValueError)
+
+    def is_worth(error: BaseException) -> bool:
+        return isinstance(error, errors) and time.monotonic() < give_up
+
+    try:
+        repeat(lambda: _ask(uri), is_worth)
+    except errors as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(
+            f"tracking server {uri} does not answer: "
+            f"{getattr(reason, 'strerror', None) or reason}; start it or use tracking=sqlite"
+        ) from error
+
+
+def _ask(uri: str) -> None:
+    try:
+        urllib.request.urlopen(f"{uri}/health", timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # whatever it says, somebody answers
+
+
+def call(function: Callable[[], T], uri: str, give_up: float) -> T:
+    """Call MLflow; InputError with one clear line about what failed for good.
+
+    Repeated is what collided with another process, and until `give_up` (of `time.monotonic`) what a
+    server did not answer or was in trouble with: it may have done what the function asked.
+    """
+    import_mlflow(uri)
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    kind = "database" if uri.startswith(SQLITE) else "server"
+    errors = (MlflowException, SQLAlchemyError, OSError)  # requests' are OSErrors
+    collisions_end = time.monotonic() + COLLISION_SECONDS
+
+    def is_worth(error: BaseException) -> bool:
+        if not isinstance(error, errors):
+            return False
+        if _is_collision(error):
+            return time.monotonic() < collisions_end
+        return kind == "server" and _is_passing(error) and time.monotonic() < give_up
+
+    try:
+        return repeat(function, is_worth)
+    except errors as error:
+        reason = _one_line(error)
+        if kind == "database" and re.search("disk is full|No space left", reason):
+            reason = "its disk is full; make room, or choose another folder with "
+            reason += "tracking.folder=<folder>"
+        raise InputError(f"tracking {kind} {uri} failed: {reason}") from error
+
+
+def repeat(function: Callable[[], T], is_worth: Callable[[BaseException], bool]) -> T:
+    """Call a function again while it raises an error that is worth it.
+
+    The waits are of random lengths: hundreds of jobs that lost their server come back one by one.
+    """
+    attempts = Retrying(retry=retry_if_exception(is_worth), wait=wait_random(0.1, 1), reraise=True)
+    return attempts(function)
+
+
+def _is_passing(error: BaseException) -> bool:
+    """The server cannot be reached, or is in trouble, or wants fewer requests."""
+    status = getattr(error, "get_http_status_code", lambda: 500)()
+    return bool(status == 429 or status >= 500)
+
+
+def _is_collision(error: BaseException) -> bool:
+    """Another process held SQLite's lock, or created first what must exist once."""
+    signs = ("database is locked", "unique constraint", "duplicate key", "already_exists")
+    return any(sign in str(error).lower() for sign in signs)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if re.search(r"error code 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED", text):
+        return (
+            "it does not let you in; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, in the environment say who you are"
+        )
+    # The root of nested messages, as the system says it.
+    system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
+    if system:
+        return system[1].strip()
+    text = re.split(r" \[SQL:| \(Background on", text)[0]
+    return textwrap.shorten(text, 300, placeholder="…")

@@ -10,21 +10,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-PACKAGES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "numba",
-    "mlflow",
-    "hydra-core",
-    "pandas",
-    "selective-units",
-)
+# This package and those that its numbers depend on.
+PACKAGES = ("torch", "numpy", "scipy", "numba", "mlflow", "hydra-core", "pandas", "selective-units")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that its numbers depend on."""
+    """Versions of Python and of `PACKAGES`, by their names."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -1,33 +1,76 @@
-"""What a run leaves: files in its folder, and what its record says of them."""
+"""What an experiment's run is called and asks, and what it leaves in its folder and its record."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from app.config.parameters import parameters, to_yaml
 from app.files import whole, writing
+from app.findings.selection import Criterion
 from app.machine import GB, measure_peak
-from app.tracking.description import list_images, make_tags
 from app.tracking.origin import versions
-from app.tracking.text import tag_notes
+from app.tracking.record import Description, Record, tag_notes
 
 if TYPE_CHECKING:
     from app.config.schema import Config
     from app.findings.findings import Findings
     from app.models.network import Subject
     from app.stimuli.localizer import Localizer
-    from app.tracking.run import Run
+
+
+def describe_run(
+    config: Config,
+    params: Mapping[str, Any],
+    subject: Subject,
+    parent: str | None,
+    tags: Mapping[str, str],
+) -> Description:
+    """Describe a run before it begins, nothing of its config left open; `tags` are further ones."""
+    parts = (config.model, config.layer, config.aggregation, config.metric)
+    name = "/".join(part.name for part in parts)
+    tags = {**_make_tags(config, subject), **tags}
+    return Description(name, params, tags, _ask(config), parent)
+
+
+def _make_tags(config: Config, subject: Subject) -> dict[str, str]:
+    """Tags to filter runs by, and what the sweep's report needs to show metrics as figures do."""
+    metric = config.metric
+    tags = {
+        name: getattr(config, name).name for name in ("model", "layer", "aggregation", "metric")
+    }
+    compared = {**config.metrics, metric.name: metric}
+    styles = {name: [each.label, each.colour] for name, each in compared.items()}
+    if "paper" in metric.criterion.presets:  # its number with the paper's
+        tags["criterion.paper"] = str(metric.criterion.presets["paper"])
+    return tags | {
+        "trained": str(config.model.trained).lower(),
+        "metrics.styles": json.dumps(styles, ensure_ascii=False),
+        "target": config.target,
+        "model.digest": subject.digest,
+        "layer.read": subject.read,
+    }
+
+
+def _ask(config: Config) -> str:
+    """What the run asks, in a sentence."""
+    what = "units" if config.aggregation.name == "unit" else f"kernels ({config.aggregation.name})"
+    criterion = config.metric.criterion
+    rule = Criterion(criterion.rule, criterion.threshold)
+    return (
+        f"Which {what} of {config.layer.name} in {config.model.name} are selective for "
+        f"{config.target}, by {config.metric.name} ({rule})?"
+    )
 
 
 def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, int, int]) -> None:
     """Write the run's tables, config, versions and metrics into its folder.
 
-    Raises
-    ------
-    InputError
-        Where the folder cannot be written to.
+    InputError where it cannot be written to.
     """
     place = shape if config.aggregation.name == "unit" else None
     texts = {
@@ -46,22 +89,22 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
 
 
 def record_run(
-    record: Run,
-    folder: Path,
-    config: Config,
-    subject: Subject,
-    stimuli: Localizer,
-    found: Findings,
+    record: Record, config: Config, subject: Subject, stimuli: Localizer, found: Findings
 ) -> None:
     """Note in the run's record what it asked, was shown and found, and the files in its folder."""
     params = {name: value for name, value in parameters(config).items() if name.startswith("model")}
-    trained = {"trained": make_tags(config, subject)["trained"]}
-    record.model(config.model.name, subject.digest, params, trained)
-    images = stimuli.images
-    record.dataset(
-        list_images(stimuli), name=config.stimuli.name, source=images.source, digest=images.digest
+    record.set_model(config.model.name, subject.digest, params, {"trained": config.model.trained})
+    shown = stimuli.images
+    domain = {category: name for name, own in stimuli.domains.items() for category in own}
+    columns = {
+        "image": shown.names,
+        "category": shown.labels,
+        "domain": [domain.get(label) for label in shown.labels],  # None: it belongs to none
+    }
+    record.add_dataset(
+        pd.DataFrame(columns), name=config.stimuli.name, source=shown.source, digest=shown.digest
     )
-    record.tags({**tag_notes(found.notes), "peak_memory_gb": f"{measure_peak() / GB:.2f}"})
-    record.metrics(found.metrics())
-    record.curves(found.curves())
-    record.artifacts(folder)
+    record.add_tags({**tag_notes(found.notes), "peak_memory_gb": f"{measure_peak() / GB:.2f}"})
+    record.add_metrics(found.metrics())
+    record.add_curves(found.curves())
+    record.add_artifacts(record.folder)

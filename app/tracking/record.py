@@ -1,35 +1,45 @@
 """What a run has to say, kept in its folder as `record.json`.
 
 Parameters, tags, points of metrics, data sets, the list of its artifacts, its state: all that
-`app.tracking.delivery` brings to the store.
+`app.tracking.run` brings to the store.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import platform
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.config.schema import Tracking
 from app.errors import InputError
 from app.files import whole
-from app.tracking.address import Stored
 from app.tracking.origin import origin
-from app.tracking.text import NAME_LENGTH, TAG_LENGTH, as_text, cut
+from app.tracking.store import connect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 RESULT = "result.json"  # what a job tells its sweep, beside the record
 RUNNING = "RUNNING"
+# MLflow's limits, in characters.
+NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
 
-Point = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
+DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Description:
 class Record:
     """All that the store is to know of a run. Times are milliseconds since 1970."""
 
+    folder: Path  # that keeps it
     store: dict[str, Any]  # the tracking settings; addresses hold no credentials
     name: str
     params: dict[str, str]
@@ -56,102 +67,153 @@ class Record:
     begun: int = field(default_factory=lambda: _now())
     ended: int | None = None
     status: str = RUNNING  # or FINISHED, FAILED, KILLED
-    points: list[Point] = field(default_factory=list)
+    # Value and time, by name and step.
+    points: dict[tuple[str, int], tuple[float, int]] = field(default_factory=dict)
     datasets: list[dict[str, Any]] = field(default_factory=list)
     model: dict[str, Any] | None = None  # that was asked
     artifacts: list[tuple[str, str]] = field(default_factory=list)  # file, folder among artifacts
     run_id: str | None = None  # MLflow's, once it is known
-    announced: bool = False  # the store has the run with its parameters
+    sent: int = 0  # points that the store has before the run's end
     delivered: bool = False  # the store has everything, the end included
+    undelivered: str | None = None  # why it has not, as this process found
 
     @classmethod
-    def of(cls, settings: Stored, folder: Path, description: Description) -> Record:
+    def of(cls, settings: Tracking, folder: Path, description: Description) -> Record:
         """Begin the record of a run in a folder."""
         record = cls(
+            folder,
             dataclasses.asdict(settings),
             cut(description.name, NAME_LENGTH),
             as_text(description.params),
             {},
             description.parent,
         )
-        tags = {
-            **origin(),
-            "record": record.key,
-            "folder": str(folder.absolute()),
-            "host": platform.node(),
-            **description.tags,
+        own = {"record": record.key, "folder": str(folder.absolute()), "host": platform.node()}
+        shown = {
+            "mlflow.note.content": description.sentence,
+            "mlflow.parentRunId": description.parent,
         }
-        if description.sentence:
-            tags["mlflow.note.content"] = description.sentence
-        if description.parent is not None:
-            tags["mlflow.parentRunId"] = description.parent
-        record.tag(tags)
+        record.add_tags({**origin(), **own, **description.tags})
+        record.add_tags({name: text for name, text in shown.items() if text})
         return record
 
     @property
-    def settings(self) -> Stored:
+    def settings(self) -> Tracking:
         """The tracking settings."""
-        return Stored(**self.store)
-
-    def __post_init__(self) -> None:
-        self._known: dict[tuple[str, float, int], int] = {}
+        return Tracking(**self.store)
 
     def take_over(self, old: Record) -> bool:
-        """Go on with the run of an old record, where it is the same; whether it is.
-
-        Points that the store may have already keep the times that they had.
-        """
+        """Go on with the run of an old record, where it is the same; whether it is."""
         own, others = ((each.store, each.name, each.params, each.parent) for each in (self, old))
         if own != others:
             return False
         self.key, self.begun, self.run_id = old.key, old.begun, old.run_id
-        self.tags["record"] = old.key
-        self._known = old._times
+        self.tags["record"], self.points = old.key, old.points
         return True
 
-    def forget_points(self) -> None:
-        """Begin anew with points; those that are noted again keep the times that they had."""
-        self._known, self.points = self._times, []
-
-    @property
-    def _times(self) -> dict[tuple[str, float, int], int]:
-        return {(name, value, step): at for name, value, step, at in self.points}
-
-    def tag(self, tags: Mapping[str, str]) -> None:
+    def add_tags(self, values: Mapping[str, str]) -> None:
         """Note tags; what is too long for MLflow is cut."""
-        self.tags |= as_text(tags, TAG_LENGTH)
+        self.tags |= as_text(values, TAG_LENGTH)
+
+    def add_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note metrics; those that are not finite become the tag `undefined_metrics`.
+
+        MLflow's database stores NaN as 0 with a mark that filters ignore, and infinity as the
+        largest number; some versions of its pages fail on either. What is noted again keeps its
+        time: the store may have it already.
+        """
+        undefined = self.tags.get("undefined_metrics", "").split(", ")
+        for name, value in values.items():
+            if not math.isfinite(value):
+                undefined.append(f"{name}={value}")
+            elif self.points.get((name, step), (None, 0))[0] != value:
+                self.points[name, step] = float(value), _now()
+        if any(undefined):
+            self.tags["undefined_metrics"] = ", ".join(filter(None, undefined))
+
+    def add_curves(self, values: Mapping[str, Mapping[int, float]]) -> None:
+        """Note metrics by step, which MLflow's pages draw as curves.
+
+        What is not finite is left out. The tag `curves` names them: of a curve's points the runs'
+        table has the last alone, which is no finding.
+        """
+        for name, curve in values.items():
+            for step, value in curve.items():
+                if math.isfinite(value):
+                    self.add_metrics({name: value}, step)
+        self.add_tags({"curves": ", ".join(values)})
+
+    def add_dataset(
+        self, table: pd.DataFrame, *, name: str, source: str, digest: str, context: str = "stimuli"
+    ) -> None:
+        """Note a data set that the run used for `context`: MLflow's description; the data stay.
+
+        The table has one row an item, of text. `source` is a folder, an address, or words; of the
+        content's digest MLflow shows the beginning and keeps the whole as a tag.
+        """
+        if connect(self.settings).off:
+            return
+        from mlflow.data.code_dataset_source import CodeDatasetSource
+        from mlflow.data.pandas_dataset import from_pandas
+
+        short, where = digest[:DIGEST_LENGTH], CodeDatasetSource({"source": source})
+        self.datasets.append(
+            {
+                "dataset": from_pandas(table, where, name=name, digest=short).to_dict(),
+                "tags": {"mlflow.data.context": context, "digest": digest},
+            }
+        )
+
+    def set_model(
+        self, name: str, digest: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> None:
+        """Note the network that the run asked; of the same name and weights it is one in MLflow."""
+        self.model = {
+            "name": re.sub(r"[/:.%\"']", "-", name),  # which MLflow keeps from such names
+            "digest": digest,
+            "params": as_text(params),
+            "tags": as_text(tags),
+        }
+
+    def add_artifacts(self, root: Path, names: Iterable[str] | None = None) -> None:
+        """Note that the files below `root`, or those of these names there, belong to the run."""
+        paths = root.rglob("*") if names is None else map(root.joinpath, names)
+        for path in sorted(path for path in paths if path.is_file()):
+            # The keeping's own are no results: the record, locks, half-written files.
+            if path.name in (RECORD, RESULT) or path.name.startswith("."):
+                continue
+            place = path.parent.relative_to(root).as_posix()
+            entry = (os.path.relpath(path, self.folder), "" if place == "." else place)
+            if entry not in self.artifacts:
+                self.artifacts.append(entry)
+
+    def send(self) -> None:
+        """Let the store see the points so far, if it answers: a run goes on without it."""
+        if self.run_id is None:  # nothing is tracked
+            return
+        self.save()
+        try:
+            connect(self.settings).log(self.run_id, points=list_points(self)[self.sent :])
+            self.sent = len(self.points)
+        except InputError as error:
+            log.info("points are not in the store yet: %s", error)
 
     def end(self, status: str, reason: str | None = None, at: int | None = None) -> None:
         """Note the run's end; the tag `error` has the reason."""
         self.status, self.ended, self.delivered = status, at or _now(), False
         if reason:
-            self.tag({"error": reason})
+            self.add_tags({"error": reason})
 
-    def add(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note points of metrics; those that are not finite become the tag `undefined_metrics`.
+    def save(self) -> None:
+        """Put the record in place, whole: a kill or a power cut leaves the old one or the new."""
+        content = {**vars(self), "points": list_points(self)}
+        del content["folder"], content["undelivered"]
+        write_text(self.folder / RECORD, json.dumps(content))
 
-        MLflow's database stores NaN as 0 with a mark that filters ignore, and infinity as the
-        largest number; some versions of its pages fail on either.
-        """
-        now, undefined = _now(), []
-        for name, value in values.items():
-            if math.isfinite(value):
-                point = (name, float(value), step)
-                self.points.append((*point, self._known.get(point, now)))
-            else:
-                undefined.append(f"{name}={value}")
-        if undefined:
-            before = self.tags.get("undefined_metrics")
-            self.tags["undefined_metrics"] = ", ".join(filter(None, [before, *undefined]))
 
-    def add_artifacts(self, folder: Path, root: Path, names: Iterable[str] | None = None) -> None:
-        """Note the files below `root`, or those of these names there, if they exist."""
-        paths = root.rglob("*") if names is None else map(root.joinpath, names)
-        for path in sorted(path for path in paths if path.is_file() and not _is_own(path)):
-            place = path.parent.relative_to(root).as_posix()
-            entry = (os.path.relpath(path, folder), "" if place == "." else place)
-            if entry not in self.artifacts:
-                self.artifacts.append(entry)
+def list_points(record: Record) -> list[tuple[str, float, int, int]]:
+    """List the points of metrics: name, value, step, milliseconds since 1970."""
+    return [(name, value, step, at) for (name, step), (value, at) in record.points.items()]
 
 
 def read_undefined(text: str) -> dict[str, float]:
@@ -161,33 +223,18 @@ def read_undefined(text: str) -> dict[str, float]:
 
 
 def read(folder: Path) -> Record | None:
-    """Read the record in a folder; None where there is none.
-
-    Raises
-    ------
-    InputError
-        For one that is no record.
-    """
+    """Read the record in a folder; None where there is none, InputError for one that is none."""
     path = folder / RECORD
     try:
-        text = path.read_text(encoding="utf-8")
-        if not text:
-            return None
-        content = json.loads(text)
-        for name in ("points", "artifacts"):
-            content[name] = [tuple(entry) for entry in content[name]]
-        return Record(**content)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        points = {(name, step): (value, at) for name, value, step, at in content["points"]}
+        content["artifacts"] = [tuple(entry) for entry in content["artifacts"]]
+        return Record(folder, **{**content, "points": points})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{path} cannot be read: {reason}; move it away") from error
-
-
-def write(folder: Path, record: Record) -> None:
-    """Put the record in place, whole: a kill or a power cut leaves the old one or the new one."""
-    content = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
-    write_text(folder / RECORD, json.dumps(content))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -201,9 +248,36 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def _is_own(path: Path) -> bool:
-    """Whether a file belongs to the keeping, not to the run's results."""
-    return path.name in (RECORD, RESULT) or re.fullmatch(r"\..*\.(lock|new)", path.name) is not None
+# --- how values are written for MLflow ------------------------------------------------------------
+
+
+def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
+    """Write values as on the command line, cut where they are too long for MLflow."""
+    texts = {
+        name: value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in values.items()
+    }
+    return {name: cut(text, length) for name, text in texts.items()}
+
+
+def cut(text: str, length: int) -> str:
+    """Keep at most that many characters of a text.
+
+    >>> cut("selective", 4)
+    'sel…'
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def tag_notes(notes: Sequence[str]) -> dict[str, str]:
+    """Make the note `lesion: …` the tag `lesion.note`; several of one step, one after another."""
+    tags: dict[str, str] = {}
+    for step, text in (note.split(": ", 1) for note in notes):
+        name = f"{step}.note"
+        tags[name] = f"{tags[name]}; {text}" if name in tags else text
+    return tags
 
 
 def _now() -> int:

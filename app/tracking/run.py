@@ -1,179 +1,94 @@
-"""A run while its process works: what it says goes into its record, and from there to the store."""
+"""A run's life: begun, ended, delivered to the store, and settled by others where its process died.
+
+What a run says goes into its record, and from there to the store. Delivery is a function of the
+folder. What was delivered in part is completed: the store keeps a point or an input that it is told
+twice once, and a run whose creation was never answered is found by its tag `record`.
+
+A process holds a lock in the folder of what it runs. The system releases it when the process dies,
+however it dies: that is how the next start tells the dead from the living.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from app.errors import InputError
-from app.tracking.delivery import announce, deliver, settle_record
-from app.tracking.locks import Presence
-from app.tracking.record import RUNNING, Description, Record, read, write
-from app.tracking.store import Store
-from app.tracking.text import as_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from app.files import PARTIAL
+from app.tracking.record import RECORD, RUNNING, Description, Record, list_points, read
+from app.tracking.store import Store, connect
 
 log = logging.getLogger(__name__)
 
-DIGEST_LENGTH = 16  # MLflow takes 36, but prints them in a narrow column
+LOCK = ".running.lock"  # stays: removing it while others open it would let two of them in
+MACHINE = ".running"  # names the machine whose process works in the folder
+LEAVING_SECONDS = 10  # that a process may take to leave its folder: one just interrupted delivers
+DIED = "its process died before the run's end: killed, or the machine went down"
 
 
-class Run:
-    """One run while its process works."""
+class Presence(AbstractContextManager["Presence"]):
+    """That this process works in a folder, for as long as this is kept, until `leave`.
 
-    def __init__(self, store: Store, folder: Path, record: Record) -> None:
-        self.undelivered: str | None = None  # why the store lacks what the record has
-        self._store = store  # that is off: nothing is kept
-        self._folder = folder
-        self._record = record
-        self._sent = 0  # points that the store has
+    InputError where another process does.
+    """
 
-    @property
-    def id(self) -> str | None:
-        """MLflow's id of the run; None where it is not tracked, or not known yet."""
-        return self._record.run_id
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note metrics. Those that are not finite become the tag `undefined_metrics`."""
-        self._record.add(values, step)
-
-    def curves(self, values: Mapping[str, Mapping[int, float]]) -> None:
-        """Note metrics by step, which MLflow's pages draw as curves.
-
-        What is not finite is left out. The tag `curves` names them: of a curve's points the runs'
-        table has the last alone, which is no finding.
-        """
-        for name, curve in values.items():
-            for step, value in curve.items():
-                if math.isfinite(value):
-                    self._record.add({name: value}, step)
-        self.tags({"curves": ", ".join(values)})
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Note tags; what is too long for MLflow is cut."""
-        self._record.tag(values)
-
-    def dataset(
-        self,
-        table: pd.DataFrame,
-        *,
-        name: str,
-        source: str,
-        digest: str,
-        context: str = "stimuli",
-    ) -> None:
-        """Note a data set that the run used: MLflow's description of it; the data stay.
-
-        Parameters
-        ----------
-        table
-            One row an item, of text; its columns and size are recorded.
-        name
-            Shown in the runs table.
-        source
-            Where the data come from: a folder, an address, or words.
-        digest
-            Of the content; MLflow shows its beginning and keeps the whole as a tag.
-        context
-            What the run used it for.
-        """
-        if self._store.off:
-            return
-        from mlflow.data.code_dataset_source import CodeDatasetSource
-        from mlflow.data.pandas_dataset import from_pandas
-
-        short, where = digest[:DIGEST_LENGTH], CodeDatasetSource({"source": source})
-        self._record.datasets.append(
-            {
-                "dataset": from_pandas(table, where, name=name, digest=short).to_dict(),
-                "tags": {"mlflow.data.context": context, "digest": digest[:500]},
-            }
-        )
-
-    def model(
-        self, name: str, digest: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> None:
-        """Note the network that the run asked; of the same name and weights it is one in MLflow."""
-        self._record.model = {
-            "name": re.sub(r"[/:.%\"']", "-", name),  # which MLflow keeps from such names
-            "digest": digest,
-            "params": as_text(params),
-            "tags": dict(tags),
-        }
-
-    def artifacts(self, root: Path, names: Iterable[str] | None = None) -> None:
-        """Note that all files below a folder, or those of these names, belong to the run."""
-        if not self._store.off:
-            self._record.add_artifacts(self._folder, root, names)
-
-    def send(self) -> None:
-        """Let the store see the points so far, if it answers: a run goes on without it."""
-        if self._store.off:
-            return
-        record = self._record
-        write(self._folder, record)
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock, self._machine = FileLock(folder / LOCK), folder / MACHINE
         try:
-            if record.announced and record.run_id is not None:
-                self._store.log(record.run_id, points=record.points[self._sent :])
-                self._sent = len(record.points)
-        except InputError as error:
-            log.info("points are not in the store yet: %s", error)
+            self._lock.acquire(timeout=1)  # longer than another process takes to look
+        except Timeout:
+            raise InputError(
+                f"another run writes to {folder} now: wait for its end, or give it another folder"
+            ) from None
+        self._machine.write_text(platform.node())
 
-    def _end(self, status: str, reason: str | None, patience: float | None = None) -> None:
-        self._record.end(status, reason)
-        if self._store.off:
-            return
-        try:
-            write(self._folder, self._record)
-            deliver(self._folder, patience)
-            self._record = read(self._folder) or self._record
-        except InputError as error:
-            self.undelivered = str(error)
+    def leave(self) -> None:
+        """Take the mark away."""
+        self._machine.unlink(missing_ok=True)
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 @contextmanager
-def start(store: Store, folder: Path, description: Description) -> Iterator[Run]:
+def start(store: Store, folder: Path, description: Description) -> Iterator[Record]:
     """Track the body of the `with` statement as one run, whose record `folder` keeps.
 
     The run ends as FINISHED; as FAILED, with the tag `error`, when the body raises; as KILLED on
     Ctrl-C. Exceptions go on their way. A store that is not there is an InputError before the body,
     but for a run with a parent: that sweep has begun, and what the run finds stays in the folder.
-    A store that went away is waited for at the end, `tracking.patience_s`; `Run.undelivered` then
-    says why it lacks the run.
+    A store that went away is waited for at the end, `tracking.patience_s`; `Record.undelivered`
+    then says why it lacks the run.
 
     The same run again in the same folder (requeued, killed, done before) stays one run.
     """
-    record = Record.of(store.settings, folder, description)
     if store.off:
-        yield Run(store, folder, record)
+        yield Record.of(store.settings, folder, description)
         return
     with Presence(folder):
-        _take_over(folder, record)
+        record = _begin(store, folder, description)
         try:
-            announce(store, folder, record)
+            _announce(record)
         except InputError as error:
             if record.parent is None:
                 raise
             log.info("the run begins without the store: %s", error)
-        run = Run(store, folder, record)
         try:
-            yield run
+            yield record
         except BaseException as error:
             # Ctrl-C, or a cluster that takes the job off its node to put it back into the queue.
             killed = not isinstance(error, Exception)
             reason = "interrupted" if killed else str(error) or type(error).__name__
-            run._end("KILLED" if killed else "FAILED", reason, 0 if killed else None)
-            if run.undelivered:  # the first error is the one to report
-                log.info("the run's end was not recorded: %s", run.undelivered)
+            _end(record, "KILLED" if killed else "FAILED", reason)
             raise
-        run._end("FINISHED", None)
+        _end(record, "FINISHED")
 
 
 def open_run(store: Store, folder: Path, description: Description) -> str | None:
@@ -186,45 +101,185 @@ def open_run(store: Store, folder: Path, description: Description) -> str | None
     old = read(folder)
     if old is not None and old.status == RUNNING and old.run_id is not None:
         return old.run_id
-    record = Record.of(store.settings, folder, description)
-    _take_over(folder, record)
-    announce(store, folder, record)
+    record = _begin(store, folder, description)
+    _announce(record)
     return record.run_id
 
 
 def end_run(
     folder: Path, status: str, metrics: Mapping[str, float], artifacts: Path | None = None
 ) -> None:
-    """End the run that `open_run` left running, if one did; `delivery.settle` delivers it."""
+    """End the run that `open_run` left running, if one did; `settle` delivers it."""
     record = read(folder)
     if record is None:
         return
-    record.forget_points()
-    record.add(metrics)
+    record.add_metrics(metrics)
     if artifacts is not None:
-        record.add_artifacts(folder, artifacts)
+        record.add_artifacts(artifacts)
     record.end(status)
-    write(folder, record)
+    record.save()
 
 
 def record_failure(store: Store, folder: Path, description: Description, reason: str) -> None:
     """Leave a sweep's job that failed as a FAILED child, whether it began a run or never came to.
 
-    The tag `error` holds the reason. InputError where it is not delivered.
+    The tag `error` holds the reason.
     """
     with Presence(folder):
         record = read(folder)
         if record is None or record.status != "FAILED":
-            record = Record.of(store.settings, folder, description)
-            _take_over(folder, record)
-        record.end("FAILED", reason)
-        write(folder, record)
-        deliver(folder)
+            record = _begin(store, folder, description)
+        _end(record, "FAILED", reason)
 
 
-def _take_over(folder: Path, record: Record) -> None:
+def _begin(store: Store, folder: Path, description: Description) -> Record:
     """Go on with the run that the folder has; another one than this is delivered as it was left."""
-    old = read(folder)
+    record, old = Record.of(store.settings, folder, description), read(folder)
     if old is not None and not record.take_over(old):
         with suppress(InputError):
-            settle_record(folder, old)
+            _settle_record(old)
+    return record
+
+
+def _end(record: Record, status: str, reason: str | None = None) -> None:
+    """Deliver a run at its end; where that fails, the record says why."""
+    record.end(status, reason)
+    try:
+        record.save()
+        _deliver(record, 0 if status == "KILLED" else record.settings.patience_s)
+    except InputError as error:  # the run's own, if it failed, is the one to report
+        record.undelivered = str(error)
+        log.info("the run's end is not in the store: %s", error)
+
+
+# --- brought to the store -------------------------------------------------------------------------
+
+
+def _announce(record: Record) -> None:
+    """Create the run, or open it again. InputError where the store is not there."""
+    store, alone = connect(record.settings), record.parent is None
+    record.folder.mkdir(parents=True, exist_ok=True)
+    record.save()
+    try:
+        store.experiment_id()
+        if alone:
+            settle_dead(store)
+        # A job of a sweep does not wait: what it finds stays in its folder.
+        with store.waiting(store.settings.patience_s if alone else 0):
+            if record.run_id is not None:
+                store.reopen(record.run_id)
+            store.log(_identify(store, record), record.params)
+    except InputError:
+        if alone and record.run_id is None:  # nothing has begun
+            (record.folder / RECORD).unlink()
+        raise
+
+
+def _deliver(record: Record, patience: float) -> None:
+    """Bring an ended run to its store, or complete what was brought.
+
+    The caller is the only one at the folder. A store that went away is waited for, so many seconds,
+    once a process; InputError where it does not come back.
+    """
+    store = connect(record.settings)
+    with store.waiting(patience):
+        store.experiment_id()
+        run_id = _identify(store, record)
+        store.log(run_id, record.params, record.tags, list_points(record))
+        store.log_inputs(run_id, record.datasets, record.model)
+        for name, place in record.artifacts:
+            if (file := record.folder / name).is_file():  # else the user took it away
+                store.add_artifact(run_id, file, place)
+        store.terminate(run_id, record.status, record.ended)
+    # Last: who is killed on the way delivers again, which changes nothing.
+    record.delivered = True
+    record.save()
+
+
+def _identify(store: Store, record: Record) -> str:
+    """MLflow's id of the run, which is created where it is not known."""
+    if record.run_id is None:
+        record.run_id = store.create_run(record.key, record.name, record.begun, record.tags)
+        record.save()
+    return record.run_id
+
+
+# --- what others left behind ----------------------------------------------------------------------
+
+
+def find_runs(*folders: Path) -> list[Path]:
+    """Find the folders of runs at and below these: a sweep's own after those of its jobs."""
+    found = {path.parent for folder in folders for path in folder.rglob(RECORD)}
+    return sorted(found, key=lambda folder: (-len(folder.parts), folder))
+
+
+def settle(
+    runs: Sequence[Path], *, ended: bool = False, patience: float = 0
+) -> Iterator[tuple[str, str]]:
+    """Deliver what runs left behind whose processes are gone; see `_deliver`.
+
+    A run that did not come to its end is delivered as KILLED. What runs on another machine cannot
+    be seen from here, and counts as running; `ended` says that nothing does.
+
+    Of each of the runs, in the order of `find_runs`, tells what became of it: `running` where a
+    process is at it, `delivered`, `complete` where nothing was to be done, or `failed`, and then
+    why. A sweep one of whose jobs is running or failed is left like that job, without a reason.
+    """
+    left: dict[Path, str] = {}
+    for folder in runs:
+        outcome, reason = left.get(folder, ""), ""
+        if not outcome:
+            try:
+                outcome = _settle_run(folder, ended, patience)
+            except (InputError, OSError) as error:  # another user's folder, say
+                outcome, reason = "failed", str(error)
+        if outcome in ("failed", "running"):
+            left |= dict.fromkeys(folder.parents, outcome)
+        yield outcome, reason
+
+
+def _settle_run(folder: Path, ended: bool, patience: float) -> str:
+    machine = folder / MACHINE
+    if not ended and machine.is_file() and machine.read_text() != platform.node():
+        return "running"
+    try:
+        # Where all are said to have ended, one that is about to is waited for.
+        with FileLock(folder / LOCK).acquire(timeout=LEAVING_SECONDS if ended else 0):
+            record = read(folder)
+            delivered = record is not None and _settle_record(record, patience)
+            machine.unlink(missing_ok=True)
+    except Timeout:
+        return "running"
+    return "delivered" if delivered else "complete"
+
+
+def _settle_record(record: Record, patience: float = 0) -> bool:
+    """Deliver a record whose process is gone, unless it is; whether something was delivered."""
+    if record.status == RUNNING:
+        last_sign = int((record.folder / RECORD).stat().st_mtime * 1000)
+        for left in record.folder.rglob(f".*{PARTIAL}"):  # which its process was writing
+            left.unlink(missing_ok=True)
+        record.end("KILLED", DIED, max(last_sign, record.begun))
+        record.save()
+    if record.delivered:
+        return False
+    _deliver(record, patience)
+    return True
+
+
+def settle_dead(store: Store) -> None:
+    """Deliver, or mark as KILLED, the store's running runs whose processes are gone.
+
+    Known from the lock in the run's folder; what has none that can be seen from here is left.
+    """
+    for run in store.unfinished():
+        folder = Path(run.data.tags["folder"])
+        try:
+            record = read(folder)
+        except InputError as error:
+            log.info("the run in %s stays as it is: %s", folder, error)
+            continue
+        if record is not None and record.key == run.data.tags["record"]:
+            for _, reason in settle(find_runs(folder)):
+                if reason:
+                    log.info("a run in %s stays as it is: %s", folder, reason)

@@ -11,35 +11,37 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
+from app.config.schema import Tracking
 from app.errors import InputError
-from app.tracking import calls
-from app.tracking.address import DATABASE, Stored
-from app.tracking.client import SQLITE, check_database, import_mlflow, open_client
+from app.tracking import client as calls
+from app.tracking.client import DATABASE, SQLITE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as StoredRun
 
-    from app.config.schema import Tracking
-
 T = TypeVar("T")
 
+MOST = 50_000  # runs that one question may return; MLflow's limit
 
-def connect(settings: Tracking | Stored) -> Store:
+
+def connect(settings: Tracking) -> Store:
     """The process's one store of these settings; InputError where they are no address."""
-    return _connect(Stored.of(settings))
+    values = {field.name: getattr(settings, field.name) for field in fields(Tracking)}
+    return _connect(**{**values, "folder": str(Path(settings.folder).expanduser().absolute())})
 
 
 @functools.cache
-def _connect(settings: Stored) -> Store:
-    return Store(settings)
+def _connect(**settings: Any) -> Store:
+    return Store(Tracking(**settings))
 
 
 class Store:
@@ -49,35 +51,43 @@ class Store:
     within `waiting`.
     """
 
-    def __init__(self, settings: Stored) -> None:
-        self.settings = settings
-        self.uri = settings.address
-        self.is_away = False  # waited for in vain: not for every run again
+    def __init__(self, settings: Tracking) -> None:
+        self.settings = settings  # its folder absolute
+        self.uri = calls.find_address(settings)
+        self._in_sqlite = self.uri.startswith(SQLITE)
+        self._is_away = False  # waited for in vain: not for every run again
         self._give_up = 0.0
         self._experiment: str | None = None
-        self._models: dict[tuple[str, str], str] = {}  # ids by name and digest
 
     @property
     def off(self) -> bool:
         """Whether nothing is tracked."""
         return not self.uri
 
+    @property
+    def _database(self) -> Path:
+        return Path(self.settings.folder, DATABASE)
+
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Ask a server that went away again, for that many seconds in the whole body."""
-        before, self._give_up = self._give_up, time.monotonic() + seconds
+        """Ask a server that went away again, for these seconds, unless that was in vain before."""
+        self._give_up = time.monotonic() + (0 if self._is_away else seconds)
         try:
             yield
+            self._is_away = False
+        except InputError:
+            self._is_away |= seconds > 0
+            raise
         finally:
-            self._give_up = before
+            self._give_up = 0.0
 
     def call(self, function: Callable[[MlflowClient], T]) -> T:
-        """Call MLflow, see `calls.call`: the function may be called more than once."""
+        """Call MLflow, see `client.call`: the function may be called more than once."""
         return calls.call(lambda: function(self._client), self.uri, self._give_up)
 
     @functools.cached_property
     def _client(self) -> MlflowClient:
-        return open_client(self.uri)
+        return calls.open_client(self.uri)
 
     # --- made ready -------------------------------------------------------------------------------
 
@@ -87,34 +97,28 @@ class Store:
         Creates the folder, the database and the experiment where they are missing; of a server it
         asks that it answers within seconds.
         """
-        if self.off:
-            return
-        if not self.uri.startswith(SQLITE):
-            calls.check_server(self.uri, 0)  # at once; one that is there may be slow to begin with
-        self._experiment = None
-        with self.waiting(self.settings.patience_s):
+        if not self.off:
+            self._experiment = None
             self.experiment_id()
 
     def experiment_id(self) -> str:
         """MLflow's id of the experiment, in a store that is made ready first, once a process."""
         if self._experiment is None:
-            if self.uri.startswith(SQLITE):
+            if self._in_sqlite:
                 self._experiment = self._prepare_database()
             else:
                 calls.check_server(self.uri, self._give_up)
-                import_mlflow(self.uri)
                 self._experiment = self._find_experiment(None)
         return self._experiment
 
     def _prepare_database(self) -> str:
-        database = self.settings.database
-        folder = database.parent
-        import_mlflow(self.uri)  # takes seconds: not while holding the lock
+        folder = Path(self.settings.folder)
+        calls.import_mlflow(self.uri)  # takes seconds: not while holding the lock
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{DATABASE}.lock"):
-                if database.exists():
-                    check_database(database)
+                if self._database.exists():
+                    calls.check_database(self._database)
                 return self._find_experiment((folder / "artifacts").as_uri())
         except OSError as error:
             raise InputError(
@@ -146,10 +150,9 @@ class Store:
     # --- what is told of a run --------------------------------------------------------------------
 
     def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
-        """Create the run whose tag `record` is `key`, once; its id.
+        """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
 
-        It is looked for first: an earlier attempt may have made it though the answer got lost. It
-        began `begun` milliseconds after 1970.
+        It is looked for first: an earlier attempt may have made it though the answer got lost.
         """
         from mlflow.entities import ViewType
 
@@ -171,30 +174,20 @@ class Store:
 
         self.call(again)
 
-    def terminate(self, run_id: str, status: str, at: int | None) -> None:
-        """End a run: FINISHED, FAILED or KILLED, at this time in milliseconds since 1970."""
-        self.call(lambda client: client.set_terminated(run_id, status, at))
-
     def log(
         self,
         run_id: str,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
-        points: Sequence[tuple[str, float, int, int]] = (),
+        points: Iterable[tuple[str, float, int, int]] = (),
     ) -> None:
-        """Tell the store of a run; what it knows already it keeps once.
-
-        `points` are metrics: name, value, step, time in milliseconds since 1970.
-        """
+        """Tell the store of a run; what it knows already it keeps once. For points see `Record`."""
         from mlflow.entities import Metric, Param, RunTag
 
-        batch: dict[str, Any] = {
-            "metrics": [Metric(name, value, at, step) for name, value, step, at in points],
-            "params": [Param(name, text) for name, text in (params or {}).items()],
-            "tags": [RunTag(name, text) for name, text in (tags or {}).items()],
-        }
-        if any(batch.values()):
-            self.call(lambda client: client.log_batch(run_id, **batch))
+        metrics = [Metric(name, value, at, step) for name, value, step, at in points]
+        as_params = [Param(name, text) for name, text in (params or {}).items()]
+        as_tags = [RunTag(name, text) for name, text in (tags or {}).items()]
+        self.call(lambda client: client.log_batch(run_id, metrics, as_params, as_tags))
 
     def log_inputs(
         self, run_id: str, datasets: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None
@@ -204,10 +197,9 @@ class Store:
 
         inputs = [
             DatasetInput(
-                Dataset(**described["dataset"]),
-                [InputTag(name, text) for name, text in described["tags"].items()],
+                Dataset(**each["dataset"]), [InputTag(*tag) for tag in each["tags"].items()]
             )
-            for described in datasets
+            for each in datasets
         ]
         models = [LoggedModelInput(self._model_id(model))] if model else []
         if inputs or models:
@@ -230,12 +222,13 @@ class Store:
             )
             return str(client.finalize_logged_model(made.model_id, "READY").model_id)
 
-        key = model["name"], model["digest"]
-        if key not in self._models:
-            self._models[key] = self.call(find_or_create)
-        return self._models[key]
+        return self.call(find_or_create)
 
-    def add_artifact(self, run_id: str, file: Path, place: str = "") -> None:
+    def terminate(self, run_id: str, status: str, at: int | None) -> None:
+        """End a run: FINISHED, FAILED or KILLED, at this time in milliseconds since 1970."""
+        self.call(lambda client: client.set_terminated(run_id, status, at))
+
+    def add_artifact(self, run_id: str, file: Path, place: str) -> None:
         """Store a file with a run, in the folder `place`; one of the same name goes."""
         self.call(lambda client: client.log_artifact(run_id, str(file), place or None))
 
@@ -260,11 +253,12 @@ class Store:
             raise InputError(
                 f"run={run_id} is no id of a run: 32 digits, as MLflow's pages show it"
             )
-        if not self.uri.startswith(SQLITE):
+        if not self._in_sqlite:
             calls.check_server(self.uri, 0)
-        elif not (database := self.settings.database).is_file():
+        elif not self._database.is_file():
             raise InputError(
-                f"{database} is no file: there are no runs; name their folder with tracking.folder"
+                f"{self._database} is no file: there are no runs; "
+                "name their folder with tracking.folder"
             )
         return self.call(lambda client: client.get_run(run_id))
 
@@ -274,38 +268,23 @@ class Store:
         return self._search(experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
 
     def _search(self, experiment: str, wanted: str) -> list[StoredRun]:
-        def find_all(client: MlflowClient) -> list[StoredRun]:
-            order, token = ["attributes.start_time ASC"], None
-            found: list[StoredRun] = []
-            while token != "":
-                page = client.search_runs(
-                    [experiment], wanted, order_by=order, page_token=token or None
-                )
-                found += page
-                token = page.token or ""
-            return found
-
-        return self.call(find_all)
-
-    # --- where it is seen -------------------------------------------------------------------------
-
-    @property
-    def ui_command(self) -> str:
-        """The command that opens MLflow's pages on the store, or a server's address."""
-        if not self.uri.startswith(SQLITE):
-            return self.uri
-        # By this interpreter, which has MLflow whatever the shell's PATH says.
-        python, uri = shlex.quote(sys.executable), shlex.quote(self.uri)
-        return f"{python} -m mlflow ui --backend-store-uri {uri}"
-
-    def ui_page(self) -> str:
-        """The address of the runs' table: MLflow's start page is a view for language models."""
-        server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri
-        page = f"/#/experiments/{self.experiment_id()}/runs?workflowType=machine_learning"
-        return server + page
+        order = ["attributes.start_time ASC"]
+        return self.call(
+            lambda client: list(
+                client.search_runs([experiment], wanted, max_results=MOST, order_by=order)
+            )
+        )
 
     def how_to_compare(self) -> str:
         """Two lines for the end of a run: how to open MLflow's pages, and where to look."""
         if self.off:
             return "Compare: nothing was tracked (tracking=none)"
-        return f"Compare: {self.ui_command}\n    then: {self.ui_page()}"
+        command = server = self.uri
+        if self._in_sqlite:
+            # By this interpreter, which has MLflow whatever the shell's PATH says.
+            python, uri = shlex.quote(sys.executable), shlex.quote(self.uri)
+            command = f"{python} -m mlflow ui --backend-store-uri {uri}"
+            server = "http://127.0.0.1:5000"
+        # The runs' table: MLflow's start page is a view for language models.
+        page = f"{server}/#/experiments/{self.experiment_id()}/runs?workflowType=machine_learning"
+        return f"Compare: {command}\n    then: {page}"

@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from app.tracking.calls import repeat
+from app.errors import InputError
+from app.tracking.client import call, repeat
+
+DATABASE, SERVER = "sqlite:///nowhere/mlflow.db", "http://nowhere"
 
 
 class Failing:
@@ -21,28 +24,29 @@ class Failing:
         return "answer"
 
 
-def test_what_passes_is_waited_for() -> None:
-    assert repeat(Failing(OSError(), OSError()), (OSError,), 60, longest=0.01) == "answer"
-
-
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), OSError("for good")])
 def test_what_is_not_worth_it_is_raised_at_once(error: BaseException) -> None:
     failing = Failing(error)
     with pytest.raises(type(error)):
-        repeat(failing, (OSError,), 60, lambda error: str(error) != "for good")
+        repeat(failing, lambda error: str(error) == "for a while")
     assert failing() == "answer", "called once"
 
 
-def test_the_first_error_is_raised_where_there_is_no_time() -> None:
-    began = time.monotonic()
-    for seconds in (0.0, -1.0):
-        with pytest.raises(OSError, match="away"):
-            repeat(Failing(OSError("away")), (OSError,), seconds)
-    assert time.monotonic() - began < 1
+def test_a_collision_is_tried_again_though_nothing_is_waited_for() -> None:
+    for uri in (DATABASE, SERVER):
+        assert call(Failing(OSError("database is locked")), uri, 0) == "answer"
 
 
-def test_time_runs_out() -> None:
+def test_a_server_that_is_away_is_waited_for_and_a_database_is_not() -> None:
+    soon = time.monotonic() + 60
+    assert call(Failing(OSError("away"), OSError("away")), SERVER, soon) == "answer"
+    with pytest.raises(InputError, match=f"tracking database {DATABASE} failed: away"):
+        call(Failing(OSError("away")), DATABASE, soon)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3])
+def test_time_runs_out(seconds: float) -> None:
     began = time.monotonic()
-    with pytest.raises(OSError, match="away"):
-        repeat(Failing(*(OSError("away") for _ in range(1000))), (OSError,), 0.2, longest=0.05)
-    assert 0.2 <= time.monotonic() - began < 2
+    with pytest.raises(InputError, match=f"tracking server {SERVER} failed: away"):
+        call(Failing(*(OSError("away") for _ in range(1000))), SERVER, began + seconds)
+    assert seconds <= time.monotonic() - began < seconds + 2

@@ -1,6 +1,6 @@
 """How a run's words are written for MLflow."""
 
-from app.tracking.text import tag_notes
+from app.tracking.record import tag_notes
 
 
 def test_notes_become_tags_by_step():

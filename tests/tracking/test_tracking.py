@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.tracking import calls, origin
+from app.tracking import client, origin
 from app.tracking.store import connect
 from tests.tracking.serving import free_port
 
@@ -76,17 +76,15 @@ def test_versions() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_that_opens_the_pages(store: Tracking, tmp_path: Path) -> None:
+def test_the_command_that_opens_the_pages(tmp_path: Path) -> None:
     settings = Tracking(name="sqlite", folder=str(tmp_path / "my runs"))
     uri = f"sqlite:///{tmp_path}/my runs/mlflow.db"
     assert connect(settings).uri == uri
-    assert connect(settings).ui_command == (
-        f"{sys.executable} -m mlflow ui --backend-store-uri '{uri}'"
+    page = "#/experiments/1/runs?workflowType=machine_learning"
+    assert connect(settings).how_to_compare() == (
+        f"Compare: {sys.executable} -m mlflow ui --backend-store-uri '{uri}'\n"
+        f"    then: http://127.0.0.1:5000/{page}"
     )
-    page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-    assert connect(store).ui_page() == page
-    server = Tracking(name="server", uri="http://host:5000/")
-    assert connect(server).ui_command == "http://host:5000"
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
@@ -163,7 +161,7 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert "does not answer: timed out" in refused(Tracking(name="server", uri=uri))
