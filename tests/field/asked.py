@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
 import shlex
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,6 +54,7 @@ def _compose(*groups: str) -> DictConfig:
 def compose_config(*words: str) -> DictConfig:
     """The config of a command line whose choices of groups come first."""
     parsed = OverridesParser.create().parse_overrides(list(words))
+    ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
     values = [each for each in parsed if each.key_or_group not in GROUPS]
     config = copy.deepcopy(_compose(*words[: len(words) - len(values)]))
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
@@ -114,19 +115,19 @@ def refusal(*words: str) -> str:
     return reason_of(caught.value)
 
 
-def find_corrections(line: str) -> dict[str, Any]:
-    """What the overrides in a line would set, each pasted into a shell as it stands there."""
+def find_corrections(line: str, setting: str) -> list[Any]:
+    """What the overrides in a line would set it to, each pasted into a shell as it stands."""
     try:
         words = shlex.split(line)
     except ValueError:  # a quote without its end
-        return {}
-    found = {}
+        return []
+    found: list[Any] = []
     for word in words:
         try:
             override = OverridesParser.create().parse_override(word.rstrip(";,."))
         except HydraException:
             continue
-        if re.fullmatch(r"[\w.]+", override.key_or_group) and not override.is_sweep_override():
+        if override.key_or_group == setting and not override.is_sweep_override():
             value: Any = OmegaConf.to_container(OmegaConf.create({"value": override.value()}))
-            found[override.key_or_group] = value["value"]
+            found.append(value["value"])
     return found

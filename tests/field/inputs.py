@@ -176,9 +176,12 @@ def under(*keys: str, **beside: Any) -> Save:
 
 def prefixed(prefix: str, *keys: str, **beside: Any) -> Save:
     """The state with every name behind a prefix, below keys."""
-    return lambda path, state: under(*keys, **beside)(
-        path, {prefix + name: value for name, value in state.items()}
-    )
+
+    def save(path: Path, state: State) -> None:
+        named = {prefix + name: value for name, value in state.items()}
+        (under(*keys, **beside) if keys else bare(dict))(path, named)
+
+    return save
 
 
 def bare(change: Callable[[State], Mapping[str, Any]]) -> Save:
@@ -209,6 +212,13 @@ def save_moco(path: Path, state: State) -> None:
     key = {f"module.encoder_k.{name}": value for name, value in other(state).items()}
     queue = {"module.queue": torch.zeros(4, 8), "module.queue_ptr": torch.zeros(1).long()}
     torch.save({"arch": "resnet", "state_dict": query | key | queue}, path)
+
+
+def save_lightning(path: Path, state: State) -> None:
+    """A LightningModule: the network beside what its loss holds, and the settings."""
+    named = {f"model.{name}": value for name, value in state.items()}
+    whole = {"criterion.weight": torch.ones(10), **named}
+    torch.save({"epoch": 3, "state_dict": whole, "hyper_parameters": {"lr": 0.1}}, path)
 
 
 def save_torchscript(path: Path, state: State) -> None:

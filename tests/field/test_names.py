@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.utils.validation import _validate_param_name, _validate_tag_name
 
+from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
 from app.tracking.address import Stored
@@ -16,6 +17,7 @@ from tests.field.asked import (
     REFUSALS,
     check_config,
     compare,
+    compose_config,
     find_corrections,
     quoted,
     refusal,
@@ -26,7 +28,7 @@ from tests.field.inputs import base, encoded, images, plant
 AS_NUMBER = "read as a number: no such domain; how to quote it is not said"
 AS_VALUE = "read as another kind of value; how to quote it is not said"
 NAMES = [
-    ("001", AS_NUMBER),
+    ("001", ""),
     ("1e3", AS_NUMBER),
     ("1_1", AS_NUMBER),
     ("0x10", ""),
@@ -39,7 +41,7 @@ NAMES = [
     ("true", AS_VALUE),
     ("False", ""),
     ("face+body", ""),
-    ("faces (adult)", ""),
+    ("faces (adult)", "Hydra's parser error: an unknown function faces"),
     ("face, adult", AS_VALUE),
     ("a=b", AS_VALUE),
     ("Häuser", AS_VALUE),
@@ -58,7 +60,7 @@ def test_a_target_is_taken_by_its_name_or_told_how_to_quote(tmp_path: Path, name
     try:
         _, found = compare(tmp_path, f"target={name}")
     except REFUSALS as error:
-        assert find_corrections(reason_of(error)) == {"target": name}
+        assert name in find_corrections(reason_of(error), "target")
     else:
         assert found.target.sum() == 3
 
@@ -70,8 +72,12 @@ def test_a_quoted_target_is_taken_by_its_name(tmp_path: Path, name: str):
     assert config.target == name and found.target.sum() == 3
 
 
-@today("refused: how to quote the names is not said")
-@pytest.mark.parametrize("names", ["001,002", "true,false", "1_1,2"])
+UNQUOTED = "refused: how to quote the names is not said"
+
+
+@pytest.mark.parametrize(
+    "names", rows([("001,002", ""), ("true,false", UNQUOTED), ("1_1,2", UNQUOTED)])
+)
 def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
     target, other = names.split(",")
     plant(tmp_path, base(target) | images(other))
@@ -79,8 +85,8 @@ def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
     try:
         _, found = compare(tmp_path, domains, "target=a")
     except REFUSALS as error:
-        right = {"a": [target], "b": [other]}
-        assert find_corrections(reason_of(error)) == {"stimuli.domains": right}
+        corrections = find_corrections(reason_of(error), "stimuli.domains")
+        assert {"a": [target], "b": [other]} in corrections
     else:
         assert found.target.sum() == 3
 
@@ -111,9 +117,10 @@ NOT_IN_MLFLOW = {"face+body", "faces (adult)", "Gesichter, frontal", "a=b", "100
           for d in DOMAINS]),
 )  # fmt: skip
 def test_every_domain_has_a_name_in_mlflow(tmp_path: Path, domain: str):
-    plant(tmp_path, base())
-    words = [f"stimuli.domains={{'{domain}':[face],b:[house,car]}}", quoted("target", domain)]
-    config, _ = compare(tmp_path, *words)
+    composed = compose_config("stimuli=folder", f"stimuli.root={tmp_path}")
+    composed.stimuli.domains = {domain: ["face"], "other": ["house", "car"]}  # as from a file
+    composed.target = domain
+    config = checked(composed)
     described = Description("run", parameters(config), {"target": domain})
     record = Record.of(Stored.of(config.tracking), tmp_path, described)
     for name in record.params:
@@ -130,6 +137,7 @@ PATHS = [
     ("model.checkpoint", "last-v1(2).ckpt", GRAMMAR),
     ("stimuli.root", "/home/Müller/x (1)", GRAMMAR),
     ("stimuli.root", "/home/Müller/x", GRAMMAR),
+    ("stimuli.root", "~/x", GRAMMAR),
     ("stimuli.root", "/data/Ekman, 1976", SWEPT),
     ("stimuli.root", "/data/Ekman & Friesen", GRAMMAR),
     ("stimuli.root", "/data/O'Brien=1", GRAMMAR),
@@ -145,11 +153,11 @@ PATHS = [
 )
 def test_paths_are_told_how_to_quote(setting: str, path: str):
     """The corrected override stands in the line in full, as a shell wants it."""
-    assert find_corrections(refusal(f"{setting}={path}")) == {setting: path}
+    assert path in find_corrections(refusal(f"{setting}={path}"), setting)
 
 
 @pytest.mark.parametrize(
-    "path", ["~/x", "C:\\Users\\me", "/data/a-b_c.d@e+f", "/data/100%", "/data/$HOME", "x y"]
+    "path", ["C:\\Users\\me", "/data/a-b_c.d@e+f", "/data/100%", "/data/$HOME", "x y"]
 )
 def test_these_paths_need_no_quotes(path: str):
     assert check_config("stimuli=folder", f"stimuli.root={path}").stimuli.root == path
