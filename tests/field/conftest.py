@@ -9,9 +9,7 @@ import pytest
 
 
 @pytest.fixture
-def told(
-    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
-) -> Callable[..., str]:
+def told(caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder) -> Callable[..., str]:
     """All that was logged or warned of, and the notes of what was read."""
     caplog.set_level(logging.INFO)
 
