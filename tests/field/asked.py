@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app.config import schema
 from app.config.checks import checked, checked_model
-from app.config.schema import Config, Stimuli
+from app.config.schema import Config, Model, Stimuli
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser, reason_of
@@ -76,10 +76,15 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     return OWN_SIZE.crop(read_image(path))
 
 
+def choose(kind: type, group: str, name: str, **settings: Any) -> DictConfig:
+    """The settings of `<group>=<name> <group>.<setting>=…`, which need not be composed for that."""
+    own = OmegaConf.load(CONFIG_FOLDER / group / f"{name}.yaml")
+    return cast(DictConfig, OmegaConf.merge(kind, own, settings))
+
+
 def set_stimuli(name: str = "folder", **settings: Any) -> Stimuli:
-    """The settings of `stimuli=<name> stimuli.<setting>=…`."""
-    own = OmegaConf.load(CONFIG_FOLDER / "stimuli" / f"{name}.yaml")
-    return cast(Stimuli, OmegaConf.to_object(OmegaConf.merge(Stimuli, own, settings)))
+    chosen = choose(Stimuli, "stimuli", name, **settings)
+    return cast(Stimuli, OmegaConf.to_object(chosen))
 
 
 def read_localizer(root: Path, **settings: Any) -> Localizer:
@@ -100,9 +105,9 @@ def compare(root: Path, *words: str) -> tuple[Config, Contrast]:
     return config, contrast(localizer.images.labels, localizer.domains, config.target)
 
 
-def load_network(*overrides: str) -> Loaded:
-    """The network of a command line."""
-    return load(checked_model(compose_config(*overrides).model))
+def load_network(source: str, **settings: Any) -> Loaded:
+    """The network of `model=<source> model.<setting>=…`."""
+    return load(checked_model(choose(Model, "model", source, **settings)))
 
 
 def refusal(*words: str) -> str:
@@ -111,7 +116,7 @@ def refusal(*words: str) -> str:
     with pytest.raises(REFUSALS) as caught:
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
         trust.check_command(options, CONFIG_FOLDER, "config")
-        check_config(*words)
+        check_config("stimuli=folder", *words)
     return reason_of(caught.value)
 
 

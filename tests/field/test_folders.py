@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from app.config.schema import Identities, Lesion
 from app.errors import InputError
@@ -16,7 +17,7 @@ from app.memo import Memo
 from app.stimuli.classes import name_tasks, read_classes
 from app.stimuli.identities import make_identities
 from app.stimuli.localizer import make_localizer
-from tests.field.asked import check_config, count_images, read_localizer, set_stimuli, today
+from tests.field.asked import choose, count_images, read_localizer, set_stimuli, today
 from tests.field.inputs import HEIC, POINTER, base, encoded, images, plant
 
 PICTURE = encoded()
@@ -189,8 +190,8 @@ PEOPLE = {**images("ann"), **images("bob"), **images("eve", 1), "joe/notes.txt":
     ],
 )  # fmt: skip
 def test_identities_of_few_images_can_be_left_out(tmp_path: Path, told, files, at_least):
-    words = [f"identities.root='{plant(tmp_path, files)}'", f"identities.at_least={at_least}"]
-    settings = check_config("identities=folder", *words).identities
+    chosen = {"root": str(plant(tmp_path, files)), "at_least": at_least}
+    settings = OmegaConf.to_object(choose(Identities, "identities", "folder", **chosen))
     found = make_identities(settings, Memo("never stored to"))
     assert set(found.labels) == {"ann", "bob"}
     assert "eve" in told(found)

@@ -65,7 +65,7 @@ def test_a_target_is_taken_by_its_name_or_told_how_to_quote(tmp_path: Path, name
         assert found.target.sum() == 3
 
 
-@pytest.mark.parametrize("name", [name for name, _ in NAMES])
+@pytest.mark.parametrize("name", ["1e3", "null", "true", "faces (adult)", "face, adult", "Häuser"])
 def test_a_quoted_target_is_taken_by_its_name(tmp_path: Path, name: str):
     plant(tmp_path, base(name))
     config, found = compare(tmp_path, quoted("target", name))
@@ -166,7 +166,12 @@ def test_these_paths_need_no_quotes(path: str):
 @today("0.30000000000000004, which the paper's is not")
 def test_numbers_of_a_swept_range_are_those_that_were_meant():
     """As Hydra counts them: threshold.fsi=range(0.1,0.4,0.1)."""
-    assert check_config("threshold.fsi=0.30000000000000004").metric.criterion.threshold == 0.3
+    assert (
+        check_config(
+            "stimuli=folder", "stimuli.root=x", "threshold.fsi=0.30000000000000004"
+        ).metric.criterion.threshold
+        == 0.3
+    )
 
 
 def test_a_picture_s_name_may_hold_anything(tmp_path: Path):

@@ -18,24 +18,23 @@ from app.responses.kernels import AGGREGATE
 from tests.field.asked import load_network, today
 
 
-def load_own(folder: Path, name: str, *words: str) -> Loaded:
+def load_own(folder: Path, name: str, **settings: str) -> Loaded:
     """A checkpoint of a network of torchvision's, as a command line names it."""
     path = folder / "own.pth"
     torch.save(libraries.torchvision(name, None, 1, None).network.state_dict(), path)
-    groups = ["model=torchvision", "layer=module"]
-    given = [f"model.name={name}", "model.weights=null", "model.outputs=1000"]
-    return load_network(*groups, *given, f"model.checkpoint={path}", *words)
+    given = {"name": name, "weights": None, "outputs": 1000, "checkpoint": str(path)}
+    return load_network("torchvision", **given, **settings)
 
 
 @today("there is no model.weights_like; the input is not transformed: FSI is off by up to 1.03")
 def test_googlenet_s_input_is_transformed_as_for_its_weights(tmp_path: Path):
-    loaded = load_own(tmp_path, "googlenet", "model.weights_like=IMAGENET1K_V1")
+    loaded = load_own(tmp_path, "googlenet", weights_like="IMAGENET1K_V1")
     assert loaded.network.transform_input is True
 
 
 @today("there is no model.weights_like: V2's resize of 232 for weights of V1's time")
 def test_preprocessing_is_that_of_the_weights_that_are_named(tmp_path: Path):
-    loaded = load_own(tmp_path, "mobilenet_v2", "model.weights_like=IMAGENET1K_V1")
+    loaded = load_own(tmp_path, "mobilenet_v2", weights_like="IMAGENET1K_V1")
     assert (loaded.settings.resize, loaded.settings.input_size) == (256, 224)
 
 
