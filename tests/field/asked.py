@@ -76,14 +76,14 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     return OWN_SIZE.crop(read_image(path))
 
 
-def choose(kind: type, group: str, name: str, **settings: Any) -> DictConfig:
+def choose(kind: type, group: str, option: str, /, **settings: Any) -> DictConfig:
     """The settings of `<group>=<name> <group>.<setting>=…`, which need not be composed for that."""
-    own = OmegaConf.load(CONFIG_FOLDER / group / f"{name}.yaml")
+    own = OmegaConf.load(CONFIG_FOLDER / group / f"{option}.yaml")
     return cast(DictConfig, OmegaConf.merge(kind, own, settings))
 
 
-def set_stimuli(name: str = "folder", **settings: Any) -> Stimuli:
-    chosen = choose(Stimuli, "stimuli", name, **settings)
+def set_stimuli(option: str = "folder", **settings: Any) -> Stimuli:
+    chosen = choose(Stimuli, "stimuli", option, **settings)
     return cast(Stimuli, OmegaConf.to_object(chosen))
 
 
