@@ -1,0 +1,253 @@
+"""Checkpoints as trainings, libraries and people leave them: the same weights, or the reason."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections import OrderedDict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.config.schema import Model
+from app.errors import InputError
+from app.models import checkpoint
+from app.models.loading import load
+from app.models.torchvision import import_torchvision
+from tests.field import inputs
+from tests.field.asked import load_network, today
+from tests.field.inputs import (
+    ARGUMENTS,
+    Save,
+    State,
+    bare,
+    other,
+    prefixed,
+    save_bytes,
+    under,
+    without,
+)
+
+
+def build(name: str, source: str = "timm", **settings: Any) -> torch.nn.Module:
+    return load(Model(name=name, source=source, weights=None, seed=7, **settings)).network
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return build("test_resnet", outputs=10).state_dict()
+
+
+def refill(path: Path, **settings: Any) -> State:
+    """What a network of timm's holds that a checkpoint fills."""
+    given = {"name": "test_resnet", "source": "timm", "outputs": 10, **settings}
+    return load(Model(**given, checkpoint=str(path))).network.state_dict()
+
+
+def check_same(found: State, right: State, *, but: str = "no such part") -> None:
+    for name, value in right.items():
+        if but not in name and "num_batches_tracked" not in name:
+            assert torch.equal(found[name], value), name
+
+
+UNDER, PREFIX = "no state dict is found below that key", "the prefix is not taken off"
+LEFT = "what is no weight of the network is refused"
+UNSAFE = "told to hold more than tensors, though numpy's arrays are safe to read"
+SAME: list[tuple[str, Save, str]] = [
+    ("plain.pth", bare(dict), ""),
+    ("ordered.pth", bare(OrderedDict), ""),
+    ("no_num_batches_tracked.pth", without("num_batches_tracked"), "the key is asked for"),
+    *((f"under_{key}.pth", under(key), UNDER) for key in (
+        "model", "net", "network", "model_ema", "state_dict_ema", "teacher", "ema", "weights")),
+    ("under_state_dict.pth", under("state_dict"), ""),
+    ("under_model_state.pth", under("model_state"), UNDER),
+    ("under_two.pth", under("checkpoint", "model"), UNDER),
+    ("ema_before_model.pth", lambda path, state: under("model_ema", model=other(state))(
+        path, state), UNDER),
+    ("with_optimizer.pth", under("state_dict", optimizer={"state": {}, "param_groups": [
+        {"lr": 0.1, "params": [0]}]}, arch="resnet"), ""),
+    *((f"prefix_{prefix.strip('.')}.pth", prefixed(prefix), PREFIX) for prefix in (
+        "model.", "_orig_mod.", "backbone.", "encoder.", "net.", "visual.")),
+    ("prefix_module.pth", prefixed("module."), ""),
+    ("compiled_ddp.pth", prefixed("module._orig_mod.", "model"), UNDER),
+    ("ddp_compiled.pth", prefixed("_orig_mod.module."), PREFIX),
+    ("three.pth", prefixed("_orig_mod.module.backbone.", "state_dict"), PREFIX),
+    ("lightning.ckpt", prefixed("model.", "state_dict", hyper_parameters={"lr": 0.1}), PREFIX),
+    ("ddp_teacher.pth", prefixed("module.", "state_dict", "teacher"), UNDER),
+    ("dino.pth", inputs.save_dino, UNDER),
+    ("moco.pth", inputs.save_moco, PREFIX),
+    ("total_ops.pth", bare(lambda state: {**state, "total_ops": torch.zeros(1),
+        "layer1.total_params": torch.zeros(1)}), LEFT),
+    ("loss_beside.ckpt", inputs.save_lightning, PREFIX),
+    ("numpy_scalar.pth", under("state_dict", best_acc1=np.float64(0.7)), UNSAFE),
+    ("numpy_array.pth", under("state_dict", curve=np.arange(3.0)), UNSAFE),
+    ("defaults.pth", under("state_dict", callbacks=OrderedDict(best=torch.tensor(0.1))), ""),
+    ("safetensors.pth", inputs.save_safetensors, "told to hold more than tensors"),
+    ("safetensors.bin", inputs.save_safetensors, "told to hold more than tensors"),
+    ("torch.safetensors", bare(dict), "HeaderTooLarge, which nobody knows"),
+    ("upper.SAFETENSORS", inputs.save_safetensors, "told to hold more than tensors"),
+    ("legacy.pth", lambda path, state: torch.save(
+        state, path, _use_new_zipfile_serialization=False), ""),
+    ("epoch=3.ckpt", under("state_dict"), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [pytest.param(*r[:2], id=r[0], marks=[today(r[2])] if r[2] else []) for r in SAME],
+)
+def test_every_form_brings_the_same_weights(tmp_path: Path, state: State, name: str, save: Save):
+    save(tmp_path / name, state)
+    check_same(refill(tmp_path / name), state)
+
+
+@today("refused: it lacks fc.weight")
+def test_layers_before_a_missing_head_are_read(tmp_path: Path, state: State):
+    without("fc.")(tmp_path / "headless.pth", state)
+    check_same(refill(tmp_path / "headless.pth", outputs=None), state, but="fc.")
+
+
+@today("model.weights=DEFAULT and model.checkpoint exclude each other")
+def test_a_checkpoint_alone_is_enough(tmp_path: Path, state: State):
+    bare(dict)(tmp_path / "plain.pth", state)
+    loaded = load_network("timm", name="test_resnet", checkpoint=str(tmp_path / "plain.pth"))
+    check_same(loaded.network.state_dict(), state)
+    assert loaded.settings.weights is None and loaded.settings.trained
+
+
+NAMED: list[tuple[str, Save, str, str]] = [
+    ("namespace.pth", under("state_dict", args=ARGUMENTS), "argparse.Namespace",
+     "more than tensors: which class is not said"),
+    ("path.ckpt", under("state_dict", hyper_parameters={"root": PurePosixPath("/x")}),
+     "pathlib.*PurePosixPath", "more than tensors: which class is not said"),
+    ("whole_network.pth", lambda path, _: torch.save(torch.nn.Sequential(), path),
+     r"torch\.nn\.\S*Sequential.*state_dict\(\)", "more than tensors: which class is not said"),
+    ("pointer.pth", save_bytes(inputs.POINTER), "(?i)git.lfs", "more than tensors"),
+    ("pointer.safetensors", save_bytes(inputs.POINTER), "(?i)git.lfs", "HeaderTooLarge"),
+    ("page.pth", save_bytes(inputs.PAGE), "HTML|web page", "more than tensors"),
+    ("page.safetensors", save_bytes(inputs.PAGE), "HTML|web page", "HeaderTooLarge"),
+    ("xml.pth", save_bytes(b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
+     "HTML|XML|web page", "more than tensors"),
+    ("net.onnx", save_bytes(inputs.ONNX), "ONNX", "more than tensors"),
+    ("torchscript.pt", inputs.save_torchscript, r"TorchScript(?!.*weights_only)",
+     "torch's advice to switch safety off"),
+    ("index.json", save_bytes(inputs.INDEX.encode()), r"shard.*model-1-of-2\.safetensors|index",
+     "more than tensors"),
+    ("keras.h5", save_bytes(inputs.HDF5), "HDF5|Keras", "more than tensors"),
+    ("arrays.npz", lambda path, _: np.savez(path, a=np.zeros(3)), "(?i)npz|numpy",
+     "torch's advice on the archive"),
+    ("gzip.pth", inputs.save_gzip, "(?i)gzip", "more than tensors"),
+    ("archive.zip", save_bytes(b"PK\3\4\x14\0" + bytes(60)), "(?i)cut short|zip|damaged", ""),
+    ("empty.pth", save_bytes(b""), "(?i)is empty", "Ran out of input"),
+    ("empty.safetensors", save_bytes(b""), "(?i)is empty", "HeaderTooSmall"),
+    ("half_way.pth", lambda path, state: (bare(dict)(path, state),
+        path.write_bytes(path.read_bytes()[:-5000])), "(?i)cut short|incomplete|truncated",
+     "failed finding central directory"),
+    ("tar.pth.tar", save_bytes(b"archive/data.pkl" + bytes(241) + b"ustar\00000" + bytes(800)),
+     "(?i)tar", "more than tensors"),
+    ("no_state.pth", lambda path, _: torch.save({"epoch": 3, "lr": 0.1}, path), "epoch", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "words"),
+    [pytest.param(*r[:3], id=r[0], marks=[today(r[3])] if r[3] else []) for r in NAMED],
+)
+def test_what_is_no_state_dict_is_named(tmp_path: Path, state: State, name, save, words):
+    path = tmp_path / f"weights{Path(name).suffix}"
+    save(path, state)
+    with pytest.raises(InputError) as caught:
+        refill(path)
+    line = str(caught.value)
+    assert str(path) in line and "\n" not in line and "weights_only=False" not in line
+    assert re.search(words, line.replace(str(path), "it"))
+
+
+def test_a_folder_is_no_file(tmp_path: Path):
+    with pytest.raises(InputError, match="is no file"):
+        refill(tmp_path)
+
+
+@today("the settings of the dual-task network are to be checked")
+def test_a_library_s_network_is_not_told_of_widths(tmp_path: Path, state: State):
+    bare(dict)(tmp_path / "other.pth", state)
+    with pytest.raises(InputError) as caught:
+        refill(tmp_path / "other.pth", name="test_vit", outputs=10)
+    assert "model.widths" not in str(caught.value)
+    assert "model.name" in str(caught.value)
+
+
+@today("built with a thousand outputs: shapes differ")
+def test_a_head_may_be_a_convolution(tmp_path: Path):
+    right = build("squeezenet1_1", "torchvision", outputs=12).state_dict()
+    bare(dict)(tmp_path / "plain.pth", right)
+    found = load(Model(name="squeezenet1_1", source="torchvision",
+                       checkpoint=str(tmp_path / "plain.pth")))  # fmt: skip
+    check_same(found.network.state_dict(), right)
+    assert found.settings.outputs == 12
+
+
+@today("one is invented: it lacks head.weight")
+def test_a_network_without_a_head_gets_none(tmp_path: Path):
+    """EVA-02, as DINOv2 and SAM, was published without one."""
+    right = build("eva02_tiny_patch14_224").state_dict()
+    bare(dict)(tmp_path / "plain.pth", right)
+    found = load(Model(name="eva02_tiny_patch14_224", source="timm",
+                       checkpoint=str(tmp_path / "plain.pth")))  # fmt: skip
+    check_same(found.network.state_dict(), right)
+    assert list(found.network.state_dict()) == list(right)
+    assert found.settings.outputs is None
+
+
+@today("refused: it lacks aux1.conv.conv.weight")
+def test_auxiliary_heads_may_be_missing(tmp_path: Path):
+    right = build("googlenet", "torchvision").state_dict()
+    right = {name: value for name, value in right.items() if not name.startswith("aux")}
+    bare(dict)(tmp_path / "plain.pth", right)
+    found = load(Model(name="googlenet", source="torchvision", outputs=1000,
+                       checkpoint=str(tmp_path / "plain.pth")))  # fmt: skip
+    check_same(found.network.state_dict(), right)
+
+
+@today("refused: the keys of torchvision's first years are not known")
+def test_old_keys_of_densenet_are_known(tmp_path: Path):
+    network = import_torchvision("models.densenet").DenseNet(4, (1, 1), 8)
+    right = {name: value.clone() for name, value in network.state_dict().items()}
+    old = {}
+    for name, value in right.items():
+        inside = name.startswith("features.denseblock")
+        for part in ("norm", "conv") if inside else ():
+            name = name.replace(f".{part}1.", f".{part}.1.").replace(f".{part}2.", f".{part}.2.")
+        old[name] = value
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    bare(dict)(tmp_path / "old.pth", old)
+    for value in network.state_dict().values():
+        value.zero_()
+    checkpoint.fill(network, checkpoint.read(tmp_path / "old.pth"), tmp_path / "old.pth")
+    check_same(network.state_dict(), right)
+
+
+@today("there is no model.key_map")
+def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State):
+    renamed = {f"weights/{number}": value for number, value in enumerate(state.values())}
+    bare(lambda _: renamed)(tmp_path / "renamed.pth", state)
+    lines = [f"{theirs}: {own}\n" for theirs, own in zip(renamed, state, strict=True)]
+    (tmp_path / "keys.yaml").write_text("".join(lines))
+    loaded = load_network(
+        "timm",
+        name="test_resnet",
+        weights=None,
+        checkpoint=str(tmp_path / "renamed.pth"),
+        key_map=str(tmp_path / "keys.yaml"),
+    )
+    check_same(loaded.network.state_dict(), state)
+
+
+def test_gzipped_weights_are_what_they_were(tmp_path: Path, state: State):
+    """The mend that a message names: unpack it first."""
+    inputs.save_gzip(tmp_path / "plain.pth.gz", state)
+    (tmp_path / "plain.pth").write_bytes(gzip.decompress((tmp_path / "plain.pth.gz").read_bytes()))
+    check_same(refill(tmp_path / "plain.pth"), state)

@@ -1,0 +1,180 @@
+"""A folder's name is its name, on the command line and in MLflow; paths are told how to quote."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from mlflow.utils.validation import _validate_param_name, _validate_tag_name
+
+from app.config.checks import checked
+from app.config.parameters import parameters
+from app.launch.commandline import reason_of
+from app.tracking.address import Stored
+from app.tracking.record import Description, Record
+from tests.field.asked import (
+    REFUSALS,
+    check_config,
+    compare,
+    compose_config,
+    find_corrections,
+    quoted,
+    refusal,
+    today,
+)
+from tests.field.inputs import base, encoded, images, plant
+
+AS_NUMBER = "read as a number: no such domain; how to quote it is not said"
+AS_VALUE = "read as another kind of value; how to quote it is not said"
+NAMES = [
+    ("001", ""),
+    ("1e3", AS_NUMBER),
+    ("1_1", AS_NUMBER),
+    ("0x10", ""),
+    ("12", ""),
+    ("1.50", AS_NUMBER),
+    ("nan", ""),
+    ("no", ""),
+    ("yes", ""),
+    ("null", AS_VALUE),
+    ("true", AS_VALUE),
+    ("False", ""),
+    ("face+body", ""),
+    ("faces (adult)", "Hydra's parser error: an unknown function faces"),
+    ("face, adult", AS_VALUE),
+    ("a=b", AS_VALUE),
+    ("Häuser", AS_VALUE),
+]
+
+
+def rows(table: list[tuple[str, str]]):
+    return [
+        pytest.param(name, id=name, marks=[today(wrong)] if wrong else []) for name, wrong in table
+    ]
+
+
+@pytest.mark.parametrize("name", rows(NAMES))
+def test_a_target_is_taken_by_its_name_or_told_how_to_quote(tmp_path: Path, name: str):
+    plant(tmp_path, base(name))
+    try:
+        _, found = compare(tmp_path, f"target={name}")
+    except REFUSALS as error:
+        assert name in find_corrections(reason_of(error), "target")
+    else:
+        assert found.target.sum() == 3
+
+
+@pytest.mark.parametrize("name", ["1e3", "null", "true", "faces (adult)", "face, adult", "Häuser"])
+def test_a_quoted_target_is_taken_by_its_name(tmp_path: Path, name: str):
+    plant(tmp_path, base(name))
+    config, found = compare(tmp_path, quoted("target", name))
+    assert config.target == name and found.target.sum() == 3
+
+
+UNQUOTED = "refused: how to quote the names is not said"
+
+
+@pytest.mark.parametrize(
+    "names", rows([("001,002", ""), ("true,false", UNQUOTED), ("1_1,2", UNQUOTED)])
+)
+def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
+    target, other = names.split(",")
+    plant(tmp_path, base(target) | images(other))
+    domains = f"stimuli.domains={{a:[{target}],b:[{other}]}}"
+    try:
+        _, found = compare(tmp_path, domains, "target=a")
+    except REFUSALS as error:
+        corrections = find_corrections(reason_of(error), "stimuli.domains")
+        assert {"a": [target], "b": [other]} in corrections
+    else:
+        assert found.target.sum() == 3
+
+
+@today("no such domain, and the list shows the same name")
+@pytest.mark.parametrize(("folder", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+@pytest.mark.parametrize("setting", ["target", "leave_out", "domains"])
+def test_names_are_compared_in_one_normal_form(tmp_path: Path, setting, folder, typed):
+    stored, asked = (unicodedata.normalize(form, "Häuser") for form in (folder, typed))
+    plant(tmp_path, base(stored))
+    words = {
+        "target": [quoted("target", asked)],
+        "leave_out": ["target=car", f"stimuli.leave_out=['{asked}']"],
+        "domains": [f"stimuli.domains={{a:['{asked}'],b:[car]}}", "target=a"],
+    }
+    _, found = compare(tmp_path, *words[setting])
+    assert found.target.sum() == 3
+    assert found.included.sum() == {"target": 9}.get(setting, 6)
+
+
+DOMAINS = ["face+body", "faces (adult)", "Gesichter, frontal", "a=b", "100%", "a:b", "Tür", "a.b"]
+NOT_IN_MLFLOW = {"face+body", "faces (adult)", "Gesichter, frontal", "a=b", "100%"}
+
+
+@pytest.mark.parametrize(
+    "domain",
+    rows([(d, "MLflow refuses the parameter's name" if d in NOT_IN_MLFLOW else "")
+          for d in DOMAINS]),
+)  # fmt: skip
+def test_every_domain_has_a_name_in_mlflow(tmp_path: Path, domain: str):
+    composed = compose_config("stimuli=folder", f"stimuli.root={tmp_path}")
+    composed.stimuli.domains = {domain: ["face"], "other": ["house", "car"]}  # as from a file
+    composed.target = domain
+    config = checked(composed)
+    described = Description("run", parameters(config), {"target": domain})
+    record = Record.of(Stored.of(config.tracking), tmp_path, described)
+    for name in record.params:
+        _validate_param_name(name)
+    for name in record.tags:
+        _validate_tag_name(name)
+    assert '["face"]' in record.params.values()  # and it is still there
+
+
+GRAMMAR = "Hydra's parser error; how to quote it is not said"
+SWEPT = "the comma is taken for a sweep's; how to quote it is not said"
+PATHS = [
+    ("model.checkpoint", "a/epoch=3.ckpt", GRAMMAR),
+    ("model.checkpoint", "last-v1(2).ckpt", GRAMMAR),
+    ("stimuli.root", "/home/Müller/x (1)", GRAMMAR),
+    ("stimuli.root", "/home/Müller/x", GRAMMAR),
+    ("stimuli.root", "~/x", GRAMMAR),
+    ("stimuli.root", "/data/Ekman, 1976", SWEPT),
+    ("stimuli.root", "/data/Ekman & Friesen", GRAMMAR),
+    ("stimuli.root", "/data/O'Brien=1", GRAMMAR),
+    ("stimuli.root", "/data/[old]", GRAMMAR),
+    ("stimuli.root", "/data/{a}", GRAMMAR),
+    ("stimuli.root", "/data/100% #1!", GRAMMAR),
+    ("identities.root", "/data/刺激", GRAMMAR),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"), [pytest.param(*r[:2], id=r[1], marks=today(r[2])) for r in PATHS]
+)
+def test_paths_are_told_how_to_quote(setting: str, path: str):
+    """The corrected override stands in the line in full, as a shell wants it."""
+    assert path in find_corrections(refusal(f"{setting}={path}"), setting)
+
+
+@pytest.mark.parametrize(
+    "path", ["C:\\Users\\me", "/data/a-b_c.d@e+f", "/data/100%", "/data/$HOME", "x y"]
+)
+def test_these_paths_need_no_quotes(path: str):
+    assert check_config("stimuli=folder", f"stimuli.root={path}").stimuli.root == path
+
+
+@today("0.30000000000000004, which the paper's is not")
+def test_numbers_of_a_swept_range_are_those_that_were_meant():
+    """As Hydra counts them: threshold.fsi=range(0.1,0.4,0.1)."""
+    assert (
+        check_config(
+            "stimuli=folder", "stimuli.root=x", "threshold.fsi=0.30000000000000004"
+        ).metric.criterion.threshold
+        == 0.3
+    )
+
+
+def test_a_picture_s_name_may_hold_anything(tmp_path: Path):
+    odd = {f"face/{name}": encoded() for name in ("a=b.png", "x, y (1).png", "Tür.png", "#%+.png")}
+    _, found = compare(plant(tmp_path, base() | odd), "target=face")
+    assert found.target.sum() == 7

@@ -1,0 +1,113 @@
+"""What a library couples to weights, how maps lie in memory, what a forward pass says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from app.config.schema import Model
+from app.errors import InputError
+from app.models import libraries
+from app.models.loading import Loaded, load
+from app.models.modules import ModuleNetwork
+from app.models.torchvision import import_torchvision
+from app.responses.kernels import AGGREGATE
+from tests.field.asked import load_network, today
+
+
+def load_own(folder: Path, name: str, **settings: str) -> Loaded:
+    """A checkpoint of a network of torchvision's, as a command line names it."""
+    path = folder / "own.pth"
+    torch.save(libraries.torchvision(name, None, 1, None).network.state_dict(), path)
+    given = {"name": name, "weights": None, "outputs": 1000, "checkpoint": str(path)}
+    return load_network("torchvision", **given, **settings)
+
+
+@today("there is no model.weights_like; the input is not transformed: FSI is off by up to 1.03")
+def test_googlenet_s_input_is_transformed_as_for_its_weights(tmp_path: Path):
+    loaded = load_own(tmp_path, "googlenet", weights_like="IMAGENET1K_V1")
+    assert loaded.network.transform_input is True
+
+
+@today("there is no model.weights_like: V2's resize of 232 for weights of V1's time")
+def test_preprocessing_is_that_of_the_weights_that_are_named(tmp_path: Path):
+    loaded = load_own(tmp_path, "mobilenet_v2", weights_like="IMAGENET1K_V1")
+    assert (loaded.settings.resize, loaded.settings.input_size) == (256, 224)
+
+
+@today("nothing is said")
+def test_what_was_assumed_of_a_checkpoint_is_told(tmp_path: Path, told):
+    loaded = load_own(tmp_path, "mobilenet_v2")
+    assert "IMAGENET1K_V2" in told(loaded)
+
+
+@today("AssertionError in the forward pass: timm's img_size is not set")
+def test_a_vision_transformer_takes_another_size():
+    loaded = load(Model(name="vit_tiny_patch16_224", source="timm", input_size=96))
+    network = ModuleNetwork(loaded.network, "vit_tiny_patch16_224", 96, "tokens")
+    assert network.shape("blocks.0") == (192, 1 + 6 * 6, 1)
+
+
+def check_channels_last(network: nn.Module, size: int, layer: str, channels: int) -> None:
+    """What lies rows x columns x channels is refused as channels first, or read as it is."""
+    try:
+        found, *_ = ModuleNetwork(network, "network", size, "map").shape(layer)
+    except InputError as error:
+        assert "map_channels_last" in str(error)
+    else:
+        assert found == channels
+    last = ModuleNetwork(network, "network", size, "map_channels_last")
+    assert last.shape(layer)[0] == channels
+
+
+@today("rows are taken for kernels: a network of 7 kernels")
+@pytest.mark.parametrize("layer", ["features.1.0", "features.3"])
+def test_swin_s_rows_are_no_kernels(layer: str):
+    """The graph says it: a linear layer, or a norm over the last dimension, gives the map."""
+    build = import_torchvision("models.swin_transformer").SwinTransformer
+    swin = build([4, 4], 8, [1, 1], [1, 1], [7, 7], num_classes=2).eval()
+    check_channels_last(swin, 56, layer, 8 if layer == "features.1.0" else 16)
+
+
+@today("rows are taken for kernels, though timm's output_fmt says NHWC")
+def test_timm_s_format_is_taken():
+    network = libraries.timm("test_mambaout", None, 0, None).network
+    channels = network.feature_info[0]["num_chs"]
+    check_channels_last(network, 160, "stages.0", channels)
+
+
+class Fails(nn.Module):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.body, self.error = nn.Conv2d(3, 4, 3), error
+
+    def forward(self, images):
+        raise self.error
+
+
+@today("unexpected: the exception itself goes on")
+@pytest.mark.parametrize(
+    "error", [AssertionError("wrong\nsize"), KeyError("mask"), TypeError("2 arguments")], ids=repr
+)
+def test_what_a_forward_pass_raises_is_one_line(error: Exception):
+    with pytest.raises(InputError, match="network.*" + type(error).__name__) as caught:
+        ModuleNetwork(Fails(error), "network", 32, "map").shape("body")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mean", "max", pytest.param("l2", marks=today("inf"))])
+def test_large_responses_have_a_finite_number(name: str):
+    """1e20 everywhere in a map of 7 x 7: its norm is 7e20, which float32 holds."""
+    right = {"mean": 1e20, "max": 1e20, "l2": 7e20}[name]
+    found = AGGREGATE[name](torch.full((1, 1, 7, 7), 1e20))
+    assert found.item() == pytest.approx(right, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mean", "max", pytest.param("l2", marks=today("0"))])
+def test_small_responses_are_not_silent(name: str):
+    right = {"mean": 1e-25, "max": 1e-25, "l2": 7e-25}[name]
+    found = AGGREGATE[name](torch.full((1, 1, 7, 7), 1e-25))
+    assert found.item() == pytest.approx(right, rel=1e-6, abs=0)
