@@ -13,7 +13,7 @@ from app.errors import InputError
 from app.models import libraries
 from app.models.loading import Loaded, load
 from app.models.modules import ModuleNetwork
-from app.models.torchvision import import_torchvision
+from app.models.libraries import import_torchvision
 from app.responses.kernels import AGGREGATE
 from tests.field.asked import load_network, today
 
