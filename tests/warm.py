@@ -91,7 +91,9 @@ def become(command: dict[str, Any], store: bytes) -> None:
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  it has read ahead of its line
     os.chdir(command["folder"])
-    tracked = command["module"] == "app" and "tracking" not in " ".join(command["arguments"])
+    tracked = command["module"] == "app" and not {"tracking=none", "tracking=server"} & {
+        *command["arguments"]
+    }
     if tracked and not Path("mlruns").exists():
         Path("mlruns").mkdir()
         Path("mlruns/mlflow.db").write_bytes(store)
