@@ -22,6 +22,7 @@ from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
 from app.training import drawn, loop, material, outputs
 from app.training.settings import check_drawn
+from tests import conftest  # the module is not `cli`: most of its tests run no command
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -31,7 +32,7 @@ TINY = [
     "drawn.images_per_person=6", "drawn.shift=2", "held_out_per_class=2", "epochs=3",
     "batch_size=6", "optimiser.learning_rate=0.01", "workers=1", "tracking=none",
 ]  # fmt: skip
-COMMAND = [sys.executable, "-m", "app.train", *TINY, "drawn.images_per_person=4", "epochs=2"]
+COMMAND = [*TINY, "drawn.images_per_person=4", "epochs=2"]
 
 
 def settings(*overrides: str) -> Train:
@@ -168,10 +169,10 @@ def test_shifts_move_the_image_and_repeat_its_border():
 @pytest.mark.cli
 def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     command = [*COMMAND, f"output={tmp_path}"]
-    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    first = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
     assert "epoch 2: loss" in first.stderr and "Held out, trained: faces" in first.stdout
     found = weights(tmp_path)
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
     assert "epoch 1: loss" not in again.stderr
     assert same(found, weights(tmp_path))
     assert "| faces | 3 identities |" in (tmp_path / "weights" / "tiny.md").read_text()
@@ -231,7 +232,7 @@ def test_more_expectedthan_classes_shift_the_objects(tmp_path):
 @pytest.mark.cli
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path):
     command = [*COMMAND, f"output={tmp_path}", "epochs=0"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = conftest.run_app(tmp_path, *command, module="app.train")
     assert failed.returncode == 1
     assert failed.stderr.strip().splitlines()[-1] == "error: epochs=0 is too small: at least 1"
     assert "Traceback" not in failed.stderr

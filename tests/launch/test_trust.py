@@ -37,6 +37,7 @@ def merged(sound: Any, hydra: dict[str, Any], **rest: Any) -> Any:
     return OmegaConf.merge(OmegaConf.create(config), {"hydra": hydra, **rest})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", UNTRUSTED)
 def test_a_file_cannot_run_code(untrusted: Path, case: str, capsys: pytest.CaptureFixture[str]):
     """As the command checks it before Hydra acts; through the command: `tests.test_bad_input`."""
