@@ -578,7 +578,7 @@ print([os.waitpid(child, 0)[1] for child in children])
 """
 
 
-def eight_at_once(settings: Tracking, folder: Path, each: int = 3) -> None:
+def eight_at_once(settings: Tracking, folder: Path, each: int = 2) -> None:
     """So many runs each, and everything arrives."""
     values = {"name": settings.name, "uri": settings.uri, "folder": settings.folder}
     done = subprocess.run(
