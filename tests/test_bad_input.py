@@ -29,6 +29,7 @@ from app.__main__ import job
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser, run
 from app.models.vgg import WIDTHS_MINI, seeded
+from app.stimuli import floc
 from tests.conftest import SMALL, run_app
 from tests.goldens import refused
 
@@ -562,6 +563,7 @@ def refuse_here(
     """What `python -m app` does, in this process; of Hydra only the composing."""
     monkeypatch.setattr(sys, "argv", ["app", *arguments])
     monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.setattr(floc, "RETRIES", 0)  # each waits longer
     process = multiprocessing.current_process()
     monkeypatch.setattr(process, "name", process.name)
     hydra_config = HydraConfig.instance()
