@@ -547,7 +547,7 @@ COMMANDS = {
     "unknown metric", "target that is no domain", "threshold of no metric", "not an override",
     "pickle that runs code", "truncated image", "server that does not answer", "negative seed",
     "an option that there is not", "password in an address", "file with a callback",
-    "file with a log of its own", "file that sets the environment",
+    "file with a log of its own", "file that sets the environment", "memory for no row of units",
 }  # fmt: skip
 
 
