@@ -547,7 +547,8 @@ COMMANDS = {
     "unknown metric", "target that is no domain", "threshold of no metric", "not an override",
     "pickle that runs code", "truncated image", "server that does not answer", "negative seed",
     "an option that there is not", "password in an address", "file with a callback",
-    "file with a log of its own", "file that sets the environment", "memory for no row of units",
+    "an option after the overrides", "a list without -m", "unknown config folder",
+    "all metrics left out", "file with a log of its own", "file that sets the environment", "memory for no row of units",
 }  # fmt: skip
 
 
