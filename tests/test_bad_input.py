@@ -542,18 +542,19 @@ def asked(case: str, material: Path, outputs: Path) -> tuple[str, list[str], dic
     return module, arguments, environment
 
 
-# Of those that need no command, a few of each kind that are given as one.
+# What Hydra says itself or the process counts for, and of the others a few of each kind.
 COMMANDS = {
-    "unknown metric", "target that is no domain", "threshold of no metric", "not an override",
-    "pickle that runs code", "truncated image", "server that does not answer", "negative seed",
-    "an option that there is not", "password in an address", "file with a callback",
-    "an option after the overrides", "a list without -m", "unknown config folder",
-    "all metrics left out", "file with a log of its own", "file that sets the environment", "memory for no row of units",
+    "an option that there is not", "an option after the overrides", "a list without -m",
+    "not an override", "unknown config folder", "all metrics left out",
+    "memory for no row of units", "server that does not answer",
+    "unknown metric", "target that is no domain", "threshold of no metric", "negative seed",
+    "pickle that runs code", "truncated image", "password in an address",
+    "file with a callback", "file with a log of its own", "file that sets the environment",
 }  # fmt: skip
 
 
 def needs_command(case: str, module: str, arguments: list[str], environment: dict) -> bool:
-    """Whether Hydra's own part says what is wrong, or the process counts."""
+    """Whether it runs as a command, in a folder, an environment or a module of its own."""
     folders = any(word.startswith(("hydra.run.dir=", "hydra/launcher=")) for word in arguments)
     return case in COMMANDS or module != "app" or folders or bool(environment)
 
