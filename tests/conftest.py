@@ -42,12 +42,12 @@ def run_app(
     """`python -m app …` in `folder`.
 
     By default as a fork of a process that has imported everything (see `tests.warm`); in a new
-    interpreter where it is `fresh`, or its environment is to be another.
+    interpreter where it is `fresh`: what is read on import, such as `OMP_NUM_THREADS`, needs one.
     """
     command = [sys.executable, "-m", module, *arguments]
     # This checkout's program, whichever is installed.
     whole = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY), **environment}
-    if not fresh and not environment:
+    if not fresh:
         return _run_warm(folder, command, whole)
     return subprocess.run(
         command,

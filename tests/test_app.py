@@ -19,10 +19,12 @@ from statsmodels.stats.multitest import multipletests
 
 from app.stimuli.synthetic import DOMAINS
 from tests.conftest import REPOSITORY, SMALL, computed, entries, finished, run_app
+from tests.goldens import collect
+from tests.goldens.commands import COMMANDS, run_golden
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv13")
-SWEEP = ["-m", f"metric={','.join(METRICS)}", f"layer={','.join(LAYERS)}"]
+AGAIN = ["-m", "figures=false", "tracking=none", *SMALL]  # parts of the main job
 LOGGED = {
     "selectivity/count", "selectivity/percent", "selectivity/units", "selectivity/undefined",
     "consistency/mean", "lesion/spearman", "lesion/spearman_object",
@@ -37,9 +39,9 @@ LEADING = ("model", "layer", "metric", "threshold", "aggregation", "stimuli", "t
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
-    """The main job on small image sets, with a store of its own."""
+    """The main job on small image sets, as `tests.goldens` runs it, with a store of its own."""
     folder = tmp_path_factory.mktemp("sweep")
-    return folder, finished(run_app(folder, *SWEEP, *SMALL))
+    return folder, run_golden("main", folder)
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +49,32 @@ def client(sweep) -> MlflowClient:
     return MlflowClient(f"sqlite:///{sweep[0]}/mlruns/mlflow.db")
 
 
+def differences(name: str, folder: Path) -> list[str]:
+    """From what was kept of a command, as the folder has it."""
+    now = collect.of_folder(folder, name, tables=COMMANDS[name].tables)
+    return collect.differences(collect.read(name), now, name)
+
+
 @pytest.fixture(scope="module")
 def runs(client: MlflowClient):
     """(parent, children) of the sweep."""
-    experiment = client.get_experiment_by_name("selectivity")
+    experiment = client.get_experiment_by_name("main")
     everything = client.search_runs([experiment.experiment_id])
     children = [run for run in everything if "mlflow.parentRunId" in run.data.tags]
     (parent,) = [run for run in everything if "mlflow.parentRunId" not in run.data.tags]
     return parent, children
 
 
-def job_folders(folder: Path) -> dict[tuple[str, str], Path]:
+def job_folders(folder: Path, name: str = "main") -> dict[tuple[str, str], Path]:
     found = {}
-    for path in folder.glob("outputs/sweeps/*/*/*/result.json"):
+    for path in folder.glob(f"{name}/*/result.json"):
         params = json.loads(path.read_text())["params"]
         found[params["metric"], params["layer"]] = path.parent
     return found
+
+
+def test_findings_are_those_that_were_kept(sweep):
+    assert differences("main", sweep[0]) == []
 
 
 def test_eight_finished_children_under_one_parent(runs):
@@ -101,15 +113,8 @@ def test_stimuli_are_a_dataset_with_their_digest(runs):
 def test_artifacts(client: MlflowClient, runs):
     for run in runs[1]:
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        assert {"scores.parquet", "config.yaml", "versions.json", "figures"} <= names
+        assert {"scores.parquet", "config.yaml", "versions.json"} <= names
         assert {"lesion.parquet", "lesion_sets.parquet", "threshold.parquet"} <= names
-        figures = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
-        wanted = {
-            f"figures/{n}.{s}"
-            for n in ("scores", "responses", "overlap", "agreement", "lesion", "dissociation")
-            for s in ("png", "svg")
-        }
-        assert wanted <= figures
 
 
 KERNELS = {"conv2": 16, "conv13": 128}
@@ -231,7 +236,7 @@ def test_logged_agreement_and_curves_agree_with_the_tables(sweep, client: Mlflow
 
 def test_what_the_terminal_shows(sweep):
     folder, process = sweep
-    assert str(folder) in process.stdout or "outputs/sweeps" in process.stdout
+    assert str(folder) in process.stdout or "Results: main" in process.stdout
     assert "-m mlflow ui --backend-store-uri sqlite:" in process.stdout
     assert process.stdout.count("wilcoxon") >= 2
     assert "Traceback" not in process.stderr
@@ -253,15 +258,16 @@ def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
 def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
     folder, _ = sweep
     before = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
-    finished(run_app(folder, *SWEEP, *SMALL))
+    metrics = f"metric={','.join(METRICS)}"
+    finished(run_app(folder, *AGAIN, metrics, "layer=conv13", "hydra.sweep.dir=again"))
     after = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
     assert before == after
-    tables: dict[tuple[str, str], list[bytes]] = {}
-    for path in folder.glob("outputs/sweeps/*/*/*/scores.parquet"):
-        params = json.loads((path.parent / "result.json").read_text())["params"]
-        frame = pd.read_parquet(path)
-        tables.setdefault((params["metric"], params["layer"]), []).append(frame.to_json().encode())
-    assert all(len(pair) == 2 and pair[0] == pair[1] for pair in tables.values())
+    again = job_folders(folder, "again")
+    assert len(again) == len(METRICS)
+    for job, place in job_folders(folder).items():
+        if job in again:
+            tables = (pd.read_parquet(each / "scores.parquet") for each in (place, again[job]))
+            pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep, tmp_path: Path):
@@ -296,29 +302,32 @@ def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
         content = bytearray(entry.read_bytes())
         content[len(content) // 2] ^= 0x10
         entry.write_bytes(bytes(content))
-    process = finished(run_app(folder, *SWEEP, *SMALL, "figures=false", "metric=fsi"))
+    process = finished(run_app(folder, *AGAIN, "metric=fsi", f"layer={','.join(LAYERS)}"))
     assert process.stderr.count("damaged") == len(entries)
     assert [entry.read_bytes() for entry in entries] == sound
 
 
-@pytest.mark.parametrize("aggregation", ["unit", "mean", "max"])
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
 def test_other_aggregations(sweep, aggregation: str):
     folder, _ = sweep
-    process = finished(
-        run_app(folder, *SMALL, "layer=conv10", "metric=dprime", f"aggregation={aggregation}")
-    )
+    asked = ["layer=conv13", "metric=dprime", f"aggregation={aggregation}", "lesion=none"]
+    finished(run_app(folder, *SMALL, *asked, "figures=false", "tracking=none"))
     newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
-    table = pd.read_parquet(newest / "scores.parquet")
-    found = json.loads((newest / "metrics.json").read_text())
-    if aggregation == "unit":
-        assert len(table) == 128 * 8 * 8
-        assert table[["channel", "row", "column"]].drop_duplicates().shape[0] == len(table)
-        assert "single units are not lesioned" in process.stdout
-        assert "not single units" in process.stdout
-        assert not any(name.startswith(("lesion/", "decoding/")) for name in found)
-    else:
-        assert len(table) == 128
-        assert found["decoding/kernels"] >= 1
+    assert len(pd.read_parquet(newest / "scores.parquet")) == 128
+    assert json.loads((newest / "metrics.json").read_text())["decoding/kernels"] >= 1
+
+
+def test_single_units(sweep):
+    folder, _ = sweep
+    process = run_golden("unit", folder)
+    assert differences("unit", folder) == []
+    table = pd.read_parquet(folder / "unit" / "scores.parquet")
+    found = json.loads((folder / "unit" / "metrics.json").read_text())
+    assert len(table) == 128 * 4 * 4
+    assert table[["channel", "row", "column"]].drop_duplicates().shape[0] == len(table)
+    assert "single units are not lesioned" in process.stdout
+    assert "not single units" in process.stdout
+    assert not any(name.startswith(("lesion/", "decoding/")) for name in found)
 
 
 def test_another_target_and_other_options(sweep):
@@ -327,6 +336,7 @@ def test_another_target_and_other_options(sweep):
         run_app(
             folder, *SMALL, "target=places", "metric=ttest", "metric.options.equal_variance=false",
             "metric.criterion.rule=fdr_by", "metric.over=categories", "lesion=none",
+            "decoding=none", "figures=false", "tracking=none",
         )
     )  # fmt: skip
     newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
@@ -335,39 +345,45 @@ def test_another_target_and_other_options(sweep):
 
 def test_greedy_lesions(sweep):
     folder, _ = sweep
-    process = finished(
-        run_app(folder, *SMALL, "metric=dprime", "lesion=greedy", "lesion.fraction=0.03")
-    )
-    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
+    process = run_golden("greedy", folder)
+    assert differences("greedy", folder) == []
+    newest = folder / "greedy"
     table = pd.read_parquet(newest / "lesion.parquet")
     found = json.loads((newest / "metrics.json").read_text())
-    single = pd.read_parquet(job_folders(folder)["dprime", "conv13"] / "lesion.parquet")
+    single = pd.read_parquet(job_folders(folder)["fsi", "conv13"] / "lesion.parquet")
     pd.testing.assert_frame_equal(table[list(single.columns)], single, check_exact=True)
 
-    assert found["lesion/greedy_dropped"] == 4  # 3 % of 128
-    assert "greedy dropped 4" in " ".join(process.stdout.split())
-    score = pd.read_parquet(newest / "scores.parquet")["dprime"]
+    assert found["lesion/greedy_dropped"] == 5  # 4 % of 128
+    assert "greedy dropped 5" in " ".join(process.stdout.split())
+    score = pd.read_parquet(newest / "scores.parquet")["fsi"]
     for task, name in (("face", "lesion/spearman"), ("object", "lesion/spearman_object")):
         place, step = table[f"{task}_search_place"], table[f"{task}_search_step"]
         assert sorted(place) == list(range(128))
-        assert step.dropna().astype(int).tolist() == (place[place < 4] + 1).tolist()
+        assert step.dropna().astype(int).tolist() == (place[place < 5] + 1).tolist()
         assert table[f"{task}_loss"].idxmax() == place.idxmin()
         expected = stats.spearmanr(score, place, nan_policy="omit").statistic
         assert found[name] == pytest.approx(expected)
         for measure in ("face_loss", "face_top1", "object_loss", "object_top1"):
             remaining = table[f"{task}_search_{measure}"]
             assert remaining.notna().equals(step.notna())
-            assert found[f"lesion/greedy_{task}_search_{measure}"] == remaining[place == 3].item()
+            assert found[f"lesion/greedy_{task}_search_{measure}"] == remaining[place == 4].item()
             assert remaining[place == 0].item() == pytest.approx(
                 table.loc[place == 0, measure].item(), abs=1e-6
             )
     drawn = {path.name for path in (newest / "figures").iterdir()}
-    assert {"lesion.png", "lesion.svg", "lesion_place.png", "lesion_place.svg"} <= drawn
+    assert drawn >= {
+        f"{name}.{kind}"
+        for name in (
+            "scores", "responses", "overlap", "agreement", "lesion", "lesion_place", "dissociation"
+        )
+        for kind in ("png", "svg")
+    }  # fmt: skip
 
 
 def test_the_untrained_network_differs(sweep):
     folder, _ = sweep
-    finished(run_app(folder, *SMALL, "model=dualtask_mini_untrained", "metric=dprime"))
+    quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
+    finished(run_app(folder, *quick, "model=dualtask_mini_untrained", "metric=dprime"))
     newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
     trained = pd.read_parquet(job_folders(folder)["dprime", "conv13"] / "scores.parquet")
     assert not np.allclose(

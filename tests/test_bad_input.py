@@ -1,19 +1,35 @@
-"""What users get wrong, through the real command line: one line that names culprit and mend."""
+"""What users get wrong: one line that names culprit and mend, and the exit code.
+
+`COMMANDS` and what needs Hydra's own part run as commands. The others begin where the command does
+and take Hydra's part short (see `refuse_here`): the kept line is the same for both.
+"""
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import pickle
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from PIL import Image
 
+from app.__main__ import job
+from app.launch import trust
+from app.launch.commandline import CONFIG_FOLDER, Parser, run
 from app.models.vgg import WIDTHS_MINI, seeded
+from app.stimuli import floc
 from tests.conftest import SMALL, run_app
 from tests.goldens import refused
 
@@ -526,11 +542,66 @@ def asked(case: str, material: Path, outputs: Path) -> tuple[str, list[str], dic
     return module, arguments, environment
 
 
+# What Hydra says itself or the process counts for, and of the others a few of each kind.
+COMMANDS = {
+    "an option that there is not", "an option after the overrides", "a list without -m",
+    "not an override", "unknown config folder", "all metrics left out",
+    "memory for no row of units", "server that does not answer",
+    "unknown metric", "target that is no domain", "threshold of no metric", "negative seed",
+    "pickle that runs code", "truncated image", "password in an address",
+    "file with a callback", "file with a log of its own", "file that sets the environment",
+}  # fmt: skip
+
+
+def needs_command(case: str, module: str, arguments: list[str], environment: dict) -> bool:
+    """Whether it runs as a command, in a folder, an environment or a module of its own."""
+    folders = any(word.startswith(("hydra.run.dir=", "hydra/launcher=")) for word in arguments)
+    return case in COMMANDS or module != "app" or folders or bool(environment)
+
+
+def refuse_here(
+    arguments: list[str], results: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> subprocess.CompletedProcess[str]:
+    """What `python -m app` does, in this process; of Hydra only the composing."""
+    monkeypatch.setattr(sys, "argv", ["app", *arguments])
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.setattr(floc, "RETRIES", 0)  # each waits longer
+    process = multiprocessing.current_process()
+    monkeypatch.setattr(process, "name", process.name)
+    hydra_config = HydraConfig.instance()
+    monkeypatch.setattr(hydra_config, "cfg", hydra_config.cfg)
+
+    def start() -> None:
+        options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
+        trust.check_command(options, CONFIG_FOLDER, "config")
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            config = compose("config", options.overrides, return_hydra_config=True)
+        OmegaConf.set_readonly(config.hydra, False)
+        config.hydra.runtime.output_dir = str(results)
+        config.hydra.mode = "RUN"
+        hydra_config.set_config(config)
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        job(config)
+
+    with pytest.raises(SystemExit) as ended:
+        run(start)
+    said = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_one_line_on_standard_error(case: str, material: Path, outputs: Path):
+def test_one_line_on_standard_error(
+    case: str, material: Path, outputs: Path, tmp_path: Path, monkeypatch, capsys
+):
     needles = CASES[case][1]
     module, arguments, environment = asked(case, material, outputs)
-    process = run_app(outputs, *arguments, module=module, **environment)
+    if needs_command(case, module, arguments, environment):
+        process = run_app(outputs, *arguments, module=module, **environment)
+    else:
+        monkeypatch.chdir(outputs)
+        untracked = [] if "tracking" in str(arguments) else ["tracking=none"]
+        process = refuse_here([*arguments, *untracked], tmp_path, monkeypatch, capsys)
     message = process.stderr.strip()
     assert process.returncode == 1, process.stdout + message
     assert "Traceback" not in message

@@ -1,7 +1,9 @@
 """What the program finds and refuses is what `tests/goldens/data` has of it.
 
-What it says of wrong input is compared where that is given, in `tests.test_bad_input`. Commands of
-several minutes are compared with `GOLDENS=full` in the environment: before and after code moves.
+Compared where it is given: what is said of wrong input (`tests.test_bad_input`) and of files that
+are not trusted (`tests.launch.test_trust`), and what the main job and others of `tests.test_app`
+find. Commands of several minutes are compared with `GOLDENS=full` in the environment: before and
+after code moves.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.goldens import collect, refused
-from tests.goldens.commands import COMMANDS, REFUSED, found, refusal, untrusted_files
+from tests.goldens.commands import COMMANDS, REFUSED, found, refusal
 
+ELSEWHERE = ("main", "greedy", "unit")  # compared in `tests.test_app`, which runs them
 SHOWN = 60  # differences, at most, of a command
 FULL = pytest.mark.skipif(os.environ.get("GOLDENS") != "full", reason="asked for by GOLDENS=full")
 
@@ -28,18 +31,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("goldens")
 
 
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("material")
-    untrusted_files(root / "untrusted")
-    return root
-
-
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=[FULL] if command.slow else [])
         for name, command in COMMANDS.items()
+        if name not in ELSEWHERE
     ],
 )
 def test_findings_are_those_that_were_kept(name: str, work: Path):
@@ -51,9 +48,9 @@ def test_every_refusal_is_kept():
     assert list(refused.kept()) == REFUSED
 
 
-@pytest.mark.parametrize("case", [case for case in REFUSED if not case.startswith("input: ")])
-def test_refusals_are_those_that_were_kept(case: str, material: Path, outputs: Path):
-    assert refusal(case, material, outputs) == refused.kept()[case]
+@pytest.mark.parametrize("case", [case for case in REFUSED if case.startswith("network: ")])
+def test_refusals_are_those_that_were_kept(case: str, tmp_path: Path, outputs: Path):
+    assert refusal(case, tmp_path, outputs) == refused.kept()[case]
 
 
 def test_a_difference_names_job_and_value_and_both_values():

@@ -80,16 +80,29 @@ def scores(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "scores.parquet")
 
 
+ASKED = ["layer=conv13", "metric=wilcoxon", "decoding.kernels=8"]
+
+
+@pytest.fixture(scope="module")
+def before(program: Path) -> Path:
+    """What the program finds as it is."""
+    return run(program, *ASKED)
+
+
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_change_of_the_program_is_not_answered_from_store(program: Path, case: str) -> None:
+def test_a_change_of_the_program_is_not_answered_from_store(
+    program: Path, before: Path, case: str
+) -> None:
     file, old, new, moved = CHANGES[case]
-    asked = ["layer=conv13", "metric=wilcoxon", "decoding.kernels=8"]
-    before = run(program, *asked)
     back = change(program / "app" / file, old, new)
     try:
-        after = run(program, *asked)
+        after = run(program, *ASKED)
     finally:
         back()
     assert moved(before, after), "the old numbers were served"
-    again = run(program, *asked)
-    pd.testing.assert_frame_equal(scores(before), scores(again), check_exact=True)
+
+
+def test_what_was_found_before_is_found_again(program: Path, before: Path) -> None:
+    """When all changes are taken back."""
+    again = scores(run(program, *ASKED))
+    pd.testing.assert_frame_equal(scores(before), again, check_exact=True)

@@ -21,6 +21,7 @@ from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
 from app.training import loop, material, outputs
+from tests import conftest  # the module is not `cli`: most of its tests run no command
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -30,7 +31,7 @@ TINY = [
     "drawn.images_per_person=6", "drawn.shift=2", "held_out_per_class=2", "epochs=3",
     "batch_size=6", "optimiser.learning_rate=0.01", "workers=1", "tracking=none",
 ]  # fmt: skip
-COMMAND = [sys.executable, "-m", "app.train", *TINY, "drawn.images_per_person=4", "epochs=2"]
+COMMAND = [*TINY, "drawn.images_per_person=4", "epochs=2"]
 
 
 def settings(*overrides: str) -> Train:
@@ -167,10 +168,10 @@ def test_shifts_move_the_image_and_repeat_its_border():
 @pytest.mark.cli
 def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     command = [*COMMAND, f"output={tmp_path}"]
-    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    first = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
     assert "epoch 2: loss" in first.stderr and "Held out, trained: faces" in first.stdout
     found = weights(tmp_path)
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
     assert "epoch 1: loss" not in again.stderr
     assert same(found, weights(tmp_path))
     assert "| faces | 3 identities |" in (tmp_path / "weights" / "tiny.md").read_text()
@@ -230,7 +231,7 @@ def test_more_expectedthan_classes_shift_the_objects(tmp_path):
 @pytest.mark.cli
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path):
     command = [*COMMAND, f"output={tmp_path}", "epochs=0"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = conftest.run_app(tmp_path, *command, module="app.train")
     assert failed.returncode == 1
     assert failed.stderr.strip().splitlines()[-1] == "error: epochs=0 is too small: at least 1"
     assert "Traceback" not in failed.stderr
@@ -267,7 +268,7 @@ def test_shipped_weights_do_what_the_card_says(shipped):
     """On the first three held-out images of each class; the card says it of more."""
     whole = ["drawn.people=120", "drawn.objects=60", "model.input_size=64", "held_out_per_class=3"]
     held_out = material.draw_held_out(settings(*whole))
-    grey = torch.from_numpy(held_out.images.pixels)[:, None].expand(-1, 3, -1, -1)
+    grey = torch.from_numpy(np.stack(held_out.images.contents))[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
         answers = torch.cat([shipped((part / 255 - 0.5) / 0.5) for part in grey.split(128)])
     expected = torch.tensor(held_out.outputs)

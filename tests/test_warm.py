@@ -13,9 +13,7 @@ from tests.conftest import SMALL, run_app
 QUICK = [*SMALL, "lesion=none", "decoding=none", "figures=false", "hydra.run.dir=run"]
 COMMANDS = {
     "a run": ("app", QUICK),
-    "a mistake": ("app", ["target=cats", "hydra.run.dir=run"]),
     "a mistake with its traceback": ("app", ["target=cats", "hydra.run.dir=run", "debug=true"]),
-    "an override that is none": ("app", ["layer"]),
     "an unknown option": ("app", ["--no-such-option"]),
     "another module": ("app.report", ["run=none"]),
 }

@@ -3,7 +3,8 @@ imports whose subject is another.
 
 The child is `python -m <module> …` in all but that: it has the command's folder, environment,
 arguments and standard streams, runs the module as `__main__`, and ends as any interpreter does,
-with its traceback, exit handlers and exit code. `tests/test_warm.py` compares the two.
+with its traceback, exit handlers and exit code. `tests/test_warm.py` compares the two. Where its
+folder has no store of runs, the child finds an empty one: MLflow takes seconds for the tables.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import random
 import runpy
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,11 @@ MODULES = (
     "app.responses.passes",
     "app.launch.callback",
     "app.findings.lesion",
+    "app.metrics.dprime",
+    "app.metrics.fsi",
     "app.metrics.scoring",
+    "app.metrics.ttest",
+    "app.metrics.wilcoxon",
     "app.models.checkpoint",
     "app.models.modules",
     "app.models.vgg",
@@ -41,7 +47,10 @@ MODULES = (
     "pooch",
     "pyarrow.parquet",
     "requests",
+    "rich.progress",
     "scipy.stats",
+    "sklearn.model_selection",
+    "sklearn.svm",
     "torch",
 )
 
@@ -61,7 +70,17 @@ def serve() -> dict[str, Any]:
     sys.exit()
 
 
-def become(command: dict[str, Any]) -> None:
+def empty_store() -> bytes:
+    """A database of runs, as the program makes it."""
+    from app.tracking.client import create_database
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mlflow.db"
+        create_database(path)
+        return path.read_bytes()
+
+
+def become(command: dict[str, Any], store: bytes) -> None:
     """Make this process the one that the command asks for."""
     streams = (os.devnull, os.O_RDONLY), *((path, os.O_WRONLY) for path in command["streams"])
     for number, (path, flags) in enumerate(streams):
@@ -70,6 +89,12 @@ def become(command: dict[str, Any]) -> None:
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  it has read ahead of its line
     os.chdir(command["folder"])
+    tracked = command["module"] == "app" and not {"tracking=none", "tracking=server"} & {
+        *command["arguments"]
+    }
+    if tracked and not Path("mlruns").exists():
+        Path("mlruns").mkdir()
+        Path("mlruns/mlflow.db").write_bytes(store)
     os.environ.clear()
     os.environ.update(command["environment"])
     sys.path[0] = command["folder"]
@@ -78,11 +103,16 @@ def become(command: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    from app.memo import keys
     from app.tracking.client import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)  # which MLflow reads when it is imported
     for module in MODULES:
         import_module(module)
+    store = empty_store()
+    # Read once for all children: the sources that keys of stored results are made of.
+    for module in [name for name in sys.modules if name.startswith("app.")]:
+        keys.digest_source(module)
     # A fork has one thread, and what locks the others held. jemalloc, pyarrow's, prepares for that.
     tasks = [path for path in Path("/proc/self/task").glob("*") if path.name != str(os.getpid())]
     names = [(path / "comm").read_text().strip() for path in tasks]
@@ -90,5 +120,5 @@ if __name__ == "__main__":
     gc.freeze()  # what is there stays, and in memory that the children share
     print("ready", flush=True)
     asked = serve()
-    become(asked)
+    become(asked, store)
     runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)

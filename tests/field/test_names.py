@@ -11,7 +11,6 @@ from mlflow.utils.validation import _validate_param_name, _validate_tag_name
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
-from app.tracking.address import Stored
 from app.tracking.record import Description, Record
 from tests.field.asked import (
     REFUSALS,
@@ -122,7 +121,7 @@ def test_every_domain_has_a_name_in_mlflow(tmp_path: Path, domain: str):
     composed.target = domain
     config = checked(composed)
     described = Description("run", parameters(config), {"target": domain})
-    record = Record.of(Stored.of(config.tracking), tmp_path, described)
+    record = Record.of(config.tracking, tmp_path, described)
     for name in record.params:
         _validate_param_name(name)
     for name in record.tags:

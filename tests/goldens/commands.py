@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import SMALL, run_app
+from tests.conftest import SMALL, finished, run_app
 from tests.goldens import collect, refused
 from tests.test_bad_input import CASES, asked
 
@@ -86,15 +87,17 @@ COMMANDS = {
 }
 
 
+def run_golden(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command of this name, run in `folder`, whose cache all may share."""
+    kind = "sweep" if COMMANDS[name].sweep else "run"
+    places = [f"hydra.{kind}.dir={name}", f"tracking.experiment={name}"]
+    return finished(run_app(folder, *COMMANDS[name].arguments, *places))
+
+
 def found(name: str, folder: Path) -> collect.Found:
-    """What the command of this name finds, run in `folder`, whose cache all may share."""
-    command = COMMANDS[name]
-    kind = "sweep" if command.sweep else "run"
-    process = run_app(
-        folder, *command.arguments, f"hydra.{kind}.dir={name}", f"tracking.experiment={name}"
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    return collect.of_folder(folder, name, tables=command.tables)
+    """What the command of this name finds, run in `folder`."""
+    run_golden(name, folder)
+    return collect.of_folder(folder, name, tables=COMMANDS[name].tables)
 
 
 # ------------------------------------------------------------------------------- refused commands
@@ -166,6 +169,13 @@ def untrusted_files(folder: Path) -> Path:
     return folder / "conf"
 
 
+def untrusted_words(case: str, folder: Path) -> list[str]:
+    """What a user would type who tries an experiment of that folder."""
+    experiment = f"+experiment=untrusted{list(UNTRUSTED).index(case)}"
+    launcher = ["hydra/launcher=submitit_slurm"] if "launcher" in UNTRUSTED[case] else []
+    return ["--config-dir", str(folder), experiment, "tracking=none", *launcher]
+
+
 def refusal(case: str, material: Path, outputs: Path) -> refused.Refusal:
     """What a refused command says.
 
@@ -178,8 +188,5 @@ def refusal(case: str, material: Path, outputs: Path) -> refused.Refusal:
     elif table == "network":
         process = run_app(outputs, *UNFIT[name], "tracking=none")
     else:
-        words = [f"+experiment=untrusted{list(UNTRUSTED).index(name)}", "tracking=none"]
-        if "launcher" in UNTRUSTED[name]:
-            words.append("hydra/launcher=submitit_slurm")
-        process = run_app(outputs, "--config-dir", str(material / "untrusted/conf"), *words)
+        process = run_app(outputs, *untrusted_words(name, material / "untrusted/conf"))
     return refused.told(process, root=material, outputs=outputs)

@@ -52,7 +52,7 @@ def entries(folder: Path) -> Counter[int]:
 
 
 def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
-    quick = [*SMALL, "lesion=none", "decoding.random_draws=1", "figures=false", "tracking=none"]
+    quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
     finished(run_app(tmp_path, *quick, "layer=conv1"))
     assert set(entries(tmp_path).values()) == {1}
     process = finished(run_app(tmp_path, "-m", *quick, "layer=conv1,conv3,conv2", "metric=fsi"))

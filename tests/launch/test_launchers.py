@@ -32,7 +32,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One job after another, on two threads."""
     folder = tmp_path_factory.mktemp("alone")
     jobs = ["-m", "metric=fsi,ttest", "layer=conv13", *SMALL, "figures=false"]
-    finished(run_app(folder, *jobs, "tracking=none", "threads=2", OMP_NUM_THREADS="2"))
+    finished(run_app(folder, *jobs, "tracking=none", "threads=2", fresh=True, OMP_NUM_THREADS="2"))
     return folder
 
 
@@ -80,7 +80,7 @@ def test_slurm_too_and_a_job_at_its_time_out_goes_on(alone, tmp_path):
         answer: list[subprocess.CompletedProcess[str]] = []
         arguments = [*SWEEP, "hydra/launcher=submitit_slurm", *settings]
         thread = threading.Thread(
-            target=lambda: answer.append(run_app(tmp_path, *arguments, **reached))
+            target=lambda: answer.append(run_app(tmp_path, *arguments, fresh=True, **reached))
         )
         thread.start()
         wait_for(lambda: any(tmp_path.glob("outputs/sweeps/*/*/0/.hydra/overrides.yaml")))

@@ -7,50 +7,22 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from app.config import schema
 from app.errors import InputError
 from app.launch import trust
-from app.launch.commandline import CONFIG_FOLDER
+from app.launch.commandline import CONFIG_FOLDER, Parser, report
+from tests.goldens import refused
+from tests.goldens.commands import UNTRUSTED, untrusted_files, untrusted_words
 
-# What a colleague's file, merged into a sound config, may hold instead.
-FILES: dict[str, dict[str, Any]] = {
-    "callback": {"callbacks": {"x": {"_target_": "os.system", "command": "true"}}},
-    "the sweep's own callback": {"callbacks": {"sweep": {"_target_": "os.system"}}},
-    "nested": {"callbacks": {"x": {"a": [{"b": {"_target_": "os.system"}}]}}},
-    "own code that is no callback": {
-        "callbacks": {"x": {"_target_": "app.launch.commandline.run"}}
-    },
-    "target by reference": {"callbacks": {"x": {"_target_": "${target}"}}},
-    "callback made by a resolver": {"callbacks": {"x": "${oc.create:'{_target_: os.system}'}"}},
-    "callbacks by reference": {"callbacks": "${metric.options}"},
-    "callback that is none": {"callbacks": {"sweep": None}},
-    "launcher": {"launcher": {"_target_": "subprocess.Popen", "args": "true"}},
-    "sweeper": {"sweeper": {"_target_": "builtins.exec"}},
-    "sweeper's settings of Hydra": {"sweeper": {"params": {"hydra.job.env_set.A": "b"}}},
-    "commands before the job": {"launcher": {"setup": ["touch harm"]}},
-    "interpreter of the job": {"launcher": {"python": "./harm.sh"}},
-    "options of the scheduler": {"launcher": {"additional_parameters": {"wrap": "touch harm"}}},
-    "line break in a text": {"launcher": {"partition": "gpu\ntouch harm"}},
-    "factory of a handler": {"job_logging": {"handlers": {"x": {"()": "os.system"}}}},
-    "class of a handler": {"job_logging": {"handlers": {"x": {"class": "os.system"}}}},
-    "handler with properties": {"job_logging": {"handlers": {"console": {".": {"a": 1}}}}},
-    "handler by reference": {"job_logging": {"handlers": {"x": "${metric.options}"}}},
-    "stream": {"job_logging": {"handlers": {"console": {"stream": "ext://os.environ"}}}},
-    "log file anywhere": {"job_logging": {"handlers": {"file": {"filename": "~/.profile"}}}},
-    "factory of a formatter": {"job_logging": {"formatters": {"x": {"()": "os.system"}}}},
-    "format that walks objects": {"job_logging": {"formatters": {"simple": {"style": "{"}}}},
-    "filter": {"job_logging": {"filters": {"x": {"()": "os.system"}}}},
-    "level by code": {"job_logging": {"root": {"level": "ext://os.system"}}},
-    "logging of Hydra": {"hydra_logging": {"handlers": {"x": {"()": "os.system"}}}},
-    "loader of libraries": {"job": {"env_set": {"LD_PRELOAD": "harm.so"}}},
-    "settings of git": {"job": {"env_set": {"GIT_CONFIG_COUNT": "1"}}},
-    "forged words of the command line": {
-        "overrides": {"hydra": ["hydra.launcher.setup=x"]},
-        "launcher": {"setup": ["touch harm"]},
-    },
-}
+
+@pytest.fixture(scope="module")
+def untrusted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A colleague's folder of configs, with an experiment of each case."""
+    return untrusted_files(tmp_path_factory.mktemp("untrusted"))
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +37,18 @@ def merged(sound: Any, hydra: dict[str, Any], **rest: Any) -> Any:
     return OmegaConf.merge(OmegaConf.create(config), {"hydra": hydra, **rest})
 
 
-@pytest.mark.parametrize("case", FILES)
-def test_a_file_cannot_run_code(sound: Any, case: str):
-    config = merged(sound, FILES[case])
-    given = OmegaConf.to_container(sound.hydra.overrides.hydra)
-    with pytest.raises(InputError, match=r"hydra\.\S+=.* is refused, since .* it must be ") as told:
-        trust.check(config, given, CONFIG_FOLDER)
-    assert "\n" not in str(told.value)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", UNTRUSTED)
+def test_a_file_cannot_run_code(untrusted: Path, case: str, capsys: pytest.CaptureFixture[str]):
+    """As the command checks it before Hydra acts; through the command: `tests.test_bad_input`."""
+    schema.register()
+    words = untrusted_words(case, untrusted)
+    options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
+    with pytest.raises((InputError, HydraException)) as told:
+        trust.check_command(options, CONFIG_FOLDER, "config")
+    report(told.value, debug=False)
+    line = refused.normalised(capsys.readouterr().err.strip(), root=untrusted.parent)
+    assert {"code": 1, "line": line} == refused.kept()[f"trust: {case}"]
 
 
 def test_a_target_is_refused_wherever_it_stands(sound: Any):

@@ -166,10 +166,10 @@ def test_units_have_no_decoding_and_say_why():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metrics", [("fsi",), ("fsi", "wilcoxon"), METRICS])
-def test_saved_twice_the_same_bytes(tmp_path: Path, metrics):
+def test_saved_twice_the_same_bytes(tmp_path: Path):
     for name in ("first", "again"):
-        report.write_report(told(rows(metrics=metrics)), tmp_path / name)
+        made = rows(metrics=("fsi", "wilcoxon"), layers=("conv13",))
+        report.write_report(told(made), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert {f"panel_{letter}.{suffix}" for letter in "ghij" for suffix in
             ("png", "svg", "csv", "parquet")} <= set(files)  # fmt: skip
