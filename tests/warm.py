@@ -72,11 +72,11 @@ def serve() -> dict[str, Any]:
 
 def empty_store() -> bytes:
     """A database of runs, as the program makes it."""
-    from app.tracking.client import create_database
+    from app.tracking.client import _create_database
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mlflow.db"
-        create_database(path)
+        _create_database(path)
         return path.read_bytes()
 
 
