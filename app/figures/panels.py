@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -18,9 +19,6 @@ from matplotlib.ticker import LogLocator
 from app.figures.render import add_legend, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
@@ -40,7 +38,7 @@ TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
 }
 
 # Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made.
-Drawn = tuple[str, str, "pd.DataFrame"]
+Drawn = tuple[str, str, pd.DataFrame]
 
 
 @paper_style()

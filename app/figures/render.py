@@ -13,18 +13,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from app.figures.style import WIDTH, paper_style
 from app.files import whole, writing
 
-FORMATS: dict[str, tuple[Any, dict[str, None]]] = {  # undated
-    "png": (FigureCanvasAgg, {"Software": None}),
-    "svg": (FigureCanvasSVG, {"Date": None, "Creator": None}),
-}
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # metadata
 CHARACTER, HANDLE = 0.052, 6  # of a legend: inches a character, characters around each text
 
 
@@ -70,10 +65,9 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
     files = {}
     with paper_style():
         for name, figure in figures.items():
-            for suffix, (canvas, metadata) in FORMATS.items():
+            for suffix, metadata in UNDATED.items():
                 buffer = io.BytesIO()
-                # Not `savefig`, which draws twice.
-                getattr(canvas(figure), f"print_{suffix}")(buffer, metadata=metadata)
+                figure.savefig(buffer, format=suffix, metadata=metadata)
                 files[f"{name}.{suffix}"] = np.frombuffer(buffer.getvalue(), np.uint8)
                 figure.set_layout_engine("none")  # places are found once
     return files
