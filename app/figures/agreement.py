@@ -137,7 +137,7 @@ def _plot_pairs(
         top.spines[["bottom", "left"]].set_visible(False)
     for ax in grid.flat:
         ax.tick_params(labelsize=5.5, pad=1.5)
-    add_legend(figure, grid.flat, side)
+    add_legend(figure, side)
     return figure
 
 

@@ -35,12 +35,15 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
     `dissociation`: both tasks' accuracy against the size of the set that is lesioned.
     Scores are set against the face task: where it has no images, only the course is left.
     """
-    figures = {}
+    figures, title = {}, heading.title
     if lesioned.sets:
-        label = selection.style.label
-        figures["dissociation"] = plot_sets(lesioned.set_table(), lesioned.tasks, label, heading)
+        figures["dissociation"] = figure = new_figure(2.75, title=title)
+        table = lesioned.set_table()
+        draw_sets(figure.subplots(), table, lesioned.tasks, selection.style.label)
     if lesioned.searches:
-        figures["lesion"] = plot_searches(lesioned.searches, heading)
+        figures["lesion"] = figure = new_figure(3.5, title=title)
+        grid = figure.subplots(2, len(lesioned.searches), sharex=True, squeeze=False)
+        draw_searches(grid, lesioned.searches)
     if "face" in lesioned.tasks:
         intact = -float(lesioned.effects.intact.face_loss)
         name, ylabel, line = "lesion", "Face performance (−loss, nats)", ("no lesion", intact)
@@ -48,34 +51,22 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
             dropped = lesioned.searches["face"].dropped[-1]
             name, ylabel = "lesion_place", "Place in the face search (0: first)"
             line = "dropped below", dropped - 0.5
-        remains = lesioned.remains("face")
-        figures[name] = plot_remains(selection, remains, ylabel, line, heading)
+        figures[name] = figure = new_figure(2.6, title=title)
+        ax = figure.subplots(subplot_kw={"ylabel": ylabel})
+        draw_remains(ax, selection, lesioned.remains("face"), line)
+    for figure in figures.values():
+        add_legend(figure)
     return figures
 
 
-@paper_style()
-def plot_remains(
-    selection: Selection,
-    remains: NDArray[np.generic],
-    ylabel: str,
-    line: tuple[str, float],
-    heading: Heading,
-) -> Figure:
-    """Return what each kernel's lesion leaves of a task (kernels,) against its score.
+def draw_remains(
+    ax: Axes, selection: Selection, remains: NDArray[np.generic], line: tuple[str, float]
+) -> None:
+    """Draw what each kernel's lesion leaves (kernels,) against its score; how both correlate.
 
-    `ylabel` says what that is; `line` is the label and the height of a horizontal line.
+    `line` is the label and the height of a horizontal line.
     """
-    figure = new_figure(2.6, title=heading.title)
-    ax = figure.subplots()
     ax.axhline(line[1], color=DARK, linewidth=0.8, linestyle="--", zorder=1, label=line[0])
-    draw_remains(ax, selection, remains)
-    ax.set_ylabel(ylabel)
-    add_legend(figure, [ax])
-    return figure
-
-
-def draw_remains(ax: Axes, selection: Selection, remains: NDArray[np.generic]) -> None:
-    """Draw what is left (kernels,) against the score, and say how they correlate."""
     chosen = selection.selected
     for mask, colour, label in (
         (~chosen, GREY, "not selected"),
@@ -91,52 +82,48 @@ def draw_remains(ax: Axes, selection: Selection, remains: NDArray[np.generic]) -
     ax.set_title(f"Spearman r = {format_number(r)}", loc="right")
 
 
-@paper_style()
-def plot_searches(searches: Mapping[str, GreedySearch], heading: Heading) -> Figure:
-    """Return what remains of the tasks as greedy searches for what they need drop kernels.
+def draw_searches(grid: NDArray[np.object_], searches: Mapping[str, GreedySearch]) -> None:
+    """Draw what remains of the tasks as greedy searches for what they need drop kernels.
 
-    A task that was not searched for is not shown.
+    `grid` is (2, searches): axes of loss and of accuracy. A task not searched for is not shown.
     """
-    figure = new_figure(3.5, title=heading.title)
-    grid = figure.subplots(2, len(searches), sharex=True, squeeze=False)
-    for (loss, top1), task in zip(grid.T, searches, strict=True):
-        draw_searches(loss, searches, task, "loss")
-        draw_searches(top1, searches, task, "top1")
-        loss.set_title(f"{task.capitalize()} task")
-        top1.set_xlabel("Kernels dropped (%)")
+    for column, task in zip(grid.T, searches, strict=True):
+        for ax, measure, scale in zip(column, ("loss", "top1"), (-1, 100), strict=True):
+            for sought, search in searches.items():
+                ax.plot(
+                    100 * search.dropped / len(search.order),
+                    scale * getattr(search.remaining, f"{task}_{measure}"), color=COLOURS[sought],
+                    markersize=2, marker="o" if len(search.dropped) <= 30 else None,
+                    label=f"search for {sought}s",
+                )  # fmt: skip
+        column[0].set_title(f"{task.capitalize()} task")
+        column[1].set_xlabel("Kernels dropped (%)")
     grid[0, 0].set_ylabel("−loss (nats)")
     grid[1, 0].set_ylabel("Top-1 accuracy (%)")
-    add_legend(figure, grid.flat)
-    return figure
 
 
-def draw_searches(ax: Axes, searches: Mapping[str, GreedySearch], task: str, measure: str) -> None:
-    """Draw `loss` or `top1` of one task as each search drops kernels."""
-    for sought, search in searches.items():
-        scale = {"loss": -1, "top1": 100}[measure]
-        ax.plot(
-            100 * search.dropped / len(search.order),
-            scale * getattr(search.remaining, f"{task}_{measure}"), color=COLOURS[sought],
-            markersize=2, marker="o" if len(search.dropped) <= 30 else None,
-            label=f"search for {sought}s",
-        )  # fmt: skip
-
-
-@paper_style()
-def plot_sets(table: pd.DataFrame, tasks: Sequence[str], label: str, heading: Heading) -> Figure:
-    """Return both tasks' accuracy as more and more of the highest-ranked kernels are lesioned.
+def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -> None:
+    """Draw accuracy without the highest-ranked kernels, random ones, and the metric's selection.
 
     `table` is `Lesioned.set_table`'s, `tasks` are those shown, `label` is the metric's.
     """
-    figure = new_figure(2.75, title=heading.title)
-    ax = figure.subplots()
+    kinds = table["set"].to_numpy()
     for task in tasks:
-        draw_sets(ax, table, task)
+        colour, accuracy = COLOURS[task], 100 * table.set_index("percent")[f"{task}_top1"]
+        random = accuracy[np.isin(kinds, ["none", "random", "random_selection"])]
+        draws = random.groupby(level="percent").agg(["min", "mean", "max"])
+        ax.fill_between(
+            draws.index, draws["min"], draws["max"], color=colour, alpha=0.2, linewidth=0
+        )
+        ax.plot(draws.index, draws["mean"], ":", color=colour)
+        ranked = accuracy[np.isin(kinds, ["none", "top"])]
+        ax.plot(ranked.index, ranked, "o-", color=colour, markersize=2.5, label=f"{task} task")
+        chosen = accuracy[kinds == "selection"]
+        ax.plot(chosen.index, chosen, linestyle="", color=colour, zorder=4, **STAR)
     ax.plot([], [], ":", color=DARK, label="random kernels: mean, range")
-    share = table.loc[table["set"] == "selection", "percent"].max()
-    ax.plot(
-        [], [], linestyle="", color="white", label=f"selected by {label}: {share:.1f} %", **STAR
-    )
+    share = table.loc[kinds == "selection", "percent"].max()
+    selected = f"selected by {label}: {share:.1f} %"
+    ax.plot([], [], linestyle="", color="white", label=selected, **STAR)
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)
     ax.set_xticks([tick for tick in TICKS if tick <= table["percent"].max()])
     ax.xaxis.set_major_formatter("{x:g}")
@@ -144,19 +131,3 @@ def plot_sets(table: pd.DataFrame, tasks: Sequence[str], label: str, heading: He
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
     ax.set_xlabel(f"Kernels lesioned (%), highest {label} first")
     ax.set_ylabel("Top-1 accuracy (%)")
-    add_legend(figure, [ax])
-    return figure
-
-
-def draw_sets(ax: Axes, table: pd.DataFrame, task: str) -> None:
-    """Draw a task's accuracy without the highest-ranked kernels, random ones, and the selection."""
-    colour, kinds = COLOURS[task], table["set"].to_numpy()
-    accuracy = 100 * table.set_index("percent")[f"{task}_top1"]
-    random = accuracy[np.isin(kinds, ["none", "random", "random_selection"])]
-    draws = random.groupby(level="percent").agg(["min", "mean", "max"])
-    ax.fill_between(draws.index, draws["min"], draws["max"], color=colour, alpha=0.2, linewidth=0)
-    ax.plot(draws.index, draws["mean"], ":", color=colour)
-    ranked = accuracy[np.isin(kinds, ["none", "top"])]
-    ax.plot(ranked.index, ranked, "o-", color=colour, markersize=2.5, label=f"{task} task")
-    chosen = accuracy[kinds == "selection"]
-    ax.plot(chosen.index, chosen, linestyle="", color=colour, zorder=4, **STAR)

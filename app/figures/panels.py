@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -19,13 +20,10 @@ from app.figures.render import add_legend, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-ROW, LEGEND = 2.2, 0.3  # inches: a row of axes; the legend of a block
+ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
-ONE_ROW = 4  # axes
-ROWS = ("bc", "def", "gh", "ij")  # b to f as in the paper
+ONE_ROW = 4  # axes: b and c of three aggregations, or d, e and f
+FIRST = "gi"  # in a row: what moves with the criterion is not beside the paper's
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
@@ -40,66 +38,47 @@ TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
 }
 
 # Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made.
-Drawn = tuple[str, str, "pd.DataFrame"]
+Drawn = tuple[str, str, pd.DataFrame]
 
 
 @paper_style()
-def plot_panels(drawn: Sequence[Drawn], styles: Mapping[str, Style], title: str = "") -> Figure:
-    """Return all panels in the paper's arrangement, on a page's width; the missing leave no gap."""
-    *paper, gh, ij = ([each for each in drawn if each[0] in letters] for letters in ROWS)
-    if _count_axes(sum(paper, [])) <= ONE_ROW:
-        paper = [sum(paper, [])]
-    blocks = [paper]
-    for row in (gh, ij):
-        blocks += [[row]] if _count_axes(row) <= ONE_ROW else [[[each]] for each in row]
-    blocks = [[row for row in rows if row] for rows in blocks]
-    return _draw([rows for rows in blocks if rows], styles, PAGE, title)
-
-
-@paper_style()
-def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
-    """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "ghij" and _count_axes([drawn]) > 2
-    return _draw([[[drawn]]], styles, PAGE if many else WIDTH, "")
-
-
-def _draw(
-    blocks: Sequence[Sequence[Sequence[Drawn]]],
-    styles: Mapping[str, Style],
-    width: float,
-    title: str,
+def plot_panels(
+    drawn: Sequence[Drawn], styles: Mapping[str, Style], title: str = "", width: float = PAGE
 ) -> Figure:
-    """Blocks from above, each of rows of panels and the legend that these share."""
-    heights = [ROW * len(rows) + LEGEND for rows in blocks]
-    figure = new_figure(sum(heights) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(blocks), height_ratios=heights, squeeze=False).flat
-    for part, rows in zip(parts, blocks, strict=True):
-        axes: list[Axes] = []
-        for place, row in zip(part.subfigures(len(rows), squeeze=False).flat, rows, strict=True):
-            own = place.subplots(1, _count_axes(row), squeeze=False)[0]
-            _draw_row(own, row, styles)
-            axes += list(own)
-        add_legend(part, axes, width)
+    """Return all panels in rows, each with its legend; the paper's stand as in the paper."""
+    rows: list[list[Drawn]] = []
+    for each in drawn:
+        if not rows or each[0] in FIRST or sum(map(_count_axes, [*rows[-1], each])) > ONE_ROW:
+            rows.append([])
+        rows[-1].append(each)
+    figure = new_figure(ROW * len(rows) + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False).flat
+    for part, row in zip(parts, rows, strict=True):
+        left = iter(part.subplots(1, sum(map(_count_axes, row)), squeeze=False)[0])
+        for each in row:
+            letter, name, table = each
+            own = list(islice(left, _count_axes(each)))
+            for ax in own[1:]:
+                ax.sharey(own[0])
+                ax.tick_params(labelleft=False)
+            PANELS[letter](own, table, styles)
+            heading = f"{letter}   {name}\n"  # above the line of titles
+            own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
+        add_legend(part, width)
     return figure
 
 
-def _draw_row(axes: Sequence[Axes], row: Sequence[Drawn], styles: Mapping[str, Style]) -> None:
-    left = iter(axes)
-    for letter, name, table in row:
-        own = list(islice(left, _count_axes([(letter, name, table)])))
-        for ax in own[1:]:
-            ax.sharey(own[0])
-            ax.tick_params(labelleft=False)
-        PANELS[letter](own, table, styles)
-        heading = f"{letter}   {name}\n"  # above the line of titles
-        own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
+def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
+    """Return one panel on a column's width; on the page's where it has axes for many metrics."""
+    many = drawn[0] in "ghij" and _count_axes(drawn) > 2
+    return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
-def _count_axes(row: Sequence[Drawn]) -> int:
-    """How many axes a row of panels has."""
-    counts = {"c": lambda table: table["aggregation"].nunique()}
-    counts |= dict.fromkeys("ghij", lambda table: len(at_criteria(table)))
-    return sum(counts[letter](table) if letter in counts else 1 for letter, _, table in row)
+def _count_axes(drawn: Drawn) -> int:
+    letter, _, table = drawn
+    if letter == "c":
+        return int(table["aggregation"].nunique())
+    return len(at_criteria(table)) if letter in "ghij" else 1
 
 
 # --- what a panel draws ---------------------------------------------------------------------------

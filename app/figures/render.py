@@ -7,25 +7,19 @@ give the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from app.figures.style import WIDTH, paper_style
 from app.files import whole, writing
 
-FORMATS: dict[str, tuple[Any, dict[str, None]]] = {  # undated
-    "png": (FigureCanvasAgg, {"Software": None}),
-    "svg": (FigureCanvasSVG, {"Date": None, "Creator": None}),
-}
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # metadata
 CHARACTER, HANDLE = 0.052, 6  # of a legend: inches a character, characters around each text
 
 
@@ -37,10 +31,10 @@ def new_figure(height: float, width: float = WIDTH, title: str = "") -> Figure:
     return figure
 
 
-def add_legend(figure: FigureBase, axes: Iterable[Axes], width: float = WIDTH) -> None:
-    """Explain below `axes`, in as many columns as `width` inches hold, each label that they use."""
+def add_legend(figure: Figure | SubFigure, width: float = WIDTH) -> None:
+    """Explain below all axes, in as many columns as `width` inches hold, each label they use."""
     entries: dict[str, Artist] = {}
-    for ax in axes:
+    for ax in figure.axes:
         if ax.get_legend() is None:  # else it explains itself
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 entries.setdefault(label, handle)
@@ -71,10 +65,9 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
     files = {}
     with paper_style():
         for name, figure in figures.items():
-            for suffix, (canvas, metadata) in FORMATS.items():
+            for suffix, metadata in UNDATED.items():
                 buffer = io.BytesIO()
-                # Not `savefig`, which draws twice.
-                getattr(canvas(figure), f"print_{suffix}")(buffer, metadata=metadata)
+                figure.savefig(buffer, format=suffix, metadata=metadata)
                 files[f"{name}.{suffix}"] = np.frombuffer(buffer.getvalue(), np.uint8)
                 figure.set_layout_engine("none")  # places are found once
     return files

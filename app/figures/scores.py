@@ -74,19 +74,12 @@ class Categories:
 
 @paper_style()
 def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
-    """Return the histogram of a metric's scores, `scores`."""
+    """Return the histogram of a metric's scores, `scores`, the selected ones in its colour.
+
+    Undefined ones are counted in the legend.
+    """
     figure = new_figure(2.3, title=heading.title)
     ax = figure.subplots()
-    draw_histogram(ax, selection, heading.units)
-    add_legend(figure, [ax])
-    return {"scores": figure}
-
-
-def draw_histogram(ax: Axes, selection: Selection, units: str = "units") -> None:
-    """Draw the histogram of a metric's scores, the selected ones in its colour.
-
-    Undefined ones are counted in the legend. `units` is what is counted: units or kernels.
-    """
     score, selected, mark = selection.score, selection.selected, selection.mark
     defined = np.isfinite(score)
     if mark is not None:
@@ -109,7 +102,9 @@ def draw_histogram(ax: Axes, selection: Selection, units: str = "units") -> None
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylim(0, max(ax.get_ylim()[1] * 1.05, 1))
     ax.set_xlabel(f"Selectivity score ({selection.style.label})")
-    ax.set_ylabel(f"Number of {units}")
+    ax.set_ylabel(f"Number of {heading.units}")
+    add_legend(figure)
+    return {"scores": figure}
 
 
 def _bin_edges(values: NDArray[np.float64], mark: float | None) -> NDArray[np.float64]:
@@ -140,7 +135,7 @@ def plot_responses(
             draw_responses(ax, extremes.responses[:, unit], categories, named=last)
             ax.set_title(f"{names[unit]}\nscore {format_number(scores[unit])}")
         row[0].set_ylabel(f"{label}\nresponse (a.u.)")
-    add_legend(figure, grid.flat)
+    add_legend(figure)
     return {"responses": figure}
 
 

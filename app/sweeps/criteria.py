@@ -6,7 +6,7 @@ other metrics' overlap, what identity decoding gives, and what the lesion of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,60 +59,58 @@ def are_swept(group: Group) -> bool:
 def make_panel_g(group: Group) -> Panel:
     """Percent that each metric selects at each of its criteria."""
     table = _tabulate_criteria(group, ["percent"], groups.SELECTION)
-    found = {
-        metric: f"{_range(part['percent'], ' %')}{_at_papers(part, 'percent', ' %')}"
-        for metric, part in at_criteria(table)
-    }
-    return _panel(group, "g", table, found)
+    return _panel(group, "g", table, lambda part: _tell_range(part, "percent", " %"))
 
 
 def make_panel_h(group: Group) -> Panel:
     """Overlap of each metric's selection with the others'."""
-    others = [name for name in group.styles if f"jaccard_{name}" in group.criteria]
-    if not others:
+    columns = [f"jaccard_{name}" for name in group.styles if f"jaccard_{name}" in group.criteria]
+    if not columns:
         raise Missing("one metric alone has no overlap")
-    columns = [f"jaccard_{name}" for name in others]
     wide = _tabulate_criteria(group, columns, columns)
     # A row a point; a metric's overlap with itself is none, and not in its runs.
     kept = [name for name in wide if name not in columns]
     table = wide.melt(kept, columns, "other", "jaccard", ignore_index=False)
     table["other"] = table["other"].str.removeprefix("jaccard_")
     table = table[table["metric"] != table["other"]].sort_index(kind="stable")
-    table = table.reset_index(drop=True)
-    found = {}
-    for metric, part in at_criteria(table):
+
+    def tell(part: pd.DataFrame) -> str:
         mean = part.groupby(["criterion", "paper"], sort=False)["jaccard"].mean().reset_index()
-        found[metric] = f"{_range(mean['jaccard'])}{_at_papers(mean, 'jaccard')}"
-    return _panel(group, "h", table, found)
+        return _tell_range(mean, "jaccard")
+
+    return _panel(group, "h", table.reset_index(drop=True), tell)
 
 
 def make_panel_i(group: Group) -> Panel:
     """Identity decoded at each criterion."""
-    table = _tabulate_criteria(group, ["accuracy"], groups.DECODING, "decoding")
-    found = {}
-    for metric, part in at_criteria(table):
+
+    def tell(part: pd.DataFrame) -> str:
+        low, high = 100 * part["accuracy"].agg(["min", "max"])
         apart = 100 * (part["accuracy"] - part["random_kernels"]).abs().max()
-        found[metric] = (
-            f"{_range(100 * part['accuracy'].sort_values(), ' %')} (N = {part['kernels'].min()} to "
-            f"{part['kernels'].max()}, at most {apart:.1f} points from as many random kernels)"
+        return (
+            f"{low:.1f} to {high:.1f} % (N = {part['kernels'].min()} to {part['kernels'].max()}, "
+            f"at most {apart:.1f} points from as many random kernels)"
         )
-    return _panel(group, "i", table, found)
+
+    table = _tabulate_criteria(group, ["accuracy"], groups.DECODING, "decoding")
+    return _panel(group, "i", table, tell)
 
 
 def make_panel_j(group: Group) -> Panel:
     """What the lesion of all that a metric selects leaves of both tasks."""
-    needed = [f"{task}_top1" for task in TASKS]
-    table = _tabulate_criteria(group, needed, [*groups.SETS, "percent"], "lesion")
-    found = {}
-    for metric, part in at_criteria(table):
+
+    def tell(part: pd.DataFrame) -> str:
         costs = []
         for task in TASKS:
             left = part[[f"{task}_top1", f"random_{task}_top1"]]
             own, random = 100 * left.rsub(part[f"intact_{task}_top1"], axis="index").max()
             if not np.isnan([own, random]).all():
                 costs.append(f"{own:.1f} points of {task} accuracy (random: {random:.1f})")
-        found[metric] = f"up to {groups.join_words(costs)}"
-    return _panel(group, "j", table, found)
+        return f"up to {groups.join_words(costs)}"
+
+    needed = [f"{task}_top1" for task in TASKS]
+    table = _tabulate_criteria(group, needed, [*groups.SETS, "percent"], "lesion")
+    return _panel(group, "j", table, tell)
 
 
 def _tabulate_criteria(
@@ -125,30 +123,28 @@ def _tabulate_criteria(
     return group.table(runs, [*groups.POINT, *groups.CRITERION, *values])
 
 
-def _panel(group: Group, letter: str, table: pd.DataFrame, found: Mapping[str, str]) -> Panel:
-    """A panel that says what was found of each metric, where it is drawn."""
+def _panel(
+    group: Group, letter: str, table: pd.DataFrame, tell: Callable[[pd.DataFrame], str]
+) -> Panel:
+    """A panel that tells what was found of each metric, where it is drawn."""
     title, caption, says = TEXTS[letter]
-    where = groups.name_place(at_criteria(table)[0][1])
+    drawn = dict(at_criteria(table))
+    found = {metric: tell(part) for metric, part in drawn.items()}
+    where = groups.name_place(next(iter(drawn.values())))
     told = f"{where}, {says}: {groups.list_metrics(group, found)}."
     return Panel(letter, title, table, told, f"{caption} {BELOW}")
 
 
-def _range(values: pd.Series, unit: str = "") -> str:
-    """From the first to the last that is defined; in percent with one digit, else with two."""
-    found = values.dropna()
-    if found.empty:
-        return "undefined"
-    digits = 1 if unit else 2
-    return f"{found.iloc[0]:.{digits}f} to {found.iloc[-1]:.{digits}f}{unit}"
-
-
-def _at_papers(part: pd.DataFrame, column: str, unit: str = "") -> str:
-    """The value at the paper's criterion, where that was asked."""
-    values = part.loc[part["criterion"] == part["paper"], column].dropna()
+def _tell_range(part: pd.DataFrame, column: str, unit: str = "") -> str:
+    """From the first to the last that is defined, and the paper's; percent with one digit."""
+    values, digits = part.set_index("criterion")[column].dropna(), 1 if unit else 2
     if values.empty:
-        return ""
-    digits = 1 if unit else 2
-    return f" (the paper's {part['paper'].iloc[0]:g}: {values.iloc[0]:.{digits}f}{unit})"
+        return "undefined"
+    told = f"{values.iloc[0]:.{digits}f} to {values.iloc[-1]:.{digits}f}{unit}"
+    paper = part["paper"].iloc[0]
+    for value in values[values.index == paper]:
+        told += f" (the paper's {paper:g}: {value:.{digits}f}{unit})"
+    return told
 
 
 MAKERS = dict(g=make_panel_g, h=make_panel_h, i=make_panel_i, j=make_panel_j)

@@ -85,19 +85,19 @@ def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Grou
     for part in _split(runs, others):
         networks = _split(part, network)
         untrained = [each for each in networks if not _is_trained(each)]
-        kinds |= {_is_trained(each) for each in networks}
-        for own in networks:
-            trained = _is_trained(own)
-            if not trained and len(untrained) < len(networks):
-                continue
-            beside, unpaired = _find_counterpart(own, untrained) if trained else (own.iloc[:0], "")
+        trained = [each for each in networks if _is_trained(each)]
+        kinds |= set(map(_is_trained, networks))
+        for own in trained or untrained:
+            beside, unpaired = _find_counterpart(own, untrained if trained else [])
             swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
             layers = _sort_layers(pd.concat([own, beside])["layer"])
             alike = {name: value for name, value in swept.items() if name != "model"}
             every, paired = (
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
             )
-            found[own.index[0]] = Group(swept, every, paired, unpaired, layers, styles, trained)
+            found[own.index[0]] = Group(
+                swept, every, paired, unpaired, layers, styles, bool(trained)
+            )
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
 
@@ -116,21 +116,17 @@ def _is_trained(runs: pd.DataFrame) -> bool:
 def _find_counterpart(
     runs: pd.DataFrame, untrained: list[pd.DataFrame]
 ) -> tuple[pd.DataFrame, str]:
-    """The untrained network to compare with: of the same name, or the only one there is.
-
-    Or none of its runs, and why.
-    """
+    """The untrained network of the same name to compare with; or none of its runs, and why."""
     model, none = runs["model"].iloc[0], runs.iloc[:0]
     if not untrained:
         return none, "no untrained network was asked"
-    by_name = [(each["model"].iloc[0], each) for each in untrained]
-    same = [each for each in by_name if each[0] in (model, f"{model}_untrained")]
-    if len(same) != 1 and len(untrained) != 1:
-        found = ", ".join(name for name, _ in by_name)
-        return none, f"none of {found} is named {model}_untrained"
-    name, chosen = (same or by_name)[0]
+    names = [each["model"].iloc[0] for each in untrained]
+    same = [place for place, name in enumerate(names) if name in (model, f"{model}_untrained")]
+    if len(same) != 1:
+        return none, f"none of {', '.join(names)} is named {model}_untrained"
+    chosen = untrained[same[0]]
     if set(chosen["model.digest"]) & set(runs["model.digest"].dropna()):
-        return none, f"{name} has the very weights of {model}"
+        return none, f"{names[same[0]]} has the very weights of {model}"
     return chosen, ""
 
 

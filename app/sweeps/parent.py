@@ -12,17 +12,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
+from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.sweeps.results import Result, read_sweep
-from app.tracking.record import NAME_LENGTH, cut
-
-if TYPE_CHECKING:
-    from app.config.schema import Tracking
-    from app.tracking.run import Presence
-    from app.tracking.store import Store
+from app.tracking import record, run
+from app.tracking.record import Description
+from app.tracking.store import Store, connect
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class Plan:
     @property
     def title(self) -> str:
         """What the sweep is called, after the words of its command, as far as names may go."""
-        return cut(" ".join(("sweep", *self.command)), NAME_LENGTH)
+        return record.cut(" ".join(("sweep", *self.command)), record.NAME_LENGTH)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -61,33 +60,22 @@ def read_plan(folder: Path) -> Plan:
 
 def open_parent(folder: Path, store: Store) -> str | None:
     """Open the MLflow run of the sweep in `folder`, the first job that asks; its id, if tracked."""
-    from filelock import FileLock
-
-    from app.tracking.record import Description
-    from app.tracking.run import open_run
-
     folder.mkdir(parents=True, exist_ok=True)
     plan = read_plan(folder)
     sentence = "All jobs of: " + " ".join(plan.command)
     description = Description(plan.title, tags={"sweep": "true"}, sentence=sentence)
     with FileLock(folder / ".sweep.lock"):
-        return open_run(store, folder, description)
+        return run.open_run(store, folder, description)
 
 
 def find_parent(folder: Path) -> str | None:
     """Find the id of the sweep's run where it was opened."""
-    from app.tracking import record
-
     found = record.read(folder)
     return None if found is None else found.run_id
 
 
 def record_failure(folder: Path, settings: Tracking, result: Result) -> None:
     """Leave a job of the sweep in `folder` that failed as a FAILED run under its parent."""
-    from app.tracking import run
-    from app.tracking.record import Description
-    from app.tracking.store import connect
-
     try:
         store = connect(settings)
         parent = open_parent(folder, store)
@@ -103,7 +91,7 @@ def close(
     folder: Path,
     status: str,
     jobs: tuple[int, int],
-    presence: Presence | None,
+    presence: run.Presence | None,
     report: Path | None = None,
     *,
     over: bool = True,
@@ -114,13 +102,11 @@ def close(
     process leaves its `presence` in the folder; `report` is the report's folder; `over` is whether
     no job runs any more, on any machine. Returns why something cannot be delivered now.
     """
-    from app.tracking.run import end_run, find_runs, settle
-
     finished, failed = jobs
-    end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
+    run.end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
     if presence is not None:
         presence.leave()
-    settled = settle(find_runs(folder) if over else [folder], ended=over)
+    settled = run.settle(run.find_runs(folder) if over else [folder], ended=over)
     return next((reason for _, reason in settled if reason), None)
 
 
@@ -131,13 +117,12 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     store does not have.
     """
     from app.sweeps import report, tables
-    from app.tracking.run import find_runs, settle
 
     title, parent = read_plan(folder).title, find_parent(folder)
     if parent is not None:
         try:
-            jobs = [run for run in find_runs(folder) if run != folder]
-            for _, reason in settle(jobs, ended=True, patience=store.settings.patience_s):
+            jobs = [each for each in run.find_runs(folder) if each != folder]
+            for _, reason in run.settle(jobs, ended=True, patience=store.settings.patience_s):
                 if reason:
                     raise InputError(reason)
             title, results = read_sweep(store, parent)

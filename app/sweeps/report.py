@@ -20,20 +20,13 @@ from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
 from app.files import whole, writing
-from app.sweeps import criteria, figure1
+from app.sweeps import criteria, figure1, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, tabulate
 
 MOST = 6  # groups of runs that are drawn
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
-MAIN = (
-    names.COUNT,
-    names.PERCENT,
-    names.UNDEFINED,
-    names.CONSISTENCY,
-    names.LESION_SPEARMAN["face"],
-    names.ACCURACY,
-)
+MAIN = (*tables.SELECTION.values(), names.ACCURACY)
 
 
 @dataclass(frozen=True)

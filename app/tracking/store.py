@@ -262,10 +262,10 @@ class Store:
             )
         return self.call(lambda client: client.get_run(run_id))
 
-    def children(self, parent: str) -> list[StoredRun]:
+    def children(self, parent: StoredRun) -> list[StoredRun]:
         """The runs of a sweep's jobs, in the order they began."""
-        experiment = self.get_run(parent).info.experiment_id
-        return self._search(experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
+        wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        return self._search(parent.info.experiment_id, wanted)
 
     def _search(self, experiment: str, wanted: str) -> list[StoredRun]:
         order = ["attributes.start_time ASC"]

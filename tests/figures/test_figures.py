@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,10 @@ from matplotlib.figure import Figure
 
 from app.errors import InputError
 from app.figures.agreement import plot_agreement
-from app.figures.lesion import plot_lesions, plot_remains, plot_searches, plot_sets
-from app.figures.render import render, render_figures, save
+from app.figures.lesion import draw_remains, draw_searches, draw_sets, plot_lesions
+from app.figures.render import add_legend, new_figure, render, render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
-from app.figures.style import Heading, Style
+from app.figures.style import Heading, Style, paper_style
 from app.findings.lesion import LesionEffects, Performance
 from app.findings.lesioned import GreedySearch, KernelSet, Lesioned
 from app.findings.selection import Criterion
@@ -51,10 +52,19 @@ def responses(units: int = 8) -> Figure:
     return plot_responses(extremes, categories, HEADING)["responses"]
 
 
+@paper_style()
+def drawn(draw: Callable[..., None], *given: Any, **grid: Any) -> Figure:
+    """A figure of axes, or a grid of them, that `draw` is given."""
+    figure = new_figure(3, title=HEADING.title)
+    draw(figure.subplots(**grid), *given)
+    add_legend(figure)
+    return figure
+
+
 def scatter(last: float = 0.9, scored: float = -0.2) -> Figure:
     score = np.array([0.1, 0.5, np.nan, scored])
     remains = -np.array([1.0, 1.2, 1.1, last])
-    return plot_remains(selection(score), remains, "loss", ("no lesion", -0.95), HEADING)
+    return drawn(draw_remains, selection(score), remains, ("no lesion", -0.95))
 
 
 def performance(*values: object) -> Performance:
@@ -71,7 +81,7 @@ def searches() -> dict[str, GreedySearch]:
 
 
 def curves() -> Figure:
-    return plot_searches(searches(), HEADING)
+    return drawn(draw_searches, searches(), nrows=2, ncols=2)
 
 
 def agreement(metrics: int = 3, units: int = 40, chosen: bool = True) -> dict[str, Figure]:
@@ -110,7 +120,7 @@ def set_table(chosen: float = 15.0) -> pd.DataFrame:
 
 
 def sets(*tasks: str, chosen: float = 15.0) -> Figure:
-    return plot_sets(set_table(chosen), tasks or ("face", "object"), "FSI", HEADING)
+    return drawn(draw_sets, set_table(chosen), tasks or ("face", "object"), "FSI")
 
 
 def lesioned(tasks: tuple[str, ...] = ("face", "object"), greedy: bool = False) -> Lesioned:
@@ -238,7 +248,7 @@ def test_scatter_says_the_correlation() -> None:
     assert "Spearman r = −1.00" in texts(scatter())
     assert "Spearman r = −0.50" in texts(scatter(scored=0.3))
     score = np.full(4, np.nan)
-    figure = plot_remains(selection(score), np.arange(4), "place", ("none", 0), HEADING)
+    figure = drawn(draw_remains, selection(score), np.arange(4), ("none", 0))
     assert "Spearman r = undefined" in texts(figure)
 
 
@@ -269,7 +279,7 @@ def test_curves_show_both_tasks_of_both_searches() -> None:
 @pytest.mark.parametrize(("task", "title"), [("face", "Face task"), ("object", "Object task")])
 def test_the_curves_of_one_task(task: str, title: str) -> None:
     search = searches()[task]
-    loss, top1 = plot_searches({task: search}, HEADING).axes
+    loss, top1 = drawn(draw_searches, {task: search}, nrows=2, squeeze=False).axes
     assert loss.get_title("left") == title
     loss_left, top1_left = search.remaining.of(task).values()
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), -loss_left)
