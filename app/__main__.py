@@ -24,10 +24,9 @@ from app.config.checks import checked
 from app.config.parameters import parameters
 from app.config.schema import Config, metric_set
 from app.errors import InputError
-from app.launch import credentials
+from app.launch import credentials, trust
 from app.launch.callback import ended
 from app.launch.commandline import UNDELIVERED, reason_of, report, run_hydra, tell_undelivered
-from app.launch.sweep import words
 
 schema.register()
 
@@ -43,7 +42,7 @@ def job(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)
-    overrides = words(hydra_config)
+    overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     # Who says how far it is, where several do.

@@ -104,10 +104,5 @@ def _megabytes(found: Sequence[Entry]) -> float:
     return sum(entry.size for entry in found) / 1e6
 
 
-def main() -> None:
-    """Run the command line."""
-    run_hydra(job, "cache")
-
-
 if __name__ == "__main__":
-    main()
+    run_hydra(job, "cache")

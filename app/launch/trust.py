@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -31,7 +31,6 @@ from omegaconf.errors import OmegaConfBaseException
 from app.config.parameters import leaves
 from app.errors import InputError
 from app.launch import credentials
-from app.launch.sweep import all_words, choices
 
 BASIC = "hydra._internal.core_plugins"
 PLUGINS = "hydra_plugins.hydra"
@@ -143,6 +142,30 @@ def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str
     return paths
 
 
+def words(hydra: Any) -> list[str]:
+    """List the command line's overrides of the program's config, references left as they are."""
+    return cast(list[str], OmegaConf.to_container(hydra.overrides.task, resolve=False))
+
+
+def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, list[str]]:
+    """List what makes jobs: for each name the one override, or all those of a sweep, in its order.
+
+    They are the sweeper's `params` and then the command line's; the later of a name stands.
+    `loader` finds what `metric=glob(*)` stands for. Ranges that only other sweepers understand are
+    left out.
+    """
+    params = (hydra.sweeper or {}).get("params") or {}
+    given = [*(f"{name}={value}" for name, value in params.items()), *words(hydra)]
+    found = {}
+    for override in OverridesParser.create(loader).parse_overrides(given):
+        name = override.get_key_element()
+        if override.is_discrete_sweep():
+            found[name] = [f"{name}={value}" for value in override.sweep_string_iterator()]
+        elif not override.is_sweep_override():
+            found[name] = [f"{name}={override.get_value_element_as_str()}"]
+    return found
+
+
 def _check_composed(
     loader: ConfigLoader, name: str, overrides: list[str], own: Path, *, sweeps: bool
 ) -> None:
@@ -155,7 +178,7 @@ def _check_composed(
     others = sources - {*SHIPPED, ("file", str(own))}
     if others and (sweeps or config.hydra.mode == RunMode.MULTIRUN):
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
-        for job in map(list, product(*choices(all_words(config.hydra), loader).values())):
+        for job in map(list, product(*list_choices(config.hydra, loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
 
 

@@ -82,7 +82,7 @@ def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
     """
     run = store.get_run(parent)
     # A job that a cluster put back into its queue began again: its last run counts.
-    last = {each.job: each for each in map(_result_of, store.children(parent))}
+    last = {each.job: each for each in map(_result_of, store.children(run))}
     if not last:
         raise InputError(
             f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"

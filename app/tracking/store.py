@@ -262,17 +262,15 @@ class Store:
             )
         return self.call(lambda client: client.get_run(run_id))
 
-    def children(self, parent: str) -> list[StoredRun]:
+    def children(self, parent: StoredRun) -> list[StoredRun]:
         """The runs of a sweep's jobs, in the order they began."""
-        experiment = self.get_run(parent).info.experiment_id
-        return self._search(experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
+        own = parent.info
+        return self._search(own.experiment_id, f"tags.`mlflow.parentRunId` = '{own.run_id}'")
 
     def _search(self, experiment: str, wanted: str) -> list[StoredRun]:
-        order = ["attributes.start_time ASC"]
+        asked, order = [experiment], ["attributes.start_time ASC"]
         return self.call(
-            lambda client: list(
-                client.search_runs([experiment], wanted, max_results=MOST, order_by=order)
-            )
+            lambda client: list(client.search_runs(asked, wanted, max_results=MOST, order_by=order))
         )
 
     def how_to_compare(self) -> str:

@@ -7,7 +7,6 @@ numbers and early stopping looks back at the history, so neither needs a state o
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -126,10 +125,11 @@ def save(training: Training) -> None:
         "history": training.history,
         "settings": training.identity,
     }
-    written = io.BytesIO()  # of a file on a full disk torch says nothing that could be told
-    torch.save(content, written)
-    with whole(_path(training.folder, epoch)) as new:
-        new.write_bytes(written.getbuffer())
+    with whole(_path(training.folder, epoch)) as new, open(new, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's, raised while it handled the full disk's
+            raise error.__context__ or error from None
 
 
 def keep_best(training: Training) -> None:

@@ -130,7 +130,7 @@ def test_a_sweep_nests_its_jobs(store: Tracking, tmp_path: Path) -> None:
     assert found.info.status == "FAILED"
     assert found.data.metrics == {"n": 2.0}
     assert found.data.tags["jobs"] == "2"
-    children = connect(store).children(parent or "")
+    children = connect(store).children(stored(store, parent))
     assert [child.info.run_id for child in children] == ids
     client = MlflowClient(connect(store).uri)
     assert [file.path for file in client.list_artifacts(parent or "")] == ["report.csv"]
@@ -173,6 +173,15 @@ def test_nothing_is_recorded_without_tracking(tmp_path: Path) -> None:
     end_run(tmp_path, "FINISHED", {})
     assert connect(settings).uri == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_of_another_version_is_read(store: Tracking, tmp_path: Path) -> None:
+    """One with a field that this version does not know: its run is delivered all the same."""
+    assert open_run(connect(store), tmp_path, Description("sweep")) is not None
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "announced": True}))
+    assert outcomes(tmp_path) == ["delivered"]
+    assert "announced" not in json.loads(path.read_text())
 
 
 def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
@@ -382,7 +391,7 @@ def test_a_job_begins_without_its_store_and_the_same_job_again_delivers_it(
         assert not (tmp_path / "alone" / "record.json").exists()
     with start(store, tmp_path / "0", "job", {}, parent=parent) as run:
         log_all(run, tmp_path / "0")
-    (child,) = connect(store).children(parent or "")
+    (child,) = connect(store).children(stored(store, parent))
     assert (child.info.run_id, child.info.status) == (run.run_id, "FINISHED")
     again = whole(store, child.info.run_id)
     assert [step for step, _ in again["points"]["loss"]] == [0, 1, 2]
@@ -404,7 +413,7 @@ def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
     with start(settings, tmp_path / "next", "next", {}):
         states = {found.info.run_name: found.info.status for found in all_runs(settings)}
     assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
-    (child,) = connect(settings).children(parent or "")
+    (child,) = connect(settings).children(stored(settings, parent))
     assert whole(settings, child.info.run_id)["artifacts"] == ["config.yaml", "scores.txt"]
     assert stored(settings, parent).data.metrics == {"jobs/finished": 1.0}
 
@@ -670,7 +679,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
 
     everything = [run for run in all_runs(settings) if "t" not in run.data.tags]
     (parent,) = [run for run in everything if "sweep" in run.data.tags]
-    children = connect(settings).children(parent.info.run_id)
+    children = connect(settings).children(parent)
     assert {run.info.status for run in everything} == {"FINISHED"}
     assert sorted(run.data.tags["job"] for run in children) == ["0", "1", "2"]
     assert len(everything) == 4
