@@ -194,7 +194,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
         ("schedule.name=linear", "schedule.name=linear is unknown"),
         ("schedule.warmup=0", "schedule.name=cosine"),
         ("schedule.factor=2", "schedule.factor=2.0"),
-        ("optimiser.learning_rate=nan", "optimiser.learning_rate=nan: at least 0"),
+        ("optimiser.learning_rate=nan", "optimiser.learning_rate=nan: 0 or more"),
         ("stopping.patience=0", "stopping.patience=0 is too small: at least 1"),
         ("precision=int8", "precision=int8 is unknown"),
         ("faces.root=x", "faces.root is given, but objects.root is not"),

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.choices import DEVICES, PRECISIONS
@@ -21,7 +20,7 @@ from app.errors import InputError
 SHARE = Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")
 FACTOR = Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")
 PROBABILITY = Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
-NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: at least 0")
+NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: 0 or more")
 
 Share = Annotated[float, SHARE]
 NotNegative = Annotated[float, NOT_NEGATIVE]
@@ -140,11 +139,6 @@ class Train:
     def from_folders(self) -> bool:
         """Whether images are read rather than drawn."""
         return self.faces.root is not None or self.objects.root is not None
-
-
-def register() -> None:
-    """Make the schema known to Hydra as `train_schema`."""
-    ConfigStore.instance().store(name="train_schema", node=Train)
 
 
 def checked(config: DictConfig) -> Train:
