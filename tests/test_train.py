@@ -157,7 +157,7 @@ def test_shifts_move_the_image_and_repeat_its_border():
     places = {
         wide[y : y + 32, x : x + 32].astype(np.uint8).tobytes() for y in range(5) for x in range(5)
     }
-    varied = material.Varied(examples)
+    varied = material.Varied(**vars(examples))
     looks = {varied[0, seed][0][..., 0].tobytes() for seed in range(300)}
     assert looks == places
     assert varied[0, 7][0].tobytes() == varied[0, 7][0].tobytes()

@@ -24,7 +24,7 @@ SomeImages = Annotated[int, at_least(2), at_most(100_000)]  # left when one is t
 Count = Annotated[int, at_least(1)]
 Name = Annotated[str, NOT_EMPTY]
 
-SEED = Limit(lambda value: value >= 0, "{name} is negative: a seed is 0 or more")
+Seed = Annotated[int, Limit(lambda value: value >= 0, "{name} is negative: a seed is 0 or more")]
 COLOUR = Limit(
     re.compile("#[0-9A-Fa-f]{6}").fullmatch, "{name}={value} must be like '#CC79A7', in quotes"
 )
@@ -42,8 +42,6 @@ PATIENCE = Limit(
     "{name}={value}: seconds for which a run waits for a server that went away, 0 or more",
 )
 GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
-
-Seed = Annotated[int, SEED]
 
 
 @dataclass

@@ -17,14 +17,12 @@ from app.config.parameters import leaves
 from app.config.schema import Count, Model, Seed, Tracking
 from app.errors import InputError
 
-SHARE = Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")
-FACTOR = Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")
-PROBABILITY = Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
-NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: 0 or more")
-
-Share = Annotated[float, SHARE]
-NotNegative = Annotated[float, NOT_NEGATIVE]
-
+Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
+Factor = Annotated[float, Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")]
+Probability = Annotated[
+    float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
+]
+NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 0 or more")]
 
 # Settings that change where things go, how fast or how long, not what an epoch learns. The images
 # of folders are known by their content.
@@ -63,7 +61,7 @@ class Augmentation:
 
     scale: list[float] | None = None
     ratio: list[float] = MISSING
-    flip: Annotated[float, PROBABILITY] = MISSING
+    flip: Probability = MISSING
 
 
 @dataclass
@@ -94,7 +92,7 @@ class Schedule:
     name: Annotated[str, one_of(("onecycle", "cosine", "step", "constant"))] = MISSING
     warmup: Share = MISSING
     every: Count = MISSING
-    factor: Annotated[float, FACTOR] = MISSING
+    factor: Factor = MISSING
 
 
 @dataclass

@@ -36,6 +36,7 @@ FACES, OBJECTS = "classes_faces.txt", "classes_objects.txt"
 HELD_OUT, RESULTS, CONFIG = "held_out.csv", "results.json", "config.yaml"
 VERSIONS = "versions.json"
 SMALL = (FACES, OBJECTS, HELD_OUT, RESULTS, CONFIG, VERSIONS)  # what MLflow gets, too
+STATES = ("optimiser", "schedule", "scaler")  # of a learner, beside its network's
 PACKAGE = "weights"  # the folder of what ships, after a training on drawn images
 
 
@@ -82,11 +83,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def write_start(training: Training) -> None:
-    """Write what is known before anything is learned.
-
-    That is the initialisation, the class of each output, which images are held out, all settings,
-    and versions.
-    """
+    """Write what is known before anything is learned."""
     folder, material = training.folder, training.material
     _write_weights(training, INITIAL, loop.initialise(training.settings), trained="false")
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
@@ -117,9 +114,7 @@ def save(training: Training) -> None:
         "model_state_dict": plain,
         "training": {
             "network": network,
-            "optimiser": learner.optimiser.state_dict(),
-            "schedule": learner.schedule.state_dict(),
-            "scaler": learner.scaler.state_dict(),
+            **{part: getattr(learner, part).state_dict() for part in STATES},
         },
         "epoch": epoch,
         "history": training.history,
@@ -171,10 +166,8 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
                 f"{identity.get(key)}: give it another name= or output=, or delete {folder}"
             )
     try:
-        learner.network.load_state_dict(state["network"])
-        learner.optimiser.load_state_dict(state["optimiser"])
-        learner.schedule.load_state_dict(state["schedule"])
-        learner.scaler.load_state_dict(state["scaler"])
+        for part in ("network", *STATES):
+            getattr(learner, part).load_state_dict(state[part])
     except (KeyError, RuntimeError, ValueError) as error:  # another version's
         raise unreadable from error
     return list(history)
