@@ -128,7 +128,7 @@ def test_faces_and_objects_are_balanced_and_held_out_images_are_new():
     learned, held_out = material.draw_learned(four), material.draw_held_out(four)
     assert Counter(learned.outputs) == {0: 6, 1: 6, 2: 6, 3: 6, 4: 12, 5: 12}
     assert Counter(held_out.outputs) == dict.fromkeys(range(6), 2)
-    old, new = (set(map(bytes, examples.images.pixels)) for examples in (learned, held_out))
+    old, new = (set(map(bytes, examples.images.contents)) for examples in (learned, held_out))
     assert not old & new
 
 
@@ -146,13 +146,13 @@ def test_network_input_is_three_equal_channels_within_one():
     assert inputs.min() >= -1 and inputs.max() <= 1
     assert torch.equal(inputs[:, 0], inputs[:, 1]) and torch.equal(inputs[:, 0], inputs[:, 2])
     assert torch.equal(
-        inputs[:, 0], (torch.from_numpy(found.held_out.images.pixels) / 255 - 0.5) / 0.5
+        inputs[:, 0], (torch.from_numpy(np.stack(found.held_out.images.contents)) / 255 - 0.5) / 0.5
     )
 
 
 def test_shifts_move_the_image_and_repeat_its_border():
     examples = material.draw_learned(settings())
-    image = examples.images.pixels[0].astype(int)
+    image = examples.images.contents[0].astype(int)
     wide = np.pad(image, 2, mode="edge")
     places = {
         wide[y : y + 32, x : x + 32].astype(np.uint8).tobytes() for y in range(5) for x in range(5)
