@@ -135,8 +135,7 @@ def _record_results(record: Record, folder: Path, results: Results) -> None:
     for name, value in results.untrained.items():
         record.add_metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
     record.add_artifacts(folder, outputs.SMALL)
-    if (folder / outputs.PACKAGE).exists():
-        record.add_artifacts(folder / outputs.PACKAGE)
+    record.add_artifacts(folder / outputs.PACKAGE)  # after folders there is none
 
 
 def job(config: DictConfig) -> None:
