@@ -22,12 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from app.config import schema
 from app.config.checks import checked
 from app.config.parameters import parameters
-from app.config.schema import Config, metric_set
 from app.errors import InputError
-from app.launch import credentials
+from app.launch import credentials, trust
 from app.launch.callback import ended
 from app.launch.commandline import UNDELIVERED, reason_of, report, run_hydra, tell_undelivered
-from app.launch.sweep import words
 
 schema.register()
 
@@ -43,7 +41,7 @@ def job(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweep_folder = Path(hydra_config.sweep.dir)
-    overrides = words(hydra_config)
+    overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     # Who says how far it is, where several do.
@@ -86,18 +84,18 @@ def job(composed: DictConfig) -> None:
         print(connect(composed.tracking).how_to_compare())
 
 
-def check_metrics(config: Config) -> None:
+def check_metrics(config: schema.Config) -> None:
     """Refuse thresholds of metrics that there are not, and out of range; InputError, one line."""
     from app import metrics
     from app.findings.selection import make_criteria
 
     for name, value in config.threshold.items():
-        if name != "name" and name not in metric_set(config):
+        if name != "name" and name not in schema.metric_set(config):
             try:
                 metrics.load(name)
             except InputError as error:
                 raise InputError(f"threshold.{name}={value}: {error}") from error
-    make_criteria(metric_set(config))
+    make_criteria(schema.metric_set(config))
 
 
 def find_parameters(config: Any, overrides: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from app.config import limits
+from app.config.training import NotNegative
 from app.errors import InputError
 from app.launch.commandline import run_hydra, told
 from app.memo.pruning import Entry, choose_to_prune, list_entries, list_unfinished, remove
@@ -27,8 +29,8 @@ class Settings:
 
     cache: str = MISSING
     prune: bool = False
-    keep_gb: float | None = None
-    older_than: float | None = None
+    keep_gb: NotNegative | None = None
+    older_than: NotNegative | None = None
     dry_run: bool = False
     debug: bool = False
 
@@ -53,11 +55,9 @@ def job(config: DictConfig) -> None:
 
 def check(settings: Settings) -> None:
     """Refuse bounds that are none; InputError with one line."""
+    limits.check(settings)
     for name in ("keep_gb", "older_than"):
-        value = getattr(settings, name)
-        if value is not None and not value >= 0:
-            raise InputError(f"{name}={value}: 0 or more")
-        if value is not None and not settings.prune:
+        if (value := getattr(settings, name)) is not None and not settings.prune:
             raise InputError(f"{name}={value} deletes nothing by itself: add prune=true")
     if settings.dry_run and not settings.prune:
         raise InputError("dry_run=true says what prune=true would delete: add prune=true")
@@ -104,10 +104,5 @@ def _megabytes(found: Sequence[Entry]) -> float:
     return sum(entry.size for entry in found) / 1e6
 
 
-def main() -> None:
-    """Run the command line."""
-    run_hydra(job, "cache")
-
-
 if __name__ == "__main__":
-    main()
+    run_hydra(job, "cache")

@@ -44,10 +44,5 @@ def _show(model: Model) -> None:
     print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 
 
-def main() -> None:
-    """Run the command line."""
-    run_hydra(job, "config")
-
-
 if __name__ == "__main__":
-    main()
+    run_hydra(job, "config")

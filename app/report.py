@@ -52,10 +52,5 @@ def job(config: DictConfig) -> None:
         print(f"Report: {folder / 'report.md'}")
 
 
-def main() -> None:
-    """Run the command line."""
-    run_hydra(job, "report")
-
-
 if __name__ == "__main__":
-    main()
+    run_hydra(job, "report")

@@ -77,10 +77,5 @@ def job() -> None:
         sys.exit(UNDELIVERED)
 
 
-def main() -> None:
-    """Run the command line."""
-    run(job)
-
-
 if __name__ == "__main__":
-    main()
+    run(job)

@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
+from tqdm import tqdm
 
-from app.config.training import Train, checked, identity, register, with_outputs
+from app.config.training import Train, checked, identity, with_outputs
 from app.files import writing
 from app.launch.commandline import UNDELIVERED, run_hydra, tell_undelivered, told
 
 if TYPE_CHECKING:
-    import torch
-
     from app.tracking.record import Record
     from app.training.outputs import Results, Training
 
-register()
+ConfigStore.instance().store(name="train_schema", node=Train)
 
 
 def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
@@ -37,10 +37,13 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     """
     import torch
 
+    from app.responses.hardware import choose_device
     from app.training import loop, outputs
     from app.training.material import make_material
 
-    device = _choose_device(settings)
+    # The weights that ship were trained on a CPU; other devices give other bits.
+    cpu = settings.device == "auto" and not settings.from_folders
+    device = choose_device("cpu" if cpu else settings.device, settings.precision)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     another = "another folder with output=<folder>"
@@ -64,19 +67,11 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
                 record.send()
             if len(history) < settings.epochs:
                 patience = settings.stopping.patience
-                _tell(f"stopped early: no lower held-out loss for {patience} epoch(s)")
+                stopped = f"stopped early: no lower held-out loss for {patience} epoch(s)"
+                tqdm.write(stopped, file=sys.stderr)
             results = outputs.write_results(training)
             _record_results(record, folder, results)
         return results, record.undelivered
-
-
-def _choose_device(settings: Train) -> torch.device:
-    """InputError for a GPU that is not there, or for half precision without one."""
-    from app.responses.hardware import choose_device
-
-    # The weights that ship were trained on a CPU; other devices give other bits.
-    cpu = settings.device == "auto" and not settings.from_folders
-    return choose_device("cpu" if cpu else settings.device, settings.precision)
 
 
 def _learn_epoch(training: Training) -> dict[str, float]:
@@ -90,18 +85,13 @@ def _learn_epoch(training: Training) -> dict[str, float]:
     seconds = time.perf_counter() - start
     face_classes, precision = settings.model.face_classes, settings.precision
     found = loop.measure(learner.network, material, face_classes, precision=precision)
-    _tell(
+    tqdm.write(
         f"epoch {epoch + 1}: loss {loss:.3f}, held out: loss {found['loss']:.3f}, "
-        f"faces {found['face_top1']:.1%}, objects {found['object_top1']:.1%}"
+        f"faces {found['face_top1']:.1%}, objects {found['object_top1']:.1%}",
+        file=sys.stderr,
     )
     figures = {"train/learning_rate": rate, "train/loss": loss, "train/seconds": seconds}
     return figures | {f"val/{name}": value for name, value in found.items()}
-
-
-def _tell(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager
@@ -145,8 +135,7 @@ def _record_results(record: Record, folder: Path, results: Results) -> None:
     for name, value in results.untrained.items():
         record.add_metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
     record.add_artifacts(folder, outputs.SMALL)
-    if (folder / outputs.PACKAGE).exists():
-        record.add_artifacts(folder / outputs.PACKAGE)
+    record.add_artifacts(folder / outputs.PACKAGE)  # after folders there is none
 
 
 def job(config: DictConfig) -> None:

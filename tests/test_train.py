@@ -158,7 +158,7 @@ def test_shifts_move_the_image_and_repeat_its_border():
     places = {
         wide[y : y + 32, x : x + 32].astype(np.uint8).tobytes() for y in range(5) for x in range(5)
     }
-    varied = material.Varied(examples)
+    varied = material.Varied(**vars(examples))
     looks = {varied[0, seed][0][..., 0].tobytes() for seed in range(300)}
     assert looks == places
     assert varied[0, 7][0].tobytes() == varied[0, 7][0].tobytes()
@@ -195,7 +195,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
         ("schedule.name=linear", "schedule.name=linear is unknown"),
         ("schedule.warmup=0", "schedule.name=cosine"),
         ("schedule.factor=2", "schedule.factor=2.0"),
-        ("optimiser.learning_rate=nan", "optimiser.learning_rate=nan: at least 0"),
+        ("optimiser.learning_rate=nan", "optimiser.learning_rate=nan: 0 or more"),
         ("stopping.patience=0", "stopping.patience=0 is too small: at least 1"),
         ("precision=int8", "precision=int8 is unknown"),
         ("faces.root=x", "faces.root is given, but objects.root is not"),

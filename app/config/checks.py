@@ -14,32 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app.choices import DECODERS, LAYERS, PENALISED
-from app.config import limits
-from app.config.schema import (
-    PERCENTAGE,
-    Config,
-    Decoding,
-    Layer,
-    Lesion,
-    Metric,
-    Model,
-    Stimuli,
-    metric_set,
-)
+from app.config import limits, schema
 from app.errors import InputError
 
 
-def checked(config: DictConfig) -> Config:
+def checked(config: DictConfig) -> schema.Config:
     """Make the config an object of plain values, all references followed, and check it.
 
-    Raises
-    ------
-    InputError
-        One line for a value outside its limits, a contradiction, or what has to be given.
-    OmegaConfBaseException
-        For references to nothing, and for what was left out.
+    InputError, one line, for a value outside its limits, a contradiction, or what has to be given;
+    OmegaConfBaseException for references to nothing, and for what was left out.
     """
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(schema.Config):
         getattr(config, field.name)  # raises where `~name` left it out, for which none stands in
     checked_model(config.model)
     if OmegaConf.is_missing(config.layer, "name") and config.layer.output is not None:
@@ -50,10 +35,10 @@ def checked(config: DictConfig) -> Config:
     for name, value in config.threshold.items():
         if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(f"threshold.{name}={value} is not a number")
-    metrics: Any = metric_set(config)  # type: ignore[arg-type]
+    metrics: Any = schema.metric_set(config)  # type: ignore[arg-type]
     for metric in metrics.values():
         checked_metric(metric, config.threshold)
-    whole = cast(Config, OmegaConf.to_object(config))
+    whole = cast(schema.Config, OmegaConf.to_object(config))
     limits.check(whole)
     _check_layer(whole.layer, whole.model)
     _check_lesion(whole.lesion)
@@ -64,18 +49,18 @@ def checked(config: DictConfig) -> Config:
     return whole
 
 
-def checked_model(composed: DictConfig) -> Model:
+def checked_model(composed: DictConfig) -> schema.Model:
     """Make the settings of a network an object, checked; raises as `checked`."""
     if OmegaConf.is_missing(composed, "name"):
         raise InputError(
             f"model={composed.source} needs model.name=<network>, such as model.name=resnet50"
         )
-    model = cast(Model, OmegaConf.to_object(composed))
+    model = cast(schema.Model, OmegaConf.to_object(composed))
     check_model(model)
     return model
 
 
-def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> Metric:
+def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> schema.Metric:
     """Make a metric's settings an object, checked with the threshold; raises as `checked`.
 
     The rule of its criterion knows which numbers it takes: `app.findings.selection`.
@@ -89,7 +74,7 @@ def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> Metric
             f"{where} has no number for threshold={threshold['name']}: its "
             f"criterion.presets are {presets or 'empty'}; give threshold.{composed.name}=<number>"
         ) from error
-    metric = cast(Metric, OmegaConf.to_object(composed))
+    metric = cast(schema.Metric, OmegaConf.to_object(composed))
     limits.check(metric, f"{where}: ")
     if len(metric.criterion.range) != 2:
         raise InputError(f"{where}: criterion.range={metric.criterion.range} must be [low, high]")
@@ -101,7 +86,7 @@ def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> Metric
     return metric
 
 
-def check_model(model: Model) -> None:
+def check_model(model: schema.Model) -> None:
     """Refuse a network's settings that contradict each other; what is null is open yet."""
     limits.check(model, "model.")
     check_preprocessing(model)
@@ -119,7 +104,7 @@ def check_model(model: Model) -> None:
         )
 
 
-def _check_vgg(model: Model) -> None:
+def _check_vgg(model: schema.Model) -> None:
     if model.weights is not None:
         raise InputError(
             f"model.weights={model.weights} is for model=torchvision and model=timm: "
@@ -147,7 +132,7 @@ def _check_vgg(model: Model) -> None:
         )
 
 
-def check_preprocessing(model: Model) -> None:
+def check_preprocessing(model: schema.Model) -> None:
     """Refuse a crop outside the image, and channels that cannot be scaled."""
     if model.resize and model.input_size and model.resize < model.input_size:
         raise InputError(
@@ -160,7 +145,7 @@ def check_preprocessing(model: Model) -> None:
         raise InputError("model.mean and model.sd hold one number per RGB channel, sd above 0")
 
 
-def _check_layer(layer: Layer, model: Model) -> None:
+def _check_layer(layer: schema.Layer, model: schema.Model) -> None:
     if layer.output is None and model.source != "vgg":
         raise InputError(
             f"layer={layer.name} is a layer of the dual-task networks: for {model.name} take "
@@ -170,9 +155,9 @@ def _check_layer(layer: Layer, model: Model) -> None:
         raise InputError(limits.one_of(LAYERS).says.format(name="layer.name", value=layer.name))
 
 
-def _check_lesion(lesion: Lesion) -> None:
+def _check_lesion(lesion: schema.Lesion) -> None:
     if len(set(lesion.sets)) < len(lesion.sets):
-        raise InputError(PERCENTAGE.says.format(name="lesion.sets", value=lesion.sets))
+        raise InputError(schema.PERCENTAGE.says.format(name="lesion.sets", value=lesion.sets))
     for task in ("faces", "objects"):
         own = getattr(lesion, task)
         if own.classes and not own.root:
@@ -182,7 +167,7 @@ def _check_lesion(lesion: Lesion) -> None:
             )
 
 
-def _check_layers_of_steps(config: Config) -> None:
+def _check_layers_of_steps(config: schema.Config) -> None:
     named = list(config.lesion.layers or ())
     if config.model.source == "vgg":  # whose modules have no such names
         named += [name for name in config.decoding.layers or () if re.fullmatch(r"conv\d+", name)]
@@ -194,7 +179,7 @@ def _check_layers_of_steps(config: Config) -> None:
             )
 
 
-def _check_penalty(decoding: Decoding) -> None:
+def _check_penalty(decoding: schema.Decoding) -> None:
     decoder, penalty = decoding.name, decoding.penalty
     if penalty is None and decoder in PENALISED:
         raise InputError(f"decoding.penalty=null: {decoder} needs one, its C")
@@ -202,7 +187,7 @@ def _check_penalty(decoding: Decoding) -> None:
         raise InputError(f"decoding.penalty={penalty}: {decoder} has none; take decoding={decoder}")
 
 
-def _check_folders(config: Config) -> None:
+def _check_folders(config: schema.Config) -> None:
     stimuli, identities = config.stimuli, config.identities
     fetched = stimuli.name == "floc" and stimuli.root is None
     if not (stimuli.root or stimuli.name == "synthetic" or fetched):
@@ -222,7 +207,7 @@ def _lacks_root(group: str, name: str, kind: str) -> InputError:
     )
 
 
-def _check_domains(stimuli: Stimuli, target: str) -> None:
+def _check_domains(stimuli: schema.Stimuli, target: str) -> None:
     domains = stimuli.domains
     if domains is None:
         return

@@ -14,18 +14,7 @@ from typing import Annotated, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from app.choices import (
-    AGGREGATIONS,
-    CONTRASTS,
-    DECODERS,
-    DEVICES,
-    INTERPOLATIONS,
-    LEVELS,
-    OUTPUTS,
-    PRECISIONS,
-    RULES,
-    SOURCES,
-)
+from app import choices
 from app.config.limits import NOT_EMPTY, Limit, at_least, at_most, one_of
 
 # What is larger than these is a slip of the finger, which would end as memory or the day does.
@@ -35,7 +24,7 @@ SomeImages = Annotated[int, at_least(2), at_most(100_000)]  # left when one is t
 Count = Annotated[int, at_least(1)]
 Name = Annotated[str, NOT_EMPTY]
 
-SEED = Limit(lambda value: value >= 0, "{name} is negative: a seed is 0 or more")
+Seed = Annotated[int, Limit(lambda value: value >= 0, "{name} is negative: a seed is 0 or more")]
 COLOUR = Limit(
     re.compile("#[0-9A-Fa-f]{6}").fullmatch, "{name}={value} must be like '#CC79A7', in quotes"
 )
@@ -54,16 +43,13 @@ PATIENCE = Limit(
 )
 GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
 
-Seed = Annotated[int, SEED]
-
 
 @dataclass
 class Model:
     """A network, its weights and the preprocessing its images need."""
 
     name: Name = MISSING
-    # vgg: the dual-task network | torchvision | timm: theirs, by `name`
-    source: Annotated[str, one_of(SOURCES)] = MISSING
+    source: Annotated[str, one_of(choices.SOURCES)] = MISSING  # vgg: the dual-task network
     checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = none
     weights: str | None = None  # torchvision and timm: their own, DEFAULT or a name; null = seeded
     trained: bool | None = None  # null: whether there are weights or a checkpoint
@@ -75,11 +61,10 @@ class Model:
     seed: Seed = 0  # of the initialisation, where there are no weights
     # How images are prepared; null: as the library does it for this network.
     input_size: Pixels | None = None  # pixels a side
-    # The shorter side before the centre crop, pixels.
-    resize: Annotated[int, at_most(8192)] | None = None
+    resize: Annotated[int, at_most(8192)] | None = None  # the shorter side, before the centre crop
     mean: list[float] | None = None  # per RGB channel, of pixel values in 0 … 1
     sd: list[float] | None = None
-    interpolation: Annotated[str, one_of(INTERPOLATIONS)] | None = None
+    interpolation: Annotated[str, one_of(choices.INTERPOLATIONS)] | None = None
     squash: bool | None = None  # resize both sides, whatever their ratio
 
 
@@ -88,14 +73,14 @@ class Layer:
     """What is asked: a layer or a module of the network."""
 
     name: Name = MISSING  # conv1 … conv13, or a module's dotted name
-    output: Annotated[str, one_of(OUTPUTS)] | None = None  # null: a convolution of the vgg
+    output: Annotated[str, one_of(choices.OUTPUTS)] | None = None  # null: a convolution of the vgg
 
 
 @dataclass
 class Aggregation:
     """How a kernel's map becomes one number an image."""
 
-    name: Annotated[str, one_of(AGGREGATIONS)] = MISSING
+    name: Annotated[str, one_of(choices.AGGREGATIONS)] = MISSING
 
 
 # `threshold.<metric>` where that is given, else the metric's own number for the preset.
@@ -106,7 +91,7 @@ CRITERION_NUMBER = "${oc.select:threshold.${..name},${oc.select:.presets.${thres
 class Criterion:
     """The rule that turns a metric's scores into a selection."""
 
-    rule: Annotated[str, one_of(RULES)] = MISSING
+    rule: Annotated[str, one_of(choices.RULES)] = MISSING
     presets: dict[str, float] = field(default_factory=dict)  # the number for each `threshold=…`
     threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else a probability
     range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
@@ -119,8 +104,8 @@ class Metric:
     name: str = MISSING  # of the file in app/metrics
     label: str = "${.name}"  # on the axes of figures
     colour: Annotated[str, COLOUR] = "#CC79A7"  # in figures
-    contrast: Annotated[str, one_of(CONTRASTS)] = MISSING
-    over: Annotated[str, one_of(LEVELS)] = "domains"  # what `each` stands for
+    contrast: Annotated[str, one_of(choices.CONTRASTS)] = MISSING
+    over: Annotated[str, one_of(choices.LEVELS)] = "domains"  # what `each` stands for
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function
     criterion: Criterion = field(default_factory=Criterion)
 
@@ -159,8 +144,7 @@ class OwnClasses:
     """Images of the classes of one of the network's tasks, from disk."""
 
     root: Name | None = None  # folder of a folder per class
-    # A text file, the folder of each output, one a line; null: sorted folders are the outputs.
-    classes: Name | None = None
+    classes: Name | None = None  # a text file; null: sorted folders are the outputs
 
 
 @dataclass
@@ -176,11 +160,9 @@ class Lesion:
     images_per_object: Images = 8  # synthetic only
     size: Pixels = 64  # synthetic only
     seed: Seed = 0  # synthetic only
-    # Percent of kernels lesioned together.
-    sets: list[Annotated[int, PERCENTAGE]] = field(default_factory=list)
+    sets: list[Annotated[int, PERCENTAGE]] = field(default_factory=list)  # lesioned together
     random_draws: Count = 3  # of random kernels, for each size of a set
-    # Greedy only: the part of the layer's kernels to drop.
-    fraction: Annotated[float, FRACTION] = 0.2
+    fraction: Annotated[float, FRACTION] = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: Count = 1  # greedy only: kernels to drop a search
 
 
@@ -188,11 +170,10 @@ class Lesion:
 class Decoding:
     """How identity is decoded from the selected kernels."""
 
-    name: Annotated[str, one_of((*DECODERS, "none"))] = MISSING
+    name: Annotated[str, one_of((*choices.DECODERS, "none"))] = MISSING
     layers: list[str] | None = None  # that are decoded from; null: every one
     kernels: Count | None = None  # null: the smallest count that any metric selects
-    # C of svm and logistic; null: of the others, which have none.
-    penalty: Annotated[float, PENALTY] | None = 1.0
+    penalty: Annotated[float, PENALTY] | None = 1.0  # C of svm and logistic; null: of the others
     random_draws: Count = 20
 
 
@@ -204,8 +185,7 @@ class Tracking:
     uri: str | None = None  # http(s) address of a server; null: SQLite in `folder`
     folder: Name = "mlruns"
     experiment: Name = "selectivity"
-    # For which a server that went away is waited for, at a run's end.
-    patience_s: Annotated[float, PATIENCE] = 30.0
+    patience_s: Annotated[float, PATIENCE] = 30.0  # for which a server is waited for, at the end
 
 
 @dataclass
@@ -227,15 +207,13 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     target: str = "faces"
     seed: Seed = 0
-    device: Annotated[str, one_of(DEVICES)] = "auto"
-    threads: Annotated[int, at_least(1), at_most(1024)] | None = (
-        None  # of a job; null: its share of the cores
-    )
+    device: Annotated[str, one_of(choices.DEVICES)] = "auto"
+    threads: Annotated[int, at_least(1), at_most(1024)] | None = None  # null: a share of the cores
     batch_size: Count | None = None  # images that run together; null: what suits the device
-    # Of the forward pass; on a GPU also float16, bfloat16.
-    precision: Annotated[str, one_of(PRECISIONS)] = "float32"
-    # Resident memory that scoring single units may take, 10^9 bytes.
-    memory_gb: Annotated[float, GIGABYTES] = 4.0
+    precision: Annotated[str, one_of(choices.PRECISIONS)] = "float32"  # of the forward pass
+    memory_gb: Annotated[float, GIGABYTES] = (
+        4.0  # resident, that scoring units may take; 10^9 bytes
+    )
     cache: Name = "outputs/cache"
     figures: bool | None = None  # null: in single runs and in sweeps of few jobs
     debug: bool = False  # show tracebacks

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.choices import DEVICES, PRECISIONS
@@ -18,14 +17,12 @@ from app.config.parameters import leaves
 from app.config.schema import Count, Model, Seed, Tracking
 from app.errors import InputError
 
-SHARE = Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")
-FACTOR = Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")
-PROBABILITY = Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
-NOT_NEGATIVE = Limit(lambda value: value >= 0, "{name}={value}: at least 0")
-
-Share = Annotated[float, SHARE]
-NotNegative = Annotated[float, NOT_NEGATIVE]
-
+Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
+Factor = Annotated[float, Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")]
+Probability = Annotated[
+    float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
+]
+NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 0 or more")]
 
 # Settings that change where things go, how fast or how long, not what an epoch learns. The images
 # of folders are known by their content.
@@ -64,7 +61,7 @@ class Augmentation:
 
     scale: list[float] | None = None
     ratio: list[float] = MISSING
-    flip: Annotated[float, PROBABILITY] = MISSING
+    flip: Probability = MISSING
 
 
 @dataclass
@@ -95,7 +92,7 @@ class Schedule:
     name: Annotated[str, one_of(("onecycle", "cosine", "step", "constant"))] = MISSING
     warmup: Share = MISSING
     every: Count = MISSING
-    factor: Annotated[float, FACTOR] = MISSING
+    factor: Factor = MISSING
 
 
 @dataclass
@@ -140,11 +137,6 @@ class Train:
     def from_folders(self) -> bool:
         """Whether images are read rather than drawn."""
         return self.faces.root is not None or self.objects.root is not None
-
-
-def register() -> None:
-    """Make the schema known to Hydra as `train_schema`."""
-    ConfigStore.instance().store(name="train_schema", node=Train)
 
 
 def checked(config: DictConfig) -> Train:

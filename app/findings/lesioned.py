@@ -99,17 +99,17 @@ class Lesioned:
         found = {names.LESION_SPEARMAN[task]: spearman(score, self.remains(task))
                  for task in self.tasks}  # fmt: skip
         for name, value in self.effects.intact.of(*self.tasks).items():
-            found[names.intact(name)] = float(value)
+            found[names.INTACT.format(measure=name)] = float(value)
         for task, search in self.searches.items():
             found[names.GREEDY_DROPPED] = float(search.dropped[-1])
             for name, values in search.remaining.of(*self.tasks).items():
-                found[names.after_search(task, name)] = float(values[-1])
+                found[names.AFTER_SEARCH.format(task=task, measure=name)] = float(values[-1])
         if self.sets:
             mean = self.set_table().groupby("set").mean()
             for task in self.tasks:
                 left = mean[f"{task}_top1"]
-                found[names.selection_lesioned(task)] = float(left["selection"])
-                found[names.random_lesioned(task)] = float(left["random_selection"])
+                found[names.SELECTION_LESIONED.format(task=task)] = float(left["selection"])
+                found[names.RANDOM_LESIONED.format(task=task)] = float(left["random_selection"])
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
@@ -120,7 +120,7 @@ class Lesioned:
         steps = [round(self.sets[place].percent) for place in ranked]
         left = self.without._asdict()
         return {
-            names.top_lesioned(task): dict(
+            names.TOP_LESIONED.format(task=task): dict(
                 zip(steps, left[f"{task}_top1"][ranked].tolist(), strict=True)
             )
             for task in self.tasks

@@ -5,13 +5,14 @@ Imports nothing heavy: Hydra loads this file for `--help` too.
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
@@ -19,7 +20,10 @@ from omegaconf import DictConfig
 
 from app.errors import InputError
 from app.launch.commandline import UNDELIVERED, report, tell_undelivered
-from app.launch.sweep import all_words, planned
+from app.launch.trust import list_choices
+
+if TYPE_CHECKING:
+    from app.sweeps.parent import Plan
 
 # The sweep that this process began and has not ended, and its presence in the sweep's folder. Here
 # and not on the callback, since Hydra makes that one and, where a launcher raises, neither calls it
@@ -63,6 +67,17 @@ def check_launcher(target: str) -> None:
     raise InputError(f"the launcher needs {package}, which is not installed{extra}")
 
 
+def make_plan(choices: Mapping[str, Sequence[str]], command: Sequence[str] = ()) -> Plan:
+    """Plan the sweep of these choices: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
+    from app.sweeps.parent import Plan
+
+    swept = {name: each for name, each in choices.items() if len(each) > 1}
+    layers = {
+        word.rpartition("=")[2] for name in ("layer", "layer.name") for word in swept.get(name, [])
+    }
+    return Plan(tuple(sorted(layers)), math.prod(map(len, swept.values())), tuple(command))
+
+
 class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
@@ -84,7 +99,7 @@ class SweepCallback(Callback):
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         loader = GlobalHydra.instance().config_loader()
-        write_plan(folder, planned(all_words(config.hydra), loader, sys.argv[1:]))
+        write_plan(folder, make_plan(list_choices(config.hydra, loader), sys.argv[1:]))
 
     def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
         """Tell what the jobs found, write the report and close the parent run.

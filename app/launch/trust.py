@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -31,7 +31,6 @@ from omegaconf.errors import OmegaConfBaseException
 from app.config.parameters import leaves
 from app.errors import InputError
 from app.launch import credentials
-from app.launch.sweep import all_words, choices
 
 BASIC = "hydra._internal.core_plugins"
 PLUGINS = "hydra_plugins.hydra"
@@ -52,15 +51,15 @@ REFERENCES = re.compile(
     r"\$\{(hydra\.(runtime\.(output_dir|cwd)|run\.dir|sweep\.(dir|subdir)|job\.(name|num|id))"
     r"|threads|memory_gb|device|seed|debug)\}"
 )
-HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log", None)
 LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # What settings of logging may hold: parts by name, and the values that each may have; None: any.
 FORMATTER: dict[str, Any] = {"format": None, "datefmt": None, "style": ("%", "$")}
 HANDLER: dict[str, Any] = {
-    "class": HANDLERS, "stream": STREAMS, "filename": LOG_FILES, "mode": ("a", "w"),
-    "level": LEVELS, "formatter": None, "delay": None, "encoding": None,
+    "class": ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"),
+    "filename": ("${hydra.runtime.output_dir}/${hydra.job.name}.log", None),
+    "stream": STREAMS, "mode": ("a", "w"), "level": LEVELS,
+    "formatter": None, "delay": None, "encoding": None,
 }  # fmt: skip
 LOGGER: dict[str, Any] = {"level": LEVELS, "handlers": None, "propagate": None}
 # Environment variables that say how fast, never what is run.
@@ -72,14 +71,7 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
     Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
-    only prints, and no other configs than the program's are named.
-
-    Parameters
-    ----------
-    options
-        The command line, by Hydra's own parser.
-    own
-        The folder of the program's configs, of which `config_name` is the primary one.
+    only prints, and no other configs than the program's are named, whose folder is `own`.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
@@ -143,6 +135,30 @@ def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str
     return paths
 
 
+def words(hydra: Any) -> list[str]:
+    """List the command line's overrides of the program's config, references left as they are."""
+    return cast(list[str], OmegaConf.to_container(hydra.overrides.task, resolve=False))
+
+
+def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, list[str]]:
+    """List what makes jobs: for each name the one override, or all those of a sweep, in its order.
+
+    They are the sweeper's `params` and then the command line's; the later of a name stands.
+    `loader` finds what `metric=glob(*)` stands for. Ranges that only other sweepers understand are
+    left out.
+    """
+    params = (hydra.sweeper or {}).get("params") or {}
+    given = [*(f"{name}={value}" for name, value in params.items()), *words(hydra)]
+    found = {}
+    for override in OverridesParser.create(loader).parse_overrides(given):
+        name = override.get_key_element()
+        if override.is_discrete_sweep():
+            found[name] = [f"{name}={value}" for value in override.sweep_string_iterator()]
+        elif not override.is_sweep_override():
+            found[name] = [f"{name}={override.get_value_element_as_str()}"]
+    return found
+
+
 def _check_composed(
     loader: ConfigLoader, name: str, overrides: list[str], own: Path, *, sweeps: bool
 ) -> None:
@@ -155,21 +171,15 @@ def _check_composed(
     others = sources - {*SHIPPED, ("file", str(own))}
     if others and (sweeps or config.hydra.mode == RunMode.MULTIRUN):
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
-        for job in map(list, product(*choices(all_words(config.hydra), loader).values())):
+        for job in map(list, product(*list_choices(config.hydra, loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
     """Refuse a composed config that names what Hydra would call, or that holds credentials.
 
-    Parameters
-    ----------
-    config
-        As Hydra composed it, with its own settings.
-    overrides
-        The command line's, which may say what a file may not: who runs the program types them.
-    own
-        The folder of the program's configs, whose launchers' presets count as typed, too.
+    The command line's `overrides` may say what a file may not: who runs the program types them.
+    The launchers' presets in `own`, the folder of the program's configs, count as typed, too.
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
     values = dict(leaves(tree))
@@ -225,24 +235,21 @@ def _check_references(path: str, node: Any) -> None:
 
 def _check_logging(path: str, node: Mapping[str, Any]) -> None:
     """Let through handlers that write to the terminal or to the job's log, and plain formats."""
-    for part, allowed in (("formatters", FORMATTER), ("handlers", HANDLER), ("loggers", LOGGER)):
-        for name, settings in (node.get(part) or {}).items():
-            _check_part(f"{path}.{part}.{name}", settings, allowed)
-    _check_part(f"{path}.root", node.get("root"), LOGGER)
+    parts = [(f"{path}.root", node.get("root"), LOGGER)]
+    for kind, allowed in (("formatters", FORMATTER), ("handlers", HANDLER), ("loggers", LOGGER)):
+        for name, settings in (node.get(kind) or {}).items():
+            parts.append((f"{path}.{kind}.{name}", settings, allowed))
+    for part, settings, allowed in parts:
+        for key, value in (settings or {}).items():
+            right = allowed.get(key, allowed)  # values, or what else may stand there
+            if key not in allowed or (right is not None and value not in right):
+                raise _refused(f"{part}.{key}", value, f"one of {', '.join(map(str, right))}")
     if node.get("filters"):
         raise _refused(f"{path}.filters", node["filters"], "left out")
     for leaf, value in leaves(node, path):
         text = str(value)
         if "cfg://" in text or "ext://" in text and text not in STREAMS:
             raise _refused(leaf, text, f"one of {', '.join(STREAMS)}")
-
-
-def _check_part(path: str, settings: Any, allowed: Mapping[str, Any]) -> None:
-    for key, value in (settings or {}).items():
-        if key not in allowed:
-            raise _refused(f"{path}.{key}", value, f"one of {', '.join(allowed)}")
-        if allowed[key] is not None and value not in allowed[key]:
-            raise _refused(f"{path}.{key}", value, f"one of {', '.join(map(str, allowed[key]))}")
 
 
 def _check_launcher(hydra: Mapping[str, Any], typed: set[str], own: Path) -> None:

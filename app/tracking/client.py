@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import re
 import sqlite3
 import textwrap
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -131,26 +128,18 @@ def check_database(database: Path) -> None:
 
 def check_server(uri: str, give_up: float) -> None:
     """Ask a server, until `give_up`, whether it is there; InputError where it does not answer."""
-    errors = (OSError, http.client.HTTPException, ValueError)
+    import requests
 
     def is_worth(error: BaseException) -> bool:
-        return isinstance(error, errors) and time.monotonic() < give_up
+        return isinstance(error, requests.RequestException) and time.monotonic() < give_up
 
-    try:
-        repeat(lambda: _ask(uri), is_worth)
-    except errors as error:
-        reason = getattr(error, "reason", error)
+    try:  # whatever it says, somebody answers
+        repeat(lambda: requests.get(f"{uri}/health", timeout=ANSWER_SECONDS), is_worth)
+    except requests.RequestException as error:
+        reason = "timed out" if isinstance(error, requests.Timeout) else _one_line(error)
         raise InputError(
-            f"tracking server {uri} does not answer: "
-            f"{getattr(reason, 'strerror', None) or reason}; start it or use tracking=sqlite"
+            f"tracking server {uri} does not answer: {reason}; start it or use tracking=sqlite"
         ) from error
-
-
-def _ask(uri: str) -> None:
-    try:
-        urllib.request.urlopen(f"{uri}/health", timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        error.close()  # whatever it says, somebody answers
 
 
 def call(function: Callable[[], T], uri: str, give_up: float) -> T:

@@ -223,13 +223,18 @@ def read_undefined(text: str) -> dict[str, float]:
 
 
 def read(folder: Path) -> Record | None:
-    """Read the record in a folder; None where there is none, InputError for one that is none."""
+    """Read the record in a folder; None where there is none, InputError for one that is none.
+
+    What another version noted besides, and this one does not know, is passed over.
+    """
     path = folder / RECORD
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         points = {(name, step): (value, at) for name, value, step, at in content["points"]}
-        content["artifacts"] = [tuple(entry) for entry in content["artifacts"]]
-        return Record(folder, **{**content, "points": points})
+        artifacts = [tuple(entry) for entry in content["artifacts"]]
+        fields = {each.name for each in dataclasses.fields(Record)}
+        known = {name: value for name, value in content.items() if name in fields}
+        return Record(folder, **{**known, "points": points, "artifacts": artifacts})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -263,11 +268,7 @@ def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, 
 
 
 def cut(text: str, length: int) -> str:
-    """Keep at most that many characters of a text.
-
-    >>> cut("selective", 4)
-    'sel…'
-    """
+    """Keep at most that many characters of a text."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

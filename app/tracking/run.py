@@ -121,10 +121,7 @@ def end_run(
 
 
 def record_failure(store: Store, folder: Path, description: Description, reason: str) -> None:
-    """Leave a sweep's job that failed as a FAILED child, whether it began a run or never came to.
-
-    The tag `error` holds the reason.
-    """
+    """Leave a sweep's job that failed as a FAILED child, whether it began a run or not."""
     with Presence(folder):
         record = read(folder)
         if record is None or record.status != "FAILED":

@@ -268,11 +268,9 @@ class Store:
         return self._search(parent.info.experiment_id, wanted)
 
     def _search(self, experiment: str, wanted: str) -> list[StoredRun]:
-        order = ["attributes.start_time ASC"]
+        asked, order = [experiment], ["attributes.start_time ASC"]
         return self.call(
-            lambda client: list(
-                client.search_runs([experiment], wanted, max_results=MOST, order_by=order)
-            )
+            lambda client: list(client.search_runs(asked, wanted, max_results=MOST, order_by=order))
         )
 
     def how_to_compare(self) -> str:

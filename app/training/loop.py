@@ -75,14 +75,10 @@ def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
     return plain.train()
 
 
-def has_norm(network: DualTaskVGG) -> bool:
-    """Tell whether the network has batch normalisation, as while it is trained."""
-    return any(isinstance(module, nn.BatchNorm2d) for module in network.features)
-
-
 def without_norm(network: DualTaskVGG) -> DualTaskVGG:
     """Return the network in evaluation mode, batch normalisation folded in (a copy on the CPU)."""
-    return fold_batch_norm(network) if has_norm(network) else network.eval()
+    normalised = any(isinstance(module, nn.BatchNorm2d) for module in network.features)
+    return fold_batch_norm(network) if normalised else network.eval()
 
 
 def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:
@@ -147,11 +143,8 @@ def measure(
 ) -> dict[str, float]:
     """Measure what a network knows of the held-out images.
 
-    Returns
-    -------
-    dict of str to float
-        The mean cross-entropy `loss`, and top-1 accuracies over all outputs: `face_top1` of images
-        whose right output is below `face_classes`, `object_top1` of the others.
+    The mean cross-entropy `loss`, and top-1 accuracies over all outputs: `face_top1` of images
+    whose right output is below `face_classes`, `object_top1` of the others.
     """
     network.eval()
     device = next(network.parameters()).device

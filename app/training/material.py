@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
@@ -47,34 +47,23 @@ class Examples(Dataset[tuple[Pixels, int]]):
         return np.array(self.look(self.images.open(index))), self.outputs[index]
 
 
-@dataclass(frozen=True)
-class Varied(Dataset[tuple[Pixels, int]]):
-    """Examples whose look is random; each is asked for by its number and a seed."""
+class Varied(Examples):
+    """Examples in a random order, each with a random look: a data set and its own sampler.
 
-    examples: Examples
+    Order and a seed for each look follow from torch's global random numbers, which are seeded for
+    each epoch; so they are the same whatever process reads an image.
+    """
 
-    def __getitem__(self, asked: tuple[int, int]) -> tuple[Pixels, int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order, seeds = torch.randperm(len(self)), torch.randint(2**63 - 1, (len(self),))
+        return zip(order.tolist(), seeds[order].tolist(), strict=True)
+
+    # Asked as its sampler asks, not by a number alone.
+    def __getitem__(self, asked: tuple[int, int]) -> tuple[Pixels, int]:  # type: ignore[override]
         index, seed = asked
         with torch.random.fork_rng(devices=[]):  # dropout's random numbers stay as they are
             torch.default_generator.manual_seed(seed)
-            return self.examples[index]
-
-
-@dataclass(frozen=True)
-class Shuffled(Sampler[tuple[int, int]]):
-    """The numbers of `count` images in a random order, with a seed for the look of each.
-
-    Both follow from torch's global random numbers, which are seeded for each epoch.
-    """
-
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order, seeds = torch.randperm(self.count), torch.randint(2**63 - 1, (self.count,))
-        return iter(list(zip(order.tolist(), seeds[order].tolist(), strict=True)))
+            return super().__getitem__(index)
 
 
 @dataclass(frozen=True)
@@ -143,8 +132,8 @@ def make_material(settings: Train) -> Material:
         # Or it would take random numbers from the global ones, in a new process only.
         "generator": torch.Generator(),
     }
-    varied, order = Varied(learned), Shuffled(len(learned))
-    to_learn = DataLoader(varied, sampler=order, drop_last=True, **options)
+    varied = Varied(**vars(learned))
+    to_learn = DataLoader(varied, sampler=varied, drop_last=True, **options)
     return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)
 
 
@@ -185,8 +174,6 @@ def check_drawn(settings: Train) -> None:
             f"drawn.images_per_person={drawn.images_per_person} reaches held-out images: "
             f"at most {HELD_OUT} of a class are learned"
         )
-    if settings.batch_size > drawn.people * drawn.images_per_person:
-        raise InputError(f"batch_size={settings.batch_size} is more than there are faces to learn")
 
 
 def draw_learned(settings: Train) -> Examples:

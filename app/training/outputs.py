@@ -7,7 +7,6 @@ numbers and early stopping looks back at the history, so neither needs a state o
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ FACES, OBJECTS = "classes_faces.txt", "classes_objects.txt"
 HELD_OUT, RESULTS, CONFIG = "held_out.csv", "results.json", "config.yaml"
 VERSIONS = "versions.json"
 SMALL = (FACES, OBJECTS, HELD_OUT, RESULTS, CONFIG, VERSIONS)  # what MLflow gets, too
+STATES = ("optimiser", "schedule", "scaler")  # of a learner, beside its network's
 PACKAGE = "weights"  # the folder of what ships, after a training on drawn images
 
 
@@ -83,11 +83,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def write_start(training: Training) -> None:
-    """Write what is known before anything is learned.
-
-    That is the initialisation, the class of each output, which images are held out, all settings,
-    and versions.
-    """
+    """Write what is known before anything is learned."""
     folder, material = training.folder, training.material
     _write_weights(training, INITIAL, loop.initialise(training.settings), trained="false")
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
@@ -118,18 +114,17 @@ def save(training: Training) -> None:
         "model_state_dict": plain,
         "training": {
             "network": network,
-            "optimiser": learner.optimiser.state_dict(),
-            "schedule": learner.schedule.state_dict(),
-            "scaler": learner.scaler.state_dict(),
+            **{part: getattr(learner, part).state_dict() for part in STATES},
         },
         "epoch": epoch,
         "history": training.history,
         "settings": training.identity,
     }
-    written = io.BytesIO()  # of a file on a full disk torch says nothing that could be told
-    torch.save(content, written)
-    with whole(_path(training.folder, epoch)) as new:
-        new.write_bytes(written.getbuffer())
+    with whole(_path(training.folder, epoch)) as new, open(new, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's, raised while it handled the full disk's
+            raise error.__context__ or error from None
 
 
 def keep_best(training: Training) -> None:
@@ -171,10 +166,8 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
                 f"{identity.get(key)}: give it another name= or output=, or delete {folder}"
             )
     try:
-        learner.network.load_state_dict(state["network"])
-        learner.optimiser.load_state_dict(state["optimiser"])
-        learner.schedule.load_state_dict(state["schedule"])
-        learner.scaler.load_state_dict(state["scaler"])
+        for part in ("network", *STATES):
+            getattr(learner, part).load_state_dict(state[part])
     except (KeyError, RuntimeError, ValueError) as error:  # another version's
         raise unreadable from error
     return list(history)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from app.errors import InputError
-from app.launch.callback import check_launcher
-from app.launch.sweep import planned
+from app.launch.callback import check_launcher, make_plan
+from app.launch.trust import list_choices
 from app.sweeps.parent import Plan, read_plan
 from tests.conftest import SMALL, finished, run_app
 
@@ -28,7 +29,8 @@ from tests.conftest import SMALL, finished, run_app
     ],
 )
 def test_the_plan_that_overrides_make(overrides, plan):
-    assert planned(overrides) == plan
+    hydra = OmegaConf.create({"overrides": {"task": overrides}, "sweeper": None})
+    assert make_plan(list_choices(hydra)) == plan
 
 
 def test_no_plan_is_one_job(tmp_path: Path):

@@ -179,6 +179,15 @@ def test_nothing_is_recorded_without_tracking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_record_of_another_version_is_read(store: Tracking, tmp_path: Path) -> None:
+    """One with a field that this version does not know: its run is delivered all the same."""
+    assert open_run(connect(store), tmp_path, Description("sweep")) is not None
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "announced": True}))
+    assert outcomes(tmp_path) == ["delivered"]
+    assert "announced" not in json.loads(path.read_text())
+
+
 def test_a_table_that_went_missing(store: Tracking, tmp_path: Path) -> None:
     shutil.copy(Path(store.folder, "mlflow.db"), tmp_path)
     settings = Tracking(name="sqlite", folder=str(tmp_path))

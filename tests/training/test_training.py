@@ -15,6 +15,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 from app import train
 from app.errors import InputError
@@ -75,7 +76,8 @@ def losses(monkeypatch: pytest.MonkeyPatch):
 
         def told(network, *arguments, **options):
             found = measure(network, *arguments, **options)
-            return {**found, "loss": next(left)} if loop.has_norm(network) else found
+            learning = isinstance(network.features[1], nn.BatchNorm2d)
+            return {**found, "loss": next(left)} if learning else found
 
         monkeypatch.setattr(loop, "measure", told)
 
