@@ -1,4 +1,4 @@
-"""Work is done once: the results of steps, stored under keys that derive themselves.
+"""Work is done once: the results of steps, stored under keys that derive themselves, and pruned.
 
 An entry is one `.npz` file, as `numpy.savez` writes it: the arrays of a result by their names in
 it, and, as text under `entry`, how they make it up. Nothing is pickled. The CRC-32 that zip keeps
@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from app.files import whole, writing
+from app.errors import InputError
+from app.files import PARTIAL, whole, writing
 from app.memo.keys import PACKAGE, derive_key
 
 log = logging.getLogger(__name__)
@@ -185,3 +186,67 @@ def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if not is_dataclass(kind) and not hasattr(kind, "_fields"):
         raise ValueError(f"{module}.{name} holds no result")
     return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored result's file, or what a process that died left of one."""
+
+    path: Path
+    size: int  # bytes
+    used: float  # when it was last read or written, seconds since the epoch
+
+    @property
+    def step(self) -> str:
+        """The step whose result it is."""
+        return self.path.parent.name
+
+
+def list_entries(folder: Path, *, unfinished: bool = False) -> list[Entry]:
+    """All entries below a memo's folder, the least recently used first.
+
+    Or what is `unfinished`: files that are being written, or whose writer died.
+    """
+    found = []
+    for path in folder.glob(f"*/.*{PARTIAL}" if unfinished else "*/*.npz"):
+        with suppress(FileNotFoundError):  # moved or deleted meanwhile
+            status = path.stat()
+            found.append(Entry(path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+
+def choose_to_prune(
+    found: Sequence[Entry], now: float, keep_bytes: float | None, older_than: float | None
+) -> list[Entry]:
+    """The old ones, then the least recently used, as many as let `keep_bytes` stay.
+
+    `now` is in seconds since the epoch, `older_than` in seconds before it; None bounds nothing.
+    """
+    stays, gone = sum(entry.size for entry in found), list[Entry]()
+    for entry in sorted(found, key=lambda entry: entry.used):
+        old = older_than is not None and now - entry.used > older_than
+        if not old and (keep_bytes is None or stays <= keep_bytes):
+            break
+        gone.append(entry)
+        stays -= entry.size
+    return gone
+
+
+def remove(entry: Entry) -> bool:
+    """Delete a file unless a process holds its entry's lock; whether it is gone.
+
+    Whoever reads the file goes on reading; an unfinished file without a lock has no writer.
+    InputError where it may not be deleted.
+    """
+    stem = entry.path.name.lstrip(".").partition(".")[0]
+    try:
+        with FileLock(entry.path.with_name(f"{stem}.lock"), timeout=0):
+            entry.path.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{entry.path} cannot be deleted: {reason}; its owner may prune the cache"
+        ) from error
+    return True
