@@ -109,7 +109,7 @@ def _plot_pairs(
 ) -> Figure:
     """Below the diagonal, score against score; above it, the part that the tops share."""
     many, units = len(selections), len(selections[0].score)
-    points = overlap.thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
+    points = thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
     few = f"{POINTS:,} of {units:,} {heading.units} drawn, the selected before others"
     title = f"{heading.title}\n{few}" if len(points) < units else heading.title
     side = min(max(WIDTH, 0.95 * many + 0.6), PAGE)
@@ -169,13 +169,25 @@ def draw_shared_top(ax: Axes, shared: NDArray[np.float64]) -> None:
 
     `shared` is (units that both define,), 0 … 1.
     """
-    depths = overlap.space_depths(len(shared))
     most = max(len(shared), 1)
-    ax.plot(depths, shared[depths - 1], color=DARK, label="shared by the k highest-ranked of both")
-    chance = np.unique(np.geomspace(1, most, 60).round())
-    ax.plot(chance, chance / most, color=DARK, linestyle=":", label="by chance: k of all")
+    depths = np.unique(np.geomspace(1, most, 60).round().astype(np.int64))
+    drawn = depths[: len(shared)]  # none where no unit is in both
+    ax.plot(drawn, shared[drawn - 1], color=DARK, label="shared by the k highest-ranked of both")
+    ax.plot(depths, depths / most, color=DARK, linestyle=":", label="by chance: k of all")
     ax.set_xscale("log")
     ax.minorticks_off()
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.set_xlim(0.9, most * 1.1)
     ax.set_ylim(-0.03, 1.03)
+
+
+def thin_units(selected: NDArray[np.bool_], most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose at most `most` units, ascending, for a scatter plot; the same for the same mask.
+
+    `selected` (units,) ones are kept before others, but for a quarter of the room where there are
+    others to fill it. Within either group units are drawn at random.
+    """
+    random = np.random.default_rng(seed)
+    chosen, others = (random.permutation(np.flatnonzero(m)) for m in (selected, ~selected))
+    chosen = chosen[: most - min(len(others), most // 4)]
+    return np.sort(np.concatenate([chosen, others[: most - len(chosen)]]))

@@ -89,22 +89,3 @@ def share_tops(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
     # A unit is shared from the depth on at which the later of the two rankings reaches it.
     depth = np.maximum(*(rankdata(-score[both], method="ordinal") for score in (a, b)))
     return np.cumsum(np.bincount(depth, minlength=count + 1)[1:]) / np.arange(1, count + 1)
-
-
-def space_depths(units: int, points: int = 60) -> NDArray[np.int64]:
-    """Choose at most so many depths k from 1 to `units`, equally far apart on a log scale."""
-    if not units:
-        return np.empty(0, dtype=np.int64)
-    return np.unique(np.geomspace(1, units, points).round().astype(np.int64))
-
-
-def thin_units(selected: NDArray[np.bool_], most: int, seed: int = 0) -> NDArray[np.int64]:
-    """Choose at most `most` units, ascending, for a scatter plot; the same for the same mask.
-
-    `selected` (units,) ones are kept before others, but for a quarter of the room where there are
-    others to fill it. Within either group units are drawn at random.
-    """
-    random = np.random.default_rng(seed)
-    chosen, others = (random.permutation(np.flatnonzero(m)) for m in (selected, ~selected))
-    chosen = chosen[: most - min(len(others), most // 4)]
-    return np.sort(np.concatenate([chosen, others[: most - len(chosen)]]))

@@ -74,10 +74,12 @@ class Memo:
         which depends on its own item and name alone. Where a `wanted` one is missing, it is called
         with all items whose results are; it may leave out what nobody wants.
         """
-        paths = {name: self.path(step, {name: item}, *args, **kwargs)
-                 for name, item in items.items()}  # fmt: skip
-        return self._get(paths, wanted, lambda missing: step(
-            {name: items[name] for name in missing}, *args, **kwargs))  # fmt: skip
+
+        def compute(missing: list[str]) -> Mapping[str, Result]:
+            return step({name: items[name] for name in missing}, *args, **kwargs)
+
+        paths = {name: self.path(step, {name: items[name]}, *args, **kwargs) for name in items}
+        return self._get(paths, wanted, compute)
 
     def path(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Path:
         """The file that holds, or would hold, the step's result for these arguments."""
@@ -141,13 +143,6 @@ def _write(path: Path, result: Any) -> None:
 
 def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: str = "") -> Any:
     """What a result is made of as JSON can say it; its arrays go to `arrays`, by their place."""
-
-    def take_each(parts: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: _take_apart(part, arrays, f"{place}/{name}" if place else name)
-            for name, part in parts.items()
-        }
-
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -156,17 +151,20 @@ def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: str = "") -> A
         name = place or "result"
         arrays[name] = value
         return {"array": name}
+    kind: Any = [type(value).__module__, type(value).__qualname__]
     if isinstance(value, Mapping):
-        return {"mapping": take_each(value)}
-    if is_dataclass(value):
+        kind, parts = "mapping", value
+    elif is_dataclass(value):
         parts = {each.name: getattr(value, each.name) for each in fields(value)}
     elif hasattr(value, "_asdict"):
         parts = value._asdict()
     elif isinstance(value, (tuple, list)):
-        return {"tuple": list(take_each({str(n): part for n, part in enumerate(value)}).values())}
+        kind, parts = "tuple", {str(place): part for place, part in enumerate(value)}
     else:
         raise TypeError(f"a {type(value).__qualname__} cannot be stored")
-    return {"type": [type(value).__module__, type(value).__qualname__], "parts": take_each(parts)}
+    lead = f"{place}/" if place else ""
+    told = {name: _take_apart(part, arrays, lead + name) for name, part in parts.items()}
+    return {"kind": kind, "parts": told}
 
 
 def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -175,17 +173,18 @@ def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return told
     if "array" in told:
         return arrays[told["array"]]
-    if "mapping" in told:
-        return {name: _build(part, arrays) for name, part in told["mapping"].items()}
-    if "tuple" in told:
-        return tuple(_build(part, arrays) for part in told["tuple"])
-    module, name = told["type"]
+    parts = {name: _build(part, arrays) for name, part in told["parts"].items()}
+    if told["kind"] == "mapping":
+        return parts
+    if told["kind"] == "tuple":
+        return tuple(parts.values())
+    module, name = told["kind"]
     if module.partition(".")[0] != PACKAGE:
         raise ValueError(f"{module}.{name} is no type of this package")
     kind = cast(Any, getattr(import_module(module), name))
     if not is_dataclass(kind) and not hasattr(kind, "_fields"):
         raise ValueError(f"{module}.{name} holds no result")
-    return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
+    return kind(**parts)
 
 
 @dataclass(frozen=True)

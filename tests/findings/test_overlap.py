@@ -68,23 +68,3 @@ def test_chance_is_k_of_all():
     random = np.random.default_rng(0)
     curves = [overlap.share_tops(*random.random((2, 40))) for _ in range(2000)]
     np.testing.assert_allclose(np.mean(curves, axis=0), np.arange(1, 41) / 40, atol=0.03)
-
-
-@pytest.mark.parametrize("units", [0, 1, 2, 59, 3_211_264])
-def test_depths_go_from_one_to_all(units):
-    depths = overlap.space_depths(units)
-    assert len(depths) <= 60 and (np.diff(depths) > 0).all()
-    assert depths.tolist()[:1] == [1][:units] and depths.tolist()[-1:] == [units][:units]
-
-
-@pytest.mark.parametrize(
-    ("selected", "others", "kept", "rest"),
-    [(5, 10, 5, 10), (5, 400, 5, 95), (60, 400, 60, 40), (90, 400, 75, 25), (300, 10, 90, 10),
-     (300, 0, 100, 0), (0, 300, 0, 100), (0, 0, 0, 0)],
-)  # fmt: skip
-def test_thinning_keeps_what_is_selected(selected, others, kept, rest):
-    mask = np.random.default_rng(0).permutation(np.arange(selected + others) < selected)
-    units = overlap.thin_units(mask, 100)
-    assert (int(mask[units].sum()), int((~mask[units]).sum())) == (kept, rest)
-    assert (np.diff(units) > 0).all()
-    np.testing.assert_array_equal(units, overlap.thin_units(mask, 100))
