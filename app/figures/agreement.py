@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.figures.render import add_legend, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, GREY, PAGE, PALE, WIDTH, Heading, paper_style
-from app.findings import overlap
+from app.findings.consistency import count_intersections, jaccard
 
 COMBINATIONS = 15  # of metrics, that an UpSet plot has room for
 POINTS = 2000  # of a pair of metrics
@@ -46,14 +46,11 @@ def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: s
     al. (2014), doi:10.1109/TVCG.2014.2346248. `units` is what is counted: units or kernels.
     """
     many = len(selections)
-    found = overlap.count_intersections(
-        {str(place): each.selected for place, each in enumerate(selections)}
-    )
+    found = count_intersections([each.selected for each in selections])
     shown = list(found.items())[:COMBINATIONS]
-    for column, (names, count) in enumerate(shown):
+    for column, (inside, count) in enumerate(shown):
         bar = bars.bar(column, count, 0.6, color=DARK)
         bars.bar_label(bar, [f"{count:,}"], padding=1, fontsize=5 if len(shown) > 8 else 6)
-        inside = [int(name) for name in names]
         dots.plot([column] * many, range(many), "o", color=PALE, markersize=4)
         dots.plot([column] * 2, [min(inside), max(inside)], color=DARK)
         for row in inside:
@@ -84,7 +81,7 @@ def draw_jaccard(ax: Axes, selections: Sequence[Selection]) -> None:
     many, labels = len(selections), [each.style.label for each in selections]
     image = np.full((many, many), np.nan)
     for column, row in combinations(range(many), 2):
-        value = overlap.jaccard(selections[column].selected, selections[row].selected)
+        value = jaccard(selections[column].selected, selections[row].selected)
         image[row, column] = value
         ax.text(
             column, row, "none" if np.isnan(value) else format_number(value), ha="center",

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.findings.consistency import Consistency
+from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
 from app.findings.lesioned import Lesioned
-from app.findings.overlap import Overlap
 from app.findings.selection import Criterion, Curve, Selectivity
 from app.metrics import Scored
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -95,9 +95,9 @@ def digest_source(module: str, root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     packages: set[str] = set()
     for name in sorted(find_closure(module, root)):
-        source = _read(name, root)
-        digest.update(f"{name} {source.code}\n".encode())
-        packages |= {each.partition(".")[0] for each in source.imports}
+        code, imports = _read(name, root)
+        digest.update(f"{name} {code}\n".encode())
+        packages |= {each.partition(".")[0] for each in imports}
     others = packages - {PACKAGE} - sys.stdlib_module_names
     digest.update(json.dumps({name: _version(name) for name in sorted(others)}).encode())
     return digest.hexdigest()
@@ -116,19 +116,13 @@ def find_closure(module: str, root: Path = ROOT) -> set[str]:
         name = waiting.pop()
         if name not in found and _path(name, root) is not None:
             found.add(name)
-            waiting += [*_read(name, root).imports, name.rpartition(".")[0]]
+            waiting += [*_read(name, root)[1], name.rpartition(".")[0]]
     return found
 
 
-class _Source(NamedTuple):
-    """A parsed module: its code, hashed, and the full names that it imports."""
-
-    code: str
-    imports: list[str]
-
-
 @functools.cache
-def _read(name: str, root: Path) -> _Source:
+def _read(name: str, root: Path) -> tuple[str, list[str]]:
+    """Parse a module: its code, hashed, and the full names that it imports."""
     path = _path(name, root)
     assert path is not None, f"{name} is no module of {root}"
     tree = ast.parse(path.read_bytes())
@@ -145,7 +139,7 @@ def _read(name: str, root: Path) -> _Source:
         elif isinstance(node, ast.ImportFrom):  # a module, and names in it that may be modules
             module = resolve_name("." * node.level + (node.module or ""), package)
             imports += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports
 
 
 def _path(name: str, root: Path) -> Path | None:

@@ -92,35 +92,24 @@ def count_pairs_by_torch(
     """As `count_pairs`, on the torch device named; the same integers."""
     import torch  # which takes long, and is not needed on a CPU
 
-    values = torch.from_numpy(np.concatenate([responses[members] for members in images]).T)
-    ascending, order = torch.sort(values.to(device), dim=1)
-    sizes = torch.tensor([len(members) for members in images])
-    group = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)[order]
-    place = torch.arange(values.shape[1], device=device).expand_as(order)
-    differs = ascending[:, 1:] != ascending[:, :-1]
-    edge = torch.ones_like(differs[:, :1])
-    # Where the run of equal responses that each one is in begins, and where it ends.
-    begin = torch.where(torch.cat([edge, differs], 1), place, 0).cummax(dim=1).values
-    last = torch.where(torch.cat([differs, edge], 1), place, values.shape[1])
-    end = last.flip(1).cummin(dim=1).values.flip(1)
+    def sort(values: Tensor) -> Tensor:
+        return values.sort(dim=1).values
 
-    def in_run(member: Tensor) -> tuple[Tensor, Tensor]:
-        """How many members are in each one's run, and how many up to its end."""
-        reached = member.cumsum(dim=1)
-        before = reached.gather(1, begin) - member.long().gather(1, begin)
-        up_to_end = reached.gather(1, end)
-        return up_to_end - before, up_to_end
+    def find(values: Tensor, ascending: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the ascending ones are less than each value, and how many at most it."""
+        low = torch.searchsorted(ascending, values)
+        return low, torch.searchsorted(ascending, values, right=True)
 
-    target = group == 0
-    targets_tied, targets_reached = in_run(target)
-    # What a response of another group adds to 2U: the target's above it twice, the tied once.
-    adds = 2 * (target.sum(dim=1, keepdim=True) - targets_reached) + targets_tied
+    groups = (np.ascontiguousarray(responses[members].T) for members in images)
+    target, *others = (sort(torch.from_numpy(group).to(device)) for group in groups)
     twice_u, ties = [], []
-    for other in (group == number for number in range(1, len(sizes))):
-        together = targets_tied + in_run(other)[0]
-        twice_u.append((adds * other).sum(dim=1))
+    for other in others:
+        less, at_most = find(target, other)
+        twice_u.append((less + at_most).sum(dim=1))
+        both = sort(torch.cat([target, other], dim=1))
+        less, at_most = find(both, both)
         # A run of c is met c times, and c (c² - 1) = c³ - c.
-        ties.append(((together**2 - 1) * (target | other)).sum(dim=1))
+        ties.append(((at_most - less) ** 2 - 1).sum(dim=1))
     return torch.stack(twice_u).cpu().numpy(), torch.stack(ties).cpu().numpy()
 
 
