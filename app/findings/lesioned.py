@@ -133,8 +133,7 @@ class Lesioned:
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the
         step that dropped it, from 1; what remained then (missing where it was never dropped).
         """
-        table = pd.DataFrame(self.effects.without._asdict())
-        table.insert(0, "kernel", np.arange(len(table)))
+        table = pd.DataFrame(self.effects.without._asdict()).rename_axis("kernel").reset_index()
         for name, value in self.effects.intact._asdict().items():
             table[f"intact_{name}"] = float(value)
         for task, search in self.searches.items():
@@ -181,7 +180,7 @@ def lesion(
 
     searches = {}
     if settings.name == "greedy":
-        how = site.kernels, settings.fraction, settings.group_size
+        how = site.shape[0], settings.fraction, settings.group_size
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
     if settings.sets:

@@ -56,10 +56,9 @@ def describe(value: Any) -> Any:
             raise TypeError(f"{value.__qualname__} has no place of its own: it cannot be told")
         return {"function": value.__qualname__, "source": digest_source(value.__module__)}
     kind = type(value)
-    told = {"type": kind.__qualname__, "content": _describe_parts(value)}
-    if kind.__module__.partition(".")[0] == PACKAGE:
-        told["source"] = digest_source(kind.__module__)
-    return told
+    own = kind.__module__.partition(".")[0] == PACKAGE
+    source = digest_source(kind.__module__) if own else None
+    return {"type": kind.__qualname__, "content": _describe_parts(value), "source": source}
 
 
 def _describe_parts(value: Any) -> Any:

@@ -54,9 +54,8 @@ def score_blocks(
     with ThreadPoolExecutor(threads or count_threads()) as pool:
         for numbers, responses in blocks:
             width = max(1, CHUNK_VALUES // len(responses))
-            parts = [slice(first, first + width) for first in range(0, len(numbers) or 1, width)]
-            some = [numbers[part] for part in parts]
-            chunks = [responses[:, part] for part in parts]
+            ends = range(width, len(numbers), width)
+            some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
             found = pool.map(score, some, chunks)
             for numbered, chunk, by_metric in zip(some, chunks, found, strict=True):
                 for name, scores in by_metric.items():
