@@ -60,12 +60,8 @@ class Findings:
         of a sequence is its row. None: kernels were, which have no position.
         """
         unit = np.arange(len(self.selected[self.metric]))
-        place: tuple[Any, ...]
-        if shape is not None:
-            place = np.unravel_index(unit, shape)
-        else:
-            nowhere = pd.array([None] * len(unit), dtype="Int64")
-            place = (unit, nowhere, nowhere)
+        nowhere: Any = pd.array([None], dtype="Int64").repeat(len(unit))
+        place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
         return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})

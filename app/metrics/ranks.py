@@ -36,8 +36,7 @@ class Pairs(NamedTuple):
     def all_tied(self) -> NDArray[np.bool_]:
         """Where all images of a contrast give the same response, (contrasts, units)."""
         total = self.size + self.others
-        tied: NDArray[np.bool_] = self.ties == total**3 - total
-        return tied
+        return np.asarray(self.ties == total**3 - total)
 
 
 def compare_ranks(responses: NDArray[Any], contrast: Contrast, device: str) -> Pairs:
