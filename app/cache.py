@@ -20,7 +20,7 @@ from app.config import limits
 from app.config.training import NotNegative
 from app.errors import InputError
 from app.launch.commandline import run_hydra, told
-from app.memo.pruning import Entry, choose_to_prune, list_entries, list_unfinished, remove
+from app.memo.store import Entry, choose_to_prune, list_entries, remove
 
 
 @dataclass
@@ -67,8 +67,8 @@ def prune(settings: Settings, folder: Path) -> None:
     """Delete what the settings say and what killed processes left, and say how much that was."""
     keep = None if settings.keep_gb is None else settings.keep_gb * 1e9
     old = None if settings.older_than is None else settings.older_than * 86400  # seconds
-    chosen = choose_to_prune(list_entries(folder), keep_bytes=keep, older_than=old, now=time.time())
-    left = list_unfinished(folder)
+    chosen = choose_to_prune(list_entries(folder), time.time(), keep, old)
+    left = list_entries(folder, unfinished=True)
     if settings.dry_run:
         print(f"Would delete {_amount(chosen)} and {len(left)} unfinished files.")
         return

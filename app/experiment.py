@@ -15,10 +15,9 @@ from app.config.schema import Config, metric_set
 from app.errors import InputError
 from app.figures.run import draw_run
 from app.findings import decoding, lesioned, selection
-from app.findings.consistency import measure_consistency
+from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
 from app.findings.lesion import LesionSite
-from app.findings.overlap import measure_overlap
 from app.memo import Memo
 from app.metrics.layer_scoring import make_questions, score_layer
 from app.models.network import open_network

@@ -60,7 +60,7 @@ def stored(folder: Path, step: str) -> list[Path]:
 def read_l2(path: Path) -> np.ndarray:
     """The responses (images, kernels) by L2 of an entry."""
     with np.load(path) as arrays:
-        aggregations = json.loads(str(arrays["entry"]))["result"]["mapping"]
+        aggregations = json.loads(str(arrays["entry"]))["result"]["parts"]
         return arrays[aggregations["l2"]["array"]]
 
 

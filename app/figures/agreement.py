@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.figures.render import add_legend, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, GREY, PAGE, PALE, WIDTH, Heading, paper_style
-from app.findings import overlap
+from app.findings.consistency import count_intersections, jaccard
 
 COMBINATIONS = 15  # of metrics, that an UpSet plot has room for
 POINTS = 2000  # of a pair of metrics
@@ -46,14 +46,11 @@ def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: s
     al. (2014), doi:10.1109/TVCG.2014.2346248. `units` is what is counted: units or kernels.
     """
     many = len(selections)
-    found = overlap.count_intersections(
-        {str(place): each.selected for place, each in enumerate(selections)}
-    )
+    found = count_intersections([each.selected for each in selections])
     shown = list(found.items())[:COMBINATIONS]
-    for column, (names, count) in enumerate(shown):
+    for column, (inside, count) in enumerate(shown):
         bar = bars.bar(column, count, 0.6, color=DARK)
         bars.bar_label(bar, [f"{count:,}"], padding=1, fontsize=5 if len(shown) > 8 else 6)
-        inside = [int(name) for name in names]
         dots.plot([column] * many, range(many), "o", color=PALE, markersize=4)
         dots.plot([column] * 2, [min(inside), max(inside)], color=DARK)
         for row in inside:
@@ -84,7 +81,7 @@ def draw_jaccard(ax: Axes, selections: Sequence[Selection]) -> None:
     many, labels = len(selections), [each.style.label for each in selections]
     image = np.full((many, many), np.nan)
     for column, row in combinations(range(many), 2):
-        value = overlap.jaccard(selections[column].selected, selections[row].selected)
+        value = jaccard(selections[column].selected, selections[row].selected)
         image[row, column] = value
         ax.text(
             column, row, "none" if np.isnan(value) else format_number(value), ha="center",
@@ -109,7 +106,7 @@ def _plot_pairs(
 ) -> Figure:
     """Below the diagonal, score against score; above it, the part that the tops share."""
     many, units = len(selections), len(selections[0].score)
-    points = overlap.thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
+    points = thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
     few = f"{POINTS:,} of {units:,} {heading.units} drawn, the selected before others"
     title = f"{heading.title}\n{few}" if len(points) < units else heading.title
     side = min(max(WIDTH, 0.95 * many + 0.6), PAGE)
@@ -169,13 +166,25 @@ def draw_shared_top(ax: Axes, shared: NDArray[np.float64]) -> None:
 
     `shared` is (units that both define,), 0 … 1.
     """
-    depths = overlap.space_depths(len(shared))
     most = max(len(shared), 1)
-    ax.plot(depths, shared[depths - 1], color=DARK, label="shared by the k highest-ranked of both")
-    chance = np.unique(np.geomspace(1, most, 60).round())
-    ax.plot(chance, chance / most, color=DARK, linestyle=":", label="by chance: k of all")
+    depths = np.unique(np.geomspace(1, most, 60).round().astype(np.int64))
+    drawn = depths[: len(shared)]  # none where no unit is in both
+    ax.plot(drawn, shared[drawn - 1], color=DARK, label="shared by the k highest-ranked of both")
+    ax.plot(depths, depths / most, color=DARK, linestyle=":", label="by chance: k of all")
     ax.set_xscale("log")
     ax.minorticks_off()
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.set_xlim(0.9, most * 1.1)
     ax.set_ylim(-0.03, 1.03)
+
+
+def thin_units(selected: NDArray[np.bool_], most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose at most `most` units, ascending, for a scatter plot; the same for the same mask.
+
+    `selected` (units,) ones are kept before others, but for a quarter of the room where there are
+    others to fill it. Within either group units are drawn at random.
+    """
+    random = np.random.default_rng(seed)
+    chosen, others = (random.permutation(np.flatnonzero(m)) for m in (selected, ~selected))
+    chosen = chosen[: most - min(len(others), most // 4)]
+    return np.sort(np.concatenate([chosen, others[: most - len(chosen)]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -110,20 +111,16 @@ def assign_folds(identities: Sequence[str]) -> NDArray[np.int64]:
     >>> assign_folds(["Ann", "Ann", "Bo", "Bo", "Bo"])
     array([0, 1, 0, 1, 0])
     """
-    known, codes, counts = np.unique(
-        np.asarray(identities, dtype=str), return_inverse=True, return_counts=True
-    )
-    if len(known) < 2:
-        raise InputError(f"decoding needs two identities or more, but there are {len(known)}")
-    if counts.min() < 2:
+    counts = Counter(identities)
+    if len(counts) < 2:
+        raise InputError(f"decoding needs two identities or more, but there are {len(counts)}")
+    name, fewest = min(counts.items(), key=lambda each: (each[1], each[0]))
+    if fewest < 2:
         raise InputError(
-            f"identity {str(known[counts.argmin()])!r} has one image; "
-            "decoding needs two or more of each"
+            f"identity {str(name)!r} has one image; decoding needs two or more of each"
         )
-    fold = np.empty(len(codes), dtype=np.int64)
-    for code, count in enumerate(counts):
-        fold[codes == code] = np.arange(count) % counts.min()
-    return fold
+    seen = {identity: itertools.count() for identity in counts}
+    return np.array([next(seen[identity]) % fewest for identity in identities])
 
 
 def decode(
@@ -173,8 +170,7 @@ def decode_random(
 ) -> NDArray[np.float64]:
     """Decode from `count` random kernels, `draws` times: accuracies (draws,), as in `decode`.
 
-    Each draw is without replacement; all come from `numpy.random.default_rng(seed)`, so the same
-    seed gives the same draws.
+    Draws are without replacement, from `numpy.random.default_rng(seed)`.
     """
     random, kernels = np.random.default_rng(seed), features.shape[1]
     drawn = [np.sort(random.choice(kernels, count, replace=False)) for _ in range(draws)]
@@ -257,8 +253,7 @@ def decode_identity(
 ) -> Decoded:
     """Decode identity from a metric's kernels `top`, from as many random ones, and from all.
 
-    `features` (images, kernels) are the responses of all kernels, `identities` says whose each
-    image is. The memo remembers each decoding.
+    `features` (images, kernels) are the responses of all kernels. The memo remembers each decoding.
     """
     classifier, draws = Classifier(settings.name, settings.penalty), settings.random_draws
     return Decoded(

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.findings.consistency import Consistency
+from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
 from app.findings.lesioned import Lesioned
-from app.findings.overlap import Overlap
 from app.findings.selection import Criterion, Curve, Selectivity
 from app.metrics import Scored
 
@@ -61,12 +60,8 @@ class Findings:
         of a sequence is its row. None: kernels were, which have no position.
         """
         unit = np.arange(len(self.selected[self.metric]))
-        place: tuple[Any, ...]
-        if shape is not None:
-            place = np.unravel_index(unit, shape)
-        else:
-            nowhere = pd.array([None] * len(unit), dtype="Int64")
-            place = (unit, nowhere, nowhere)
+        nowhere: Any = pd.array([None], dtype="Int64").repeat(len(unit))
+        place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
         return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})

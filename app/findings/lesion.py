@@ -34,12 +34,10 @@ if TYPE_CHECKING:
     from app.responses.hardware import Hardware
     from app.stimuli.classes import OwnClasses
 
-KEPT_BYTES = (
-    2**29
-)  # of the maps of all images, which are stored and lesion after lesion goes on from
-MAPS_VALUES = 2**22  # of the layer's maps, for as many images as get all their lesions together
-# Values of the largest activation of as many lesions as go through the rest together. Modest
-# tensors are fastest on a CPU; a GPU wants more to do at once.
+# Of the maps of all images, which are stored and lesion after lesion goes on from.
+KEPT_BYTES = 2**29
+# Values of the maps of as many images, and of the largest activation of as many lesions, as are
+# run together. Modest tensors are fastest on a CPU; a GPU wants more to do at once.
 GROUP_VALUES = {"cpu": 2**21, "cuda": 2**27}
 
 
@@ -93,11 +91,6 @@ class LesionSite:
         side //= 2 if LAYERS.index(self.layer) + 1 in POOLED else 1
         return kernels, side, side
 
-    @property
-    def kernels(self) -> int:
-        """How many the layer has."""
-        return self.shape[0]
-
     @functools.cached_property
     def following(self) -> Following:
         """What follows the layer."""
@@ -116,7 +109,8 @@ class LesionSite:
         if self.maps is None:
             yield from self.read()
         else:
-            yield from torch.split(self.maps, max(1, MAPS_VALUES // math.prod(self.shape)))
+            together = GROUP_VALUES[self.hardware.device.type] // math.prod(self.shape)
+            yield from torch.split(self.maps, max(1, together))
 
     def read(self) -> Iterator[Tensor]:
         """The same from a forward pass."""
@@ -146,7 +140,7 @@ def lesion_kernels(
     Kernels in `dropped` are lesioned throughout. The "intact" performance is then that with these
     alone lesioned, and so is a dropped kernel's own.
     """
-    kernels = range(site.kernels) if kernels is None else kernels
+    kernels = range(site.shape[0]) if kernels is None else kernels
     (found,) = _lesion(site, [dropped], kernels)
     return found
 

@@ -56,7 +56,7 @@ class KernelSet:
 
     kind: str  # none | top | selection | random | random_selection: as many as the selection
     kernels: tuple[int, ...]  # ascending
-    percent: float  # of the layer's kernels that was asked for; of a selection, that it is
+    percent: int = 0  # of the layer's kernels that was asked for; none of a selection
     draw: int | None = None  # of random kernels, from 0
 
 
@@ -116,13 +116,14 @@ class Lesioned:
         """Accuracy without the highest-ranked kernels, by the percentage of kernels lesioned."""
         if not self.sets:
             return {}
-        ranked = [n for n, each in enumerate(self.sets) if each.kind in ("none", "top")]
-        steps = [round(self.sets[place].percent) for place in ranked]
+        ranked = {
+            each.percent: n for n, each in enumerate(self.sets) if each.kind in ("none", "top")
+        }
         left = self.without._asdict()
         return {
-            names.TOP_LESIONED.format(task=task): dict(
-                zip(steps, left[f"{task}_top1"][ranked].tolist(), strict=True)
-            )
+            names.TOP_LESIONED.format(task=task): {
+                percent: float(left[f"{task}_top1"][place]) for percent, place in ranked.items()
+            }
             for task in self.tasks
         }
 
@@ -132,8 +133,7 @@ class Lesioned:
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the
         step that dropped it, from 1; what remained then (missing where it was never dropped).
         """
-        table = pd.DataFrame(self.effects.without._asdict())
-        table.insert(0, "kernel", np.arange(len(table)))
+        table = pd.DataFrame(self.effects.without._asdict()).rename_axis("kernel").reset_index()
         for name, value in self.effects.intact._asdict().items():
             table[f"intact_{name}"] = float(value)
         for task, search in self.searches.items():
@@ -180,15 +180,21 @@ def lesion(
 
     searches = {}
     if settings.name == "greedy":
-        how = site.kernels, settings.fraction, settings.group_size
+        how = site.shape[0], settings.fraction, settings.group_size
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
     if settings.sets:
         sets = choose_sets(score, selected, settings.sets, settings.random_draws, seed)
-    named = {str(each.kernels): each.kernels for each in sets}
-    found = site.memo.each(lesion_sets, named, list(named), site)
-    without = Performance.stack([found[str(each.kernels)] for each in sets])
-    return Lesioned(site.own.tasks, lesion_each(()), searches, sets, without)
+    effects = lesion_each(())
+    # Single lesions have told what is left without one kernel, or none.
+    left: dict[tuple[int, ...], Performance] = {(): effects.intact}
+    for kernel, measures in enumerate(zip(*effects.without, strict=True)):
+        left[kernel,] = Performance(*measures)
+    more = {str(each.kernels): each.kernels for each in sets if each.kernels not in left}
+    found = site.memo.each(lesion_sets, more, list(more), site)
+    left |= {more[name]: each for name, each in found.items()}
+    without = Performance.stack([left[each.kernels] for each in sets])
+    return Lesioned(site.own.tasks, effects, searches, sets, without)
 
 
 def search_greedily(
@@ -238,29 +244,21 @@ def choose_sets(
     """
     count, chosen = len(score), np.flatnonzero(selected)
     sizes = {max(1, round(percent * count / 100)): percent for percent in sorted(percents)}
-    share = 100 * len(chosen) / count
 
-    def first(
-        kind: str, order: NDArray[np.int64], size: int, percent: float, draw: int | None = None
-    ) -> KernelSet:
-        return KernelSet(kind, tuple(sorted(order[:size].tolist())), percent, draw)
+    def first(order: NDArray[np.int64], size: int) -> tuple[int, ...]:
+        return tuple(sorted(order[:size].tolist()))
 
     ranking = np.argsort(-score, kind="stable")  # NaN last
     random = [np.random.default_rng([seed, draw]).permutation(count) for draw in range(draws)]
-    return [
-        first("none", ranking, 0, 0),
-        *(first("top", ranking, *size) for size in sizes.items()),
-        first("selection", chosen, len(chosen), share),
-        *(
-            first("random", order, *size, draw)
-            for size in sizes.items()
-            for draw, order in enumerate(random)
-        ),
-        *(
-            first("random_selection", order, len(chosen), share, draw)
-            for draw, order in enumerate(random)
-        ),
-    ]
+    found = [KernelSet("none", ())]
+    found += [KernelSet("top", first(ranking, size), sizes[size]) for size in sizes]
+    found.append(KernelSet("selection", tuple(chosen.tolist())))
+    for size, percent in sizes.items():
+        for draw, order in enumerate(random):
+            found.append(KernelSet("random", first(order, size), percent, draw))
+    for draw, order in enumerate(random):
+        found.append(KernelSet("random_selection", first(order, len(chosen)), draw=draw))
+    return found
 
 
 def why_not_lesioned(settings: Lesion, model: Model, layer: Layer, aggregation: str) -> str | None:

@@ -68,8 +68,7 @@ def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
         for each, defined in zip(p, ~np.isnan(scores.statistic), strict=True):
             if defined.any():
                 each[defined] = multipletests(each[defined], method=rule)[1]
-    weakest: NDArray[np.float64] = np.where(scores.statistic > 0, p, inf).max(axis=0)
-    return weakest
+    return np.asarray(np.where(scores.statistic > 0, p, inf).max(axis=0))
 
 
 @dataclass(frozen=True)

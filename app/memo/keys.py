@@ -14,11 +14,11 @@ import importlib.metadata
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -56,10 +56,9 @@ def describe(value: Any) -> Any:
             raise TypeError(f"{value.__qualname__} has no place of its own: it cannot be told")
         return {"function": value.__qualname__, "source": digest_source(value.__module__)}
     kind = type(value)
-    told = {"type": kind.__qualname__, "content": _describe_parts(value)}
-    if kind.__module__.partition(".")[0] == PACKAGE:
-        told["source"] = digest_source(kind.__module__)
-    return told
+    own = kind.__module__.partition(".")[0] == PACKAGE
+    source = digest_source(kind.__module__) if own else None
+    return {"type": kind.__qualname__, "content": _describe_parts(value), "source": source}
 
 
 def _describe_parts(value: Any) -> Any:
@@ -89,14 +88,15 @@ def digest_array(array: np.ndarray) -> str:
 def digest_source(module: str, root: Path = ROOT) -> str:
     """SHA-256 over the source that a module reaches, and the versions of what this imports.
 
-    Comments, docstrings and blanks do not count: code is hashed as it is parsed.
+    Comments, docstrings, blanks and what only type checkers import do not count: code is hashed as
+    it is parsed.
     """
     digest = hashlib.sha256()
     packages: set[str] = set()
     for name in sorted(find_closure(module, root)):
-        source = _read(name, root)
-        digest.update(f"{name} {source.code}\n".encode())
-        packages |= {each.partition(".")[0] for each in source.imports}
+        code, imports = _read(name, root)
+        digest.update(f"{name} {code}\n".encode())
+        packages |= {each.partition(".")[0] for each in imports}
     others = packages - {PACKAGE} - sys.stdlib_module_names
     digest.update(json.dumps({name: _version(name) for name in sorted(others)}).encode())
     return digest.hexdigest()
@@ -115,29 +115,30 @@ def find_closure(module: str, root: Path = ROOT) -> set[str]:
         name = waiting.pop()
         if name not in found and _path(name, root) is not None:
             found.add(name)
-            waiting += _read(name, root).imports
-            waiting.append(name.rpartition(".")[0])
+            waiting += [*_read(name, root)[1], name.rpartition(".")[0]]
     return found
 
 
-class _Source(NamedTuple):
-    """A parsed module: its code, hashed, and the full names that it imports."""
-
-    code: str
-    imports: list[str]
-
-
 @functools.cache
-def _read(name: str, root: Path) -> _Source:
+def _read(name: str, root: Path) -> tuple[str, list[str]]:
+    """Parse a module: its code, hashed, and the full names that it imports."""
     path = _path(name, root)
     assert path is not None, f"{name} is no module of {root}"
     tree = ast.parse(path.read_bytes())
-    imports = list(_imports(tree, name if path.stem == "__init__" else name.rpartition(".")[0]))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body[0] = ast.Pass()
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    package, imports = name if path.stem == "__init__" else name.rpartition(".")[0], []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):  # a module, and names in it that may be modules
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            imports += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports
 
 
 def _path(name: str, root: Path) -> Path | None:
@@ -145,22 +146,6 @@ def _path(name: str, root: Path) -> Path | None:
     place = root.joinpath(*parts)
     paths = (place / "__init__.py", place.with_name(f"{place.name}.py"))
     return next((path for path in paths if first == PACKAGE and path.is_file()), None)
-
-
-def _imports(node: ast.AST, package: str) -> Iterator[str]:
-    """What the code imports, but for type checkers: modules, and names in them that may be."""
-    children = list(ast.iter_child_nodes(node))
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-        children = list(node.orelse)
-    for child in children:
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            module = resolve_name("." * child.level + (child.module or ""), package)
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in child.names)
-        else:
-            yield from _imports(child, package)
 
 
 @functools.cache

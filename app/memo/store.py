@@ -1,4 +1,4 @@
-"""Work is done once: the results of steps, stored under keys that derive themselves.
+"""Work is done once: the results of steps, stored under keys that derive themselves, and pruned.
 
 An entry is one `.npz` file, as `numpy.savez` writes it: the arrays of a result by their names in
 it, and, as text under `entry`, how they make it up. Nothing is pickled. The CRC-32 that zip keeps
@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from app.files import whole, writing
+from app.errors import InputError
+from app.files import PARTIAL, whole, writing
 from app.memo.keys import PACKAGE, derive_key
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,12 @@ class Memo:
         which depends on its own item and name alone. Where a `wanted` one is missing, it is called
         with all items whose results are; it may leave out what nobody wants.
         """
-        paths = {name: self.path(step, {name: item}, *args, **kwargs)
-                 for name, item in items.items()}  # fmt: skip
-        return self._get(paths, wanted, lambda missing: step(
-            {name: items[name] for name in missing}, *args, **kwargs))  # fmt: skip
+
+        def compute(missing: list[str]) -> Mapping[str, Result]:
+            return step({name: items[name] for name in missing}, *args, **kwargs)
+
+        paths = {name: self.path(step, {name: items[name]}, *args, **kwargs) for name in items}
+        return self._get(paths, wanted, compute)
 
     def path(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Path:
         """The file that holds, or would hold, the step's result for these arguments."""
@@ -140,13 +143,6 @@ def _write(path: Path, result: Any) -> None:
 
 def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: str = "") -> Any:
     """What a result is made of as JSON can say it; its arrays go to `arrays`, by their place."""
-
-    def take_each(parts: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: _take_apart(part, arrays, f"{place}/{name}" if place else name)
-            for name, part in parts.items()
-        }
-
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -155,17 +151,20 @@ def _take_apart(value: Any, arrays: dict[str, np.ndarray], place: str = "") -> A
         name = place or "result"
         arrays[name] = value
         return {"array": name}
+    kind: Any = [type(value).__module__, type(value).__qualname__]
     if isinstance(value, Mapping):
-        return {"mapping": take_each(value)}
-    if is_dataclass(value):
+        kind, parts = "mapping", value
+    elif is_dataclass(value):
         parts = {each.name: getattr(value, each.name) for each in fields(value)}
     elif hasattr(value, "_asdict"):
         parts = value._asdict()
     elif isinstance(value, (tuple, list)):
-        return {"tuple": list(take_each({str(n): part for n, part in enumerate(value)}).values())}
+        kind, parts = "tuple", {str(place): part for place, part in enumerate(value)}
     else:
         raise TypeError(f"a {type(value).__qualname__} cannot be stored")
-    return {"type": [type(value).__module__, type(value).__qualname__], "parts": take_each(parts)}
+    lead = f"{place}/" if place else ""
+    told = {name: _take_apart(part, arrays, lead + name) for name, part in parts.items()}
+    return {"kind": kind, "parts": told}
 
 
 def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -174,14 +173,79 @@ def _build(told: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return told
     if "array" in told:
         return arrays[told["array"]]
-    if "mapping" in told:
-        return {name: _build(part, arrays) for name, part in told["mapping"].items()}
-    if "tuple" in told:
-        return tuple(_build(part, arrays) for part in told["tuple"])
-    module, name = told["type"]
+    parts = {name: _build(part, arrays) for name, part in told["parts"].items()}
+    if told["kind"] == "mapping":
+        return parts
+    if told["kind"] == "tuple":
+        return tuple(parts.values())
+    module, name = told["kind"]
     if module.partition(".")[0] != PACKAGE:
         raise ValueError(f"{module}.{name} is no type of this package")
     kind = cast(Any, getattr(import_module(module), name))
     if not is_dataclass(kind) and not hasattr(kind, "_fields"):
         raise ValueError(f"{module}.{name} holds no result")
-    return kind(**{part: _build(value, arrays) for part, value in told["parts"].items()})
+    return kind(**parts)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored result's file, or what a process that died left of one."""
+
+    path: Path
+    size: int  # bytes
+    used: float  # when it was last read or written, seconds since the epoch
+
+    @property
+    def step(self) -> str:
+        """The step whose result it is."""
+        return self.path.parent.name
+
+
+def list_entries(folder: Path, *, unfinished: bool = False) -> list[Entry]:
+    """All entries below a memo's folder, the least recently used first.
+
+    Or what is `unfinished`: files that are being written, or whose writer died.
+    """
+    found = []
+    for path in folder.glob(f"*/.*{PARTIAL}" if unfinished else "*/*.npz"):
+        with suppress(FileNotFoundError):  # moved or deleted meanwhile
+            status = path.stat()
+            found.append(Entry(path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+
+def choose_to_prune(
+    found: Sequence[Entry], now: float, keep_bytes: float | None, older_than: float | None
+) -> list[Entry]:
+    """The old ones, then the least recently used, as many as let `keep_bytes` stay.
+
+    `now` is in seconds since the epoch, `older_than` in seconds before it; None bounds nothing.
+    """
+    stays, gone = sum(entry.size for entry in found), list[Entry]()
+    for entry in sorted(found, key=lambda entry: entry.used):
+        old = older_than is not None and now - entry.used > older_than
+        if not old and (keep_bytes is None or stays <= keep_bytes):
+            break
+        gone.append(entry)
+        stays -= entry.size
+    return gone
+
+
+def remove(entry: Entry) -> bool:
+    """Delete a file unless a process holds its entry's lock; whether it is gone.
+
+    Whoever reads the file goes on reading; an unfinished file without a lock has no writer.
+    InputError where it may not be deleted.
+    """
+    stem = entry.path.name.lstrip(".").partition(".")[0]
+    try:
+        with FileLock(entry.path.with_name(f"{stem}.lock"), timeout=0):
+            entry.path.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{entry.path} cannot be deleted: {reason}; its owner may prune the cache"
+        ) from error
+    return True

@@ -36,8 +36,7 @@ class Pairs(NamedTuple):
     def all_tied(self) -> NDArray[np.bool_]:
         """Where all images of a contrast give the same response, (contrasts, units)."""
         total = self.size + self.others
-        tied: NDArray[np.bool_] = self.ties == total**3 - total
-        return tied
+        return np.asarray(self.ties == total**3 - total)
 
 
 def compare_ranks(responses: NDArray[Any], contrast: Contrast, device: str) -> Pairs:
@@ -65,17 +64,18 @@ def count_pairs(
     the two groups. Integers, exact: values are compared, never rounded.
     """
     sizes = np.array([len(members) for members in images])
-    responses = np.take(responses, np.concatenate(images), axis=0)  # group by group
-    count, units = responses.shape
+    order = np.concatenate(images)  # group by group
+    responses = np.ascontiguousarray(responses.T)
+    units, count = len(responses), len(order)
     low_bits = int(len(sizes) - 1).bit_length()
     keys = np.empty((units, count), dtype=np.uint32)
     used = np.full(units, -1)
     zeros = np.zeros((units, len(sizes)), dtype=np.int64)
     if responses.dtype == np.float32:
-        _pack(responses.view(np.uint32), np.cumsum(sizes), low_bits, keys, used, zeros)
+        _pack(responses.view(np.uint32), order, sizes, low_bits, keys, used, zeros)
     rest = np.flatnonzero(used < 0)
     if len(rest):
-        ranks = rankdata(responses[:, rest].T, method="dense", axis=1).astype(np.uint32)
+        ranks = rankdata(responses[rest][:, order], method="dense", axis=1).astype(np.uint32)
         keys[rest] = ranks << low_bits | np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
         used[rest], zeros[rest] = count, 0
     keys = keys[:, : used.max(initial=0)]
@@ -91,42 +91,32 @@ def count_pairs_by_torch(
     """As `count_pairs`, on the torch device named; the same integers."""
     import torch  # which takes long, and is not needed on a CPU
 
-    values = torch.from_numpy(np.concatenate([responses[members] for members in images]).T)
-    ascending, order = torch.sort(values.to(device), dim=1)
-    sizes = torch.tensor([len(members) for members in images])
-    group = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)[order]
-    place = torch.arange(values.shape[1], device=device).expand_as(order)
-    differs = ascending[:, 1:] != ascending[:, :-1]
-    edge = torch.ones_like(differs[:, :1])
-    # Where the run of equal responses that each one is in begins, and where it ends.
-    begin = torch.where(torch.cat([edge, differs], 1), place, 0).cummax(dim=1).values
-    last = torch.where(torch.cat([differs, edge], 1), place, values.shape[1])
-    end = last.flip(1).cummin(dim=1).values.flip(1)
+    def sort(values: Tensor) -> Tensor:
+        return values.sort(dim=1).values
 
-    def in_run(member: Tensor) -> tuple[Tensor, Tensor]:
-        """How many members are in each one's run, and how many up to its end."""
-        reached = member.cumsum(dim=1)
-        before = reached.gather(1, begin) - member.long().gather(1, begin)
-        up_to_end = reached.gather(1, end)
-        return up_to_end - before, up_to_end
+    def find(values: Tensor, ascending: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the ascending ones are less than each value, and how many at most it."""
+        low = torch.searchsorted(ascending, values)
+        return low, torch.searchsorted(ascending, values, right=True)
 
-    target = group == 0
-    targets_tied, targets_reached = in_run(target)
-    # What a response of another group adds to 2U: the target's above it twice, the tied once.
-    adds = 2 * (target.sum(dim=1, keepdim=True) - targets_reached) + targets_tied
+    groups = (np.ascontiguousarray(responses[members].T) for members in images)
+    target, *others = (sort(torch.from_numpy(group).to(device)) for group in groups)
     twice_u, ties = [], []
-    for other in (group == number for number in range(1, len(sizes))):
-        together = targets_tied + in_run(other)[0]
-        twice_u.append((adds * other).sum(dim=1))
+    for other in others:
+        less, at_most = find(target, other)
+        twice_u.append((less + at_most).sum(dim=1))
+        both = sort(torch.cat([target, other], dim=1))
+        less, at_most = find(both, both)
         # A run of c is met c times, and c (c² - 1) = c³ - c.
-        ties.append(((together**2 - 1) * (target | other)).sum(dim=1))
+        ties.append(((at_most - less) ** 2 - 1).sum(dim=1))
     return torch.stack(twice_u).cpu().numpy(), torch.stack(ties).cpu().numpy()
 
 
 @compiled
-def _pack(
+def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
     bits: NDArray[np.uint32],
-    ends: NDArray[np.int64],
+    order: NDArray[np.int64],
+    sizes: NDArray[np.int64],
     low_bits: int,
     keys: NDArray[np.uint32],
     used: NDArray[np.int64],
@@ -134,53 +124,34 @@ def _pack(
 ) -> None:
     """Fill a unit's `keys` (units, images), as many as `used` (units,), and count its zeros.
 
-    `bits` are those of the responses (images, units), group by group, up to `ends`; `zeros` is
-    (units, groups). Keys that are not used are the largest there are, to stay last. `used` is -1
-    for a unit that does not fit: with negative responses or too wide a range.
+    `bits` are those of the responses (units, images), `order` the images group by group, of the
+    `sizes`; `zeros` is (units, groups). Keys that are not used are the largest there are, to stay
+    last. `used` is -1 for a unit that does not fit: with negative responses or too wide a range.
     """
     shift, one, zero = np.uint32(low_bits), np.uint32(1), np.uint32(0)
-    units, groups = zeros.shape
-    kept = np.empty((4, len(bits)), dtype=np.uint32)  # of four units, what is not zero
-    first_kept, second_kept, third_kept, fourth_kept = kept[0], kept[1], kept[2], kept[3]
-    reached = np.zeros((4, groups + 1), dtype=np.int64)  # of these, at each group's end
-    for first in range(0, units, 4):
-        # Four units side by side, so that their counts stay in registers, and without branches:
-        # which responses are zero cannot be foretold. At the end the last unit stands in.
-        i, j = np.uint64(first), np.uint64(min(first + 1, units - 1))
-        k, m = np.uint64(min(first + 2, units - 1)), np.uint64(min(first + 3, units - 1))
-        a = b = c = d = np.uint64(0)
-        start = 0
-        for group in range(groups):
-            for image in range(start, ends[group]):
-                row = bits[np.uint64(image)]
-                first_kept[a] = row[i]
-                a += np.uint64(row[i] << one != zero)  # the shift takes the sign of -0.0
-                second_kept[b] = row[j]
-                b += np.uint64(row[j] << one != zero)
-                third_kept[c] = row[k]
-                c += np.uint64(row[k] << one != zero)
-                fourth_kept[d] = row[m]
-                d += np.uint64(row[m] << one != zero)
-            reached[0, group + 1], reached[1, group + 1] = a, b
-            reached[2, group + 1], reached[3, group + 1] = c, d
-            start = ends[group]
-        for place in range(min(4, units - first)):
-            unit, count = first + place, reached[place, groups]
-            values, key = kept[place], keys[unit]
-            least, most = np.uint32(0xFFFFFFFF), zero
-            for value in values[:count]:
-                least = value if value < least else least
-                most = value if value > most else most
-            fits = most < INFINITE and (most - least) >> (np.uint32(32) - shift) == zero
-            used[unit] = count if fits or count == 0 else -1
-            for group in range(groups):
-                low, high = reached[place, group], reached[place, group + 1]
-                into, source = key[low:high], values[low:high]
-                for n in range(len(source)):
-                    into[n] = (source[n] - least) << shift | np.uint32(group)
-                size = ends[group] - (ends[group - 1] if group else 0)
-                zeros[unit, group] = size - (high - low)
-            key[count:] = np.uint32(0xFFFFFFFF)
+    kept = np.empty(len(order), dtype=np.uint32)  # what is not zero
+    for unit in range(len(keys)):
+        row, key = bits[unit], keys[unit]
+        start, count = 0, np.uint64(0)
+        for group, size in enumerate(sizes):
+            before = count
+            for image in order[start : start + size]:
+                # Without branches: which responses are zero cannot be foretold.
+                value = row[np.uint64(image)]
+                kept[count], key[count] = value, group
+                count += np.uint64(value << one != zero)  # the shift takes the sign of -0.0
+            zeros[unit, group] = size - np.int64(count - before)
+            start += size
+        values = kept[: np.int64(count)]
+        least, most = np.uint32(0xFFFFFFFF), zero
+        for value in values:
+            least = value if value < least else least
+            most = value if value > most else most
+        fits = most < INFINITE and (most - least) >> (np.uint32(32) - shift) == zero
+        used[unit] = len(values) if fits or len(values) == 0 else -1
+        for place in range(len(values)):
+            key[place] |= (values[place] - least) << shift
+        key[len(values) :] = np.uint32(0xFFFFFFFF)
 
 
 @compiled

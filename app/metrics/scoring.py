@@ -39,7 +39,12 @@ def score_blocks(
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = np.ascontiguousarray(responses)
-        _refuse_not_finite(np.isfinite(part)[compared], numbers)
+        finite = np.isfinite(part)[compared]
+        if not finite.all():
+            raise InputError(
+                f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
+                f"{numbers[~finite.all(axis=0)].min()}; responses must be finite numbers"
+            )
         return {
             name: question.score(part, question.contrast, **question.options)
             for name, question in questions.items()
@@ -49,9 +54,8 @@ def score_blocks(
     with ThreadPoolExecutor(threads or count_threads()) as pool:
         for numbers, responses in blocks:
             width = max(1, CHUNK_VALUES // len(responses))
-            parts = [slice(first, first + width) for first in range(0, len(numbers) or 1, width)]
-            some = [numbers[part] for part in parts]
-            chunks = [responses[:, part] for part in parts]
+            ends = range(width, len(numbers), width)
+            some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
             found = pool.map(score, some, chunks)
             for numbered, chunk, by_metric in zip(some, chunks, found, strict=True):
                 for name, scores in by_metric.items():
@@ -78,37 +82,17 @@ def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
     """Find the units of the highest and the lowest defined scores, highest first, ties by index."""
     defined = np.flatnonzero(np.isfinite(score))
     ranked = defined[np.argsort(-score[defined], kind="stable")]
-    if len(ranked) <= 2 * EXTREMES:
-        return ranked
-    return np.concatenate([ranked[:EXTREMES], ranked[-EXTREMES:]])
-
-
-def _refuse_not_finite(finite: NDArray[np.bool_], numbers: NDArray[np.int64]) -> None:
-    """Tell how many of some units' responses (images, units) are not `finite`, and the first."""
-    if not finite.all():
-        first = numbers[~finite.all(axis=0)].min()
-        raise InputError(
-            f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
-            f"{first}; responses must be finite numbers"
-        )
+    return np.delete(ranked, slice(EXTREMES, -EXTREMES))  # of few, none
 
 
 def _make_room(found: Scores, images: int, units: int) -> Scored:
     """Make room for the whole layer."""
-    contrasts = len(found.statistic)
-    scores = Scores(
-        np.empty(units),
-        np.empty((contrasts, units)),
-        None if found.p is None else np.empty((contrasts, units)),
-    )
-    return Scored(scores, np.empty(0, np.int64), np.empty((images, 0), np.float32))
+    rooms = (part if part is None else np.empty((*part.shape[:-1], units)) for part in found)
+    return Scored(Scores._make(rooms), np.empty(0, np.int64), np.empty((images, 0), np.float32))
 
 
 def _put(
-    whole: Scored,
-    found: Scores,
-    numbers: NDArray[np.int64],
-    responses: NDArray[np.float32],
+    whole: Scored, found: Scores, numbers: NDArray[np.int64], responses: NDArray[np.float32]
 ) -> Scored:
     """Put some units' scores in their places; keep the responses of what may be at either end."""
     for room, array in zip(whole.scores, found, strict=True):

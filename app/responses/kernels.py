@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,18 +36,15 @@ def read_kernels(
 ) -> dict[str, Responses]:
     """The layers' kernels in all aggregations, from one forward pass as deep as the deepest.
 
-    `layers` says what to call each layer, and its name in the network; those that the network
-    cannot read are left out, InputError where it can read none. Half precision is that of weights
-    and maps; aggregation is in float32.
+    Those of the `layers` (each by its name) that the network cannot read are left out, InputError
+    where it can read none. Half precision is that of weights and maps; aggregation is in float32.
     """
-    readable = [name for name in layers.values() if network.can_read(name)]
+    readable = [layer for layer in layers if network.can_read(layer)]
     if not readable:
-        network.map_shape(next(iter(layers.values())))  # which says why not
+        network.map_shape(next(iter(layers)))  # which says why not
     forward = plan_pass(network, readable, hardware)
     batch_size = hardware.batch(forward.largest(network.input_size))
-    parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {
-        layer: {name: [] for name in AGGREGATE} for layer in readable
-    }
+    parts: Any = {layer: {name: [] for name in AGGREGATE} for layer in readable}
     with torch.inference_mode(), progress_bar("responses of kernels", len(images)) as done:
         for batch in images.batches(network.preprocessing, batch_size):
             for layer, maps in forward.run(to_device(batch, hardware)):
@@ -55,9 +52,8 @@ def read_kernels(
                     parts[layer][name].append(aggregate(maps.float()).cpu().numpy())
             done(len(batch))
     return {
-        key: {name: np.concatenate(arrays) for name, arrays in parts[layer].items()}
-        for key, layer in layers.items()
-        if layer in parts
+        layer: {name: np.concatenate(arrays) for name, arrays in found.items()}
+        for layer, found in parts.items()
     }
 
 
@@ -77,7 +73,5 @@ class Reader:
         Where they are not stored, one forward pass reads those of the other layers, too.
         """
         layers = {name: name for name in (self.layer, *self.others)}
-        found = self.memo.each(
-            read_kernels, layers, [self.layer], self.network, images, self.hardware
-        )
-        return found[self.layer]
+        asked = self.network, images, self.hardware
+        return self.memo.each(read_kernels, layers, [self.layer], *asked)[self.layer]

@@ -47,14 +47,8 @@ def read_units(
     # A module's input and output, while it runs on the CPU.
     largest = forward.largest(network.input_size)
     workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
-    together = fit_rows(
-        hardware.memory_gb,
-        shape,
-        len(images),
-        fixed=measure_memory() + decoded + workspace,
-        bytes_a_unit=bytes_a_unit,
-        what=f"the units of {layer} of {network.name}",
-    )
+    fixed, what = measure_memory() + decoded + workspace, f"the units of {layer} of {network.name}"
+    together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
     parts = [slice(first, min(first + together, height)) for first in range(0, height, together)]
     crops = images.crops(network.preprocessing)
     memory = np.empty(len(images) * min(together, height) * channels * columns, np.float32)
@@ -80,7 +74,6 @@ def fit_rows(
     budget: float,
     shape: tuple[int, int, int],
     images: int,
-    *,
     fixed: int,
     bytes_a_unit: int,
     what: str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +39,15 @@ class OwnClasses:
 class Task:
     """Where the images of one task of the network are, and which outputs are its own."""
 
+    name: str  # faces | objects
     root: str  # the folder of class folders
     classes: str | None  # a text file: the folder of each output, one a line; None: sorted folders
     outputs: range
+
+    @property
+    def folders(self) -> ImageFolders:
+        """The folders of its classes."""
+        return ImageFolders(self.root, "class", f"lesion.{self.name}.root")
 
 
 def make_own_classes(settings: Lesion, face_classes: int, outputs: int, memo: Memo) -> OwnClasses:
@@ -60,15 +66,15 @@ def make_own_classes(settings: Lesion, face_classes: int, outputs: int, memo: Me
     return OwnClasses(drawn(pixels, labels, f"drawn, seed {settings.seed}"), right, face_classes)
 
 
-def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> dict[str, Task]:
-    """Name the tasks, "faces" or "objects", whose images the settings name folders of."""
-    of_faces, of_objects = range(face_classes), range(face_classes, outputs)
-    given = {"faces": (settings.faces, of_faces), "objects": (settings.objects, of_objects)}
-    return {k: Task(own.root, own.classes, right) for k, (own, right) in given.items() if own.root}
+def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
+    """Name the tasks whose images the settings name folders of, faces first."""
+    faces, objects = range(face_classes), range(face_classes, outputs)
+    given = (("faces", settings.faces, faces), ("objects", settings.objects, objects))
+    return [Task(name, own.root, own.classes, right) for name, own, right in given if own.root]
 
 
 def read_classes(
-    tasks: Mapping[str, Task], at_most: int | None = None
+    tasks: Sequence[Task], at_most: int | None = None
 ) -> tuple[Images, NDArray[np.int64]]:
     """Read the images of all tasks, and return the right output (images,) of each, too.
 
@@ -79,49 +85,43 @@ def read_classes(
     """
     parts: dict[str, Images] = {}
     right: list[int] = []
-    for name, task in tasks.items():
-        folders, output = _folders(name, task), _find_outputs(name, task)
-        found = folders.find(list(output), at_least=1)
-        parts[name] = folders.read({label: found[label][:at_most] for label in found})
-        right += [output[label] for label in parts[name].labels]
+    for task in tasks:
+        output, found = _find_classes(task)
+        parts[task.name] = task.folders.read({label: found[label][:at_most] for label in found})
+        right += [output[label] for label in parts[task.name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 
 
-def check_classes(tasks: Mapping[str, Task]) -> None:
+def check_classes(tasks: Sequence[Task]) -> None:
     """Refuse what `read_classes` would; no image is opened."""
-    for name, task in tasks.items():
-        _folders(name, task).find(list(_find_outputs(name, task)), at_least=1)
+    for task in tasks:
+        _find_classes(task)
 
 
-def _folders(name: str, task: Task) -> ImageFolders:
-    return ImageFolders(task.root, "class", f"lesion.{name}.root")
-
-
-def _find_outputs(name: str, task: Task) -> dict[str, int]:
-    """Find the output of each of a task's folders; see `read_classes`."""
-    folders, count = _folders(name, task), len(task.outputs)
-    present, setting = folders.labels(), f"lesion.{name}.classes"
-    if task.classes is None:
-        if len(present) != count:
+def _find_classes(task: Task) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Find the output of each of a task's folders, and its images; see `read_classes`."""
+    folders, count, setting = task.folders, len(task.outputs), f"lesion.{task.name}.classes"
+    present = listed = folders.labels()
+    if task.classes is not None:
+        where = f"{setting}={task.classes}"
+        listed = _read_list(task.classes, where)
+        if len(listed) != count:
             raise InputError(
-                f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
-                f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
+                f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
+                "one line for each"
             )
-        return dict(zip(present, task.outputs, strict=True))
-    where = f"{setting}={task.classes}"
-    listed = _read_list(task.classes, where)
-    if len(listed) != count:
-        raise InputError(
-            f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
-            "one line for each"
-        )
-    for folder in present:
-        if folder not in listed:
+        if unlisted := [folder for folder in present if folder not in listed]:
             raise InputError(
-                f"{folders} has a folder {folder!r} that {where} does not list: remove it or "
+                f"{folders} has a folder {unlisted[0]!r} that {where} does not list: remove it or "
                 "correct the list"
             )
-    return {folder: task.outputs[listed.index(folder)] for folder in present}
+    elif len(present) != count:
+        raise InputError(
+            f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
+            f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
+        )
+    output = {folder: task.outputs[listed.index(folder)] for folder in present}
+    return output, folders.find(present, at_least=1)
 
 
 def _read_list(path: str, where: str) -> list[str]:

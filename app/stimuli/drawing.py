@@ -182,8 +182,7 @@ def lit(grey: Array, coverage: Array, direction: float, strength: float) -> Arra
     facing = -(dx * np.cos(direction) - dy * np.sin(direction))
     y, x = np.mgrid[1 : -1 : size * 1j, -1 : 1 : size * 1j]
     ramp = x * np.cos(direction) + y * np.sin(direction)
-    shaded: Array = grey * (1 + strength * (0.25 * facing + 0.35 * ramp))
-    return shaded
+    return np.asarray(grey * (1 + strength * (0.25 * facing + 0.35 * ramp)))
 
 
 def texture(rng: np.random.Generator, size: int) -> Array:
@@ -195,8 +194,7 @@ def texture(rng: np.random.Generator, size: int) -> Array:
         noise = gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
         field = field + noise / noise.std() * rng.uniform(0.3, 1)
     field = (field - field.mean()) / field.std()
-    cloudy: Array = 0.5 + rng.uniform(0.05, 0.09) * field
-    return cloudy
+    return np.asarray(0.5 + rng.uniform(0.05, 0.09) * field)
 
 
 def matched(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

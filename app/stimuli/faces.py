@@ -120,8 +120,7 @@ def face(p: Person, v: Look) -> Figure:
     # Pseudo-3D: a point nearer to the viewer (depth) moves further when the head turns.
     def turned(points: ArrayLike, depth: float) -> Array:
         angles = np.array([v.yaw, v.pitch])
-        moved: Array = np.asarray(points, float) * np.cos(angles) + depth * np.sin(angles)
-        return moved
+        return np.asarray(np.asarray(points, float) * np.cos(angles) + depth * np.sin(angles))
 
     w, turn = p.width, 0.12 * np.sin(v.yaw)
     yield from _hair_behind(p)

@@ -48,13 +48,8 @@ def fetch(
 
     Of several processes one fetches, others wait. `address` is the http(s) address of the
     repository's files, `digests` what `read_digests` returns. Returns the folder of category
-    folders, below `folder`.
-
-    Raises
-    ------
-    InputError
-        For files that cannot be fetched after a few attempts or stored, or are not what their
-        digests say. What was verified by then stays.
+    folders, below `folder`. InputError for files that cannot be fetched after a few attempts or
+    stored, or are not what their digests say; what was verified by then stays.
     """
     wanted: dict[str, str] = {}
     for category in categories:

@@ -1,5 +1,7 @@
 """Houses from the front and corridors in one-point perspective."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -62,14 +64,12 @@ def corridor(rng: np.random.Generator) -> Figure:
     vx, vy, far = u(-0.35, 0.35), u(-0.15, 0.25), u(0.16, 0.34)
     wall, floor, ceiling = u(0.4, 0.85), u(0.15, 0.6), u(0.6, 1.0)
 
-    def shape(
-        corners: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
-    ) -> Shape:
+    def shape(corners: ArrayLike, *paint: Any) -> Shape:
         """Project corners (x, y of the cross-section; depth, 0 = near end to 1 = far end)."""
         x, y, depth = np.transpose(corners)
         shrink = 1 / (1 + depth * (1 / far - 1))
         points = np.stack([vx + (x * w - vx) * shrink, vy + (y * h - vy) * shrink], axis=1)
-        return polygon(points, fill, line, width)
+        return polygon(points, *paint)
 
     edge = wall * 0.6
     yield shape([(-1, -1, 0), (1, -1, 0), (1, -1, 1), (-1, -1, 1)], floor)

@@ -5,7 +5,7 @@ a category is the same whatever else is drawn. All images share one distribution
 sizes and lights, and all have the same mean and contrast.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -52,14 +52,13 @@ class Drawn(NamedTuple):
 def draw_localizer(seed: int, images_per_category: int = 144, size: int = 64) -> Drawn:
     """Draw fLoc's ten categories, in the order of `DOMAINS`; every face is another person."""
     draws = {name: draw for members in _LOCALIZER.values() for name, draw in members.items()}
+    names = list(draws)
 
-    def images() -> Iterator[Pixels]:
-        for index, (name, draw) in enumerate(draws.items()):
-            for image in range(images_per_category):
-                rng = _stream(seed, "localizer", index, image)
-                yield _scene(draw(rng), rng, size, mirror=name not in DOMAINS["characters"])
+    def draw(index: int, image: int) -> Pixels:
+        rng, name = _stream(seed, "localizer", index, image), names[index]
+        return _scene(draws[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
 
-    return _collect("localizer", images(), list(draws), images_per_category, size)
+    return _collect("localizer", names, range(images_per_category), size, draw)
 
 
 def draw_identities(
@@ -67,17 +66,14 @@ def draw_identities(
 ) -> Drawn:
     """Draw pictures `first_image` to `first_image + images_each - 1` of each of `count` people."""
 
-    def images() -> Iterator[Pixels]:
-        for index in range(count):
-            # The person's own stream, beside one stream for each picture.
-            rng = _stream(seed, split, index)
-            who = faces.person(rng, child=rng.random() < _CHILDREN)
-            for image in range(first_image, first_image + images_each):
-                rng = _stream(seed, split, index, image)
-                yield _scene(faces.face(who, faces.look(rng)), rng, size, mirror=False)
+    def draw(index: int, image: int) -> Pixels:
+        own = _stream(seed, split, index)  # the person's, beside one for each picture
+        who = faces.person(own, child=own.random() < _CHILDREN)
+        rng = _stream(seed, split, index, image)
+        return _scene(faces.face(who, faces.look(rng)), rng, size, mirror=False)
 
     names = [f"{split}_{index:03d}" for index in range(count)]
-    return _collect("identities", images(), names, images_each, size)
+    return _collect("identities", names, range(first_image, first_image + images_each), size, draw)
 
 
 def draw_objects(
@@ -90,13 +86,13 @@ def draw_objects(
 ) -> Drawn:
     """Draw images `first_image` to `first_image + images_each - 1` of each category of objects."""
 
-    def images() -> Iterator[Pixels]:
-        for name in categories:
-            for image in range(first_image, first_image + images_each):
-                rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
-                yield _scene(objects.DRAWINGS[name](rng), rng, size, mirror=True)
+    def draw(index: int, image: int) -> Pixels:
+        name = categories[index]
+        rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
+        return _scene(objects.DRAWINGS[name](rng), rng, size, mirror=True)
 
-    return _collect("objects", images(), categories, images_each, size)
+    numbers = range(first_image, first_image + images_each)
+    return _collect("objects", categories, numbers, size, draw)
 
 
 def draw_own_classes(
@@ -119,15 +115,16 @@ def _stream(seed: int, stream: str, *place: int) -> Rng:
 
 
 def _collect(
-    what: str, images: Iterable[Pixels], labels: Sequence[str], each: int, size: int
+    what: str, labels: Sequence[str], numbers: range, size: int, draw: Callable[[int, int], Pixels]
 ) -> Drawn:
-    """Draw the images, so many of `each` label in turn."""
-    pixels = np.empty((len(labels) * each, size, size), np.uint8)
+    """Draw the images of these numbers of one label after the other, by the label's place."""
+    shown = [(place, number) for place in range(len(labels)) for number in numbers]
+    pixels = np.empty((len(shown), size, size), np.uint8)
     with progress_bar(f"drawing {what}", len(pixels)) as progress:
-        for place, image in enumerate(images):
-            pixels[place] = image
+        for image, each in zip(pixels, shown, strict=True):
+            image[:] = draw(*each)
             progress(1)
-    return Drawn(pixels, tuple(label for label in labels for _ in range(each)))
+    return Drawn(pixels, tuple(labels[place] for place, _ in shown))
 
 
 def _scene(figure: Figure, rng: Rng, size: int, mirror: bool) -> Pixels:

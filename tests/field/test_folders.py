@@ -209,6 +209,6 @@ def test_own_classes_are_read_as_stimuli_are(tmp_path: Path, task: str, face_cla
     plant(tmp_path, {**images("n02"), **images("n01/session2"), ".DS_Store": b"\0"})
     settings = Lesion(name="single")
     getattr(settings, task).root = str(tmp_path)
-    found, outputs = read_classes(name_tasks(settings, face_classes, 2), setting="lesion")
+    found, outputs = read_classes(name_tasks(settings, face_classes, 2))
     assert list(outputs) == [0, 0, 0, 1, 1, 1]
     assert found.names[0].startswith(f"{task}/n01/session2")

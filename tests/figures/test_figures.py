@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from app.errors import InputError
-from app.figures.agreement import plot_agreement
+from app.figures.agreement import plot_agreement, thin_units
 from app.figures.lesion import draw_remains, draw_searches, draw_sets, plot_lesions
 from app.figures.render import add_legend, new_figure, render, render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
@@ -354,3 +354,16 @@ def test_dissociation_draws_the_ranking_the_random_draws_and_the_selection(chose
     assert {x for x, _ in random} == {0, 10, chosen, 50}
     assert f"selected by FSI: {chosen:.1f} %" in texts(figure)
     assert "object task" not in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("selected", "others", "kept", "rest"),
+    [(5, 10, 5, 10), (5, 400, 5, 95), (60, 400, 60, 40), (90, 400, 75, 25), (300, 10, 90, 10),
+     (300, 0, 100, 0), (0, 300, 0, 100), (0, 0, 0, 0)],
+)  # fmt: skip
+def test_thinning_keeps_what_is_selected(selected, others, kept, rest):
+    mask = np.random.default_rng(0).permutation(np.arange(selected + others) < selected)
+    units = thin_units(mask, 100)
+    assert (int(mask[units].sum()), int((~mask[units]).sum())) == (kept, rest)
+    assert (np.diff(units) > 0).all()
+    np.testing.assert_array_equal(units, thin_units(mask, 100))

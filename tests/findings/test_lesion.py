@@ -66,7 +66,6 @@ def test_sizes_of_groups_and_batches_do_not_matter(layer: str, monkeypatch):
     assert_same(lesion_kernels(make_site(layer, None)), usual, rtol=0, atol=1e-6)
     for values in (1, 2000):
         monkeypatch.setattr(lesion, "GROUP_VALUES", {"cpu": values})
-        monkeypatch.setattr(lesion, "MAPS_VALUES", values)
         assert_same(lesion_kernels(make_site(layer, 3)), usual, rtol=0, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.findings import overlap
+from app.findings import consistency
 from app.findings.decoding import find_top
 
 
@@ -31,8 +31,9 @@ def test_selections_against_sets(values, criterion):
     for a, b in combinations(masks, 2):
         union = chosen[a] | chosen[b]
         expected = len(chosen[a] & chosen[b]) / len(union) if union else math.nan
-        assert overlap.jaccard(masks[a], masks[b]) == pytest.approx(expected, nan_ok=True)
-    found = overlap.count_intersections(masks)
+        assert consistency.jaccard(masks[a], masks[b]) == pytest.approx(expected, nan_ok=True)
+    places = consistency.count_intersections(list(masks.values()))
+    found = {tuple("abcd"[place] for place in inside): n for inside, n in places.items()}
     for size in range(1, 5):
         for names in combinations("abcd", size):
             inside = set.intersection(*(chosen[name] for name in names))
@@ -48,13 +49,13 @@ def test_shared_tops_against_sets(values):
     a, b = values
     both = np.flatnonzero(~np.isnan(a) & ~np.isnan(b))
     masks = {"a": a > 1, "b": b > 1}
-    found = overlap.measure_overlap({"a": a, "b": b}, masks)
+    found = consistency.measure_overlap({"a": a, "b": b}, masks)
     curve = found.shared["a", "b"]
     assert len(curve) == len(both)
     for k in range(1, len(both) + 1):
         shared = set(find_top(a[both], k)) & set(find_top(b[both], k))
         assert curve[k - 1] == pytest.approx(len(shared) / k)
-    index = overlap.jaccard(masks["a"], masks["b"])
+    index = consistency.jaccard(masks["a"], masks["b"])
     tenth = curve[max(1, round(len(both) / 10)) - 1] if len(both) else math.nan
     for metric, other in ("ab", "ba"):
         np.testing.assert_equal(
@@ -66,25 +67,5 @@ def test_shared_tops_against_sets(values):
 
 def test_chance_is_k_of_all():
     random = np.random.default_rng(0)
-    curves = [overlap.share_tops(*random.random((2, 40))) for _ in range(2000)]
+    curves = [consistency.share_tops(*random.random((2, 40))) for _ in range(2000)]
     np.testing.assert_allclose(np.mean(curves, axis=0), np.arange(1, 41) / 40, atol=0.03)
-
-
-@pytest.mark.parametrize("units", [0, 1, 2, 59, 3_211_264])
-def test_depths_go_from_one_to_all(units):
-    depths = overlap.space_depths(units)
-    assert len(depths) <= 60 and (np.diff(depths) > 0).all()
-    assert depths.tolist()[:1] == [1][:units] and depths.tolist()[-1:] == [units][:units]
-
-
-@pytest.mark.parametrize(
-    ("selected", "others", "kept", "rest"),
-    [(5, 10, 5, 10), (5, 400, 5, 95), (60, 400, 60, 40), (90, 400, 75, 25), (300, 10, 90, 10),
-     (300, 0, 100, 0), (0, 300, 0, 100), (0, 0, 0, 0)],
-)  # fmt: skip
-def test_thinning_keeps_what_is_selected(selected, others, kept, rest):
-    mask = np.random.default_rng(0).permutation(np.arange(selected + others) < selected)
-    units = overlap.thin_units(mask, 100)
-    assert (int(mask[units].sum()), int((~mask[units]).sum())) == (kept, rest)
-    assert (np.diff(units) > 0).all()
-    np.testing.assert_array_equal(units, overlap.thin_units(mask, 100))

@@ -20,10 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import app.memo.store
 from app.errors import InputError
 from app.findings.selection import Selectivity
-from app.memo import Memo, pruning
+from app.memo import Memo, store
 from app.metrics.contrast import Contrast
 
 calls: list[Any] = []  # of the steps below
@@ -329,10 +328,10 @@ def test_kill_while_writing_leaves_no_entry_no_lock_and_no_file(memo: Memo) -> N
     child = subprocess.run(command, cwd=repository(), timeout=60)
     assert child.returncode == -signal.SIGKILL
     assert not memo.path(count_up, 1).exists()
-    (leftover,) = pruning.list_unfinished(memo.folder)
+    (leftover,) = store.list_entries(memo.folder, unfinished=True)
     assert leftover.size > 1_000_000
     np.testing.assert_array_equal(memo(count_up, 1)["a"], np.arange(1_000_000.0))
-    assert pruning.list_unfinished(memo.folder) == []
+    assert store.list_entries(memo.folder, unfinished=True) == []
 
 
 FULL = """
@@ -372,7 +371,7 @@ def test_reading_needs_no_lock(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("took a lock")
 
-    monkeypatch.setattr(app.memo.store, "FileLock", refuse)
+    monkeypatch.setattr(store, "FileLock", refuse)
     assert_same(memo(respond, "ab12"), arrays())
 
 
@@ -425,7 +424,7 @@ def test_the_last_use_of_an_entry_is_known(memo: Memo) -> None:
     path = used(memo, 1, days=3)
     old = used(memo, 2, days=2)
     memo(count_up, 1, 100)
-    found = pruning.list_entries(memo.folder)
+    found = store.list_entries(memo.folder)
     assert [entry.path for entry in found] == [old, path]
     assert abs(found[-1].used - time.time()) < 60
 
@@ -438,10 +437,10 @@ def test_the_last_use_of_an_entry_is_known(memo: Memo) -> None:
 )
 def test_what_is_pruned_is_the_oldest_and_no_more_than_asked(sizes, keep, old) -> None:
     found = [
-        pruning.Entry(Path(str(number)), size, float(used))
+        store.Entry(Path(str(number)), size, float(used))
         for number, (size, used) in enumerate(sizes)
     ]
-    gone = pruning.choose_to_prune(found, keep_bytes=keep, older_than=old, now=10.0)
+    gone = store.choose_to_prune(found, 10.0, keep, old)
     stays = [entry for entry in found if entry not in gone]
     assert all(10 - entry.used <= old for entry in stays if old is not None)
     assert keep is None or sum(entry.size for entry in stays) <= keep
@@ -452,18 +451,18 @@ def test_what_is_pruned_is_the_oldest_and_no_more_than_asked(sizes, keep, old) -
 
 
 def test_an_entry_in_use_is_not_removed(memo: Memo) -> None:
-    (entry,) = pruning.list_entries(used(memo, 1, days=3).parents[1])
+    (entry,) = store.list_entries(used(memo, 1, days=3).parents[1])
     leftover = entry.path.with_name(f".{entry.path.name}.new")
     leftover.touch()
-    with app.memo.store.FileLock(entry.path.with_suffix(".lock")):
-        child = threading.Thread(target=lambda: gone.append(pruning.remove(entry)))
+    with store.FileLock(entry.path.with_suffix(".lock")):
+        child = threading.Thread(target=lambda: gone.append(store.remove(entry)))
         gone: list[bool] = []
         child.start()
         child.join()
-        (unfinished,) = pruning.list_unfinished(memo.folder)
-        assert gone == [False] and not pruning.remove(unfinished)
+        (unfinished,) = store.list_entries(memo.folder, unfinished=True)
+        assert gone == [False] and not store.remove(unfinished)
     assert entry.path.exists() and leftover.exists()
-    assert pruning.remove(entry) and pruning.remove(unfinished)
+    assert store.remove(entry) and store.remove(unfinished)
     assert not entry.path.exists() and not leftover.exists()
 
 

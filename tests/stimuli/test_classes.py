@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,13 @@ def things(tmp_path: Path) -> Path:
     return folders(tmp_path / "things", {"a": 2, "cup": 2})
 
 
-def read(**tasks: Task):
+def read(*tasks: Task):
     return read_classes(tasks)
 
 
 def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
     images, outputs = read(
-        faces=Task(str(people), None, range(3)), objects=Task(str(things), None, range(3, 5))
+        Task("faces", str(people), None, range(3)), Task("objects", str(things), None, range(3, 5))
     )
     assert outputs.tolist() == [0] * 3 + [1] + [2] * 12 + [3] * 2 + [4] * 2
     assert images.names[:4] == ("faces/a/1.png", "faces/a/2.png", "faces/a/3.png", "faces/b/1.png")
@@ -62,47 +63,47 @@ def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
 
 
 def test_one_task_alone_keeps_its_outputs(things: Path):
-    images, outputs = read(objects=Task(str(things), None, range(7, 9)))
+    images, outputs = read(Task("objects", str(things), None, range(7, 9)))
     assert outputs.tolist() == [7, 7, 8, 8]
     assert images.labels == ("7", "7", "8", "8")
 
 
 def test_a_list_names_the_outputs(people: Path, tmp_path: Path):
     path = listed(tmp_path / "list.txt", "c", "x", "b ", "y y", "a", "")
-    _, outputs = read(faces=Task(str(people), path, range(5)))
+    _, outputs = read(Task("faces", str(people), path, range(5)))
     assert outputs.tolist() == [4] * 3 + [2] + [0] * 12
 
 
 def test_a_list_counts_even_where_there_are_as_many_folders(people: Path, tmp_path: Path):
     path = listed(tmp_path / "list.txt", "c", "b", "a")
-    _, outputs = read(faces=Task(str(people), path, range(3)))
+    _, outputs = read(Task("faces", str(people), path, range(3)))
     assert outputs.tolist() == [2] * 3 + [1] + [0] * 12
 
 
 def test_the_first_images_of_each_class(people: Path):
-    tasks = {"faces": Task(str(people), None, range(3))}
+    tasks = [Task("faces", str(people), None, range(3))]
     images, outputs = read_classes(tasks, at_most=2)
     assert outputs.tolist() == [0, 0, 1, 2, 2]
     assert images.names[-1] == "faces/c/2.png"
 
 
 def test_the_digest_follows_contents_and_outputs(people: Path, things: Path, tmp_path: Path):
-    faces = Task(str(people), None, range(3))
-    other = Task(str(people), listed(tmp_path / "list.txt", "b", "a", "c"), range(3))
-    objects = Task(str(things), None, range(3, 5))
+    faces = Task("faces", str(people), None, range(3))
+    other = Task("faces", str(people), listed(tmp_path / "list.txt", "b", "a", "c"), range(3))
+    objects = Task("objects", str(things), None, range(3, 5))
     digests = [
-        read(**tasks)[0].digest
+        read(*tasks)[0].digest
         for tasks in (
-            {"faces": faces},
-            {"faces": other},
-            {"objects": faces},
-            {"faces": faces, "objects": objects},
+            [faces],
+            [other],
+            [replace(faces, name="objects")],
+            [faces, objects],
         )
     ]
     Image.new("L", (8, 8)).save(people / "b" / "1.png")
-    digests.append(read(faces=faces)[0].digest)
+    digests.append(read(faces)[0].digest)
     assert len(set(digests)) == len(digests)
-    assert read(faces=faces)[0].digest == digests[-1]
+    assert read(faces)[0].digest == digests[-1]
 
 
 @pytest.mark.parametrize(
@@ -119,25 +120,25 @@ def test_the_digest_follows_contents_and_outputs(people: Path, things: Path, tmp
 def test_folders_that_do_not_fit(people: Path, tmp_path: Path, lines, outputs, message):
     path = None if lines is None else listed(tmp_path / "list.txt", *lines)
     with pytest.raises(InputError, match=message):
-        read(faces=Task(str(people), path, range(outputs)))
+        read(Task("faces", str(people), path, range(outputs)))
 
 
 def test_a_list_that_is_none(people: Path, tmp_path: Path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name, said in (("nowhere", "No such file"), ("binary", "not UTF-8"), (".", "directory")):
         with pytest.raises(InputError, match=rf"faces\.classes=.* cannot be read: .*{said}"):
-            read(faces=Task(str(people), str(tmp_path / name), range(3)))
+            read(Task("faces", str(people), str(tmp_path / name), range(3)))
 
 
 def test_a_folder_without_images_is_named(people: Path):
     (people / "d").mkdir()
     with pytest.raises(InputError, match=r"class 'd' in lesion\.faces\.root=.* has 0 image"):
-        read(faces=Task(str(people), None, range(4)))
+        read(Task("faces", str(people), None, range(4)))
 
 
 def test_no_folder(tmp_path: Path):
     with pytest.raises(InputError, match=r"lesion\.faces\.root=.*nowhere is not a folder"):
-        read(faces=Task(str(tmp_path / "nowhere"), None, range(3)))
+        read(Task("faces", str(tmp_path / "nowhere"), None, range(3)))
 
 
 def call(function, *args, **kwargs):
