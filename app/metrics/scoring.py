@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import InputError
 from app.machine import count_threads
+from app.metrics.moments import NOISE
 from app.metrics.scores import Question, Scored, Scores
 
 if TYPE_CHECKING:
@@ -31,15 +32,22 @@ def score_blocks(
 
     A block is the numbers (units,) of its units in the layer and their responses (images, units);
     together the blocks hold each unit once. Scores do not depend, to the bit, on the blocks or on
-    the number of `threads` (None: `app.machine.count_threads`). InputError for responses, to images
-    that are compared, that are not finite.
+    the number of `threads` (None: `app.machine.count_threads`). A unit whose responses to compared
+    images differ by rounding alone (`app.metrics.moments.NOISE`) counts as constant; InputError for
+    such responses that are not finite.
     """
     whole: dict[str, Scored] = {}
     compared = np.any([question.contrast.included for question in questions.values()], axis=0)
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = np.ascontiguousarray(responses)
-        _refuse_not_finite(np.isfinite(part)[compared], numbers)
+        shown = part if compared.all() else part[compared]
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        if not np.isfinite([low, high]).all():
+            _refuse_not_finite(np.isfinite(shown), numbers)
+        flat = low >= high - NOISE.get(part.dtype.char, 0) * np.maximum(-low, high)
+        if (low < high)[flat].any():
+            part = np.where(flat, low, part)
         return {
             name: question.score(part, question.contrast, **question.options)
             for name, question in questions.items()
@@ -85,12 +93,11 @@ def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _refuse_not_finite(finite: NDArray[np.bool_], numbers: NDArray[np.int64]) -> None:
     """Tell how many of some units' responses (images, units) are not `finite`, and the first."""
-    if not finite.all():
-        first = numbers[~finite.all(axis=0)].min()
-        raise InputError(
-            f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
-            f"{first}; responses must be finite numbers"
-        )
+    first = numbers[~finite.all(axis=0)].min()
+    raise InputError(
+        f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
+        f"{first}; responses must be finite numbers"
+    )
 
 
 def _make_room(found: Scores, images: int, units: int) -> Scored:
@@ -100,6 +107,7 @@ def _make_room(found: Scores, images: int, units: int) -> Scored:
         np.empty(units),
         np.empty((contrasts, units)),
         None if found.p is None else np.empty((contrasts, units)),
+        None if found.signed is None else np.empty(units, bool),
     )
     return Scored(scores, np.empty(0, np.int64), np.empty((images, 0), np.float32))
 
