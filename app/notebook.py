@@ -134,13 +134,11 @@ def _read_responses(responses: Any) -> NDArray[Any]:
 def _read_labels(categories: Any) -> list[str]:
     """Read the names of categories from whatever sequence they come in."""
     labels = categories.tolist() if hasattr(categories, "tolist") else list(categories)
-    missing = [
-        i for i, label in enumerate(labels) if not isinstance(label, str) and str(label) in NO_LABEL
-    ]
-    if missing:
+    missing = [not isinstance(label, str) and str(label) in NO_LABEL for label in labels]
+    if any(missing):
         raise InputError(
-            f"{len(missing)} categories are missing, the first at place {missing[0]}: name them, or "
-            "leave their images out"
+            f"{sum(missing)} labels are missing, the first at place {missing.index(True)}, from 0: "
+            "name the category, or leave the image out"
         )
     return [_name(label) for label in labels]
 

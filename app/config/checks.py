@@ -67,7 +67,7 @@ def checked(config: DictConfig) -> Config:
 
 
 def _take_slips_of_sums(config: DictConfig) -> None:
-    """Make 0.30000000000000004, a step of Hydra's `range(0.1,0.4,0.1)`, the 0.3 that it stands for."""
+    """Make 0.30000000000000004, a step of Hydra's `range(0.1,0.4,0.1)`, the 0.3 it means."""
     for path, value in leaves(OmegaConf.to_container(config)):
         if isinstance(value, float) and math.isfinite(value):
             meant = float(f"{value:.10g}")

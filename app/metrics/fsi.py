@@ -21,7 +21,7 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     sign: where one mean is negative and one positive it is 1 or −1, and `Scores.signed` says so.
     """
     statistic, signed = compare_groups(responses, contrast, compute_index)
-    return Scores(smallest(statistic), statistic, signed=signed.any(axis=0))
+    return Scores(smallest(statistic), statistic, signed=np.logical_or.reduce(signed))
 
 
 def compute_index(

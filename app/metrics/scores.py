@@ -56,8 +56,8 @@ def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
 def note_signs(scores: Mapping[str, Scores]) -> list[str]:
     """Say of which metrics' scores signs decide more than sizes."""
     return [
-        f"{name}: {np.count_nonzero(each.signed)} of {len(each.score)} units have means of two signs "
-        "in a contrast: with one negative the index is 1 or -1, however close they are"
+        f"{name}: {np.count_nonzero(each.signed)} of {len(each.score)} units compare a negative "
+        "mean with a positive one: the index is then 1 or -1, however close they are"
         for name, each in scores.items()
         if each.signed is not None and each.signed.any()
     ]

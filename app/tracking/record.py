@@ -254,7 +254,7 @@ def write_text(path: Path, text: str) -> None:
 def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
     """Write values as on the command line, cut where they are too long for MLflow.
 
-    What MLflow does not take in a name becomes a hyphen; of two that are then alike one gets another.
+    What MLflow does not take in a name becomes a hyphen; names then alike get one more.
 
     >>> as_text({"domains.face+body": ["face", "body"], "domains.face=body": []})
     {'domains.face-body': '["face", "body"]', 'domains.face-body-': '[]'}
