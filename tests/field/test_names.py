@@ -11,7 +11,7 @@ from mlflow.utils.validation import _validate_param_name, _validate_tag_name
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
-from app.tracking.record import Description, Record
+from app.tracking.record import Description, Record, as_text
 from tests.field.asked import (
     REFUSALS,
     check_config,
@@ -137,6 +137,10 @@ def test_every_domain_has_a_name_in_mlflow(tmp_path: Path, domain: str):
     assert '["face"]' in record.params.values()  # and it is still there
 
 
+def test_domains_whose_names_are_alike_in_mlflow_keep_apart():
+    assert as_text({"a+b": 1, "a=b": 2, "a-b": 3}) == {"a-b": "1", "a-b-": "2", "a-b--": "3"}
+
+
 GRAMMAR = "Hydra's parser error; how to quote it is not said"
 SWEPT = "the comma is taken for a sweep's; how to quote it is not said"
 PATHS = [
@@ -172,12 +176,13 @@ def test_these_paths_need_no_quotes(path: str):
 
 def test_numbers_of_a_swept_range_are_those_that_were_meant():
     """As Hydra counts them: threshold.fsi=range(0.1,0.4,0.1)."""
-    assert (
-        check_config(
-            "stimuli=folder", "stimuli.root=x", "threshold.fsi=0.30000000000000004"
-        ).metric.criterion.threshold
-        == 0.3
-    )
+    fine = 0.30000000000123457  # which nobody's sum is
+    words = ["threshold.fsi=0.30000000000000004", "decoding.penalty=0.7999999999999999",
+             f"threshold.dprime={fine}"]  # fmt: skip
+    config = check_config("stimuli=folder", "stimuli.root=x", *words)
+    assert config.metric.criterion.threshold == config.threshold["fsi"] == 0.3
+    assert config.decoding.penalty == 0.8
+    assert config.metrics["dprime"].criterion.threshold == fine
 
 
 def test_a_picture_s_name_may_hold_anything(tmp_path: Path):

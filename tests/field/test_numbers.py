@@ -81,6 +81,9 @@ ODD = [
     ("big_endian", RESPONSES.astype(">f8"), LABELS, "x"),
     ("fortran", np.asfortranarray(np.repeat(RESPONSES, 2, 1)), LABELS, "x"),
     ("every_second", np.repeat(RESPONSES, 2, 0)[::2], LABELS, "x"),
+    ("bytes", RESPONSES, np.array(LABELS, dtype="S"), "x"),
+    ("tensor_target", RESPONSES, torch.tensor([1, 1, 1, 0, 0, 0, 0]), torch.tensor(1)),
+    ("objects", RESPONSES.astype(object), LABELS, "x"),
     ("nothing_masked", np.ma.masked_array(RESPONSES), LABELS, "x"),
 ]  # fmt: skip
 
@@ -96,6 +99,12 @@ def test_arrays_of_every_make_are_taken(responses, labels, target):
 HOLES = np.ma.masked_array(RESPONSES, np.arange(7)[:, None] == 0)
 WRONG = [
     ("masked", HOLES, LABELS, "(?i)mask"),
+    ("masked_rows", list(HOLES), LABELS, "(?i)mask"),
+    ("text_among_numbers", [["2"], *RESPONSES[1:].tolist()], LABELS, "(?i)number"),
+    ("text_among_objects", np.array([["2"], *RESPONSES[1:].tolist()], object), LABELS, "number"),
+    ("none", [[None], *RESPONSES[1:].tolist()], LABELS, "NaN"),
+    ("not_available", pd.DataFrame(RESPONSES, dtype="Float64").replace(2, pd.NA), LABELS, "number"),
+    ("bfloat16", torch.tensor(RESPONSES).bfloat16(), LABELS, "(?i)number"),
     ("complex", RESPONSES + 1j, LABELS, "(?i)complex"),
     ("nan", np.where(RESPONSES == 2, np.nan, RESPONSES), LABELS, "(?i)not finite|nan"),
     ("infinite", np.where(RESPONSES == 2, np.inf, RESPONSES), LABELS, "(?i)not finite|inf"),
@@ -106,6 +115,7 @@ WRONG = [
     ("ragged", [[1.0], [2.0, 3.0]], ["x", "y"], r"\(images, units\)"),
     ("one_axis", RESPONSES[:, 0], LABELS, r"\(images, units\)"),
     ("transposed", RESPONSES.T, LABELS, r"\(images, units\)"),
+    ("nan_label", RESPONSES, [*LABELS[:6], np.nan], "1 labels are missing, .* 6"),
     ("missing_label", RESPONSES, [None, *LABELS[1:]], "(?i)None|missing|label"),
 ]  # fmt: skip
 
