@@ -11,9 +11,9 @@ from torch import nn
 from app.config.schema import Model
 from app.errors import InputError
 from app.models import libraries
+from app.models.libraries import import_torchvision
 from app.models.loading import Loaded, load
 from app.models.modules import ModuleNetwork
-from app.models.libraries import import_torchvision
 from app.responses.kernels import AGGREGATE
 from tests.field.asked import load_network, today
 
