@@ -19,6 +19,7 @@ from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
 from app.findings.lesion import LesionSite
 from app.memo import Memo
+from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, score_layer
 from app.models.network import open_network
 from app.responses.hardware import Hardware
@@ -120,7 +121,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions, why_not = None, lesioned.why_not_lesioned(cut, model, layer, aggregation)
-    notes = [why_not]
+    notes = [*note_signs({name: each.scores for name, each in scored.items()}), why_not]
     if why_not is None:
         shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
         site = LesionSite(network, layer.name, shown, hardware, memo)

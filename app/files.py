@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from app.errors import InputError
 
@@ -25,6 +27,11 @@ def writing(what: str, folder: Path, another: str) -> Iterator[None]:
         raise InputError(
             f"cannot {what} {folder}: {reason}; make room or choose {another}"
         ) from error
+
+
+def to_json(tree: Any) -> str:
+    """Write JSON, which has neither NaN nor infinity: null stands for them."""
+    return json.dumps(json.loads(json.dumps(tree), parse_constant=lambda _: None), indent=2)
 
 
 @contextmanager

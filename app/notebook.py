@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.scoring import score_blocks
 
+NO_LABEL = ("None", "nan", "<NA>", "NaT")  # as which what stands for nothing prints, if no text
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -30,15 +34,16 @@ class Answer:
     scores: Scores  # the same scores, with statistics and p-values (contrasts, units)
     contrast: Contrast  # the images that were compared
     settings: Metric  # as in conf/metric: the criterion's rule and number, the options
+    notes: tuple[str, ...] = ()  # a line for what the scores alone do not tell
 
 
 def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the metric's YAML
     metric: str,
     responses: ArrayLike,
-    categories: Sequence[str] | NDArray[np.str_],
-    target: str,
+    categories: Sequence[Any] | NDArray[Any],
+    target: Any,
     *,
-    domains: Mapping[str, Sequence[str]] | None = None,
+    domains: Mapping[Any, Sequence[Any]] | None = None,
     threshold: str | float = "paper",
     rule: str | None = None,
     kind: str | None = None,
@@ -52,41 +57,96 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
 
     Parameters
     ----------
-    metric: a name in `conf/metric`, such as fsi, dprime, wilcoxon, ttest, auc.
-    responses: (images, units), finite numbers; float32 is used as it is, others as float64.
-    categories: (images,), the category of each image.
-    target: the domain asked about.
-    domains: the categories of each domain; None: each category is its own domain. Images of a
-        category in no domain are left out.
-    threshold: the criterion's number, a score or a probability as the rule has it; or the name of
-        a preset, paper, liberal or strict.
-    rule: above, p, fdr_bh or fdr_by; see `app.findings.selection.RULES`.
-    kind, over: the contrast, pooled or each, over domains or categories; see
+    metric : str
+        A name in `conf/metric`, such as fsi, dprime, wilcoxon, ttest, auc.
+    responses : array_like, (images, units)
+        Finite real numbers: an array, a table, a tensor, lists. float32 is used as it is, all else
+        as float64.
+    categories : sequence, (images,)
+        The category of each image, by name or number; 1 is called ``"1"``.
+    target : str or number
+        The domain asked about.
+    domains : mapping of str to sequence of str, optional
+        The categories of each domain; None: each category is its own domain. Images of a category
+        in no domain are left out.
+    threshold : str or float
+        The criterion's number, a score or a probability as the rule has it; or the name of a
+        preset: paper, liberal or strict.
+    rule : str, optional
+        above, p, fdr_bh or fdr_by; see `app.findings.selection.RULES`.
+    kind, over : str, optional
+        The contrast: pooled or each, over domains or categories; see
         `app.metrics.contrast.contrast`.
-    options: of the metric, such as `equal_variance=False` of ttest.
+    **options
+        The metric's own, such as `equal_variance=False` of ttest.
 
-    InputError, one line, for what cannot be answered.
+    Returns
+    -------
+    Answer
+        Scores and a selection of units, and how they were found.
+
+    Raises
+    ------
+    InputError
+        One line, for what cannot be answered: an unknown name, a number out of range, responses
+        that are masked, not real or not finite, images without a category, groups of one image.
     """
     given = {"contrast": kind, "over": over, "criterion.rule": rule}
     settings = _settings(metric, threshold, given, options)
     criterion = make_criteria({metric: settings})[metric]
-    values = np.asarray(responses)
-    if values.ndim != 2 or len(values) != len(categories):
+    values, names = _read_responses(responses), _read_labels(categories)
+    if values.ndim != 2 or len(values) != len(names):
         raise InputError(
-            f"responses {values.shape} do not fit {len(categories)} categories: they are "
+            f"responses {values.shape} do not fit {len(names)} categories: they are "
             "(images, units), with one category an image"
         )
-    if values.dtype != np.float32:
-        values = values.astype(np.float64, copy=False)
-    names = [str(category) for category in categories]
     if domains is None:
-        domains = {name: [name] for name in dict.fromkeys(names)}
-    asked = contrast(names, domains, target, kind=settings.contrast, over=settings.over)
+        members = {name: [name] for name in dict.fromkeys(names)}
+    else:
+        members = {_name(domain): _read_labels(own) for domain, own in domains.items()}
+    asked = contrast(names, members, _name(target), kind=settings.contrast, over=settings.over)
     question = metrics.Question(metrics.load(settings.name), asked, settings.options)
     units = values.shape[1]
     scores = score_blocks([(np.arange(units), values)], units, {metric: question})[metric].scores
     selected = criterion.select(measure(scores, criterion.rule))
-    return Answer(scores.score, selected, scores, asked, settings)
+    notes = tuple(metrics.note_signs({metric: scores}))
+    return Answer(scores.score, selected, scores, asked, settings, notes)
+
+
+def _read_responses(responses: Any) -> NDArray[Any]:
+    """Read real numbers from whatever array they come in: float32, or float64."""
+    if hasattr(responses, "detach"):  # torch's: with a gradient, on a GPU
+        responses = responses.detach().cpu()
+    parts = responses if isinstance(responses, (list, tuple)) else [responses]
+    if any(map(np.ma.is_masked, parts)):
+        raise InputError("some responses are masked: leave their images or units out, or fill them")
+    try:
+        values = np.asarray(responses)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"responses are no array (images, units) of numbers: {reason}") from error
+    mixed = values.dtype == object and all(isinstance(v, (Real, NoneType)) for v in values.flat)
+    if values.dtype.kind not in "biuf" and not mixed:
+        raise InputError(f"responses are of the type {values.dtype}; they must be real numbers")
+    return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
+
+
+def _read_labels(categories: Any) -> list[str]:
+    """Read the names of categories from whatever sequence they come in."""
+    labels = categories.tolist() if hasattr(categories, "tolist") else list(categories)
+    missing = [not isinstance(label, str) and str(label) in NO_LABEL for label in labels]
+    if any(missing):
+        raise InputError(
+            f"{sum(missing)} labels are missing, the first at place {missing.index(True)}, from 0: "
+            "name the category, or leave the image out"
+        )
+    return [_name(label) for label in labels]
+
+
+def _name(label: Any) -> str:
+    """Name what may be a number, a truth value, bytes or one of an array's scalars."""
+    label = label.item() if hasattr(label, "item") else label
+    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
 
 
 def _settings(

@@ -10,6 +10,6 @@ option called `device` is given the device that the network runs on. The rules t
 their scores are in `app.findings.selection`.
 """
 
-from app.metrics.scores import Question, Scored, Scores, check_options, load, smallest
+from app.metrics.scores import Question, Scored, Scores, check_options, load, note_signs, smallest
 
-__all__ = ["Question", "Scored", "Scores", "check_options", "load", "smallest"]
+__all__ = ["Question", "Scored", "Scores", "check_options", "load", "note_signs", "smallest"]

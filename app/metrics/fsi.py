@@ -17,15 +17,18 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
 
     1: it responds to the target alone; 1/3: twice as strongly. One other group gives the index of
     Lado & Dobs, "Selective Is Selective, or Not?". It is undefined in a contrast in which both
-    means are 0, and for a unit with the same response to every image.
+    means are 0, and for a unit with the same response to every image. Made for rates, which have no
+    sign: where one mean is negative and one positive it is 1 or −1, and `Scores.signed` says so.
     """
-    statistic = compare_groups(responses, contrast, compute_index)
-    return Scores(smallest(statistic), statistic)
+    statistic, signed = compare_groups(responses, contrast, compute_index)
+    return Scores(smallest(statistic), statistic, signed=np.logical_or.reduce(signed))
 
 
-def compute_index(target: Moments, others: Moments) -> NDArray[np.float64]:
-    """Compute the index (contrasts, units)."""
+def compute_index(
+    target: Moments, others: Moments
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Compute the index, and where means have two signs; both (contrasts, units)."""
     alike = (others.squares == 0) & (others.mean == target.mean)
     index = divide(target.mean - others.mean, np.abs(target.mean) + np.abs(others.mean))
     index[:, (target.squares == 0) & alike.all(axis=0)] = np.nan  # constant over all images
-    return index
+    return index, np.sign(target.mean) * np.sign(others.mean) < 0

@@ -6,7 +6,7 @@ FSI, d' and t are functions of these alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 
+Found = TypeVar("Found")
+
 TILE = 256  # units that are summed side by side
+# How far, relative to its size, rounding alone may move a response: float32, float64.
+NOISE = {"f": 1e-6, "d": 1e-13}
 
 
 class Moments(NamedTuple):
@@ -25,7 +29,7 @@ class Moments(NamedTuple):
 
     images: NDArray[np.int64]
     mean: NDArray[np.float64]
-    squares: NDArray[np.float64]  # sum of squared deviations from the mean, 0 if none varies
+    squares: NDArray[np.float64]  # sum of squared deviations from the mean, 0 if noise alone
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -42,26 +46,33 @@ def compute_moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]
 
     Sums are float64, and the squares are those of deviations from the mean, so a large mean costs a
     small variance nothing. A constant unit has its value for mean and 0 for squares exactly,
-    without rounding. A unit with a response that is not finite has no finite mean.
+    without rounding; squares are 0, too, where the standard deviation is less than `NOISE` of the
+    mean. A unit with a response that is not finite has no finite mean.
     """
     responses = np.ascontiguousarray(responses)
     mean, squares = np.empty((2, len(images), responses.shape[1]))
     for group, members in enumerate(images):
         _moments(responses, members, mean[group], squares[group])
-    return Moments(np.array([[len(members)] for members in images]), mean, squares)
+    sizes = np.array([[len(members)] for members in images])
+    squares[squares <= sizes * (NOISE.get(responses.dtype.char, 0) * mean) ** 2] = 0
+    return Moments(sizes, mean, squares)
 
 
 def compare_groups(
     responses: NDArray[Any],
     contrast: Contrast,
-    compare: Callable[[Moments, Moments], NDArray[np.float64]],
-) -> NDArray[np.float64]:
+    compare: Callable[[Moments, Moments], Found],
+) -> Found:
     """Compare the target with each other group by their moments.
 
     `compare` is given the target's moments (units,) and the others' (contrasts, units), and finds a
-    measure (…, contrasts, units).
+    measure (…, contrasts, units), the same of responses and of any multiple of them: float64 ones
+    are doubled or halved, exactly, until nothing that is made of their squares can overflow.
     """
     contrast.check(responses)
+    if responses.dtype != np.float32:
+        _, exponent = np.frexp(np.abs(responses[contrast.included]).max(axis=0))
+        responses = responses * np.ldexp(1.0, -np.clip(exponent, -1000, 1000))
     every = compute_moments(responses, contrast.images)
     return compare(every.take(0), every.take(slice(1, None)))
 

@@ -2,8 +2,9 @@
 
 A response and its group are sorted as one 32-bit key. Positive float32 numbers order as their bits
 do, so a unit's key is the bits less those of its smallest response, above the number of the group.
-Zeros, most of what a ReLU leaves, need no sorting: they are counted. What does not fit (float64,
-negative responses, or such as span more than 2**60 or so) is ranked first, which is slower.
+Zeros, most of what a ReLU leaves, need no sorting: they are counted. Where responses have two signs
+there are none but the bits of each, next to each other. What does not fit (float64, or such as span
+more than 2**60 or so) is ranked first, which is slower.
 """
 
 from __future__ import annotations
@@ -113,6 +114,26 @@ def count_pairs_by_torch(
 
 
 @compiled
+def _join_signs(values: NDArray[np.uint32], least: np.uint32, most: np.uint32) -> None:
+    """Replace bits of responses of two signs by numbers from 0 on that order as these do.
+
+    Negative ones, zero, positive ones: within a sign they differ as bits do, and nothing lies
+    between. `least` and `most` are the smallest and the largest bits but those of zeros.
+    """
+    sign, zero, one = np.uint32(0x80000000), np.uint32(0), np.uint32(1)
+    near = most  # of the negative ones, whose bits grow away from zero
+    for value in values:
+        size = value if value > sign else most
+        near = size if size < near else near
+    middle = np.uint32(most - near + one)
+    shift = np.uint32(middle + one - least)
+    for n in range(len(values)):
+        value = values[n]
+        above = middle if np.uint32(value << one) == zero else np.uint32(value + shift)
+        values[n] = np.uint32(most - value) if value > sign else above
+
+
+@compiled
 def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
     bits: NDArray[np.uint32],
     order: NDArray[np.int64],
@@ -126,7 +147,7 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
 
     `bits` are those of the responses (units, images), `order` the images group by group, of the
     `sizes`; `zeros` is (units, groups). Keys that are not used are the largest there are, to stay
-    last. `used` is -1 for a unit that does not fit: with negative responses or too wide a range.
+    last. `used` is -1 for a unit that does not fit, of too wide a range.
     """
     shift, one, zero = np.uint32(low_bits), np.uint32(1), np.uint32(0)
     kept = np.empty(len(order), dtype=np.uint32)  # what is not zero
@@ -147,6 +168,15 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
         for value in values:
             least = value if value < least else least
             most = value if value > most else most
+        if most > INFINITE:  # some are negative: zeros, between them and the others, are sorted
+            values, start = kept, 0
+            for group, size in enumerate(sizes):
+                zeros[unit, group] = 0
+                for place in range(start, start + size):
+                    values[place], key[place] = row[order[place]], group
+                start += size
+            _join_signs(values, least, most)
+            least, most = zero, values.max()
         fits = most < INFINITE and (most - least) >> (np.uint32(32) - shift) == zero
         used[unit] = len(values) if fits or len(values) == 0 else -1
         for place in range(len(values)):

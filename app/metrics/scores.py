@@ -22,6 +22,8 @@ class Scores(NamedTuple):
     score: NDArray[np.float64]  # (units,) larger = more selective
     statistic: NDArray[np.float64]  # (contrasts, units) signed, positive = target responds more
     p: NDArray[np.float64] | None = None  # (contrasts, units) two-sided; None: no test
+    # (units,) whether means of two signs make the statistic 1 or -1; None: they could not
+    signed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     score: NDArray[np.float64] = np.fmin.reduce(statistic, axis=0)
     return score
+
+
+def note_signs(scores: Mapping[str, Scores]) -> list[str]:
+    """Say of which metrics' scores signs decide more than sizes."""
+    return [
+        f"{name}: {np.count_nonzero(each.signed)} of {len(each.score)} units compare a negative "
+        "mean with a positive one: the index is then 1 or -1, however close they are"
+        for name, each in scores.items()
+        if each.signed is not None and each.signed.any()
+    ]
 
 
 def load(name: str) -> Callable[..., Scores]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import InputError
 from app.machine import count_threads
+from app.metrics.moments import NOISE
 from app.metrics.scores import Question, Scored, Scores
 
 if TYPE_CHECKING:
@@ -31,20 +32,26 @@ def score_blocks(
 
     A block is the numbers (units,) of its units in the layer and their responses (images, units);
     together the blocks hold each unit once. Scores do not depend, to the bit, on the blocks or on
-    the number of `threads` (None: `app.machine.count_threads`). InputError for responses, to images
-    that are compared, that are not finite.
+    the number of `threads` (None: `app.machine.count_threads`). A unit whose responses to compared
+    images differ by rounding alone (`app.metrics.moments.NOISE`) counts as constant; InputError for
+    such responses that are not finite.
     """
     whole: dict[str, Scored] = {}
     compared = np.any([question.contrast.included for question in questions.values()], axis=0)
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = np.ascontiguousarray(responses)
-        finite = np.isfinite(part)[compared]
-        if not finite.all():
+        shown = part if compared.all() else part[compared]
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        if not np.isfinite([low, high]).all():
+            finite = np.isfinite(shown)
             raise InputError(
                 f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
                 f"{numbers[~finite.all(axis=0)].min()}; responses must be finite numbers"
             )
+        flat = low >= high - NOISE.get(part.dtype.char, 0) * np.maximum(-low, high)
+        if (low < high)[flat].any():
+            part = np.where(flat, low, part)
         return {
             name: question.score(part, question.contrast, **question.options)
             for name, question in questions.items()
@@ -87,7 +94,9 @@ def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _make_room(found: Scores, images: int, units: int) -> Scored:
     """Make room for the whole layer."""
-    rooms = (part if part is None else np.empty((*part.shape[:-1], units)) for part in found)
+    rooms = [
+        part if part is None else np.empty((*part.shape[:-1], units), part.dtype) for part in found
+    ]
     return Scored(Scores._make(rooms), np.empty(0, np.int64), np.empty((images, 0), np.float32))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from app.config.parameters import parameters, to_yaml
-from app.files import whole, writing
+from app.files import to_json, whole, writing
 from app.findings.selection import Criterion
 from app.machine import GB, measure_peak
 from app.tracking.origin import versions
@@ -76,7 +76,7 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
     texts = {
         "config.yaml": to_yaml(config),
         "versions.json": json.dumps(versions(), indent=2),
-        "metrics.json": json.dumps(found.metrics(), indent=2),
+        "metrics.json": to_json(found.metrics()),
     }
     with writing("write results to", folder, "another folder with hydra.run.dir=<folder>"):
         folder.mkdir(parents=True, exist_ok=True)

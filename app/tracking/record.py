@@ -257,14 +257,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def as_text(values: Mapping[str, Any], length: int = PARAM_LENGTH) -> dict[str, str]:
-    """Write values as on the command line, cut where they are too long for MLflow."""
-    texts = {
-        name: value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, default=str)
-        for name, value in values.items()
-    }
-    return {name: cut(text, length) for name, text in texts.items()}
+    """Write values as on the command line, cut where they are too long for MLflow.
+
+    What MLflow does not take in a name becomes a hyphen; names then alike get one more.
+
+    >>> as_text({"domains.face+body": ["face", "body"], "domains.face=body": []})
+    {'domains.face-body': '["face", "body"]', 'domains.face-body-': '[]'}
+    """
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        text = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
+        key = re.sub(r"[^\w. :-]", "-", name)
+        while key in texts:
+            key += "-"
+        texts[key] = cut(text, length)
+    return texts
 
 
 def cut(text: str, length: int) -> str:

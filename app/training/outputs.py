@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from app.config.parameters import to_yaml
 from app.config.training import Train
 from app.errors import InputError
-from app.files import whole
+from app.files import to_json, whole
 from app.models import checkpoint
 from app.models.vgg import DualTaskVGG
 from app.tracking.origin import versions
@@ -187,7 +187,7 @@ def write_results(training: Training) -> Results:
         training.history,
         training.identity,
     )
-    _write_text(training.folder / RESULTS, json.dumps(vars(results), indent=2))
+    _write_text(training.folder / RESULTS, to_json(vars(results)))
     if not settings.from_folders:
         package = training.folder / PACKAGE
         package.mkdir(exist_ok=True)

@@ -98,7 +98,7 @@ def test_what_a_forward_pass_raises_is_one_line(error: Exception):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mean", "max", pytest.param("l2", marks=today("inf"))])
+@pytest.mark.parametrize("name", ["mean", "max", "l2"])
 def test_large_responses_have_a_finite_number(name: str):
     """1e20 everywhere in a map of 7 x 7: its norm is 7e20, which float32 holds."""
     right = {"mean": 1e20, "max": 1e20, "l2": 7e20}[name]
@@ -106,7 +106,7 @@ def test_large_responses_have_a_finite_number(name: str):
     assert found.item() == pytest.approx(right, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mean", "max", pytest.param("l2", marks=today("0"))])
+@pytest.mark.parametrize("name", ["mean", "max", "l2"])
 def test_small_responses_are_not_silent(name: str):
     right = {"mean": 1e-25, "max": 1e-25, "l2": 7e-25}[name]
     found = AGGREGATE[name](torch.full((1, 1, 7, 7), 1e-25))

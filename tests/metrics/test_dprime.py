@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
+from app.metrics import load
 from app.metrics.contrast import contrast
 from app.metrics.dprime import score
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
@@ -52,3 +54,27 @@ def test_large_mean_small_variance():
     np.testing.assert_allclose(
         score(values + 2**20, chosen).score, score(values, chosen).score, rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("power", [-1060, -700, -200, 200, 700, 1015])
+@pytest.mark.parametrize("name", ["dprime", "ttest", "welch_t", "cohens_d", "fsi"])
+def test_a_power_of_two_changes_no_bit(name, power):
+    """A unit for itself: its neighbours keep their size."""
+    values = np.random.default_rng(0).integers(-8, 9, size=(12, 3)).astype(float)
+    chosen = contrast(["a"] * 5 + ["b"] * 7, {"a": ["a"], "b": ["b"]}, "a", kind="pooled")
+    scaled = values * [1, 2.0**power, 1]
+    for one, other in zip(
+        load(name)(values, chosen)[:2], load(name)(scaled, chosen)[:2], strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("kind", "spread"), [(np.float32, 3e-7), (np.float64, 1e-14)])
+def test_rounding_within_each_group_is_no_deviation(kind, spread):
+    """However far the groups lie apart; what is above rounding is as it was."""
+    chosen = contrast(list("aaabbb"), {"a": ["a"], "b": ["b"]}, "a", kind="pooled")
+    shape = np.array([[0, 1, 0, 2, 0, 1]]).T
+    base = np.array([[5, 5, 5, 2, 2, 2]]).T
+    assert np.isnan(score((base + spread * shape).astype(kind), chosen).score)
+    wide = (base + 1e4 * spread * shape).astype(kind)
+    assert_close(score(wide, chosen).statistic, by_loop(plain, wide, chosen))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from app.metrics import Scores, note_signs
 from app.metrics.contrast import contrast
 from app.metrics.fsi import score
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
@@ -59,3 +60,19 @@ def test_pooled_weighs_images_not_domains():
     chosen = contrast(list("aabbcccc"), {k: [k] for k in "abc"}, "a", kind="pooled")
     result = score(np.array([[3, 3, 0, 0, 3, 3, 3, 3]], dtype=float).T, chosen)
     np.testing.assert_allclose(result.score, [(3 - 2) / (3 + 2)])
+
+
+def test_means_of_two_signs_are_told_apart_from_silence():
+    chosen = contrast(list("aabbcc"), {k: [k] for k in "abc"}, "a")
+    units = [
+        [1, 3, 0, 0, 0, 0],
+        [1, 3, -1, 0, 1, 1],
+        [-1, -1, 1, 1, -2, -2],
+        [-1, -1, -2, 0, -3, 0],
+    ]
+    result = score(np.array(units, dtype=float).T, chosen)
+    np.testing.assert_allclose(result.score, [1, 1 / 3, -1, -0.0], atol=1e-15)
+    assert result.signed.tolist() == [False, True, True, False]
+    (note,) = note_signs({"fsi": result, "other": Scores(result.score, result.statistic)})
+    assert note.startswith("fsi: 2 of 4 units")
+    assert not note_signs({"fsi": score(np.abs(units).T.astype(float), chosen)})

@@ -18,7 +18,7 @@ NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t"]
 
 
 def arrays(scores):
-    return [array for array in scores if array is not None]
+    return [array for array in scores[:3] if array is not None]
 
 
 def ask(name, responses, chosen):

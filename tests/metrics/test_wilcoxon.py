@@ -71,9 +71,11 @@ def test_all_tied_is_undefined_with_p_1():
     assert result.score[0] == result.statistic[1, 0] < 0
 
 
-# With negative responses, after a ReLU, and after one with a range that 32 bits do not hold.
+# With negative responses, after a ReLU, and with ranges that 32 bits do not hold: signed, wide.
 LEVELS = {
     "signed": [-3e38, -2, -1e-45, -0.0, 0.0, 1e-45, 3, 3e38],
+    "near": [-3, -1 - 2e-7, -1, -0.0, 0.0, 1, 1 + 2e-7, 3],
+    "negative": [-3e6, -3, -2, -1.5, -1 - 2e-7, -1, -0.0, 0.0],
     "positive": [-0.0, 0.0, 1, 1 + 2e-7, 1.5, 2, 3, 3e6],
     "wide": [-0.0, 0.0, 1e-45, 1e-30, 1, 2, 3, 3e38],
 }
