@@ -27,6 +27,7 @@ from app.config.schema import (
     metric_set,
 )
 from app.errors import InputError
+from app.spelling import spell
 
 
 def checked(config: DictConfig) -> Config:
@@ -55,6 +56,7 @@ def checked(config: DictConfig) -> Config:
         checked_metric(metric, config.threshold)
     whole = cast(Config, OmegaConf.to_object(config))
     limits.check(whole)
+    _spell_names(whole)
     _check_layer(whole.layer, whole.model)
     _check_lesion(whole.lesion)
     _check_layers_of_steps(whole)
@@ -220,6 +222,19 @@ def _lacks_root(group: str, name: str, kind: str) -> InputError:
     return InputError(
         f"{group}={name} needs {group}.root=<folder that holds one folder per {kind}>"
     )
+
+
+def _spell_names(config: Config) -> None:
+    """Spell domains and categories as folders are; those that look like values are text, too."""
+    stimuli, plain = config.stimuli, (str, int, float, type(None))
+    config.target, stimuli.leave_out = spell(config.target), [*map(spell, stimuli.leave_out)]
+    if isinstance(stimuli.domains, dict):
+        stimuli.domains = {
+            spell(str(domain)): [spell(str(m)) if isinstance(m, plain) else m for m in members]
+            if isinstance(members, list)
+            else members
+            for domain, members in stimuli.domains.items()
+        }
 
 
 def _check_domains(stimuli: Stimuli, target: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.choices import TASKS
 from app.errors import InputError
+from app.spelling import spell
 from app.stimuli.images import ImageFolders, Images, drawn, join_images
 from app.stimuli.synthetic import draw_own_classes
 
@@ -82,7 +83,8 @@ def read_classes(
     for name, task in tasks.items():
         folders, output = _folders(name, task), _find_outputs(name, task)
         found = folders.find(list(output), at_least=1)
-        parts[name] = folders.read({label: found[label][:at_most] for label in found})
+        notes = folders.note_unused(found)
+        parts[name] = folders.read({label: found[label][:at_most] for label in found}, notes)
         right += [output[label] for label in parts[name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 
@@ -131,7 +133,7 @@ def _read_list(path: str, where: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(f"{where} cannot be read: {reason}") from None
-    lines = [line.strip() for line in text.rstrip().splitlines()]
+    lines = [spell(line.strip()) for line in text.rstrip().splitlines()]
     for number, line in enumerate(lines, 1):
         if not line:
             raise InputError(f"{where}: line {number} is empty, so no output has a name")
