@@ -83,8 +83,7 @@ def read_classes(
     for name, task in tasks.items():
         folders, output = _folders(name, task), _find_outputs(name, task)
         found = folders.find(list(output), at_least=1)
-        notes = folders.note_unused(found)
-        parts[name] = folders.read({label: found[label][:at_most] for label in found}, notes)
+        parts[name] = folders.read({label: found[label][:at_most] for label in found})
         right += [output[label] for label in parts[name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 

@@ -17,7 +17,7 @@ def make_identities(settings: Identities, memo: Memo) -> Images:
     """Draw the images, or read them from a folder; each one's label is its identity."""
     if settings.name == "folder":
         folders, found = _find(settings)
-        return folders.read(found, folders.note_unused(found))
+        return folders.read(found)
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
     return drawn(pixels, labels, f"drawn, seed {settings.seed}")

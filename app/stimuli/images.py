@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -297,11 +298,12 @@ class ImageFolders:
         self,
         labels: Sequence[str] | None = None,
         *,
+        aside: Collection[str] = (),
         at_least: int = 2,
         leave_below: int = 0,
         because: str = "",
     ) -> dict[str, list[str]]:
-        """Find the images of each label (None: of all); none is decoded.
+        """Find the images of each label (None: of all but those set aside); none is decoded.
 
         Returns their paths below the root by label, runs of digits ordered by their value (adult-2
         before adult-10). Labels of fewer than `leave_below` images are left out. InputError where
@@ -309,7 +311,10 @@ class ImageFolders:
         which `because` explains.
         """
         folders, found = self._folders(), {}
-        for name in self._list_all(folders) if labels is None else labels:
+        if labels is None:
+            self._check_level(folders)
+            labels = [label for label in folders if label not in aside]
+        for name in labels:
             if (label := find_name(name, folders)) is None:
                 raise InputError(
                     f"{self} has no folder {name!r} for that {self.what}: "
@@ -329,9 +334,10 @@ class ImageFolders:
             raise InputError(f"{self} has no {self.what} of {leave_below} images or more")
         return found
 
-    def read(self, found: Mapping[str, Sequence[str]], notes: Sequence[str] = ()) -> Images:
-        """Return the images that `find` found, known by their content; `notes` are further ones.
+    def read(self, found: Mapping[str, Sequence[str]], aside: Collection[str] = ()) -> Images:
+        """Return the images that `find` found, known by their content.
 
+        Their notes tell of what is not among them: all but hidden files and the labels `aside`.
         InputError for a file that cannot be read, or does not begin as an image does.
         """
         files = [name for each in found.values() for name in each]
@@ -349,19 +355,16 @@ class ImageFolders:
                 for each in said:
                     told[each].append(name)
                 progress(1)
-        own = [self._note(those, "image(s)", said) for said, those in told.items()]
-        source = spell(str(self.root))
-        return Images(names, labels, digest.hexdigest(), source, paths, (*notes, *own))
+        notes = tuple(self._note(those, "image(s)", said) for said, those in told.items())
+        if unused := self._list_unused(found, aside):
+            notes += (self._note(unused, "file(s) or folder(s)", "are not used"),)
+        return Images(names, labels, digest.hexdigest(), spell(str(self.root)), paths, notes)
 
-    def note_unused(
-        self, found: Mapping[str, Sequence[str]], aside: Collection[str] = ()
-    ) -> list[str]:
-        """Note what lies here and was not found, hidden files and the labels set aside apart."""
+    def _list_unused(self, found: Mapping[str, Sequence[str]], aside: Collection[str]) -> list[str]:
         used, folders = {name for each in found.values() for name in each}, self._folders()
         top = {spell(name) for name in os.listdir(self.root) if not name.startswith(".")}
         below = [each for label in found for each in self._walk(folders[label])]
-        rest = [*sorted(top - {*found, *aside}), *(spell(n) for n in below if n not in used)]
-        return [self._note(rest, "file(s) or folder(s)", "are not used")] if rest else []
+        return sorted(top - {*found, *aside}) + [spell(each) for each in below if each not in used]
 
     def __str__(self) -> str:
         return f"{self.setting}={self.root}"
@@ -375,48 +378,39 @@ class ImageFolders:
         if not self.root.is_dir():
             raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
         _, names, _ = next(os.walk(self.root, onerror=self._refuse))
-        folders: dict[str, str] = {}
-        for name in names:
-            if not (name.startswith(".") or name in _SYSTEM):
-                if spell(name) in folders:
-                    raise InputError(f"{self} has two folders {spell(name)!r}: rename one of them")
-                folders[spell(name)] = name
+        shown = [name for name in sorted(names) if name[0] != "." and name not in _SYSTEM]
+        folders = {spell(name): name for name in shown}
+        if len(folders) < len(shown):
+            raise InputError(f"{self} has two folders of one name, spelled in Unicode in two ways")
         return folders
 
-    def _list_all(self, folders: Mapping[str, str]) -> list[str]:
-        """List all labels; InputError where there are none, or splits that hold them."""
-        labels, wanted = sorted(folders), f"it should hold one folder per {self.what}"
-        if not labels:
+    def _check_level(self, folders: Mapping[str, str]) -> None:
+        """Refuse a folder of images, and one of splits that hold the folders of labels."""
+        wanted = f"it should hold one folder per {self.what}"
+        if not folders:
             files = sum(path.is_file() for path in self.root.glob("[!.]*"))
             raise InputError(f"{self} {f'has {files} files' if files else 'is empty'}: {wanted}")
-        first = self.root / folders[labels[0]]
-        if {each.lower() for each in labels} <= _SPLITS and not any(
-            map(Path.is_file, first.iterdir())
-        ):
+        first = self.root / next(iter(folders.values()))
+        if {*map(str.lower, folders)} <= _SPLITS and not any(map(Path.is_file, first.iterdir())):
             raise InputError(
-                f"{self} has {', '.join(labels)}: {wanted}, as {self.setting}={first} may"
+                f"{self} has {', '.join(folders)}: {wanted}; try {self.setting}={first}"
             )
-        return labels
 
     def _walk(self, folder: str) -> Iterator[str]:
         """Yield the paths below the root of a folder's files, and of folders not entered."""
-        own = Path(os.path.realpath(self.root / folder))
-        entered = {own, *own.parents}  # links may lead back
-        for place, below, files in os.walk(
-            self.root / folder, followlinks=True, onerror=self._refuse
-        ):
-            further = []
+        start = self.root / folder
+        entered = {real := os.path.realpath(start), *map(str, Path(real).parents)}
+        for place, below, files in os.walk(start, followlinks=True, onerror=self._refuse):
             for name in sorted(below):
-                real = Path(os.path.realpath(os.path.join(place, name)))
+                real = os.path.realpath(path := Path(place, name))
                 # A folder that is called as an image is taken for one, and refused when it is read.
-                if name in _SYSTEM or real in entered or _is_called_image(name):
+                if name in _SYSTEM or real in entered or _is_image(path):
+                    below.remove(name)
                     files.append(name)
-                elif not name.startswith("."):
-                    entered.add(real)
-                    further.append(name)
-            below[:] = further
-            here = Path(place).relative_to(self.root)
-            yield from ((here / name).as_posix() for name in files if not name.startswith("."))
+                entered.add(real)
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            shown = [Path(place, name) for name in files if not name.startswith(".")]
+            yield from (path.relative_to(self.root).as_posix() for path in shown)
 
     def _refuse(self, error: OSError) -> None:
         reason = error.strerror or error
@@ -425,22 +419,12 @@ class ImageFolders:
 
 def _is_image(path: Path) -> bool:
     """Whether a file is called as an image, or is one."""
-    if _is_called_image(path.name):
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind in Image.OPEN and kind not in _UNREADABLE:
         return True
-    if path.exists() and not path.is_file():
-        return False
-    try:
-        with Image.open(path) as image:
-            return image.format not in _UNREADABLE
-    except UnidentifiedImageError:
-        return False
-    except Exception:  # what is wrong is told when it is read
-        return True
-
-
-def _is_called_image(name: str) -> bool:
-    kind = Image.registered_extensions().get(os.path.splitext(name)[1].lower())
-    return kind in Image.OPEN and kind not in _UNREADABLE
+    with suppress(Exception), Image.open(path) as image:
+        return image.format not in _UNREADABLE
+    return False
 
 
 def _inspect(path: Path, closely: bool) -> tuple[str, list[str]]:

@@ -39,33 +39,27 @@ def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
     else:
         present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
     left = [_find_left(name, present) for name in settings.leave_out]
-    domains = {
-        domain: tuple(
-            each for name in members if (each := find_name(name, present) or name) not in left
-        )
-        for domain, members in (settings.domains or {}).items()
-    }
-    domains = {domain: members for domain, members in domains.items() if members}
+    domains = {}
+    for domain, members in (settings.domains or {}).items():
+        own = [find_name(name, present) or name for name in members]
+        if kept := tuple(category for category in own if category not in left):
+            domains[domain] = kept
     if settings.name == "floc":
-        left.append(floc.UNASSIGNED)  # where no domain names it
-    wanted = [category for members in domains.values() for category in members]
-    wanted = wanted or [category for category in present if category not in left]
+        left.append(floc.UNASSIGNED)  # but where a domain names it
+    named = [category for members in domains.values() for category in members]
     if settings.name == "synthetic":
         images = _draw(settings, left, memo)
     elif settings.root is None:
-        images = _fetch_floc(settings, wanted)
+        images = _fetch_floc(settings, named or [each for each in present if each not in left])
     else:
-        found = folders.find(None if wanted == present else wanted, leave_below=0 if domains else 1)
-        images = folders.read(found, folders.note_unused(found, left))
+        found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
+        images = folders.read(found, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
 
 
 def _find_left(name: str, present: Sequence[str]) -> str:
-    found = find_name(name, present)
-    if found is None:
-        raise InputError(
-            f"stimuli.leave_out names {name!r}, but the categories are {', '.join(present)}"
-        )
+    if (found := find_name(name, present)) is None:
+        raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
     return found
 
 
@@ -82,4 +76,4 @@ def _fetch_floc(settings: Stimuli, wanted: Sequence[str]) -> Images:
     address = settings.address or ""
     root = floc.fetch(wanted, folder, address, floc.read_digests(floc.DIGESTS))
     folders = ImageFolders(root, "category", "stimuli.folder")
-    return replace(folders.read(folders.find(wanted)), source=address)
+    return replace(folders.read(folders.find(wanted)), source=address, notes=())
