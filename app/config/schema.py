@@ -148,7 +148,7 @@ class Identities:
 
     name: Annotated[str, one_of(("synthetic", "folder"))] = MISSING
     root: str | None = None  # folder of a folder per identity; null for what is drawn
-    at_least: SomeImages | None = None  # images of each; who has fewer is left out; null: refused
+    at_least: SomeImages | None = None  # folder only: who has fewer is left out; null: refused
     count: SomeImages = 100  # synthetic only
     images_each: SomeImages = 10  # synthetic only
     size: Pixels = 64  # synthetic only

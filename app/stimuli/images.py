@@ -24,6 +24,9 @@ from app.errors import InputError
 from app.progress import progress_bar
 from app.spelling import find_name, spell
 
+with suppress(ImportError):  # Pillow's plugin for photographs of phones, where it is installed
+    import pillow_heif.HeifImagePlugin  # noqa: F401
+
 T = TypeVar("T")
 
 _DECODERS = 2  # images that are decoded, or files that are read, at the same time
@@ -98,7 +101,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     What is transparent, by alpha or by a key colour, shows mid-grey, the localizer's background.
     Integers of more than 8 bits are taken for 16 and keep the high byte; floating-point values for
-    0 … 1 where none is above 1, else for 0 … 255. InputError for values outside of that.
+    0 … 1 if that is where they are, else for 0 … 255. InputError for values outside of that.
     """
     key = image.info.get("transparency")
     if image.mode[0] in "IF":
@@ -115,14 +118,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bits(values: NDArray[Any], key: int | None) -> Image.Image:
     """Make a greyscale image of deeper values, transparent where they are the key."""
-    low, high = values.min(), values.max()
-    kind, largest = ("floating-point", 255) if values.dtype.kind == "f" else ("16-bit", 65535)
+    low, high, largest = values.min(), values.max(), 65535
+    if floating := values.dtype.kind == "f":
+        largest = 1 if high < _DARK else 255
     if not (low >= 0 and high <= largest):  # nor is NaN
         wrong = f"negative values ({low:g})" if low < 0 else f"values up to {high:g}"
-        raise InputError(
-            f"has {wrong}: the range of {kind} images is 0 to {largest}; save it with 8 bits"
-        )
-    eight = values >> 8 if largest > 255 else np.rint(values * (255 if high <= 1 else 1))
+        range_ = "floating-point images is 0 to 1 or 255" if floating else "16 bits is 0 to 65535"
+        raise InputError(f"has {wrong}, and the range of {range_}: save it with 8 bits")
+    eight = np.rint(values * (255 / largest)) if floating else values >> 8
     image = Image.fromarray(eight.astype(np.uint8))
     if key is not None:
         image.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
@@ -203,7 +206,7 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     if "exif" in image.info and _find_orientation(image) in _UPRIGHT:
         said.append("are turned upright, as EXIF says")
     if image.mode == "F":
-        said.append("hold floating-point values: 0 to 1 where none is above 1, else 0 to 255")
+        said.append("hold floating-point values: 0 to 1 if that is where they are, else 0 to 255")
     tiles = getattr(image, "tile", [])  # how the file has the pixels: "RGB;16B"
     deep = image.mode[0] in "IF" or ";16" in str([tile[3] for tile in tiles])
     if (closely or deep) and np.asarray(_show(image)).max() < _DARK:
@@ -311,10 +314,12 @@ class ImageFolders:
         which `because` explains.
         """
         folders, found = self._folders(), {}
-        if labels is None:
-            self._check_level(folders)
-            labels = [label for label in folders if label not in aside]
-        for name in labels:
+        wanted = [each for each in folders if each not in aside] if labels is None else labels
+        expected = f"it should hold one folder per {self.what}"
+        if not wanted:
+            files = sum(path.is_file() for path in self.root.glob("[!.]*"))
+            raise InputError(f"{self} {f'has {files} files' if files else 'is empty'}: {expected}")
+        for name in wanted:
             if (label := find_name(name, folders)) is None:
                 raise InputError(
                     f"{self} has no folder {name!r} for that {self.what}: "
@@ -332,6 +337,13 @@ class ImageFolders:
                 )
         if not found:
             raise InputError(f"{self} has no {self.what} of {leave_below} images or more")
+        splits = [label for label, names in found.items() if names]
+        below = [name.count("/") > 1 for names in found.values() for name in names]
+        if labels is None and {*map(str.lower, splits)} <= _SPLITS and all(below):
+            place = self.root / splits[0]
+            raise InputError(
+                f"{self} has {', '.join(splits)}: {expected}; try {self.setting}={place}"
+            )
         return found
 
     def read(self, found: Mapping[str, Sequence[str]], aside: Collection[str] = ()) -> Images:
@@ -384,18 +396,6 @@ class ImageFolders:
             raise InputError(f"{self} has two folders of one name, spelled in Unicode in two ways")
         return folders
 
-    def _check_level(self, folders: Mapping[str, str]) -> None:
-        """Refuse a folder of images, and one of splits that hold the folders of labels."""
-        wanted = f"it should hold one folder per {self.what}"
-        if not folders:
-            files = sum(path.is_file() for path in self.root.glob("[!.]*"))
-            raise InputError(f"{self} {f'has {files} files' if files else 'is empty'}: {wanted}")
-        first = self.root / next(iter(folders.values()))
-        if {*map(str.lower, folders)} <= _SPLITS and not any(map(Path.is_file, first.iterdir())):
-            raise InputError(
-                f"{self} has {', '.join(folders)}: {wanted}; try {self.setting}={first}"
-            )
-
     def _walk(self, folder: str) -> Iterator[str]:
         """Yield the paths below the root of a folder's files, and of folders not entered."""
         start = self.root / folder
@@ -422,8 +422,9 @@ def _is_image(path: Path) -> bool:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind in Image.OPEN and kind not in _UNREADABLE:
         return True
-    with suppress(Exception), Image.open(path) as image:
-        return image.format not in _UNREADABLE
+    if path.is_file():  # no pipe, which would wait
+        with suppress(Exception), Image.open(path) as image:
+            return image.format not in _UNREADABLE
     return False
 
 
