@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from app.choices import TASKS
 from app.errors import InputError
 from app.spelling import spell
-from app.stimuli.images import ImageFolders, Images, drawn, join_images
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn, join_images
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.errors import InputError
-from app.stimuli.images import ImageFolders, Images, drawn
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn
 from app.stimuli.synthetic import draw_identities
 
 if TYPE_CHECKING:

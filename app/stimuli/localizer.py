@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from app.errors import InputError
 from app.spelling import find_name
 from app.stimuli import floc
-from app.stimuli.images import ImageFolders, Images, drawn
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn
 from app.stimuli.synthetic import DOMAINS, draw_localizer
 
 if TYPE_CHECKING:

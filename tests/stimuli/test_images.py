@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from app.errors import InputError
-from app.stimuli.images import ImageFolders, Preprocessing, drawn, read_image, to_rgb
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Preprocessing, drawn, read_image, to_rgb
 
 PLAIN = Preprocessing(resize=64, size=64, mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
 
