@@ -121,12 +121,13 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions, why_not = None, lesioned.why_not_lesioned(cut, model, layer, aggregation)
-    notes = [*note_signs({name: each.scores for name, each in scored.items()}), why_not]
+    signs = note_signs({name: each.scores for name, each in scored.items()})
+    notes = [*stimuli.images.notes, *signs, why_not]
     if why_not is None:
         shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
         site = LesionSite(network, layer.name, shown, hardware, memo)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
-        notes += lesions.notes
+        notes += [*shown.images.notes, *lesions.notes]
 
     # Whether what the metric selects carries identity.
     asked = config.decoding
@@ -139,7 +140,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
                 decoded = decoding.decode_identity(features, labels, top, asked, config.seed, memo)
-            notes += decoding.note_folds(labels)
+            notes += [*people.notes, *decoding.note_folds(labels)]
         notes += said
     selectivity = selection.measure_selectivity(score[own], selected[own])
     consistency, overlap = measure_consistency(score), measure_overlap(score, selected)

@@ -21,7 +21,8 @@ from app.config.checks import checked
 from app.launch.commandline import CONFIG_FOLDER
 from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
-from app.stimuli.images import ImageFolders, Preprocessing
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Preprocessing
 from app.sweeps.results import Result
 from tests.conftest import SMALL, finished, run_app
 

@@ -17,6 +17,7 @@ from app.choices import DECODERS, LAYERS, PENALISED
 from app.config import limits, schema
 from app.config.parameters import leaves
 from app.errors import InputError
+from app.spelling import spell
 
 
 def checked(config: DictConfig) -> schema.Config:
@@ -42,12 +43,15 @@ def checked(config: DictConfig) -> schema.Config:
         checked_metric(metric, config.threshold)
     whole = cast(schema.Config, OmegaConf.to_object(config))
     limits.check(whole)
+    stimuli = whole.stimuli  # folders' names are spelled so, too
+    whole.target, stimuli.leave_out = spell(whole.target), [*map(spell, stimuli.leave_out)]
     _check_layer(whole.layer, whole.model)
     _check_lesion(whole.lesion)
     _check_layers_of_steps(whole)
     _check_penalty(whole.decoding)
     _check_folders(whole)
-    _check_domains(whole.stimuli, whole.target)
+    if stimuli.domains is not None:
+        stimuli.domains = _checked_domains(stimuli.domains, whole.target)
     return whole
 
 
@@ -218,12 +222,11 @@ def _lacks_root(group: str, name: str, kind: str) -> InputError:
     )
 
 
-def _check_domains(stimuli: schema.Stimuli, target: str) -> None:
-    domains = stimuli.domains
-    if domains is None:
-        return
+def _checked_domains(domains: Any, target: str) -> dict[str, list[str]]:
+    """Spell the names of domains and categories; what looks like a value was meant as a name."""
+    plain = (str, int, float, type(None))
     sound = isinstance(domains, dict) and all(
-        isinstance(members, list) and members and all(isinstance(m, str) for m in members)
+        isinstance(members, list) and members and all(isinstance(m, plain) for m in members)
         for members in domains.values()
     )
     if not sound:
@@ -231,13 +234,15 @@ def _check_domains(stimuli: schema.Stimuli, target: str) -> None:
             f"stimuli.domains={domains} must map each domain to a list of its categories, "
             "e.g. {faces:[adult,child],places:[house]}"
         )
-    for category, times in Counter(chain(*domains.values())).items():
+    spelled = {spell(str(k)): [spell(str(m)) for m in members] for k, members in domains.items()}
+    for category, times in Counter(chain(*spelled.values())).items():
         if times > 1:
             raise InputError(
                 f"stimuli.domains names the category {category!r} twice: a category belongs to one "
                 "domain, once"
             )
-    if domains and target not in domains:
+    if spelled and target not in spelled:
         raise InputError(
-            f"target={target} is no domain of the stimuli: they have {', '.join(domains)}"
+            f"target={target} is no domain of the stimuli: they have {', '.join(spelled)}"
         )
+    return spelled

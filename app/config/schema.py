@@ -119,7 +119,7 @@ class Stimuli:
     # Domain to list of categories; null: each category is its own domain. `check` holds it to
     # that: OmegaConf cannot override an optional dict that is null on the command line.
     domains: Any = None
-    leave_out: list[str] = field(default_factory=list)  # categories that belong to no domain
+    leave_out: list[str] = field(default_factory=list)  # categories that are not shown
     address: str | None = None  # floc without a root: of the repository's files, http(s)
     folder: str | None = None  # floc without a root: where they are kept; null: the user's cache
     images_per_category: SomeImages = 144  # synthetic only
@@ -133,6 +133,7 @@ class Identities:
 
     name: Annotated[str, one_of(("synthetic", "folder"))] = MISSING
     root: str | None = None  # folder of a folder per identity; null for what is drawn
+    at_least: SomeImages | None = None  # folder only: who has fewer is left out; null: refused
     count: SomeImages = 100  # synthetic only
     images_each: SomeImages = 10  # synthetic only
     size: Pixels = 64  # synthetic only

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.choices import CONTRASTS, LEVELS
 from app.errors import InputError
+from app.spelling import find_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,10 @@ def contrast(
 
 def _check_domains(domains: Mapping[str, Sequence[str]], target: str) -> None:
     if target not in domains:
-        raise InputError(f"target {target!r} is no domain; domains are: {', '.join(domains)}")
+        meant = find_name(target, domains)
+        quoted = f"; in quotes: \"target='{meant}'\"" if meant else ""
+        names = ", ".join(domains)
+        raise InputError(f"target {target!r} is no domain; domains are: {names}{quoted}")
     if len(domains) < 2:
         raise InputError(f"a contrast needs at least two domains; {target!r} is the only one")
     owner: dict[str, str] = {}

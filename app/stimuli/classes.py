@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from app.choices import TASKS
 from app.errors import InputError
-from app.stimuli.images import ImageFolders, Images, drawn, join_images
+from app.spelling import spell
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn, join_images
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def _read_list(path: str, where: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(f"{where} cannot be read: {reason}") from None
-    lines = [line.strip() for line in text.rstrip().splitlines()]
+    lines = [spell(line.strip()) for line in text.rstrip().splitlines()]
     for number, line in enumerate(lines, 1):
         if not line:
             raise InputError(f"{where}: line {number} is empty, so no output has a name")

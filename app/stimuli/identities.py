@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.errors import InputError
-from app.stimuli.images import ImageFolders, Images, drawn
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn
 from app.stimuli.synthetic import draw_identities
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 def make_identities(settings: Identities, memo: Memo) -> Images:
     """Draw the images, or read them from a folder; each one's label is its identity."""
     if settings.name == "folder":
-        folders = _folders(settings)
-        return folders.read(folders.find())
+        folders, found = _find(settings)
+        return folders.read(found)
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
     return drawn(pixels, labels, f"drawn, seed {settings.seed}")
@@ -26,13 +27,14 @@ def make_identities(settings: Identities, memo: Memo) -> Images:
 def check_identities(settings: Identities) -> None:
     """Refuse folders that decoding would stumble over; InputError. No image is opened."""
     if settings.name == "folder":
-        folders = _folders(settings)
-        people = list(folders.find())
-        if len(people) < 2:
+        folders, found = _find(settings)
+        if len(found) < 2:
             raise InputError(
-                f"{folders} has one folder, {people[0]!r}: decoding needs two identities or more"
+                f"{folders} has one folder, {[*found][0]!r}: decoding needs two identities or more"
             )
 
 
-def _folders(settings: Identities) -> ImageFolders:
-    return ImageFolders(settings.root or "", "identity", "identities.root")
+def _find(settings: Identities) -> tuple[ImageFolders, dict[str, list[str]]]:
+    folders = ImageFolders(settings.root or "", "identity", "identities.root")
+    because = "; identities.at_least=2 leaves out whoever has fewer"
+    return folders, folders.find(leave_below=settings.at_least or 1, because=because)

@@ -1,24 +1,37 @@
-"""Labelled images, drawn or in folders on disk, and how a network wants to see them."""
+"""Labelled images, drawn or in files, and how a network wants to see them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
 from itertools import count
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from app.errors import InputError
-from app.progress import progress_bar
 
-_DECODERS = 2  # images that are decoded, or files that are read, at the same time
+with suppress(ImportError):  # Pillow's plugin for photographs of phones, where it is installed
+    import pillow_heif.HeifImagePlugin  # noqa: F401
+
+T = TypeVar("T")
+
+DECODERS = 2  # images that are decoded, or files that are read, at the same time
+_STRIP = 16  # times as long as wide: of such images the crop alone is resized
+_DARK = 64  # of 255: an image that stays below leaves three quarters of the range empty
+# What turns an image upright that is stored with an EXIF orientation.
+_UPRIGHT = dict(enumerate((
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90), start=2))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,11 +68,16 @@ class Preprocessing:
         scaled = (self.resize * width // shorter, self.resize * height // shorter)
         if self.squash:
             scaled = (self.resize, self.resize)
+        left, top = (round((side - self.size) / 2) for side in scaled)
+        seen = (left, top, left + self.size, top + self.size)
+        method = Image.Resampling[self.interpolation.upper()]
+        if max(width, height) > _STRIP * shorter and not self.squash:  # equal but for rounding
+            across, down = width / scaled[0], height / scaled[1]
+            box = (seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down)
+            return np.asarray(image.resize((self.size, self.size), method, box))
         if scaled != (width, height):
-            image = image.resize(scaled, Image.Resampling[self.interpolation.upper()])
-        left = round((image.width - self.size) / 2)
-        top = round((image.height - self.size) / 2)
-        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+            image = image.resize(scaled, method)
+        return np.asarray(image.crop(seen))
 
     def scale(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Scale the values of pixels (…, 3) as the network wants them."""
@@ -68,16 +86,39 @@ class Preprocessing:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Make an 8-bit RGB image of any mode Pillow reads; 16-bit greyscale keeps its high byte."""
-    if image.mode.startswith("I"):  # Pillow clips 16-bit values at 255 where it should scale them
-        high_byte = np.asarray(image, dtype=np.uint32) >> 8
-        image = Image.fromarray(high_byte.clip(0, 255).astype(np.uint8))
-    if image.mode in ("P", "LA", "PA"):
+    """Make an 8-bit RGB image of any mode that Pillow reads.
+
+    What is transparent, by alpha or by a key colour, shows mid-grey, the localizer's background.
+    Integers of more than 8 bits are taken for 16 and keep the high byte; floating-point values for
+    0 … 1 if that is where they are, else for 0 … 255. InputError for values outside of that.
+    """
+    key = image.info.get("transparency")
+    if image.mode[0] in "IF":
+        image = _to_8_bits(np.asarray(image), key)
+    elif image.mode == "RGB" and key is not None and max(key) > 255:  # of 16 bits, as it was
+        image = image.copy()
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-    if image.mode == "RGBA":  # what is transparent shows mid-grey, the localizer's background
         background = Image.new("RGBA", image.size, (128, 128, 128, 255))
         image = Image.alpha_composite(background, image)
     return image.convert("RGB")
+
+
+def _to_8_bits(values: NDArray[Any], key: int | None) -> Image.Image:
+    """Make a greyscale image of deeper values, transparent where they are the key."""
+    low, high, largest = values.min(), values.max(), 65535
+    if floating := values.dtype.kind == "f":
+        largest = 1 if high < _DARK else 255
+    if not (low >= 0 and high <= largest):  # nor is NaN
+        wrong = f"negative values ({low:g})" if low < 0 else f"values up to {high:g}"
+        range_ = "floating-point images is 0 to 1 or 255" if floating else "16 bits is 0 to 65535"
+        raise InputError(f"has {wrong}, and the range of {range_}: save it with 8 bits")
+    eight = np.rint(values * (255 / largest)) if floating else values >> 8
+    image = Image.fromarray(eight.astype(np.uint8))
+    if key is not None:
+        image.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +134,7 @@ class Images:
     digest: str
     source: str  # for people: where they came from
     contents: Sequence[NDArray[np.uint8] | Path] = field(repr=False)
+    notes: tuple[str, ...] = ()  # a line for what is to be told of files that were read, or not
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,7 +153,7 @@ class Images:
         """Decode what a network sees of images `start` to `stop`: uint8 (images, size, size, 3)."""
         chosen = range(len(self))[start:stop]
         seen = np.dtype((np.uint8, (preprocessing.size, preprocessing.size, 3)))
-        with ThreadPoolExecutor(_DECODERS) as pool:
+        with ThreadPoolExecutor(DECODERS) as pool:
             crops = pool.map(lambda index: preprocessing.crop(self.open(index)), chosen)
             return np.fromiter(crops, seen, len(chosen))
 
@@ -124,20 +166,85 @@ class Images:
             yield preprocessing.scale(pixels).transpose(0, 3, 1, 2)
 
 
-def read_image(path: Path, *, decode: bool = True) -> Image.Image:
-    """Open an image; InputError naming the file where it is none or, decoded, is cut short."""
+def read_image(path: Path) -> Image.Image:
+    """Read an image upright and as 8-bit RGB, of several in a file the first.
+
+    InputError naming a file that is none, is cut short, or has values outside of their range.
+    """
+    return _read(path, _show)
+
+
+def _show(image: Image.Image) -> Image.Image:
+    image.load()
+    shown, turn = to_rgb(image), _UPRIGHT.get(_find_orientation(image))
+    return shown if turn is None else shown.transpose(turn)
+
+
+def _find_orientation(image: Image.Image) -> Any:
     try:
-        image = Image.open(path)
-        if decode:
-            image.load()
-        return image
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow's readers raise nearly anything
+        return None
+
+
+def _describe(image: Image.Image, closely: bool) -> list[str]:
+    """Say what people may not expect of an image; of 8 bits it is decoded for that if `closely`."""
+    said = []
+    if image.format not in ("MPO", "PSD") and getattr(image, "n_frames", 1) > 1:
+        said.append("hold several frames or pages: the first is shown")
+    if "exif" in image.info and _find_orientation(image) in _UPRIGHT:
+        said.append("are turned upright, as EXIF says")
+    if image.mode == "F":
+        said.append("hold floating-point values: 0 to 1 if that is where they are, else 0 to 255")
+    tiles = getattr(image, "tile", [])  # how the file has the pixels: "RGB;16B"
+    deep = image.mode[0] in "IF" or ";16" in str([tile[3] for tile in tiles])
+    if (closely or deep) and np.asarray(_show(image)).max() < _DARK:
+        said.append("are dark: three quarters of the range of their bits or more is empty")
+    return said
+
+
+def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
+    """Use an image that is open; InputError as `read_image`."""
+    try:
+        try:
+            with Image.open(path) as image:
+                return use(image)
+        except ValueError:
+            if not (content := path.read_bytes()).startswith(b"\x89PNG"):
+                raise
+            with Image.open(_drop_texts(content)) as image:
+                return use(image)
     except UnidentifiedImageError:
         wrong = "is not an image that Pillow can read: replace or remove it"
+        if path.read_bytes().startswith(b"version https://git-lfs"):
+            wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
+    except Image.DecompressionBombError as error:
+        wrong = f"is too large for Pillow ({error}): shrink it"
+    except InputError as error:
+        wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
         reason = getattr(error, "strerror", None)
         damaged = f"is truncated or damaged ({error}): replace or remove it"
         wrong = f"cannot be read: {reason}" if reason else damaged
     raise InputError(f"{path} {wrong}")
+
+
+def inspect(path: Path, closely: bool) -> tuple[str, list[str]]:
+    """SHA-256 of an image file, whose beginning at least is an image's; see `_describe`."""
+    said = _read(path, partial(_describe, closely=closely))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), said
+
+
+def _drop_texts(content: bytes) -> BytesIO:
+    """Drop the texts of a PNG file, which Pillow refuses to read where they are long."""
+    kept, start = [content[:8]], 8
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        if content[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[start:end])
+        start = end
+    return BytesIO(b"".join(kept))
 
 
 def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Images:
@@ -160,107 +267,5 @@ def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
         digest.hexdigest(),
         ", ".join(part.source for part in parts.values()),
         [content for part in parts.values() for content in part.contents],
+        tuple(note for part in parts.values() for note in part.notes),
     )
-
-
-@dataclass(frozen=True)
-class ImageFolders:
-    """A folder that holds a folder of images for each label.
-
-    Images are the files below a label's folder, at any depth, whose names end as those of a format
-    that Pillow reads. Hidden files and folders are left out.
-    """
-
-    place: str | Path  # the folder of folders
-    what: str  # a label is ("category", "identity", "class"), for the errors
-    setting: str  # that names the folder ("stimuli.root"), for the errors
-
-    @property
-    def root(self) -> Path:
-        """The place, where `~` is the user's home."""
-        return Path(self.place).expanduser()
-
-    def labels(self) -> list[str]:
-        """Return the sorted names of the folders; InputError where there is no folder of them."""
-        if not self.root.is_dir():
-            raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
-        _, names, _ = next(os.walk(self.root, onerror=self._refuse))
-        return sorted(name for name in names if not name.startswith("."))
-
-    def find(
-        self, labels: Sequence[str] | None = None, *, at_least: int = 2, because: str = ""
-    ) -> dict[str, list[str]]:
-        """Find the images of each label (None: of all); none is opened.
-
-        Returns their paths below the root by label, runs of digits ordered by their value (adult-2
-        before adult-10). InputError where there are no folders, one that is wanted is not there, or
-        has not `at_least` so many images, which `because` explains.
-        """
-        present = self.labels()
-        wanted = present if labels is None else labels
-        if not wanted:
-            raise InputError(f"{self} is empty: it should hold one folder per {self.what}")
-        if missing := [label for label in wanted if label not in present]:
-            raise InputError(
-                f"{self} has no folder {missing[0]!r} for that {self.what}: "
-                f"it has {', '.join(present) or 'no folders'}"
-            )
-        found = {label: self._list_images(label) for label in wanted}
-        needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
-        for label, names in found.items():
-            if len(names) < at_least:
-                raise InputError(
-                    f"{self.what} {label!r} in {self} has {len(names)} image(s): at least "
-                    f"{needed} needed{because}"
-                )
-        return found
-
-    def read(self, found: Mapping[str, Sequence[str]]) -> Images:
-        """Return the images that `find` found, known by their content.
-
-        InputError for a file that cannot be read, or does not begin as an image does.
-        """
-        names = tuple(name for each in found.values() for name in each)
-        labels = tuple(label for label, each in found.items() for _ in each)
-        paths, digest = [self.root / name for name in names], hashlib.sha256()
-        with (
-            ThreadPoolExecutor(_DECODERS) as pool,
-            progress_bar("reading images", len(names)) as progress,
-        ):
-            contents = pool.map(_hash_image, paths)
-            for name, label, content in zip(names, labels, contents, strict=True):
-                digest.update(f"{name}\0{label}\0{content}\n".encode())
-                progress(1)
-        return Images(names, labels, digest.hexdigest(), str(self.root), paths)
-
-    def __str__(self) -> str:
-        return f"{self.setting}={self.root}"
-
-    def _list_images(self, label: str) -> list[str]:
-        endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-        found = []
-        for folder, below, files in os.walk(
-            self.root / label, followlinks=True, onerror=self._refuse
-        ):
-            # A folder that is called as an image is taken for one, and refused when it is read.
-            shown = [name for name in (*files, *below) if not name.startswith(".")]
-            taken = {name for name in shown if os.path.splitext(name)[1].lower() in endings}
-            found += [Path(folder, name).relative_to(self.root).as_posix() for name in taken]
-            below[:] = [name for name in below if name in shown and name not in taken]
-        return sorted(found, key=_number_runs)
-
-    def _refuse(self, error: OSError) -> None:
-        reason = error.strerror or error
-        raise InputError(f"{error.filename} of {self.setting} cannot be read: {reason}") from None
-
-
-def _hash_image(path: Path) -> str:
-    """SHA-256 of an image file, whose beginning at least is an image's."""
-    read_image(path, decode=False).close()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _number_runs(name: str) -> list[tuple[int, str]]:
-    """Sort key under which runs of digits count by their value."""
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.errors import InputError
+from app.spelling import find_name
 from app.stimuli import floc
-from app.stimuli.images import ImageFolders, Images, drawn
-from app.stimuli.synthetic import draw_localizer
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, drawn
+from app.stimuli.synthetic import DOMAINS, draw_localizer
 
 if TYPE_CHECKING:
     from app.config.schema import Stimuli
@@ -27,29 +31,50 @@ def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
     """Draw the images, fetch them, or read them from a folder, as the settings say.
 
     `settings.domains` names the categories of each domain; None: each is a domain of its own.
-    InputError for a category without a folder or images, and for what `floc.fetch` refuses.
+    What `settings.leave_out` names is in none. InputError for a category without a folder or
+    images, and for what `floc.fetch` refuses.
     """
-    named = [category for members in (settings.domains or {}).values() for category in members]
+    folders = ImageFolders(settings.root or "", "category", "stimuli.root")
     if settings.name == "synthetic":
-        seed = settings.seed
-        pixels, labels = memo(draw_localizer, seed, settings.images_per_category, settings.size)
-        images = drawn(pixels, labels, f"drawn, seed {seed}")
-    elif settings.root is None:
-        images = _fetch_floc(settings, named)
+        present = [category for members in DOMAINS.values() for category in members]
     else:
-        folders = ImageFolders(settings.root, "category", "stimuli.root")
-        kept = [label for label in folders.labels() if label not in settings.leave_out]
-        images = folders.read(folders.find(named or kept))
-    domains = settings.domains or {category: [category] for category in images.labels}
-    return Localizer(images, {domain: tuple(members) for domain, members in domains.items()})
+        present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
+    left = [_find_left(name, present) for name in settings.leave_out]
+    domains = {}
+    for domain, members in (settings.domains or {}).items():
+        own = [find_name(name, present) or name for name in members]
+        if kept := tuple(category for category in own if category not in left):
+            domains[domain] = kept
+    if settings.name == "floc":
+        left.append(floc.UNASSIGNED)  # but where a domain names it
+    named = [category for members in domains.values() for category in members]
+    if settings.name == "synthetic":
+        images = _draw(settings, left, memo)
+    elif settings.root is None:
+        images = _fetch_floc(settings, named or [each for each in present if each not in left])
+    else:
+        found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
+        images = folders.read(found, aside=left)
+    return Localizer(images, domains or {category: (category,) for category in images.labels})
 
 
-def _fetch_floc(settings: Stimuli, named: list[str]) -> Images:
-    """Fetch fLoc's images of the named categories once; none: all but what is left out."""
-    digests = floc.read_digests(floc.DIGESTS)
-    wanted = named or sorted(set(digests) - set(settings.leave_out))
+def _find_left(name: str, present: Sequence[str]) -> str:
+    if (found := find_name(name, present)) is None:
+        raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
+    return found
+
+
+def _draw(settings: Stimuli, left: Sequence[str], memo: Memo) -> Images:
+    seed = settings.seed
+    pixels, labels = memo(draw_localizer, seed, settings.images_per_category, settings.size)
+    kept = [index for index, label in enumerate(labels) if label not in left]
+    return drawn(pixels[kept], [labels[index] for index in kept], f"drawn, seed {seed}")
+
+
+def _fetch_floc(settings: Stimuli, wanted: Sequence[str]) -> Images:
+    """Fetch fLoc's images of the wanted categories once."""
     folder = Path(settings.folder).expanduser() if settings.folder else floc.default_folder()
     address = settings.address or ""
-    root = floc.fetch(wanted, folder, address, digests)
+    root = floc.fetch(wanted, folder, address, floc.read_digests(floc.DIGESTS))
     folders = ImageFolders(root, "category", "stimuli.folder")
-    return replace(folders.read(folders.find(wanted)), source=address)
+    return replace(folders.read(folders.find(wanted)), source=address, notes=())

@@ -21,7 +21,8 @@ from app.errors import InputError
 from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
 from app.progress import progress_bar
-from app.stimuli.images import ImageFolders, Images, Preprocessing, drawn, join_images, to_rgb
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Images, Preprocessing, drawn, join_images, to_rgb
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
 
 v2 = import_torchvision("transforms.v2")

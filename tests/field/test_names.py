@@ -24,20 +24,19 @@ from tests.field.asked import (
 )
 from tests.field.inputs import base, encoded, images, plant
 
-AS_NUMBER = "read as a number: no such domain; how to quote it is not said"
 AS_VALUE = "read as another kind of value; how to quote it is not said"
 NAMES = [
     ("001", ""),
-    ("1e3", AS_NUMBER),
-    ("1_1", AS_NUMBER),
+    ("1e3", ""),
+    ("1_1", ""),
     ("0x10", ""),
     ("12", ""),
-    ("1.50", AS_NUMBER),
+    ("1.50", ""),
     ("nan", ""),
     ("no", ""),
     ("yes", ""),
     ("null", AS_VALUE),
-    ("true", AS_VALUE),
+    ("true", ""),
     ("False", ""),
     ("face+body", ""),
     ("faces (adult)", "Hydra's parser error: an unknown function faces"),
@@ -71,12 +70,7 @@ def test_a_quoted_target_is_taken_by_its_name(tmp_path: Path, name: str):
     assert config.target == name and found.target.sum() == 3
 
 
-UNQUOTED = "refused: how to quote the names is not said"
-
-
-@pytest.mark.parametrize(
-    "names", rows([("001,002", ""), ("true,false", UNQUOTED), ("1_1,2", UNQUOTED)])
-)
+@pytest.mark.parametrize("names", rows([("001,002", ""), ("true,false", ""), ("1_1,2", "")]))
 def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
     target, other = names.split(",")
     plant(tmp_path, base(target) | images(other))
@@ -90,7 +84,6 @@ def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
         assert found.target.sum() == 3
 
 
-@today("no such domain, and the list shows the same name")
 @pytest.mark.parametrize(("folder", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
 @pytest.mark.parametrize("setting", ["target", "leave_out", "domains"])
 def test_names_are_compared_in_one_normal_form(tmp_path: Path, setting, folder, typed):

@@ -23,9 +23,8 @@ GREY, SHOWN = levels(), on_grey()
 Save = Callable[[Path], Any]
 
 
-def row(name: str, save: Save, right: NDArray[Any], wrong: str = "", tolerance: int = 0):
-    marks = [today(wrong)] if wrong else []
-    return pytest.param(name, save, right, tolerance, id=name, marks=marks)
+def row(name: str, save: Save, right: NDArray[Any], tolerance: int = 0):
+    return pytest.param(name, save, right, tolerance, id=name)
 
 
 def keyed(mode: str, key: Any, **options: Any) -> Save:
@@ -56,21 +55,19 @@ def save_as(kind: str) -> Save:
     return lambda path: path.write_bytes(inputs.encoded(kind))
 
 
-SIDEWAYS = "EXIF's orientation is ignored: it lies on its side, or is mirrored"
-KEY = "the key colour shows"
 TABLE = [
-    *(row(f"exif{number}.jpg", partial(inputs.save_turned, orientation=number), GREY, SIDEWAYS, 3)
+    *(row(f"exif{number}.jpg", partial(inputs.save_turned, orientation=number), GREY, 3)
       for number in (2, 3, 5, 6, 8)),
-    row("exif6.png", partial(inputs.save_turned, orientation=6), GREY, SIDEWAYS),
-    row("exif6.webp", partial(inputs.save_turned, orientation=6), GREY, SIDEWAYS, 8),
+    row("exif6.png", partial(inputs.save_turned, orientation=6), GREY),
+    row("exif6.webp", partial(inputs.save_turned, orientation=6), GREY, 8),
     row("exif6.tif", partial(inputs.save_turned, orientation=6), GREY),
     row("exif_garbage.jpg", lambda path: grey_picture().save(path, exif=b"Exif\0\0junk",
-        quality=100), GREY, tolerance=3),
-    row("l_trns.png", keyed("L", 0), SHOWN, KEY),
-    row("rgb_trns.png", keyed("RGB", (0, 0, 0)), SHOWN, KEY),
+        quality=100), GREY, 3),
+    row("l_trns.png", keyed("L", 0), SHOWN),
+    row("rgb_trns.png", keyed("RGB", (0, 0, 0)), SHOWN),
     row("i16_trns.png", lambda path: Image.fromarray(GREY.astype(np.uint16) * 257).save(
-        path, transparency=0), SHOWN, KEY),
-    row("bits_trns.png", save_bits, np.where(GREY == 0, 128, 255), KEY),
+        path, transparency=0), SHOWN),
+    row("bits_trns.png", save_bits, np.where(GREY == 0, 128, 255)),
     row("p_trns.png", keyed_palette, SHOWN),
     row("la.png", partial(inputs.save_alpha, mode="LA"), SHOWN),
     row("rgba.png", partial(inputs.save_alpha, mode="RGBA"), SHOWN),
@@ -79,7 +76,7 @@ TABLE = [
         tolerance=3),
     row("icc.png", save_profile, GREY),
     row("float01.tif", lambda path: save_tiff(path, (GREY / 255).astype(np.float32)), GREY,
-        "0 … 1 is taken for 0 … 255: black", 1),
+        1),
     row("float255.tif", lambda path: save_tiff(path, GREY.astype(np.float32)), GREY),
     row("i16.png", lambda path: Image.fromarray(GREY.astype(np.uint16) * 257).save(path), GREY),
     row("i16.tif", lambda path: save_tiff(path, GREY.astype("<u2") * 257), GREY),
@@ -87,7 +84,7 @@ TABLE = [
         .astype(">u2")), GREY),
     row("rgb16.tif", lambda path: save_tiff(path, np.stack([GREY.astype("<u2") * 257] * 3, -1)),
         GREY),
-    row("big_text.png", inputs.save_text, GREY, "called truncated or damaged"),
+    row("big_text.png", inputs.save_text, GREY),
     row("jpeg_called.png", save_as("JPEG"), GREY, tolerance=8),
     row("photo.mpo", inputs.save_frames, GREY, tolerance=3),
     row("pages.tif", inputs.save_frames, GREY),
@@ -125,7 +122,6 @@ TOLD = [
 ]  # fmt: skip
 
 
-@today("read without a word")
 @pytest.mark.parametrize(("name", "save", "words"), [pytest.param(*r, id=r[0]) for r in TOLD])
 def test_what_may_be_meant_otherwise_is_told_or_refused(tmp_path: Path, told, name, save, words):
     root = inputs.plant(tmp_path, inputs.base())
@@ -142,14 +138,13 @@ def test_what_may_be_meant_otherwise_is_told_or_refused(tmp_path: Path, told, na
 
 REFUSED = [
     ("huge.png", inputs.save_huge, r"(?s)(?!.*damaged).*pixels.*\w+\.\w+=",
-     "called truncated or damaged; no setting is named"),
+     "said as it is, but no setting allows it"),
     ("float_rgb.tif", lambda path: save_tiff(path, np.stack([GREY / 255] * 3, -1).astype("<f4")),
      ".*not an image that Pillow can read", ""),
     ("double.tif", lambda path: save_tiff(path, GREY / 255), ".*not an image that Pillow can", ""),
     ("empty.jpg", lambda path: path.touch(), ".*not an image that Pillow can read", ""),
     ("page.jpg", lambda path: path.write_bytes(inputs.PAGE), ".*not an image", ""),
-    ("pointer.jpg", lambda path: path.write_bytes(inputs.POINTER), "(?i).*LFS",
-     "not an image that Pillow can read: what it is is not said"),
+    ("pointer.jpg", lambda path: path.write_bytes(inputs.POINTER), "(?i).*LFS", ""),
     ("cut.png", lambda path: path.write_bytes(inputs.encoded()[:-40]), ".*truncated", ""),
 ]  # fmt: skip
 
@@ -165,7 +160,6 @@ def test_what_cannot_be_read_is_named_for_what_it_is(tmp_path: Path, name, save,
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
-@today("the whole strip is resized: 5.9 GB for 20,000 x 1 at 224 pixels")
 def test_of_a_wide_picture_the_crop_alone_is_resized(monkeypatch: pytest.MonkeyPatch):
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1, 2000), dtype=np.uint8))
     strip = wide.convert("RGB").resize((64 * 2000, 64), Image.Resampling.BILINEAR)

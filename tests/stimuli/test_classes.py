@@ -56,7 +56,7 @@ def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
     assert images.names[:4] == ("faces/a/1.png", "faces/a/2.png", "faces/a/3.png", "faces/b/1.png")
     assert images.names[15] == "faces/c/12.png", "by number"
     assert images.names[-1] == "objects/cup/2.png"
-    shown = [int(np.asarray(images.open(index))[0, 0]) for index in range(len(images))]
+    shown = [int(np.asarray(images.open(index))[0, 0, 0]) for index in range(len(images))]
     assert shown == [11, 12, 13, 1, *range(21, 33), 1, 2, 11, 12]
     with pytest.raises(IndexError):
         images.open(len(images))

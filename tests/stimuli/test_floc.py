@@ -29,7 +29,7 @@ from app.config.checks import checked
 from app.errors import InputError
 from app.launch.commandline import CONFIG_FOLDER
 from app.stimuli import floc
-from app.stimuli.images import ImageFolders
+from app.stimuli.folders import ImageFolders
 from app.stimuli.localizer import make_localizer
 
 EACH = 3

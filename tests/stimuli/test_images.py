@@ -1,5 +1,7 @@
 """Reading folders and preparing images, against plain Pillow and NumPy."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 from PIL import Image
 
 from app.errors import InputError
-from app.stimuli.images import ImageFolders, Preprocessing, drawn, read_image, to_rgb
+from app.stimuli.folders import ImageFolders
+from app.stimuli.images import Preprocessing, drawn, read_image, to_rgb
 
 PLAIN = Preprocessing(resize=64, size=64, mean=(0.5, 0.5, 0.5), sd=(0.5, 0.5, 0.5))
 
@@ -119,6 +122,49 @@ def test_crops_of_some(folder: Path):
     some = images.crops(PLAIN, 3, 9)
     np.testing.assert_array_equal(some, images.crops(PLAIN)[3:9])
     assert images.crops(PLAIN, 14, 99).shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "nearest"])
+@pytest.mark.parametrize("size", [(700, 1), (1, 900), (1700, 100), (40, 999)])
+def test_of_strips_the_crop_is_that_of_the_whole(size: tuple[int, int], interpolation: str):
+    image, shorter = grey(5, size), min(size)
+    whole = [40 * side // shorter for side in size]
+    resized = image.resize(whole, Image.Resampling[interpolation.upper()])
+    left, top = (round((side - 32) / 2) for side in whole)
+    seen = np.asarray(resized.crop((left, top, left + 32, top + 32))).astype(int)
+    crop = Preprocessing(40, 32, (0, 0, 0), (1, 1, 1), interpolation).crop(image)
+    assert np.abs(crop[..., 0] - seen).max() <= 1
+
+
+@pytest.mark.parametrize("highest", [1.02, 2, 40, 256])
+def test_floating_point_values_of_no_range_are_refused(tmp_path: Path, highest: float):
+    levels = np.linspace(0, highest, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(levels).save(tmp_path / "float.tif")
+    with pytest.raises(InputError, match=r"float.tif has values up to .* 0 to 1 or 255"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_dark_images_are_told_by_the_first_of_a_category(folder: Path):
+    for number in (1, 2):
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(folder / "car" / f"car-{number}.png")
+    dark, unused = read(folder).notes
+    assert dark.startswith("stimuli: 1 image(s) are dark") and dark.endswith(": car/car-1.png")
+    assert unused.startswith("stimuli: 1 file(s)") and unused.endswith(": adult/notes.txt")
+
+
+def test_splits_beside_something_else_are_refused(folder: Path):
+    for split in ("Train", "val"):
+        shutil.copytree(folder, folder / split / "more" / "adult")
+    for category in ("adult", "car", "scrambled"):
+        shutil.rmtree(folder / category)
+    (folder / "annotations").mkdir()
+    with pytest.raises(InputError, match=r"has Train, val: .*try stimuli\.root=.*/Train$"):
+        read(folder, leave_below=1)
+
+
+def test_pipes_are_no_images(folder: Path):
+    os.mkfifo(folder / "car" / "pipe")
+    assert "car/pipe" in read(folder).notes[0]
 
 
 def test_drawn_images_digest_and_names():
