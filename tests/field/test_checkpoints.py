@@ -15,8 +15,8 @@ import torch
 from app.config.schema import Model
 from app.errors import InputError
 from app.models import checkpoint
-from app.models.loading import load
 from app.models.libraries import import_torchvision
+from app.models.loading import load
 from tests.field import inputs
 from tests.field.asked import load_network, today
 from tests.field.inputs import (

@@ -6,12 +6,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from app.tracking.address import Stored
 from mlflow.utils.validation import _validate_param_name, _validate_tag_name
 
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
-from app.tracking.address import Stored
 from app.tracking.record import Description, Record
 from tests.field.asked import (
     REFUSALS,

@@ -11,9 +11,9 @@ from torch import nn
 from app.config.schema import Model
 from app.errors import InputError
 from app.models import libraries
+from app.models.libraries import import_torchvision
 from app.models.loading import Loaded, load
 from app.models.modules import ModuleNetwork
-from app.models.libraries import import_torchvision
 from app.responses.kernels import AGGREGATE
 from tests.field.asked import load_network, today
 
@@ -21,7 +21,10 @@ from tests.field.asked import load_network, today
 def load_own(folder: Path, name: str, **settings: str) -> Loaded:
     """A checkpoint of a network of torchvision's, as a command line names it."""
     path = folder / "own.pth"
-    torch.save(libraries.torchvision(name, None, 1, None).network.state_dict(), path)
+    torch.save(
+        libraries.torchvision(Model(name=name, source="torchvision", seed=1)).network.state_dict(),
+        path,
+    )
     given = {"name": name, "weights": None, "outputs": 1000, "checkpoint": str(path)}
     return load_network("torchvision", **given, **settings)
 
@@ -74,7 +77,7 @@ def test_swin_s_rows_are_no_kernels(layer: str):
 
 @today("rows are taken for kernels, though timm's output_fmt says NHWC")
 def test_timm_s_format_is_taken():
-    network = libraries.timm("test_mambaout", None, 0, None).network
+    network = libraries.timm(Model(name="test_mambaout", source="timm")).network
     channels = network.feature_info[0]["num_chs"]
     check_channels_last(network, 160, "stages.0", channels)
 
