@@ -46,8 +46,9 @@ def read(path: Path) -> dict[str, Tensor]:
             raise InputError(f"checkpoint {path} {reason}")
         else:
             safe = torch.serialization.safe_globals(_list_numpy())
-            with safe, warnings.catch_warnings(action="ignore"):  # what is wrong is told below
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            # What is wrong is told below; torch would go by the name of a file that it opens.
+            with safe, warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except pickle.UnpicklingError as error:

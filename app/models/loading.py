@@ -155,7 +155,11 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tup
             f"the checkpoint does not say what input it needs: assumed is that of "
             f"{own['weights_like']}, model.weights_like=<weights> names others"
         )
-    return network, tuple(f"model: {line}" for line in said if line)
+    return network, _make_notes(*said)
+
+
+def _make_notes(*said: str) -> tuple[str, ...]:
+    return tuple(f"model: {line}" for line in said if line)
 
 
 def _read(settings: Model, network: nn.Module) -> tuple[dict[str, Tensor], str]:
