@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -38,19 +37,17 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Nothing but tensors and NumPy's numbers is unpickled (`weights_only`): a file cannot run code.
     """
+    if reason := find_reason(path):
+        raise InputError(f"checkpoint {path} {reason}")
     content: Any
     try:
         if is_safetensors(path):
             content = load_file(path)
-        elif reason := find_reason(path):
-            raise InputError(f"checkpoint {path} {reason}")
         else:
             safe = torch.serialization.safe_globals(_list_numpy())
             # What is wrong is told below; torch would go by the name of a file that it opens.
             with safe, warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
                 content = torch.load(file, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise InputError(
@@ -85,8 +82,10 @@ def name_tensors(
     most = max(counts.values(), default=0)
     best = [prefix for prefix, count in counts.items() if count == most] or [_find_largest(state)]
     prefix = next(filter(_AVERAGED.search, best), best[0])
-    taken = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    others = [key for key in state if not key.startswith(prefix)]
+    behind = {key: key[len(prefix) :] for key in state if key.startswith(prefix)}
+    taken = {name: state[key] for key, name in behind.items()
+             if name in own or _is_learned(name, state[key])}  # fmt: skip
+    others = [key for key in state if behind.get(key) not in {*taken, *expected}]
     said = [f"the checkpoint's tensors behind {prefix!r} are taken"] if prefix else []
     if others:
         said.append(f"{len(others)} other(s) left out, the first is {others[0]}")
@@ -101,31 +100,21 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def read_key_map(name: str) -> dict[str, str | None]:
-    """Read a file of lines `theirs: own`; InputError where it is none."""
+def read_key_map(name: str) -> dict[str, str]:
+    """The keys in a file of lines `theirs: own`."""
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(Path(name).expanduser()))
-        return {str(theirs): own and str(own) for theirs, own in content.items()}
-    except Exception as error:  # each parser has its own
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"model.key_map={name} is neither `order` nor a file of lines `theirs: own`: {reason}"
-        ) from error
+        lines = Path(name).expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
+        raise InputError(f"model.key_map={name} {reason}") from None
+    pairs = [line.rpartition(":") for line in lines]
+    return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 
 
 def count_outputs(state: State, head: str) -> int | None:
     """How many outputs a file's weights have: the rows of the last layer; None: it has none."""
     weight = state.get(f"{head}.weight")
     return None if weight is None or weight.ndim < 2 else len(weight)
-
-
-def fits(network: nn.Module, state: State, heads: Sequence[str]) -> bool:
-    """Whether all that a network has learned, but for its heads, is there in the same shape."""
-    return all(
-        key in state and state[key].shape == value.shape
-        for key, value in network.state_dict().items()
-        if value.is_floating_point() and key.rpartition(".")[0] not in heads
-    )
 
 
 def behead(network: nn.Module, state: State, heads: Sequence[str]) -> dict[str, Tensor]:
@@ -156,23 +145,21 @@ def digest_tensors(state: State) -> str:
 def fill(network: nn.Module, state: State, path: Path) -> None:
     """Give the network the tensors of a file, in its own precision.
 
-    Counts and tables of whole numbers may be missing: they stay the network's own. InputError names
-    the first key or shape that differs, or tensor that is not finite.
+    Counts and tables, which are whole numbers, stay the network's own. InputError names the first
+    key or shape that differs, or tensor that is not finite.
     """
-    expected = network.state_dict()
-    state, _ = name_tensors(state, expected)
-    spare = [f"{key} {tuple(value.shape)}" for key, value in state.items()
-             if key not in expected and _is_learned(key, value)]  # fmt: skip
+    filled = network.state_dict()
+    state, _ = name_tensors(state, filled)
+    spare = [f"{key} {tuple(value.shape)}" for key, value in state.items() if key not in filled]
     widths = "widths, model.hidden, model.outputs and model.input_size"
     check = widths if isinstance(network, DualTaskVGG) else "name, model.outputs and model.key_map"
-    filled = dict(expected)
-    for key, value in expected.items():
+    for key, value in filled.items():
+        if not value.is_floating_point():
+            continue
         shape, tensor = tuple(value.shape), state.get(key)
-        if tensor is None and value.is_floating_point():
+        if tensor is None or not tensor.is_floating_point():
             found = f", but has {spare[0]}" if spare else ""
             raise _mismatch(path, f"it lacks {key} {shape}{found}", check)
-        if tensor is None:
-            continue
         if tuple(tensor.shape) != shape:
             differ = f"{key} has shape {tuple(tensor.shape)} where the network has {shape}"
             raise _mismatch(path, differ, check)
@@ -221,36 +208,30 @@ def _rename(state: State, names: Sequence[str], key_map: str) -> State:
     """The tensors by the names that a file, or their order, gives them."""
     if key_map == "order":
         keys = _find_largest(state)
-        theirs = [key for key, value in state.items()
-                  if key.startswith(keys) and _is_learned(key, value)]  # fmt: skip
-        pairs = list(zip(theirs, names, strict=False))
-        ends = [{name.rpartition(".")[2] for name in pair} & _STATISTICS for pair in pairs]
-        odd = [pair for pair, end in zip(pairs, ends, strict=True) if len(end) > 1]
-        if odd or len(theirs) != len(names):
-            where = f"{odd[0][0]} stands where {odd[0][1]} is due" if odd else "counts differ"
+        theirs = [key for key in state if key.startswith(keys) and _is_learned(key, state[key])]
+        ends = [{key.rpartition(".")[2] for key in pair} & _STATISTICS
+                for pair in zip(theirs, names, strict=False)]  # fmt: skip
+        if len(theirs) != len(names) or max(map(len, ends)) > 1:
             raise InputError(
-                f"model.key_map=order does not fit: {len(theirs)} tensors in the checkpoint, "
-                f"{len(names)} in the network, {where}; give a file of lines theirs: own"
+                f"model.key_map=order does not fit {len(theirs)} tensors in the checkpoint to "
+                f"{len(names)} in the network, weights to weights: give a file of lines theirs: own"
             )
-        return {name: state[key] for key, name in pairs}
-    renamed = {}
-    own = read_key_map(key_map)
+        return {name: state[key] for name, key in zip(names, theirs, strict=True)}
+    own, renamed = read_key_map(key_map), {}
     for key, value in state.items():
-        end = next((end for end in _split(key) if key[end:] in own), None)
-        if end is None:
-            renamed[key] = value
-        elif own[key[end:]]:
-            renamed[f"{key[:end]}{own[key[end:]]}"] = value
+        start = next((start for start in _split(key) if key[start:] in own), len(key))
+        name = own.get(key[start:])
+        if name != "":  # which leaves it out
+            renamed[key[:start] + (name or "")] = value
     return renamed
 
 
 def _list_numpy() -> list[Any]:
     """What NumPy's numbers and arrays, not of objects, are made of in files; old names included."""
-    core = np._core.multiarray
-    places = [f"numpy.{place}.multiarray" for place in ("core", "_core")]
-    made: list[Any] = [(core.scalar, f"{place}.scalar") for place in places]
-    made += [(core._reconstruct, f"{place}._reconstruct") for place in places]
-    return [*made, np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefdgFDSU"}]
+    makers = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.empty(0).__reduce__()[0]}
+    places = [f"numpy.{core}.multiarray" for core in ("core", "_core")]
+    named = [(makers[name], f"{place}.{name}") for name in makers for place in places]
+    return [*named, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDSU"}]
 
 
 def _unreadable(path: Path, why: str) -> InputError:

@@ -11,7 +11,7 @@ OTHERS = {
     rb"\Z": "is empty: copy or download it again",
     rb"version https://git-lfs": "is a Git LFS pointer, not the weights: run git lfs pull",
     rb"\s*<": "is a web page, HTML or XML: download the file itself",
-    rb"\s*\{": "is an index of shards, or other JSON: merge the shards {shards}into one file",
+    rb"\s*\{": "is an index of shards, or other JSON: merge the shards {shards} into one",
     rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x3a\x42]": "is ONNX: export the state dict instead",
     rb"\x89HDF": "is HDF5, as Keras writes it: convert it to a state dict",
     rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd": "is compressed (gzip, bzip2, xz, zstd): unpack it",
@@ -28,14 +28,15 @@ def is_safetensors(path: Path) -> bool:
 
 
 def find_reason(path: Path) -> str | None:
-    """Why a file that is not of safetensors is none of PyTorch either; None: it may be."""
+    """Why a file is neither of safetensors nor of PyTorch; None: it may be."""
+    if is_safetensors(path):
+        return None
     with open(path, "rb") as file:
         start = file.read(4096)
-    text = start.decode("latin1")
     for pattern, reason in OTHERS.items():
         if re.match(pattern, start, re.DOTALL):
-            named = sorted(set(re.findall(r"[\w.-]+\.(?:safetensors|bin)\b", text)))
-            return reason.format(shards=f"({', '.join(named)}) " if named else "")
+            shards = sorted(set(re.findall(rb"[\w.-]+\.(?:safetensors|bin)\b", start)))
+            return reason.format(shards=b", ".join(shards).decode())
     if not start.startswith(b"PK"):
         known = start.startswith(b"\x80")  # a pickle, as PyTorch's files were before 1.6
         return None if known else "is no file that PyTorch or safetensors wrote"
@@ -44,6 +45,4 @@ def find_reason(path: Path) -> str | None:
     names = {name.rpartition("/")[2] for name in zipfile.ZipFile(path).namelist()}
     if "constants.pkl" in names:
         return "is TorchScript: save torch.save(torch.jit.load(…).state_dict(), …)"
-    if "data.pkl" in names:
-        return None
-    return "is a zip archive (.npz of NumPy, or other files), no state dict: unpack or convert it"
+    return None if "data.pkl" in names else "is a zip archive, such as .npz of NumPy: convert it"

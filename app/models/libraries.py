@@ -107,7 +107,8 @@ def timm(settings: Model) -> Found:
     full = f"{base}.{like}" if like else base
     config: Any = library.get_pretrained_cfg(full, allow_unregistered=True)
     size = settings.input_size
-    options = {"img_size": size} if size and config and config.fixed_input_size else {}
+    fixed = size and config and config.fixed_input_size
+    options: dict[str, Any] = {"img_size": size} if fixed else {}
     with _building(settings) as outputs:
         network = library.create_model(full, pretrained=weights is not None, **options, **outputs)
     resolve: Any = import_module("timm.data").resolve_model_data_config
@@ -179,9 +180,7 @@ def _building(settings: Model) -> Iterator[dict[str, Any]]:
     except Exception as error:  # each library has its own for no network, no room, wrong digest
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if settings.weights is None:
-            raise InputError(
-                f"{settings.name} cannot be built with these settings: {reason}"
-            ) from error
+            raise InputError(f"{settings.name} cannot be built as is asked: {reason}") from error
         raise InputError(
             f"the weights {settings.weights} of {settings.name} cannot be had: {reason}; give the "
             "network access, put them into the library's cache, or take model.weights=null"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from app.errors import InputError
 from app.models import checkpoint
+from app.models.formats import is_safetensors
 from app.models.libraries import LIBRARIES, Found
 from app.models.vgg import DualTaskVGG, seeded
 from app.stimuli.images import Preprocessing
@@ -111,17 +112,17 @@ def _load_vgg(settings: Model) -> Loaded:
     filled = _fill_in(settings, outputs=outputs, trained=trained)
     network = build(filled.outputs or 1)
     checkpoint.fill(network, state, path)
-    return Loaded(
-        network.eval(), filled, digest_weights(settings), (f"model: {said}",) if said else ()
-    )
+    return Loaded(network.eval(), filled, digest_weights(settings), _make_notes(said))
 
 
 def _load_from_library(settings: Model) -> Loaded:
     if settings.checkpoint is not None:
         settings = replace(settings, weights=None)
-    network, own, heads, adapt = found = LIBRARIES[settings.source](settings)
+    found = LIBRARIES[settings.source](settings)
+    network, own = found.network, found.own
+    notes: tuple[str, ...] = ()
     if settings.checkpoint is None:
-        digest, notes = checkpoint.digest_tensors(network.state_dict()), ()
+        digest = checkpoint.digest_tensors(network.state_dict())
     else:
         network, notes = _fill_from_checkpoint(settings, found)
         digest = digest_weights(settings)
@@ -134,12 +135,10 @@ def _load_from_library(settings: Model) -> Loaded:
 def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tuple[str, ...]]:
     """Fill a library's network; with as many outputs as the file has, or without its head."""
     network, own, heads, adapt = found
-    state, said = _read(settings, network)
-    said = [said]
-    if adapt and not checkpoint.fits(network, state, heads):
-        with suppress(Exception):  # of what it does not know; what does not fit is told below
-            state = adapt(dict(state), network)
-            said.append(f"{settings.source} converted the checkpoint")
+    state, taken = _read(settings, network)
+    said = [taken]
+    with suppress(Exception):  # of a file that it does not know; what does not fit is told below
+        state = adapt(dict(state), network) if adapt else state
     if settings.outputs is None and heads:
         outputs = checkpoint.count_outputs(state, heads[0])
         if outputs is None:
@@ -150,10 +149,11 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tup
             said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
         own["outputs"] = outputs
     checkpoint.fill(network, state, locate_checkpoint(given(settings.checkpoint)))
-    if settings.weights_like is None and not settings.name.endswith(f".{own['weights_like']}"):
+    like = own["weights_like"] or settings.source
+    if settings.weights_like is None and not settings.name.endswith(f".{like}"):
         said.append(
-            f"the checkpoint does not say what input it needs: assumed is that of "
-            f"{own['weights_like']}, model.weights_like=<weights> names others"
+            f"the checkpoint does not say how images are prepared: as for {like} is assumed, "
+            "model.weights_like=… names other weights"
         )
     return network, _make_notes(*said)
 
@@ -163,7 +163,13 @@ def _make_notes(*said: str) -> tuple[str, ...]:
 
 
 def _read(settings: Model, network: nn.Module) -> tuple[dict[str, Tensor], str]:
-    state = checkpoint.read(locate_checkpoint(given(settings.checkpoint)))
+    path = locate_checkpoint(given(settings.checkpoint))
+    if settings.key_map == "order" and is_safetensors(path):
+        raise InputError(
+            f"model.key_map=order cannot be told for {path}: safetensors sorts what it keeps; give "
+            "a file of lines theirs: own"
+        )
+    state = checkpoint.read(path)
     return checkpoint.name_tensors(state, network.state_dict(), settings.key_map)
 
 

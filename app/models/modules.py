@@ -152,29 +152,23 @@ class ModuleNetwork(nn.Module):
         return channels, rows, columns
 
     def find_outputs(self, call: Call) -> list[str]:
-        """What `output` may be for a call; nothing where its output is no tensor, images first."""
+        """What `output` may be for a call; nothing where it gives no tensor with images first.
+
+        Images are square: rows and columns of a map are alike, and channels are what differs. Where
+        all are alike, larger images tell, or, where one size alone is taken, timm's format.
+        """
         if call.shape is None or call.shape[0] != 1:
             return []
-        last = self._is_channels_last(call) if len(call.shape) == 4 else None
-        if last is not None:
-            return ["map_channels_last" if last else "map"]
-        return [name for name, count in DIMENSIONS.items() if count == len(call.shape)]
-
-    def _is_channels_last(self, call: Call) -> bool | None:
-        """Whether a map's channels come last; None: nothing says it.
-
-        Images are square: rows and columns are alike, and channels are what differs. Where all are
-        alike, larger images tell, or, where a network takes one size alone, timm's format.
-        """
-        with suppress(InputError, StopIteration):
-            for network in (self, self._larger):
-                same = (each.shape for each in network.calls
-                        if (each.name, each.number) == (call.name, call.number))  # fmt: skip
-                _, first, second, third = next(same) or ()
+        fitting = [name for name, count in DIMENSIONS.items() if count == len(call.shape)]
+        with suppress(InputError):
+            for network in (self, self._larger) if len(call.shape) == 4 else ():
+                shapes = {(each.name, each.number): each.shape for each in network.calls}
+                _, first, second, third = shapes[call.name, call.number] or call.shape
                 if first != third and second in (first, third):
-                    return first == second
+                    return ["map_channels_last" if first == second else "map"]
         convolves = isinstance(self.body.get_submodule(call.name), nn.Conv2d | nn.BatchNorm2d)
-        return not convolves if getattr(self.body, "output_fmt", None) == "NHWC" else None
+        told = getattr(self.body, "output_fmt", None) == "NHWC" and not convolves
+        return ["map_channels_last"] if told and len(fitting) > 1 else fitting
 
     @functools.cached_property
     def _larger(self) -> ModuleNetwork:
@@ -213,18 +207,14 @@ class ModuleNetwork(nn.Module):
         yield from found
 
     def _pass(self, pixels: Tensor) -> None:
-        """Run the network; what it raises by itself is told in one line."""
         try:
             self.body(pixels)
         except _Deep:
             raise
-        except Exception as error:
+        except Exception as error:  # a network's code may raise anything
+            reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
             size = " x ".join(map(str, pixels.shape))
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise InputError(
-                f"the forward pass of the network {self.name} fails on images of {size} values: "
-                f"{type(error).__name__}: {reason}"
-            ) from error
+            raise InputError(f"the network {self.name} fails on images {size}: {reason}") from error
 
     def _unknown(self, layer: str) -> str:
         names = list(dict.fromkeys(call.name for call in self.calls if call.name))

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app.choices import LAYERS
 from app.errors import InputError
 from app.models.checkpoint import read_key_map
-from app.models.loading import (
-    BUILTIN,
-    Loaded,
-    digest_weights,
-    given,
-    load,
-    make_preprocessing,
-)
+from app.models.loading import Loaded, digest_weights, given, load, make_preprocessing
 from app.models.modules import ModuleNetwork
 from app.models.vgg import POOLED, DualTaskVGG
 from app.stimuli.images import Preprocessing
@@ -135,8 +128,7 @@ def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Su
     found is stored.
     """
     network = Network(settings, layer.output)
-    brought = settings.checkpoint is not None and not settings.checkpoint.startswith(BUILTIN)
-    if layer.output is None and not brought and None not in (settings.outputs, settings.trained):
+    if layer.output is None and None not in (settings.outputs, settings.trained):
         shape, read = network.map_shape(layer.name), network.read_as(layer.name)
         return network, Subject(shape, read, digest_weights(settings), asdict(settings))
     subject = memo(look_at, network, layer.name)
