@@ -138,7 +138,10 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tup
     state, taken = _read(settings, network)
     said = [taken]
     with suppress(Exception):  # of a file that it does not know; what does not fit is told below
-        state = adapt(dict(state), network) if adapt else state
+        adapted = adapt(dict(state), network) if adapt else state
+        if any(key not in state or state[key].shape != adapted[key].shape for key in adapted):
+            said.append(f"{settings.source} converted the checkpoint's names or shapes")
+        state = adapted
     if settings.outputs is None and heads:
         outputs = checkpoint.count_outputs(state, heads[0])
         if outputs is None:

@@ -167,8 +167,9 @@ class ModuleNetwork(nn.Module):
                 if first != third and second in (first, third):
                     return ["map_channels_last" if first == second else "map"]
         convolves = isinstance(self.body.get_submodule(call.name), nn.Conv2d | nn.BatchNorm2d)
-        told = getattr(self.body, "output_fmt", None) == "NHWC" and not convolves
-        return ["map_channels_last"] if told and len(fitting) > 1 else fitting
+        if getattr(self.body, "output_fmt", None) == "NHWC" and len(fitting) > 1:
+            return ["map" if convolves else "map_channels_last"]
+        return fitting
 
     @functools.cached_property
     def _larger(self) -> ModuleNetwork:
