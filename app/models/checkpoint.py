@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Nothing but tensors and NumPy's numbers is unpickled (`weights_only`): a file cannot run code.
     """
     if reason := find_reason(path):
-        raise InputError(f"checkpoint {path} {reason}")
+        raise InputError(f"checkpoint {path} cannot be read: it {reason}")
     content: Any
     try:
         if is_safetensors(path):
@@ -49,19 +49,19 @@ def read(path: Path) -> dict[str, Tensor]:
             with safe, warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"more than tensors ({kind[1]})" if kind else "more than tensors"
         raise InputError(
-            f"checkpoint {path} is refused: it holds {found[1] if found else 'more than tensors'}, "
-            "and loading pickled objects could run code; save torch.save(network.state_dict(), …) "
-            "or safetensors"
+            f"checkpoint {path} is refused: it holds {held}, and loading pickled objects could run "
+            "code; save torch.save(network.state_dict(), …) or safetensors"
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly anything
         first_line = (str(error).splitlines() or [""])[0]
         raise _unreadable(path, first_line or type(error).__name__) from error
     state = dict(_find_tensors(content))
     if not state:
-        keys = list(map(str, content)) if isinstance(content, Mapping) else []
-        raise _unreadable(path, f"it holds no state dict, but {', '.join(keys) or 'no mapping'}")
+        keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
+        raise _unreadable(path, f"it holds no state dict{keys and f', but {keys}'}")
     return state
 
 
