@@ -39,7 +39,7 @@ def find_reason(path: Path) -> str | None:
             return reason.format(shards=b", ".join(shards).decode())
     if not start.startswith(b"PK"):
         known = start.startswith(b"\x80")  # a pickle, as PyTorch's files were before 1.6
-        return None if known else "is no file that PyTorch or safetensors wrote"
+        return None if known else "is no file that PyTorch or safetensors wrote: give a state dict"
     if not zipfile.is_zipfile(path):
         return "is cut short: copy or download it again"
     names = {name.rpartition("/")[2] for name in zipfile.ZipFile(path).namelist()}
