@@ -73,7 +73,7 @@ def test_the_full_size_there_and_back(
         face_classes=1714,
         input_size=224,
     )
-    network, filled, digest = loading.load(settings)
+    network, filled, digest, _ = loading.load(settings)
     path.unlink()
     assert filled.outputs == 2137 and filled.trained is True
     assert len(digest) == 64
