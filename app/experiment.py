@@ -65,8 +65,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     with start(store, folder, description) as record:
         stimuli = make_localizer(config.stimuli, memo)
         found = find(config, reader, stimuli)
-        if config.layer.output:
-            found = replace(found, notes=(f"layer: read {subject.read}", *found.notes))
+        found = replace(found, notes=(*subject.notes, *found.notes))
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:

@@ -25,7 +25,7 @@ def _show(model: Model) -> None:
     import pandas as pd
 
     from app.models.loading import given, load
-    from app.models.modules import DIMENSIONS, ModuleNetwork
+    from app.models.modules import ModuleNetwork
     from app.sweeps.tables import lay_out
 
     loaded = load(model)
@@ -36,10 +36,10 @@ def _show(model: Model) -> None:
         asked, read = network.point(name)
         if read.shape is None:
             continue
-        fitting = [kind for kind, count in DIMENSIONS.items() if count == len(read.shape)]
         after = "" if read is asked else f" + {read.kind}"
         gives = " x ".join(map(str, read.shape[1:]))
-        rows.append((name, asked.kind + after, gives, " | ".join(fitting) or "none"))
+        fitting = " | ".join(network.find_outputs(read)) or "none"
+        rows.append((name, asked.kind + after, gives, fitting))
     heads = ["layer.name", "module", "gives", "layer.output"]
     print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 

@@ -107,11 +107,18 @@ def check_model(model: schema.Model) -> None:
     check_preprocessing(model)
     if model.source == "vgg":
         _check_vgg(model)
-    elif model.weights is not None and model.checkpoint is not None:
+    elif model.weights not in (None, "DEFAULT") and model.checkpoint is not None:
         raise InputError(
-            f"model.weights={model.weights} and model.checkpoint={model.checkpoint} exclude "
-            "each other: set one of them to null"
+            f"model.weights={model.weights} and model.checkpoint={model.checkpoint} exclude each "
+            f"other: to prepare images as for these weights, model.weights_like={model.weights}"
         )
+    elif model.weights_like is not None and model.weights and not model.checkpoint:
+        raise InputError(
+            f"model.weights_like={model.weights_like} is for model.checkpoint=<path> or "
+            "model.weights=null"
+        )
+    if model.key_map is not None and model.checkpoint is None:
+        raise InputError(f"model.key_map={model.key_map} needs model.checkpoint=<path>")
     if model.face_classes < 0 or model.outputs and not model.face_classes < model.outputs:
         raise InputError(
             f"model.face_classes={model.face_classes} must lie between 0 and "
@@ -120,11 +127,12 @@ def check_model(model: schema.Model) -> None:
 
 
 def _check_vgg(model: schema.Model) -> None:
-    if model.weights is not None:
-        raise InputError(
-            f"model.weights={model.weights} is for model=torchvision and model=timm: "
-            f"{model.name} takes model.checkpoint=<path>"
-        )
+    for name in ("weights", "weights_like"):
+        if (value := getattr(model, name)) is not None:
+            raise InputError(
+                f"model.{name}={value} is for model=torchvision and model=timm: {model.name} takes "
+                "model.checkpoint=<path>"
+            )
     if model.trained is not False and model.checkpoint is None:
         raise InputError(
             f"model={model.name} needs its weights: give model.checkpoint=<path>, "

@@ -51,7 +51,10 @@ class Model:
     name: Name = MISSING
     source: Annotated[str, one_of(choices.SOURCES)] = MISSING  # vgg: the dual-task network
     checkpoint: str | None = None  # a path; "builtin:<file>" ships with the package; null = none
+    # A file of lines `theirs: own` for a checkpoint of other keys; order: both have the same order.
+    key_map: Name | None = None
     weights: str | None = None  # torchvision and timm: their own, DEFAULT or a name; null = seeded
+    weights_like: Name | None = None  # whose input and settings a checkpoint needs; null: DEFAULT's
     trained: bool | None = None  # null: whether there are weights or a checkpoint
     widths: list[int] = field(default_factory=list)  # vgg only: channels of conv1 … conv13
     hidden: Count = 4096  # vgg only: width of the two hidden fully connected layers

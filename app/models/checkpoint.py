@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
@@ -16,58 +19,121 @@ from torch import Tensor, nn
 
 from app.errors import InputError
 from app.files import whole
+from app.models.formats import find_reason, is_safetensors
+from app.models.vgg import DualTaskVGG
+
+State = Mapping[str, Tensor]
+
+NESTED = " > "  # behind each key that leads to a mapping of tensors; then come their names
+_AVERAGED = re.compile(r"(?i)(^|[._ ])(ema|teacher)([._ ]|$)")  # rather than what is averaged
+_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")  # as of 2017: norm.1
+# What counts operations or serves training alone; whole numbers are tables or counts, too.
+_SPARE = re.compile(r"(^|\.)(total_ops|total_params|attn_mask|aux\d|AuxLogits)(\.|$)")
+_STATISTICS = {"weight", "bias", "running_mean", "running_var"}  # which often have one shape
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file, bare or under `model_state_dict` / `state_dict`.
+    """Read all tensors in a file, by the keys that lead to them: `model > module.conv1.weight`.
 
-    `module.` (nn.DataParallel) is taken off the keys. Nothing but tensors is unpickled
-    (`weights_only`), so a file cannot run code.
+    Nothing but tensors and NumPy's numbers is unpickled (`weights_only`): a file cannot run code.
     """
+    if reason := find_reason(path):
+        raise InputError(f"checkpoint {path} cannot be read: it {reason}")
+    content: Any
     try:
-        content: Any
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             content = load_file(path)
         else:
-            with warnings.catch_warnings(action="ignore"):  # what is wrong is told below
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            safe = torch.serialization.safe_globals(_list_numpy())
+            # What is wrong is told below; torch would go by the name of a file that it opens.
+            with safe, warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"more than tensors ({kind[1]})" if kind else "more than tensors"
         raise InputError(
-            f"checkpoint {path} is refused: it holds more than tensors, and loading pickled "
-            "objects could run code; save torch.save(network.state_dict(), …) or safetensors"
+            f"checkpoint {path} is refused: it holds {held}, and loading pickled objects could run "
+            "code; save torch.save(network.state_dict(), …) or safetensors"
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly anything
         first_line = (str(error).splitlines() or [""])[0]
         raise _unreadable(path, first_line or type(error).__name__) from error
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise _unreadable(path, "it holds no state dict")
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
-    for key, value in state.items():
-        if not isinstance(value, Tensor):
-            raise _unreadable(path, f"{key} is no tensor but {type(value).__name__}")
+    state = dict(_find_tensors(content))
+    if not state:
+        keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
+        raise _unreadable(path, f"it holds no state dict{keys and f', but {keys}'}")
     return state
+
+
+def name_tensors(
+    state: State, expected: State, key_map: str | None = None
+) -> tuple[dict[str, Tensor], str]:
+    """Find the tensors that have a network's own names; what was taken and left out, in words.
+
+    They stand behind the prefix, keys of mappings included, that most of the names stand behind; of
+    several such prefixes, that of a moving average is taken, else the first. `key_map` is a file of
+    lines `theirs: own` (`theirs:` leaves one out), or `order`: their names do not count.
+    """
+    names = [name for name, value in expected.items() if value.is_floating_point()]
+    if key_map is not None:
+        state = _rename(state, names, key_map)
+    state, own = {_DENSENET.sub(r"\1", key): value for key, value in state.items()}, set(names)
+    counts = Counter(key[:end] for key in state for end in _split(key) if key[end:] in own)
+    most = max(counts.values(), default=0)
+    best = [prefix for prefix, count in counts.items() if count == most] or [_find_largest(state)]
+    prefix = next(filter(_AVERAGED.search, best), best[0])
+    behind = {key: key[len(prefix) :] for key in state if key.startswith(prefix)}
+    taken = {name: state[key] for key, name in behind.items()
+             if name in own or _is_learned(name, state[key])}  # fmt: skip
+    others = [key for key in state if behind.get(key) not in {*taken, *expected}]
+    said = [f"the checkpoint's tensors behind {prefix!r} are taken"] if prefix else []
+    if others:
+        said.append(f"{len(others)} other(s) left out, the first is {others[0]}")
+    return taken, ", ".join(said)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of its weights; PyTorch's files say nothing."""
-    if path.suffix != ".safetensors":
+    if not is_safetensors(path):
         return {}
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
-def count_outputs(state: Mapping[str, Tensor], classifier: str, path: Path) -> int:
-    """How many outputs the weights of a file have: the rows of the last linear layer."""
-    weight = state.get(f"{classifier}.weight")
-    if weight is None or weight.ndim != 2:
-        raise _mismatch(path, f"it lacks {classifier}.weight, whose rows are the outputs")
-    return len(weight)
+def read_key_map(name: str) -> dict[str, str]:
+    """The keys in a file of lines `theirs: own`."""
+    try:
+        lines = Path(name).expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
+        raise InputError(f"model.key_map={name} {reason}") from None
+    pairs = [line.rpartition(":") for line in lines]
+    return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 
 
-def digest_tensors(state: Mapping[str, Tensor]) -> str:
+def count_outputs(state: State, head: str) -> int | None:
+    """How many outputs a file's weights have: the rows of the last layer; None: it has none."""
+    weight = state.get(f"{head}.weight")
+    return None if weight is None or weight.ndim < 2 else len(weight)
+
+
+def behead(network: nn.Module, state: State, heads: Sequence[str]) -> dict[str, Tensor]:
+    """Take the modules that give the outputs, which the file lacks, out of a network.
+
+    With them goes what is around them, as far as the file has nothing of it. Another head's tensors
+    in the same place are left out of the state.
+    """
+    state = {key: value for key, value in state.items()
+             if not key.startswith(tuple(f"{head}." for head in heads))}  # fmt: skip
+    for head in heads:
+        ends = [*(dot.start() for dot in re.finditer(r"\.", head)), len(head)]
+        lacking = (head[:end] for end in ends
+                   if not any(key.startswith(f"{head[:end]}.") for key in state))  # fmt: skip
+        network.set_submodule(next(lacking), nn.Identity())
+    return state
+
+
+def digest_tensors(state: State) -> str:
     """SHA-256 over the names, shapes and values of tensors."""
     found = hashlib.sha256()
     for key, value in state.items():
@@ -76,39 +142,96 @@ def digest_tensors(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give the network the tensors of a state dict, in its own precision.
+def fill(network: nn.Module, state: State, path: Path) -> None:
+    """Give the network the tensors of a file, in its own precision.
 
-    InputError names the first key or shape that differs, or tensor that is not finite.
+    Counts and tables, which are whole numbers, stay the network's own. InputError names the first
+    key or shape that differs, or tensor that is not finite.
     """
-    expected = network.state_dict()
-    spare = [f"{key} {tuple(value.shape)}" for key, value in state.items() if key not in expected]
-    for key, value in expected.items():
-        shape = tuple(value.shape)
-        if key not in state:
+    filled = network.state_dict()
+    state, _ = name_tensors(state, filled)
+    spare = [f"{key} {tuple(value.shape)}" for key, value in state.items() if key not in filled]
+    widths = "widths, model.hidden, model.outputs and model.input_size"
+    check = widths if isinstance(network, DualTaskVGG) else "name, model.outputs and model.key_map"
+    for key, value in filled.items():
+        if not value.is_floating_point():
+            continue
+        shape, tensor = tuple(value.shape), state.get(key)
+        if tensor is None or not tensor.is_floating_point():
             found = f", but has {spare[0]}" if spare else ""
-            raise _mismatch(path, f"it lacks {key} {shape}{found}")
-        if (own := tuple(state[key].shape)) != shape:
-            raise _mismatch(path, f"{key} has shape {own} where the network has {shape}")
-    if spare:
-        raise _mismatch(path, f"it has {spare[0]}, which the network does not have")
-    for key, value in state.items():
-        count = int((~torch.isfinite(value)).sum())
-        if count:
+            raise _mismatch(path, f"it lacks {key} {shape}{found}", check)
+        if tuple(tensor.shape) != shape:
+            differ = f"{key} has shape {tuple(tensor.shape)} where the network has {shape}"
+            raise _mismatch(path, differ, check)
+        if count := int((~torch.isfinite(tensor)).sum()):
             raise InputError(
                 f"checkpoint {path}: {key} holds {count} NaN or infinite value(s): "
                 "use weights of a training that did not diverge"
             )
-    network.load_state_dict(
-        {key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True
-    )
+        filled[key] = tensor.to(value.dtype)
+    if spare:
+        raise _mismatch(path, f"it has {spare[0]}, which the network does not have", check)
+    network.load_state_dict(filled, assign=True)
 
 
-def write(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+def write(path: Path, state: State, about: Mapping[str, str]) -> None:
     """Write a state dict as a safetensors file; `about` goes into its metadata."""
     tensors = {key: value.contiguous() for key, value in state.items()}
     with whole(path) as new:
         new.write_bytes(save(tensors, {"format": "pt", **about}))
+
+
+def _find_tensors(content: object, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, Tensor):
+            yield f"{path}{key}", value
+        else:
+            yield from _find_tensors(value, f"{path}{key}{NESTED}")
+
+
+def _split(key: str) -> list[int]:
+    """Where a name may begin in a key: behind each key of a mapping, and each dot."""
+    return [0, *(step.end() for step in re.finditer(rf"{NESTED}|\.", key))]
+
+
+def _is_learned(key: str, value: Tensor) -> bool:
+    return value.is_floating_point() and not _SPARE.search(key)
+
+
+def _find_largest(state: State) -> str:
+    """The keys that lead to most tensors; to a moving average rather than to what is averaged."""
+    counts = Counter("".join(key.rpartition(NESTED)[:2]) for key in state)
+    return max(counts, key=lambda keys: (counts[keys], bool(_AVERAGED.search(keys))))
+
+
+def _rename(state: State, names: Sequence[str], key_map: str) -> State:
+    """The tensors by the names that a file, or their order, gives them."""
+    if key_map == "order":
+        keys = _find_largest(state)
+        theirs = [key for key in state if key.startswith(keys) and _is_learned(key, state[key])]
+        ends = [{key.rpartition(".")[2] for key in pair} & _STATISTICS
+                for pair in zip(theirs, names, strict=False)]  # fmt: skip
+        if len(theirs) != len(names) or max(map(len, ends)) > 1:
+            raise InputError(
+                f"model.key_map=order does not fit {len(theirs)} tensors in the checkpoint to "
+                f"{len(names)} in the network, weights to weights: give a file of lines theirs: own"
+            )
+        return {name: state[key] for name, key in zip(names, theirs, strict=True)}
+    own, renamed = read_key_map(key_map), {}
+    for key, value in state.items():
+        start = next((start for start in _split(key) if key[start:] in own), len(key))
+        name = own.get(key[start:])
+        if name != "":  # which leaves it out
+            renamed[key[:start] + (name or "")] = value
+    return renamed
+
+
+def _list_numpy() -> list[Any]:
+    """What NumPy's numbers and arrays, not of objects, are made of in files; old names included."""
+    makers = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.empty(0).__reduce__()[0]}
+    places = [f"numpy.{core}.multiarray" for core in ("core", "_core")]
+    named = [(makers[name], f"{place}.{name}") for name in makers for place in places]
+    return [*named, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDSU"}]
 
 
 def _unreadable(path: Path, why: str) -> InputError:
@@ -118,8 +241,9 @@ def _unreadable(path: Path, why: str) -> InputError:
     )
 
 
-def _mismatch(path: Path, what: str) -> InputError:
+def _mismatch(path: Path, what: str, check: str) -> InputError:
+    shard = "merge all shards into one file" if re.search(r"\d-of-\d", path.name) else ""
     return InputError(
         f"checkpoint {path} is of another architecture: {what}; "
-        "check model.widths, model.hidden, model.outputs and model.input_size, or the file"
+        f"{shard or f'check model.{check}, or the file'}"
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.errors import InputError
 
@@ -27,29 +27,46 @@ class Found(NamedTuple):
 
     network: nn.Module
     own: dict[str, Any]  # what it has for settings of `app.config.schema.Model` that are left open
+    heads: Sequence[str]  # its modules that give the outputs, the main one first
+    # What the library does to weights that were saved under other names or at another input size.
+    adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
 
 
 def torchvision(settings: Model) -> Found:
     """A classification network of torchvision.
 
     `settings.weights` is DEFAULT or one of the network's own (IMAGENET1K_V1), None draws them from
-    the seed. `settings.outputs` None: as many as the weights have. InputError for unknown names,
-    and where the weights cannot be fetched.
+    the seed. Preprocessing, and what else the library couples to a set of weights, are those of
+    `weights`, else of `weights_like`, else of DEFAULT. `settings.outputs` None: as many as the
+    weights have. InputError for unknown names, and where the weights cannot be fetched.
     """
     models, name, weights = import_torchvision("models"), settings.name, settings.weights
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown("model.name", name, known, "torchvision")
     choices = models.get_model_weights(name)
-    if weights is not None and weights not in choices.__members__:
-        raise _unknown("model.weights", weights, list(choices.__members__), name)
-    chosen = None if weights is None else choices[weights]
-    with _building(settings) as size:
-        network = models.get_model(name, weights=chosen, **size)
-    shown = (chosen or choices.DEFAULT).transforms()  # untrained ones see what trained ones would
+    for setting in ("weights", "weights_like"):
+        asked = getattr(settings, setting)
+        if asked is not None and asked not in choices.__members__:
+            raise _unknown(f"model.{setting}", asked, list(choices.__members__), name)
+    chosen = choices[weights or settings.weights_like or "DEFAULT"]
+    shown = chosen.transforms()
     (resize,), (side,) = shown.resize_size, shown.crop_size
+    size = settings.input_size or side
+    inception: dict[str, Any] = {"transform_input": True}
+    if not weights:
+        inception["aux_logits"] = False  # which serve training alone
+    coupled = {"googlenet": inception, "inception_v3": inception,
+               "vit": {"image_size": size}, "maxvit": {"input_size": (size, size)}}  # fmt: skip
+    options = coupled.get(name, coupled.get(name.partition("_")[0], {}))
+    with _building(settings) as outputs:
+        network = models.get_model(name, weights=chosen if weights else None, **options, **outputs)
+    head = [each for each, part in network.named_modules()
+            if isinstance(part, nn.Linear | nn.Conv2d)][-1]  # fmt: skip  # defined last
     own = {
-        "weights": chosen.name if chosen else None,
+        "weights": chosen.name if weights else None,
+        "weights_like": None if weights else chosen.name,
+        "outputs": len(network.get_submodule(head).weight),
         "resize": resize,
         "input_size": side,
         "mean": list(shown.mean),
@@ -57,13 +74,14 @@ def torchvision(settings: Model) -> Found:
         "interpolation": shown.interpolation.value,
         "squash": False,
     }
-    return Found(network.eval(), own)
+    return Found(network.eval(), own, [head])
 
 
 def timm(settings: Model) -> Found:
     """A network of timm; its name may end in the weights' tag (`resnet50.a1_in1k`).
 
-    `settings.weights` is DEFAULT or None. The rest as in `torchvision`.
+    `settings.weights` is DEFAULT or None; `weights_like` is a tag, for a name without one. The rest
+    as in `torchvision`.
     """
     import_torchvision("models")  # which timm imports
     import timm as library
@@ -81,10 +99,18 @@ def timm(settings: Model) -> Found:
     tags = [full.partition(".")[2] for full in library.list_pretrained(f"{base}.*")]
     if tag and tag not in tags:
         raise _unknown("model.name", name, [f"{base}.{t}" for t in tags], "timm")
+    like = settings.weights_like or tag
+    if like != tag and (tag or like not in tags):
+        raise _unknown("model.weights_like", like, [tag] if tag else tags, name)
     if weights and not tags:
         raise InputError(f"timm has no weights for {name}: take model.weights=null")
-    with _building(settings) as size:
-        network = library.create_model(name, pretrained=weights is not None, **size)
+    full = f"{base}.{like}" if like else base
+    config: Any = library.get_pretrained_cfg(full, allow_unregistered=True)
+    size = settings.input_size
+    fixed = size and config and config.fixed_input_size
+    options: dict[str, Any] = {"img_size": size} if fixed else {}
+    with _building(settings) as outputs:
+        network = library.create_model(full, pretrained=weights is not None, **options, **outputs)
     resolve: Any = import_module("timm.data").resolve_model_data_config
     shown = resolve(network)
     channels, height, width = shown["input_size"]
@@ -94,9 +120,12 @@ def timm(settings: Model) -> Found:
             f"{name} of timm takes images of {channels} x {height} x {width}, crop mode {mode}: "
             "only square RGB images cut from the centre are made here"
         )
-    pretrained: Any = network.pretrained_cfg if weights else {}
+    pretrained: Any = network.pretrained_cfg
+    heads = pretrained.get("classifier") or ()
     own = {
-        "weights": pretrained.get("tag") or weights,
+        "weights": (pretrained.get("tag") or weights) if weights else None,
+        "weights_like": None if weights else pretrained.get("tag") or None,
+        "outputs": network.num_classes or None,
         "resize": math.floor(height / shown["crop_pct"]),
         "input_size": height,
         "mean": list(shown["mean"]),
@@ -104,7 +133,8 @@ def timm(settings: Model) -> Found:
         "interpolation": shown["interpolation"],
         "squash": mode == "squash",
     }
-    return Found(network.eval(), own)
+    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return Found(network.eval(), own, [heads] if isinstance(heads, str) else heads, adapt)
 
 
 LIBRARIES = {"torchvision": torchvision, "timm": timm}
@@ -148,9 +178,9 @@ def _building(settings: Model) -> Iterator[dict[str, Any]]:
             torch.manual_seed(settings.seed)
             yield {} if settings.outputs is None else {"num_classes": settings.outputs}
     except Exception as error:  # each library has its own for no network, no room, wrong digest
-        if settings.weights is None:
-            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if settings.weights is None:
+            raise InputError(f"{settings.name} cannot be built as is asked: {reason}") from error
         raise InputError(
             f"the weights {settings.weights} of {settings.name} cannot be had: {reason}; give the "
             "network access, put them into the library's cache, or take model.weights=null"

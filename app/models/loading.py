@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.errors import InputError
 from app.models import checkpoint
-from app.models.libraries import LIBRARIES
+from app.models.formats import is_safetensors
+from app.models.libraries import LIBRARIES, Found
 from app.models.vgg import DualTaskVGG, seeded
 from app.stimuli.images import Preprocessing
 
@@ -33,6 +35,7 @@ class Loaded(NamedTuple):
     network: nn.Module
     settings: Model  # with nothing left open
     digest: str  # SHA-256 of its weights' file, or over its tensors where a library brought them
+    notes: tuple[str, ...] = ()  # what was taken of a checkpoint, and what was assumed of it
 
 
 def load(settings: Model) -> Loaded:
@@ -95,41 +98,82 @@ def _digest_file(path: Path, size: int, modified: int) -> str:
 def _load_vgg(settings: Model) -> Loaded:
     widths, size = tuple(settings.widths), given(settings.input_size)
     if settings.checkpoint is None:
-        filled = _fill_in(settings)
         network = seeded(settings.seed, widths, settings.hidden, given(settings.outputs), size)
-    else:
-        path = locate_checkpoint(settings.checkpoint)
-        state = checkpoint.read(path)
-        outputs = checkpoint.count_outputs(state, "classifier.6", path)
-        trained = checkpoint.read_metadata(path).get("trained") != "false"
-        filled = _fill_in(settings, outputs=outputs, trained=trained)
+        return Loaded(network.eval(), _fill_in(settings), digest_weights(settings))
+
+    def build(outputs: int) -> DualTaskVGG:
         with torch.device("meta"):  # the shapes alone: the file brings the values
-            network = DualTaskVGG(widths, settings.hidden, given(filled.outputs), size)
-        checkpoint.fill(network, state, path)
-    return Loaded(network.eval(), filled, digest_weights(settings))
+            return DualTaskVGG(widths, settings.hidden, outputs, size)
+
+    state, said = _read(settings, build(1))
+    path = locate_checkpoint(settings.checkpoint)
+    trained = checkpoint.read_metadata(path).get("trained") != "false"
+    outputs = checkpoint.count_outputs(state, "classifier.6")
+    filled = _fill_in(settings, outputs=outputs, trained=trained)
+    network = build(filled.outputs or 1)
+    checkpoint.fill(network, state, path)
+    return Loaded(network.eval(), filled, digest_weights(settings), _make_notes(said))
 
 
 def _load_from_library(settings: Model) -> Loaded:
-    build = LIBRARIES[settings.source]
-    network, own = build(settings)
-    # The one that is defined last gives the outputs.
-    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if settings.checkpoint is not None:
+        settings = replace(settings, weights=None)
+    found = LIBRARIES[settings.source](settings)
+    network, own = found.network, found.own
+    notes: tuple[str, ...] = ()
     if settings.checkpoint is None:
         digest = checkpoint.digest_tensors(network.state_dict())
     else:
-        path = locate_checkpoint(settings.checkpoint)
-        state = checkpoint.read(path)
-        if settings.outputs is None and linear:
-            outputs = checkpoint.count_outputs(state, linear[-1], path)
-            network, _ = build(replace(settings, outputs=outputs))
-        checkpoint.fill(network, state, path)
+        network, notes = _fill_from_checkpoint(settings, found)
         digest = digest_weights(settings)
-    if linear:
-        own["outputs"] = len(network.get_submodule(linear[-1]).weight)  # type: ignore[arg-type]
     # A size of the user's own keeps the library's ratio of the crop.
     size = own["input_size"]
     own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
-    return Loaded(network, _fill_in(settings, **own), digest)
+    return Loaded(network, _fill_in(settings, **own), digest, notes)
+
+
+def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tuple[str, ...]]:
+    """Fill a library's network; with as many outputs as the file has, or without its head."""
+    network, own, heads, adapt = found
+    state, taken = _read(settings, network)
+    said = [taken]
+    with suppress(Exception):  # of a file that it does not know; what does not fit is told below
+        adapted = adapt(dict(state), network) if adapt else state
+        if any(key not in state or state[key].shape != adapted[key].shape for key in adapted):
+            said.append(f"{settings.source} converted the checkpoint's names or shapes")
+        state = adapted
+    if settings.outputs is None and heads:
+        outputs = checkpoint.count_outputs(state, heads[0])
+        if outputs is None:
+            state = checkpoint.behead(network, state, heads)
+        elif outputs != own["outputs"]:
+            network = LIBRARIES[settings.source](replace(settings, outputs=outputs)).network
+        if outputs is None and own["outputs"]:
+            said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
+        own["outputs"] = outputs
+    checkpoint.fill(network, state, locate_checkpoint(given(settings.checkpoint)))
+    like = own["weights_like"] or settings.source
+    if settings.weights_like is None and not settings.name.endswith(f".{like}"):
+        said.append(
+            f"the checkpoint does not say how images are prepared: as for {like} is assumed, "
+            "model.weights_like=… names other weights"
+        )
+    return network, _make_notes(*said)
+
+
+def _make_notes(*said: str) -> tuple[str, ...]:
+    return tuple(f"model: {line}" for line in said if line)
+
+
+def _read(settings: Model, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+    path = locate_checkpoint(given(settings.checkpoint))
+    if settings.key_map == "order" and is_safetensors(path):
+        raise InputError(
+            f"model.key_map=order cannot be told for {path}: safetensors sorts what it keeps; give "
+            "a file of lines theirs: own"
+        )
+    state = checkpoint.read(path)
+    return checkpoint.name_tensors(state, network.state_dict(), settings.key_map)
 
 
 def _fill_in(settings: Model, **own: Any) -> Model:

@@ -94,7 +94,7 @@ class ModuleNetwork(nn.Module):
                 hooks.enter_context(module.register_forward_pre_hook(before))
                 hooks.enter_context(module.register_forward_hook(after))
             blank = torch.zeros(1, 3, self.input_size, self.input_size)
-            self.body(blank.to(next(self.body.parameters())))
+            self._pass(blank.to(next(self.body.parameters())))
         return tuple(calls)
 
     def point(self, layer: str) -> tuple[Call, Call]:
@@ -136,13 +136,13 @@ class ModuleNetwork(nn.Module):
     def shape(self, layer: str) -> tuple[int, int, int]:
         """(channels, rows, columns); tokens are rows. InputError where `output` does not fit."""
         _, call = self.point(layer)
-        if call.shape is None:
+        if call.shape is None or call.shape[0] != 1:
             raise InputError(
-                f"layer.name={layer} of {self.name} gives no single tensor: name a module inside "
-                f"or around it ({LIST_LAYERS})"
+                f"layer.name={layer} of {self.name} gives no single tensor with images first: name "
+                f"a module inside or around it ({LIST_LAYERS})"
             )
-        if len(call.shape) != DIMENSIONS[self.output]:
-            fitting = [name for name, count in DIMENSIONS.items() if count == len(call.shape)]
+        fitting = self.find_outputs(call)
+        if self.output not in fitting:
             hint = f"take layer.output={' or '.join(fitting)}" if fitting else LIST_LAYERS
             raise InputError(
                 f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
@@ -150,6 +150,30 @@ class ModuleNetwork(nn.Module):
             )
         _, channels, rows, columns = OUTPUT_MAPS[self.output](torch.empty(call.shape)).shape
         return channels, rows, columns
+
+    def find_outputs(self, call: Call) -> list[str]:
+        """What `output` may be for a call; nothing where it gives no tensor with images first.
+
+        Images are square: rows and columns of a map are alike, and channels are what differs. Where
+        all are alike, larger images tell, or, where one size alone is taken, timm's format.
+        """
+        if call.shape is None or call.shape[0] != 1:
+            return []
+        fitting = [name for name, count in DIMENSIONS.items() if count == len(call.shape)]
+        with suppress(InputError):
+            for network in (self, self._larger) if len(call.shape) == 4 else ():
+                shapes = {(each.name, each.number): each.shape for each in network.calls}
+                _, first, second, third = shapes[call.name, call.number] or call.shape
+                if first != third and second in (first, third):
+                    return ["map_channels_last" if first == second else "map"]
+        convolves = isinstance(self.body.get_submodule(call.name), nn.Conv2d | nn.BatchNorm2d)
+        if getattr(self.body, "output_fmt", None) == "NHWC" and len(fitting) > 1:
+            return ["map" if convolves else "map_channels_last"]
+        return fitting
+
+    @functools.cached_property
+    def _larger(self) -> ModuleNetwork:
+        return ModuleNetwork(self.body, self.name, 2 * self.input_size, self.output)
 
     def largest(self) -> int:
         """Values of the largest output of a module, for one image."""
@@ -180,8 +204,18 @@ class ModuleNetwork(nn.Module):
         with ExitStack() as hooks, suppress(_Deep):
             for module in names:
                 hooks.enter_context(module.register_forward_hook(after))
-            self.body(pixels)
+            self._pass(pixels)
         yield from found
+
+    def _pass(self, pixels: Tensor) -> None:
+        try:
+            self.body(pixels)
+        except _Deep:
+            raise
+        except Exception as error:  # a network's code may raise anything
+            reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            size = " x ".join(map(str, pixels.shape))
+            raise InputError(f"the network {self.name} fails on images {size}: {reason}") from error
 
     def _unknown(self, layer: str) -> str:
         names = list(dict.fromkeys(call.name for call in self.calls if call.name))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.choices import LAYERS
 from app.errors import InputError
+from app.models.checkpoint import read_key_map
 from app.models.loading import Loaded, digest_weights, given, load, make_preprocessing
 from app.models.modules import ModuleNetwork
 from app.models.vgg import POOLED, DualTaskVGG
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # Settings that change nothing in what the network computes: they say where its weights are, or
 # what its outputs stand for. The weights are known by their digest.
-_ABOUT = ("checkpoint", "weights", "seed", "trained", "face_classes", "classes")
+_ABOUT = ("checkpoint", "weights", "seed", "face_classes", "classes")
 
 
 class Network:
@@ -45,6 +46,8 @@ class Network:
                     if name not in _ABOUT}  # fmt: skip
         if settings["source"] == "vgg":
             del settings["name"]
+        if settings["key_map"] not in (None, "order"):
+            settings["key_map"] = read_key_map(settings["key_map"])  # what it says, wherever it is
         return {**settings, "output": self.output, "weights": digest_weights(self.settings)}
 
     @functools.cached_property
@@ -105,15 +108,17 @@ class Subject:
     read: str  # what is read for the layer, in words
     digest: str  # of the network's weights
     settings: dict[str, Any]  # the network's, with nothing left open
+    notes: tuple[str, ...] = ()  # what was taken of a checkpoint, and what was assumed of it
 
 
 def look_at(network: Network, layer: str) -> Subject:
     """Load the network and see what its settings leave open."""
     loaded = network.load()
     whole = Network(loaded.settings, network.output, loaded=network.load)
-    return Subject(
-        whole.map_shape(layer), whole.read_as(layer), loaded.digest, asdict(loaded.settings)
-    )
+    read, notes = whole.read_as(layer), loaded.notes
+    if network.output is not None:
+        notes = (f"layer: read {read}", *notes)
+    return Subject(whole.map_shape(layer), read, loaded.digest, asdict(loaded.settings), notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
@@ -127,6 +132,8 @@ def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Su
         shape, read = network.map_shape(layer.name), network.read_as(layer.name)
         return network, Subject(shape, read, digest_weights(settings), asdict(settings))
     subject = memo(look_at, network, layer.name)
+    # What is given stays: what was found may be of another path to the same weights.
     found: Any = {name: list(value) if isinstance(value, tuple) else value
-             for name, value in subject.settings.items()}  # fmt: skip
+             for name, value in subject.settings.items()
+             if name == "weights" or getattr(settings, name) is None}  # fmt: skip
     return Network(replace(settings, **found), layer.output, loaded=network.load), subject

@@ -15,36 +15,35 @@ from app.models.libraries import import_torchvision
 from app.models.loading import Loaded, load
 from app.models.modules import ModuleNetwork
 from app.responses.kernels import AGGREGATE
-from tests.field.asked import load_network, today
+from tests.field.asked import load_network
 
 
 def load_own(folder: Path, name: str, **settings: str) -> Loaded:
     """A checkpoint of a network of torchvision's, as a command line names it."""
     path = folder / "own.pth"
-    torch.save(libraries.torchvision(name, None, 1, None).network.state_dict(), path)
+    torch.save(
+        libraries.torchvision(Model(name=name, source="torchvision", seed=1)).network.state_dict(),
+        path,
+    )
     given = {"name": name, "weights": None, "outputs": 1000, "checkpoint": str(path)}
     return load_network("torchvision", **given, **settings)
 
 
-@today("there is no model.weights_like; the input is not transformed: FSI is off by up to 1.03")
 def test_googlenet_s_input_is_transformed_as_for_its_weights(tmp_path: Path):
     loaded = load_own(tmp_path, "googlenet", weights_like="IMAGENET1K_V1")
     assert loaded.network.transform_input is True
 
 
-@today("there is no model.weights_like: V2's resize of 232 for weights of V1's time")
 def test_preprocessing_is_that_of_the_weights_that_are_named(tmp_path: Path):
     loaded = load_own(tmp_path, "mobilenet_v2", weights_like="IMAGENET1K_V1")
     assert (loaded.settings.resize, loaded.settings.input_size) == (256, 224)
 
 
-@today("nothing is said")
 def test_what_was_assumed_of_a_checkpoint_is_told(tmp_path: Path, told):
     loaded = load_own(tmp_path, "mobilenet_v2")
     assert "IMAGENET1K_V2" in told(loaded)
 
 
-@today("AssertionError in the forward pass: timm's img_size is not set")
 def test_a_vision_transformer_takes_another_size():
     loaded = load(Model(name="vit_tiny_patch16_224", source="timm", input_size=96))
     network = ModuleNetwork(loaded.network, "vit_tiny_patch16_224", 96, "tokens")
@@ -63,7 +62,6 @@ def check_channels_last(network: nn.Module, size: int, layer: str, channels: int
     assert last.shape(layer)[0] == channels
 
 
-@today("rows are taken for kernels: a network of 7 kernels")
 @pytest.mark.parametrize("layer", ["features.1.0", "features.3"])
 def test_swin_s_rows_are_no_kernels(layer: str):
     """The graph says it: a linear layer, or a norm over the last dimension, gives the map."""
@@ -72,9 +70,8 @@ def test_swin_s_rows_are_no_kernels(layer: str):
     check_channels_last(swin, 56, layer, 8 if layer == "features.1.0" else 16)
 
 
-@today("rows are taken for kernels, though timm's output_fmt says NHWC")
 def test_timm_s_format_is_taken():
-    network = libraries.timm("test_mambaout", None, 0, None).network
+    network = libraries.timm(Model(name="test_mambaout", source="timm")).network
     channels = network.feature_info[0]["num_chs"]
     check_channels_last(network, 160, "stages.0", channels)
 
@@ -88,7 +85,6 @@ class Fails(nn.Module):
         raise self.error
 
 
-@today("unexpected: the exception itself goes on")
 @pytest.mark.parametrize(
     "error", [AssertionError("wrong\nsize"), KeyError("mask"), TypeError("2 arguments")], ids=repr
 )

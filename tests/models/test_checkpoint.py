@@ -73,7 +73,7 @@ def test_the_full_size_there_and_back(
         face_classes=1714,
         input_size=224,
     )
-    network, filled, digest = loading.load(settings)
+    network, filled, digest, _ = loading.load(settings)
     path.unlink()
     assert filled.outputs == 2137 and filled.trained is True
     assert len(digest) == 64
@@ -171,3 +171,54 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, state: dict[str, Tens
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "odd.pt")
     refused(tmp_path / "odd.pt")
+
+
+def rename(state: dict[str, Tensor], tmp_path: Path, key_map: str) -> tuple[dict[str, Tensor], str]:
+    torch.save({"model": state, "optimizer": {"0": {"step": torch.zeros(1)}}}, tmp_path / "own.pt")
+    expected = seeded(0, *SHAPE).state_dict()
+    return checkpoint.name_tensors(checkpoint.read(tmp_path / "own.pt"), expected, key_map)
+
+
+def test_keys_go_by_a_file(tmp_path: Path, state: dict[str, Tensor]):
+    """Those it does not name stay; those it names nothing for are left out."""
+    odd = {"a:0": state.pop("features.0.weight"), **state, "queue": torch.zeros(2)}
+    (tmp_path / "keys").write_text("# theirs: own\n'a:0': features.0.weight\nqueue:\n")
+    named, said = rename(odd, tmp_path, str(tmp_path / "keys"))
+    assert set(named) == {*state, "features.0.weight"}
+    assert said == (
+        "the checkpoint's tensors behind 'model > ' are taken, "
+        "1 other(s) left out, the first is optimizer > 0 > step"
+    )
+
+
+def test_keys_go_by_their_order(tmp_path: Path, state: dict[str, Tensor]):
+    named, _ = rename({f"w{number}": value for number, value in enumerate(state.values())},
+                      tmp_path, "order")  # fmt: skip
+    assert all(torch.equal(named[key], value) for key, value in state.items())
+    del state["classifier.6.bias"]
+    with pytest.raises(InputError, match="does not fit 31 tensors in the checkpoint to 32 in"):
+        rename(state, tmp_path, "order")
+
+
+def test_an_order_of_biases_before_weights_is_none(tmp_path: Path, state: dict[str, Tensor]):
+    keys = sorted(state, key=lambda key: (key.rpartition(".")[0], key))
+    with pytest.raises(InputError, match="order does not fit"):
+        rename({f"own.{key}": state[key] for key in keys}, tmp_path, "order")
+
+
+def test_safetensors_have_no_order(tmp_path: Path, state: dict[str, Tensor]):
+    save_file(state, tmp_path / "own.safetensors")
+    settings = Model(
+        name="own", source="vgg", checkpoint=str(tmp_path / "own.safetensors"), key_map="order",
+        widths=[4] * 13, hidden=8, input_size=32,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="model.key_map=order .* safetensors sorts"):
+        loading.load(settings)
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path, state: dict[str, Tensor]):
+    """Quantised weights would need their scale."""
+    torch.save(
+        {key: (value * 99).to(torch.int8) for key, value in state.items()}, tmp_path / "q.pt"
+    )
+    assert "lacks features.0.weight" in refused(tmp_path / "q.pt")

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from app.config.schema import Model
+from app.config.schema import Layer, Model
 from app.errors import InputError
+from app.memo import Memo
 from app.models.libraries import import_torchvision
 from app.models.loading import load, make_preprocessing
-from app.models.network import Network
+from app.models.network import Network, open_network
 
 rng = np.random.default_rng(0)
 PHOTO = Image.fromarray(rng.integers(0, 256, (300, 411, 3), dtype=np.uint8).repeat(2, axis=0))
@@ -117,3 +118,64 @@ def test_weights_that_cannot_be_had_are_one_line(build, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be had: .*; give the network access") as error:
         load(settings(name="resnet18", source=build, weights="DEFAULT"))
     assert "\n" not in str(error.value)
+
+
+def saved(path, network, prefix="", **beside):
+    state = {f"{prefix}{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, **beside}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("named", [{"name": "resnet50.tv_in1k"}, {"weights_like": "tv_in1k"}])
+def test_a_checkpoint_of_a_tag_is_prepared_for_as_the_tag_is(tmp_path, named):
+    """Other weights of timm's ResNet-50 want 0.95 of the image, bicubic."""
+    own = settings(name="resnet50", outputs=10)
+    path = saved(tmp_path / "own.pth", load(own).network)
+    loaded = load(settings(**{"name": "resnet50", "checkpoint": path, **named}))
+    assert (loaded.settings.resize, loaded.settings.interpolation) == (256, "bilinear")
+    assert loaded.settings.weights_like == "tv_in1k" and not loaded.notes[1:]
+    with pytest.raises(InputError, match="weights_like=tv is unknown to resnet50: nearest are tv_"):
+        load(settings(name="resnet50", weights_like="tv"))
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+def test_untrained_networks_see_what_trained_ones_do(name, monkeypatch):
+    """Coupled settings count without weights, too; heads that only a training has are left out."""
+    network = load(settings(name=name, source="torchvision")).network
+    assert network.transform_input is True
+    assert not [key for key in network.state_dict() if key.lower().startswith("aux")]
+
+
+def test_positions_of_another_size_are_resampled_and_that_is_said(tmp_path):
+    path = saved(tmp_path / "own.pth", load(settings(name="test_vit", outputs=7)).network)
+    loaded = load(settings(name="test_vit", checkpoint=path, input_size=96))
+    assert loaded.settings.outputs == 7
+    assert loaded.network.pos_embed.shape == (1, 37, 64)
+    assert any("timm converted" in note for note in loaded.notes)
+
+
+def test_features_alone_are_a_network_without_its_head(tmp_path):
+    """Also where a head of another task stands in its place."""
+    network = load(settings(outputs=9)).network
+    right = network.layer2[0].conv1.weight.clone()
+    network.fc = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU())
+    loaded = load(settings(checkpoint=saved(tmp_path / "own.pth", network, "module.encoder_q.")))
+    assert torch.equal(loaded.network.layer2[0].conv1.weight, right)
+    assert loaded.settings.outputs is None
+    assert "has no fc" in "".join(loaded.notes) and "module.encoder_q." in loaded.notes[0]
+
+
+def test_what_is_found_of_a_network_does_not_replace_what_is_given(tmp_path):
+    """The same weights at another place, asked of twice: the first place may be gone by then."""
+    network = load(settings(outputs=9)).network
+    memo, layer = Memo(str(tmp_path / "cache")), Layer(name="layer1", output="map")
+    for number in (1, 2):
+        path = saved(tmp_path / f"{number}.pth", network, "model.")
+        asked = settings(checkpoint=path, face_classes=number, weights="DEFAULT")
+        found, subject = open_network(asked, layer, memo)
+        assert (found.settings.checkpoint, found.settings.face_classes) == (path, number)
+        assert (found.settings.outputs, found.settings.weights) == (9, None)
+        assert "'state_dict > model.'" in "".join(subject.notes)
+        found.__memo__()
+        (tmp_path / f"{number}.pth").unlink()

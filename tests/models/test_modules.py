@@ -39,6 +39,7 @@ class Net(nn.Module):
         self.block = Block()
         self.bare = nn.Conv2d(4, 4, 1)
         self.pair = Pair()
+        self.last, self.windows = nn.Linear(4, 4), nn.Identity()
         self.norm = nn.LayerNorm(4)
         self.mlp = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 5))
         self.head = nn.Linear(5, 2)
@@ -47,6 +48,7 @@ class Net(nn.Module):
         x = self.block(self.stem(x))
         x = functional.relu(self.bare(x))
         x, _ = self.pair(x)
+        self.windows(self.last(x.permute(0, 2, 3, 1)).flatten(0, 2))
         tokens = x.flatten(2).transpose(1, 2)
         tokens = self.mlp(self.norm(tokens))
         return self.head(tokens.mean(1))
@@ -109,7 +111,7 @@ def test_what_is_read_is_what_the_network_computes(body):
     ("output", "layer", "shape"),
     [
         ("map", "block", (4, 8, 8)),
-        ("map_channels_last", "block", (8, 4, 8)),
+        ("map_channels_last", "last", (4, 8, 8)),
         ("tokens", "mlp", (5, 64, 1)),
         ("vector", "head", (2, 1, 1)),
     ],
@@ -123,6 +125,27 @@ def test_outputs_become_maps(body, output, layer, shape):
     assert network.shape(layer) == shape == tuple(maps.shape[1:])
     if values is not None:
         assert torch.equal(maps, values)
+
+
+class Cubes(nn.Module):
+    """Rows, columns and channels are 8 each, first and last; `fixed` takes one size alone."""
+
+    def __init__(self, fixed: bool) -> None:
+        super().__init__()
+        self.conv, self.block, self.fixed = nn.Conv2d(3, 8, 1), nn.Identity(), fixed
+        if fixed:
+            self.output_fmt = "NHWC"  # as timm says it
+
+    def forward(self, x):
+        assert not self.fixed or x.shape[-1] == 8
+        return self.block(self.conv(x).permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_channels_are_told_from_as_many_rows(fixed):
+    network = ModuleNetwork(Cubes(fixed).eval(), "cubes", 8, "map")
+    outputs = {call.name: network.find_outputs(call) for call in network.calls}
+    assert outputs["conv"] == ["map"] and outputs["block"] == ["map_channels_last"]
 
 
 def test_tokens_are_rows(body):
@@ -153,7 +176,9 @@ def test_the_pass_ends_at_the_deepest_layer(body):
         ("", "map", "is no module of net"),
         ("mlp", "map", "layer.output=map does not fit layer.name=mlp of net, which gives 64 x 5 .*"
          "take layer.output=tokens"),
-        ("block", "vector", "take layer.output=map or map_channels_last"),
+        ("block", "vector", "take layer.output=map$"),
+        ("last", "map", "gives 8 x 8 x 4 values an image: take layer.output=map_channels_last$"),
+        ("windows", "vector", "gives no single tensor with images first"),
         ("pair", "map", "layer.name=pair of net gives no single tensor"),
     ],
 )  # fmt: skip
