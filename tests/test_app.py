@@ -257,10 +257,10 @@ def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
 
 def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
     folder, _ = sweep
-    before = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
+    before = {p: p.stat().st_ino for p in (folder / "outputs/cache").rglob("*.npz")}
     metrics = f"metric={','.join(METRICS)}"
     finished(run_app(folder, *AGAIN, metrics, "layer=conv13", "hydra.sweep.dir=again"))
-    after = {p: p.stat().st_mtime_ns for p in (folder / "outputs/cache").rglob("*.npz")}
+    after = {p: p.stat().st_ino for p in (folder / "outputs/cache").rglob("*.npz")}
     assert before == after
     again = job_folders(folder, "again")
     assert len(again) == len(METRICS)

@@ -185,7 +185,6 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
         ("drawn.objects=61", "60 categories can be drawn"),
         ("drawn.images_per_person=1001", "held-out"),
         ("batch_size=1", "batch_size=1 is too small: at least 2"),
-        ("batch_size=1000", "batch_size=1000 is more"),
         ("model.input_size=50", "multiple of 32"),
         ("model.mean=null", "mean and sd have to be given"),
         ("model.widths=[1,2]", "13 values"),
@@ -209,6 +208,11 @@ def test_impossible_settings_are_one_line(override, said):
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_batch_of_more_than_all_images_is_refused():
+    with pytest.raises(InputError, match=r"batch_size=1000 is more than the \d+ images to learn"):
+        material.make_material(settings("batch_size=1000"))
+
+
 def test_half_precision_on_a_cpu_and_a_gpu_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="precision=float16 needs a GPU"):
@@ -218,7 +222,7 @@ def test_half_precision_on_a_cpu_and_a_gpu_that_is_not_there(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_more_expectedthan_classes_shift_the_objects(tmp_path):
+def test_more_outputs_than_classes_shift_the_objects(tmp_path):
     wide = settings("model.face_classes=5", "model.outputs=9", "epochs=1")
     train.train(wide, tmp_path)
     assert sorted(set(material.draw_held_out(wide).outputs)) == [0, 1, 2, 5, 6, 7]

@@ -57,8 +57,8 @@ LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATTER: dict[str, Any] = {"format": None, "datefmt": None, "style": ("%", "$")}
 HANDLER: dict[str, Any] = {
     "class": ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"),
-    "filename": ("${hydra.runtime.output_dir}/${hydra.job.name}.log", None),
-    "stream": STREAMS, "mode": ("a", "w"), "level": LEVELS,
+    "stream": STREAMS, "filename": ("${hydra.runtime.output_dir}/${hydra.job.name}.log", None),
+    "mode": ("a", "w"), "level": LEVELS,
     "formatter": None, "delay": None, "encoding": None,
 }  # fmt: skip
 LOGGER: dict[str, Any] = {"level": LEVELS, "handlers": None, "propagate": None}

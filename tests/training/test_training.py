@@ -22,6 +22,7 @@ from app.errors import InputError
 from app.models import checkpoint
 from app.models.loading import load
 from app.models.vgg import DualTaskVGG, seeded
+from app.responses import hardware
 from app.training import loop, outputs
 from tests.test_train import TINY, WIDTHS, same, settings
 from tests.training.conftest import write
@@ -181,7 +182,7 @@ def test_mixed_precision_learns_and_its_scale_is_resumed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ):
     """On the CPU, which the command line refuses: the steps are those of a GPU."""
-    monkeypatch.setattr(train, "_choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(hardware, "choose_device", lambda *_: torch.device("cpu"))
     chosen, scales = settings(*overrides(photos, "epochs=3", f"precision={precision}")), []
     learn = loop.learn
 
