@@ -67,8 +67,8 @@ CHANGES = {
     ),
     "weights that are filled in": (
         "models/checkpoint.py",
-        r"value\.to\(expected\[key\]\.dtype\)",
-        "-value.to(expected[key].dtype)",
+        r"tensor\.to\(value\.dtype\)",
+        "-tensor.to(value.dtype)",
         lambda before, after: (
             numbers(before)["decoding/accuracy"] != numbers(after)["decoding/accuracy"]
         ),

@@ -13,7 +13,6 @@ from tests.field.inputs import HEIC, base, encoded, plant
 QUICK = ["lesion=none", "decoding=none", "figures=false", "stimuli=folder", "hydra.run.dir=run"]
 
 
-@today("used without them; nothing is said")
 def test_a_run_tells_what_it_left_out(tmp_path: Path):
     files = {"face/x0.HEIC": HEIC, "face/x1.heic": HEIC, "face/session2/noext": encoded()}
     root = plant(tmp_path / "own", base() | files)
@@ -22,7 +21,6 @@ def test_a_run_tells_what_it_left_out(tmp_path: Path):
     assert re.search("2 .*HEIC", process.stdout + process.stderr)
 
 
-@today("exit 1: MLflow refuses the parameter's name")
 def test_a_domain_may_be_called_as_people_call_it(tmp_path: Path):
     root = plant(tmp_path / "own", base())
     domains = "stimuli.domains={face+body:[face,car],places:[house]}"

@@ -52,7 +52,7 @@ class Server:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+                urllib.request.urlopen(f"{self.uri}/health", timeout=30).close()
                 return
             except OSError:
                 if time.monotonic() > deadline:
