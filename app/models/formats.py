@@ -40,9 +40,11 @@ def find_reason(path: Path) -> str | None:
     if not start.startswith(b"PK"):
         known = start.startswith(b"\x80")  # a pickle, as PyTorch's files were before 1.6
         return None if known else "is no file that PyTorch or safetensors wrote: give a state dict"
-    if not zipfile.is_zipfile(path):
-        return "is cut short: copy or download it again"
-    names = {name.rpartition("/")[2] for name in zipfile.ZipFile(path).namelist()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except Exception:  # a damaged directory makes it raise nearly anything
+        return "is cut short or damaged: copy or download it again"
     if "constants.pkl" in names:
         return "is TorchScript: save torch.save(torch.jit.load(…).state_dict(), …)"
     return None if "data.pkl" in names else "is a zip archive, such as .npz of NumPy: convert it"
