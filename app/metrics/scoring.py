@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.responses.hardware import Hardware
 
 # Responses that a thread scores by every metric while they are in its processor's cache.
-CHUNK_VALUES = 2**20
+CHUNK_VALUES = 2**19
 EXTREMES = 3  # units at either end of a metric's ranking whose responses are kept
 
 
