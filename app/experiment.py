@@ -85,7 +85,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
 
 
 def check_inputs(config: Config, kernels: int) -> None:
-    """Refuse what a later step would stumble over; images are not opened."""
+    """Refuse what a later step would stumble over; images are not decoded."""
     model, layer, aggregation = config.model, config.layer, config.aggregation.name
     if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
         check_identities(config.identities)

@@ -25,7 +25,7 @@ def make_identities(settings: Identities, memo: Memo) -> Images:
 
 
 def check_identities(settings: Identities) -> None:
-    """Refuse folders that decoding would stumble over; InputError. No image is opened."""
+    """Refuse folders that decoding would stumble over; InputError. No image is decoded."""
     if settings.name == "folder":
         folders, found = _find(settings)
         if len(found) < 2:

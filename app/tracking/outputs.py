@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from app.config.parameters import parameters, to_yaml
+from app.config.parameters import to_yaml
 from app.files import to_json, whole, writing
 from app.findings.selection import Criterion
 from app.machine import GB, measure_peak
@@ -92,7 +92,7 @@ def record_run(
     record: Record, config: Config, subject: Subject, stimuli: Localizer, found: Findings
 ) -> None:
     """Note in the run's record what it asked, was shown and found, and the files in its folder."""
-    params = {name: value for name, value in parameters(config).items() if name.startswith("model")}
+    params = {name: text for name, text in record.params.items() if name.startswith("model")}
     record.set_model(config.model.name, subject.digest, params, {"trained": config.model.trained})
     shown = stimuli.images
     domain = {category: name for name, own in stimuli.domains.items() for category in own}
