@@ -33,6 +33,7 @@ def main() -> int:
     """Measure what is asked for, then print it; 1 where something could not be measured."""
     arguments = _arguments()
     sizes = QUICK if arguments.quick else FULL
+    sizes = replace(sizes, device=arguments.device)
     if arguments.images:
         sizes = replace(sizes, conv2_images=arguments.images)
     os.environ.pop("OMP_NUM_THREADS", None)  # all cores, whatever the shell says
@@ -83,6 +84,9 @@ def _arguments() -> argparse.Namespace:
         "--images",
         type=int,
         help=f"at conv2 (default {FULL.conv2_images:,}; quick {QUICK.conv2_images})",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of the rows forward and lesion"
     )
     parser.add_argument("--markdown", action="store_true", help="tables for a page on GitHub")
     return parser.parse_args()

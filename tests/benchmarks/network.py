@@ -28,12 +28,17 @@ from tests.benchmarks.report import Goal, Growth, Row, Way
 from tests.benchmarks.scoring import SORTED, one_sort
 from tests.benchmarks.sizes import Sizes
 
-CPU = torch.device("cpu")
 PREPARE = Preprocessing(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-BARE_BATCH = 2  # what suits two cores best
+BARE_BATCH = {"cpu": 2, "cuda": 32}  # what suits two cores, and a GPU, best
 PLAIN_BATCH = 32
 FACES = 1714  # outputs
 GROWTH_IMAGES = 16
+
+
+def wait(device: str) -> None:
+    """Until a GPU has done what it was asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 # ------------------------------------------------------------------- four metrics at conv2
@@ -45,7 +50,7 @@ def conv2(sizes: Sizes) -> Iterator[Row]:
     units = math.prod((64, 224, 224))
     with (
         Apart(score_conv2, images) as ours,
-        Apart(pass_alone, layer_position("conv2") + 1) as bare,
+        Apart(pass_alone, layer_position("conv2") + 1, "cpu") as bare,
         Apart(one_sort, SORTED, 0.6, images) as sort,
     ):
         limit = {"bare": partial(bare, few), "sort": sort}
@@ -86,19 +91,21 @@ def score_conv2(images: int) -> Callable[[], None]:
     return run
 
 
-def pass_alone(depth: int) -> Callable[[int], None]:
+def pass_alone(depth: int, device: str) -> Callable[[int], None]:
     """The bare limit: so many modules of the features on so many images, nothing read."""
     features = seeded(0, hidden=1, outputs=1).features  # the classifier is not run
-    modules = list(features.to(memory_format=torch.channels_last))[:depth]
-    shown = next(random_images(BARE_BATCH).batches(PREPARE, BARE_BATCH))
-    batch = torch.from_numpy(shown).to(memory_format=torch.channels_last)
+    modules = list(features.to(device, memory_format=torch.channels_last))[:depth]
+    together = BARE_BATCH[device]
+    shown = next(random_images(together).batches(PREPARE, together))
+    batch = torch.from_numpy(shown).to(device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(images: int) -> None:
-        for _ in range(0, images, BARE_BATCH):
+        for _ in range(0, images, together):
             maps = batch
             for module in modules:
                 maps = maps.relu_() if isinstance(module, nn.ReLU) else module(maps)
+        wait(device)
 
     return run
 
@@ -110,9 +117,9 @@ def forward(sizes: Sizes) -> Iterator[Row]:
     """The kernels of all layers in all aggregations."""
     images = sizes.forward_images
     with (
-        Apart(kernels, images) as ours,
-        Apart(hooked, images) as plain,
-        Apart(pass_alone, len(seeded_features())) as bare,
+        Apart(kernels, images, sizes.device) as ours,
+        Apart(hooked, images, sizes.device) as plain,
+        Apart(pass_alone, len(seeded_features()), sizes.device) as bare,
     ):
         found = in_turn(sizes.slow_rounds, ours=ours, plain=plain, bare=partial(bare, images))
     for layer, expected in found["plain"].result.items():
@@ -125,7 +132,7 @@ def forward(sizes: Sizes) -> Iterator[Row]:
         found["ours"].peak,
         Way("hooks that keep all maps", seconds["plain"], found["plain"].peak),
         Way("forward pass", seconds["bare"]),
-        (Goal("≤ 0.28 s an image", seconds["ours"] <= 0.28),),
+        (Goal("≤ 1.2×", seconds["ours"] <= 1.2 * seconds["bare"]),),
         each="an image",
         note=f"{images} images; the hooks' memory grows with the images",
     )
@@ -137,9 +144,11 @@ def seeded_features() -> list[nn.Module]:
         return list(DualTaskVGG().features)
 
 
-def kernels(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
+def kernels(count: int, device: str) -> Callable[[], dict[str, NDArray[Any]]]:
     """This software; returns the mean L2 norm of each layer's kernels."""
-    network, hardware = Network(composed("model=dualtask_vgg16_untrained").model), Hardware(CPU)
+    network = Network(composed("model=dualtask_vgg16_untrained").model)
+    hardware = Hardware(torch.device(device))
+    hardware.prepare()
     network.load()
     shown = random_images(count)
 
@@ -150,9 +159,9 @@ def kernels(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
     return run
 
 
-def hooked(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
+def hooked(count: int, device: str) -> Callable[[], dict[str, NDArray[Any]]]:
     """The plain way: hooks keep the maps of all images, then kernels are aggregated."""
-    network, shown = seeded(0), random_images(count)
+    network, shown = seeded(0).to(device), random_images(count)
     kept: dict[str, list[Tensor]] = {layer: [] for layer in LAYERS}
     for layer in LAYERS:
         network.features[layer_position(layer)].register_forward_hook(
@@ -164,10 +173,10 @@ def hooked(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
         for parts in kept.values():
             parts.clear()
         for batch in shown.batches(PREPARE, PLAIN_BATCH):
-            network.features(torch.from_numpy(np.ascontiguousarray(batch)))
+            network.features(torch.from_numpy(np.ascontiguousarray(batch)).to(device))
         found = {
             layer: {
-                name: torch.cat([aggregate(part) for part in parts]).numpy()
+                name: torch.cat([aggregate(part) for part in parts]).cpu().numpy()
                 for name, aggregate in AGGREGATE.items()
             }
             for layer, parts in kept.items()
@@ -183,9 +192,9 @@ def hooked(count: int) -> Callable[[], dict[str, NDArray[Any]]]:
 def lesion(sizes: Sizes) -> Iterator[Row]:
     """All kernels of four layers, lesioned one at a time."""
     with (
-        Apart(lesioner) as ours,
-        Apart(full_passes) as plain,
-        Apart(pass_alone, len(seeded_features())) as bare,
+        Apart(lesioner, sizes.device) as ours,
+        Apart(full_passes, sizes.device) as plain,
+        Apart(pass_alone, len(seeded_features()), sizes.device) as bare,
     ):
         for layer in ("conv13", "conv10", "conv7", "conv2"):
             if layer == "conv13":
@@ -197,7 +206,7 @@ def lesion(sizes: Sizes) -> Iterator[Row]:
 
 def lesion_growth(sizes: Sizes) -> Iterator[Growth]:
     """More and more kernels of conv13, lesioned one at a time."""
-    with Apart(lesioner) as run:
+    with Apart(lesioner, "cpu") as run:
         run("maps", "conv13", GROWTH_IMAGES)
         for count in sizes.growing_kernels:
             found = best(2, partial(run, "lesions", "conv13", GROWTH_IMAGES, count))
@@ -257,10 +266,11 @@ def compute(step: Callable[..., Any], *arguments: Any) -> Any:
     return step(*arguments)
 
 
-def lesioner() -> Callable[..., Any]:
+def lesioner(device: str) -> Callable[..., Any]:
     """This software, in its two parts: the layer's maps, and the lesions that go on from them."""
     config = composed("model=dualtask_vgg16_untrained")
-    network, hardware = Network(config.model), Hardware(CPU)
+    network, hardware = Network(config.model), Hardware(torch.device(device))
+    hardware.prepare()
     sites: dict[str, LesionSite] = {}
 
     def maps(layer: str, images: int) -> float:
@@ -279,16 +289,16 @@ def lesioner() -> Callable[..., Any]:
     return lambda part, *arguments: {"maps": maps, "lesions": lesions}[part](*arguments)
 
 
-def full_passes() -> Callable[..., NDArray[np.float64]]:
+def full_passes(device: str) -> Callable[..., NDArray[np.float64]]:
     """The plain way: a hook sets a kernel to zero and the whole network runs."""
-    network = seeded(0)
+    network = seeded(0).to(device)
 
     @torch.inference_mode()
     def run(layer: str, images: int, count: int) -> NDArray[np.float64]:
         """Returns the loss of both tasks, (2, kernels)."""
         shown, answers = lesion_material(images)
         batch = torch.from_numpy(np.concatenate(list(shown.batches(PREPARE, PLAIN_BATCH))))
-        batch, right = batch.contiguous(), torch.from_numpy(answers)
+        batch, right = batch.contiguous().to(device), torch.from_numpy(answers).to(device)
         tasks = (right < FACES, right >= FACES)
         losses = np.empty((2, count))
         for kernel in range(count):
@@ -296,7 +306,7 @@ def full_passes() -> Callable[..., NDArray[np.float64]]:
             handle = network.features[layer_position(layer)].register_forward_hook(silence)
             loss = functional.cross_entropy(network(batch).double(), right, reduction="none")
             handle.remove()
-            losses[:, kernel] = [loss[members].mean() for members in tasks]
+            losses[:, kernel] = [float(loss[members].mean()) for members in tasks]
         return losses
 
     return run

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import pandas as pd
+import torch
 
 from app.machine import GB
 from app.sweeps.tables import lay_out
@@ -70,6 +71,8 @@ GROWTH_HEAD = ("growth", "size", "seconds", "each", "peak memory")
 def conditions(mode: str) -> str:
     """Where and with what this was measured."""
     processor = platform.processor() or platform.machine()
+    if torch.cuda.is_available():
+        processor += f", {torch.cuda.get_device_name()}"
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     return (
         f"{os.cpu_count()} processors ({processor}), load {os.getloadavg()[0]:.1f} before; "

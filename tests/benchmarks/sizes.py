@@ -12,6 +12,7 @@ class Sizes:
     `QUICK` takes a few minutes; what any size costs weighs more there, so ratios are lower.
     """
 
+    device: str = "cpu"  # of forward passes over kernels and of lesions
     rounds: int = 3  # of what takes a second or so; the best counts
     slow_rounds: int = 2
     sweep_layers: str = "conv2,conv13"
