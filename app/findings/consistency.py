@@ -123,4 +123,5 @@ def share_tops(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
     count = np.count_nonzero(both)
     # A unit is shared from the depth on at which the later of the two rankings reaches it.
     depth = np.maximum(*(rankdata(-score[both], method="ordinal") for score in (a, b)))
+    depth = depth.astype(np.int64)  # scipy 1.18 counts in floats
     return np.cumsum(np.bincount(depth, minlength=count + 1)[1:]) / np.arange(1, count + 1)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from app.choices import LAYERS
 from app.findings.lesion import LesionSite, lesion_kernels
+from app.machine import count_threads
 from app.metrics.layer_scoring import score_units
 from app.models.network import Network
 from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
@@ -33,6 +34,13 @@ BARE_BATCH = {"cpu": 2, "cuda": 32}  # what suits two cores, and a GPU, best
 PLAIN_BATCH = 32
 FACES = 1714  # outputs
 GROWTH_IMAGES = 16
+
+
+def prepare(device: str) -> Hardware:
+    """All cores, and float32 that is float32 on a GPU, for every way alike."""
+    hardware = Hardware(torch.device(device), threads=count_threads())
+    hardware.prepare()
+    return hardware
 
 
 def wait(device: str) -> None:
@@ -93,6 +101,7 @@ def score_conv2(images: int) -> Callable[[], None]:
 
 def pass_alone(depth: int, device: str) -> Callable[[int], None]:
     """The bare limit: so many modules of the features on so many images, nothing read."""
+    prepare(device)
     features = seeded(0, hidden=1, outputs=1).features  # the classifier is not run
     modules = list(features.to(device, memory_format=torch.channels_last))[:depth]
     together = BARE_BATCH[device]
@@ -147,8 +156,7 @@ def seeded_features() -> list[nn.Module]:
 def kernels(count: int, device: str) -> Callable[[], dict[str, NDArray[Any]]]:
     """This software; returns the mean L2 norm of each layer's kernels."""
     network = Network(composed("model=dualtask_vgg16_untrained").model)
-    hardware = Hardware(torch.device(device))
-    hardware.prepare()
+    hardware = prepare(device)
     network.load()
     shown = random_images(count)
 
@@ -161,6 +169,7 @@ def kernels(count: int, device: str) -> Callable[[], dict[str, NDArray[Any]]]:
 
 def hooked(count: int, device: str) -> Callable[[], dict[str, NDArray[Any]]]:
     """The plain way: hooks keep the maps of all images, then kernels are aggregated."""
+    prepare(device)
     network, shown = seeded(0).to(device), random_images(count)
     kept: dict[str, list[Tensor]] = {layer: [] for layer in LAYERS}
     for layer in LAYERS:
@@ -269,8 +278,7 @@ def compute(step: Callable[..., Any], *arguments: Any) -> Any:
 def lesioner(device: str) -> Callable[..., Any]:
     """This software, in its two parts: the layer's maps, and the lesions that go on from them."""
     config = composed("model=dualtask_vgg16_untrained")
-    network, hardware = Network(config.model), Hardware(torch.device(device))
-    hardware.prepare()
+    network, hardware = Network(config.model), prepare(device)
     sites: dict[str, LesionSite] = {}
 
     def maps(layer: str, images: int) -> float:
@@ -291,6 +299,7 @@ def lesioner(device: str) -> Callable[..., Any]:
 
 def full_passes(device: str) -> Callable[..., NDArray[np.float64]]:
     """The plain way: a hook sets a kernel to zero and the whole network runs."""
+    prepare(device)
     network = seeded(0).to(device)
 
     @torch.inference_mode()
