@@ -12,12 +12,13 @@ from app import machine
 from app.config.checks import check_model
 from app.config.parameters import parameters
 from app.config.schema import Config, metric_set
-from app.errors import InputError
 from app.figures.run import draw_run
 from app.findings import decoding, lesioned, selection
 from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
 from app.findings.lesion import LesionSite
+from app.findings.lesion_certainty import certify_lesions
+from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.memo import Memo
 from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, score_layer
@@ -71,17 +72,8 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         if job.figures:
             draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
         record_run(record, config, subject, stimuli, found)
-    return Result(
-        "finished",
-        description.name,
-        params,
-        description.tags,
-        found.metrics(),
-        found.notes,
-        record.run_id,
-        record.undelivered,
-        folder=str(folder),
-    )
+    return Result("finished", description.name, params, description.tags, found.metrics(),
+                  found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
 
 
 def check_inputs(config: Config, kernels: int) -> None:
@@ -89,11 +81,7 @@ def check_inputs(config: Config, kernels: int) -> None:
     model, layer, aggregation = config.model, config.layer, config.aggregation.name
     if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
         check_identities(config.identities)
-        if (config.decoding.kernels or 0) > kernels:
-            raise InputError(
-                f"decoding.kernels={config.decoding.kernels}, but {layer.name} of {model.name} has "
-                f"{kernels} kernels: ask for so many at most, or leave it out"
-            )
+        decoding.check_kernels(config.decoding, kernels, f"{layer.name} of {model.name}")
     if lesioned.why_not_lesioned(config.lesion, model, layer, aggregation) is None:
         tasks = classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0)
         classes.check_classes(tasks)
@@ -116,17 +104,26 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     selected = {name: each.select(values[name]) for name, each in criteria.items()}
     settings = config.metric.criterion
     curve = criteria[own].trace(values[own], settings.presets, settings.range)
+    signs = note_signs({name: each.scores for name, each in scored.items()})
+
+    # How sure all that is.
+    plan = make_plan(config.certainty, len(score[own]))
+    inquiry = Inquiry(questions, criteria, stimuli.compared, plan, config.seed)
+    sure, said = certify_layer(inquiry, reader, stimuli.images, aggregation)
 
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
-    lesions, why_not = None, lesioned.why_not_lesioned(cut, model, layer, aggregation)
-    signs = note_signs({name: each.scores for name, each in scored.items()})
-    notes = [*stimuli.images.notes, *signs, why_not]
+    lesions = sure_lesions = None
+    why_not = lesioned.why_not_lesioned(cut, model, layer, aggregation)
+    notes = [*stimuli.images.notes, *signs, *said, why_not]
     if why_not is None:
         shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
         site = LesionSite(network, layer.name, shown, hardware, memo)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
+        if sure is not None:
+            sure_lesions = certify_lesions(lesions, shown, sure[own], inquiry)
+            notes += sure_lesions.notes
 
     # Whether what the metric selects carries identity.
     asked = config.decoding
@@ -144,4 +141,4 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     selectivity = selection.measure_selectivity(score[own], selected[own])
     consistency, overlap = measure_consistency(score), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
-                    lesions, decoded, tuple(filter(None, notes)))  # fmt: skip
+                    sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)))  # fmt: skip

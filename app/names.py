@@ -12,7 +12,19 @@ SPEARMAN_WITH = "consistency/spearman_"  # followed by the other metric's name
 JACCARD_WITH = "agreement/jaccard_"  # followed by the other metric's name
 TOP_WITH = "agreement/top10_percent_"  # followed by the other metric's name
 
+# Of the interval of a number, after its name.
+LOW, HIGH = "_ci95_low", "_ci95_high"
+RELIABILITY = "reliability/score"
+SELECTION_JACCARD, REPLICATION = "reliability/selection_jaccard", "reliability/replication"
+CROSSVALIDATED = "crossvalidated/score"
+NULL_PERCENT, NULL_P95, NULL_P = "null/percent", "null/percent_p95", "null/p"
+MATCHED_THRESHOLD, MATCHED_PERCENT = "matched/threshold", "matched/percent"
+CEILING_WITH = "consistency/ceiling_"  # followed by the other metric's name
+DISATTENUATED_WITH = "consistency/disattenuated_"  # followed by the other metric's name
+
 LESION_SPEARMAN = {"face": "lesion/spearman", "object": "lesion/spearman_object"}
+LESION_RELIABILITY = {"face": "lesion/reliability", "object": "lesion/reliability_object"}
+LESION_CEILING = {"face": "lesion/ceiling", "object": "lesion/ceiling_object"}
 INTACT = "lesion/intact_{measure}"  # face_loss, face_top1, object_loss, object_top1
 SELECTION_LESIONED = "lesion/selection_{task}_top1"  # all that the criterion selects
 RANDOM_LESIONED = "lesion/selection_random_{task}_top1"  # as many at random, mean over draws

@@ -41,6 +41,10 @@ PATIENCE = Limit(
     lambda value: 0 <= value < math.inf,
     "{name}={value}: seconds for which a run waits for a server that went away, 0 or more",
 )
+INTERVAL_DRAWS = Limit(
+    lambda value: value == 0 or value >= 40,
+    "{name}={value}: an interval of 95 % needs 40 or more; 0 makes none",
+)
 GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
 
 
@@ -182,6 +186,17 @@ class Decoding:
 
 
 @dataclass
+class Certainty:
+    """How often images are drawn again, to say how sure every number is."""
+
+    name: Annotated[str, one_of(("standard", "none"))] = MISSING
+    # null: by the number of units; 0: none
+    resamples: Annotated[int, INTERVAL_DRAWS] | None = None  # of images within each category
+    splits: Annotated[int, at_least(0)] | None = None  # into random halves
+    shuffles: Annotated[int, at_least(0)] | None = None  # of categories over images
+
+
+@dataclass
 class Tracking:
     """The MLflow store that runs go to."""
 
@@ -208,6 +223,7 @@ class Config:
     identities: Identities = field(default_factory=Identities)
     lesion: Lesion = field(default_factory=Lesion)
     decoding: Decoding = field(default_factory=Decoding)
+    certainty: Certainty = field(default_factory=Certainty)
     tracking: Tracking = field(default_factory=Tracking)
     target: str = "faces"
     seed: Seed = 0

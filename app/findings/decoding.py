@@ -231,6 +231,15 @@ def choose_kernels(
     return top, [f"decoding: {note}"] if note else []
 
 
+def check_kernels(settings: Settings, kernels: int, layer: str) -> None:
+    """Refuse more kernels than a layer has."""
+    if (settings.kernels or 0) > kernels:
+        raise InputError(
+            f"decoding.kernels={settings.kernels}, but {layer} has {kernels} kernels: ask for so "
+            "many at most, or leave it out"
+        )
+
+
 def note_folds(identities: Sequence[str]) -> list[str]:
     """Say in one line how identities with different numbers of images are decoded, if they are."""
     counts = Counter(identities).values()

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app.findings.certainty import Certainty
 from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
+from app.findings.lesion_certainty import LesionCertainty
 from app.findings.lesioned import Lesioned
 from app.findings.selection import Criterion, Curve, Selectivity
 from app.metrics import Scored
@@ -29,7 +31,9 @@ class Findings:
     curve: Curve
     consistency: Consistency
     overlap: Overlap
+    certainty: Certainty | None
     lesioned: Lesioned | None
+    lesion_certainty: LesionCertainty | None
     decoded: Decoded | None
     notes: tuple[str, ...]  # a line for each step that did not apply
 
@@ -42,8 +46,14 @@ class Findings:
         """Single numbers by the names that they are logged under."""
         found = self.selectivity.metrics()
         found |= self.consistency.metrics(self.metric) | self.overlap.metrics(self.metric)
+        score, sure = self.scores[self.metric], self.certainty
+        if sure is not None:
+            found |= sure[self.metric].metrics(score, self.selectivity.percent)
+            found |= sure.name_consistency(self.metric, found)
         if self.lesioned is not None:
-            found |= self.lesioned.metrics(self.scores[self.metric])
+            found |= self.lesioned.metrics(score)
+        if sure is not None and self.lesion_certainty is not None:
+            found |= self.lesion_certainty.metrics(sure[self.metric].reliability)
         if self.decoded is not None:
             found |= self.decoded.metrics()
         return found
@@ -54,7 +64,7 @@ class Findings:
         return found | (self.lesioned.curves() if self.lesioned is not None else {})
 
     def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
-        """A row a unit: where it is, its scores, which metrics select it.
+        """A row a unit: where it is, its scores and how sure they are, which metrics select it.
 
         `shape` is the layer's (channels, rows, columns) where single units were scored; the token
         of a sequence is its row. None: kernels were, which have no position.
@@ -64,7 +74,8 @@ class Findings:
         place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
-        return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})
+        sure = self.certainty.columns() if self.certainty is not None else {}
+        return pd.DataFrame({"unit": unit, **where, **self.scores, **selected, **sure})
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""
@@ -73,6 +84,10 @@ class Findings:
             "scores": self.table(shape),
             "threshold": curve.rename(columns=lambda name: name.partition("/")[2]),
         }
+        if self.certainty is not None:
+            lesions = self.lesion_certainty.spearman if self.lesion_certainty is not None else {}
+            more = {f"lesion_spearman_{task}": values for task, values in lesions.items()}
+            tables["certainty"] = self.certainty.table(self.metric, **more)
         if self.lesioned is not None:
             tables["lesion"] = self.lesioned.table()
             if self.lesioned.sets:

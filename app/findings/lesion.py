@@ -67,6 +67,8 @@ class LesionEffects(NamedTuple):
 
     without: Performance
     intact: Performance
+    # (kernels, images) of each lesion by itself; None where others are dropped throughout
+    losses: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +176,12 @@ def _lesion(
             for values in (losses, right)
         ]
     return [
-        LesionEffects(Performance(*each[:, 1:]), Performance(*each[:, 0]))
-        for each in np.stack(measures, axis=1)
+        LesionEffects(
+            Performance(*each[:, 1:]),
+            Performance(*each[:, 0]),
+            None if dropped or not len(kernels) else every[1:].astype(np.float32),
+        )
+        for each, dropped, every in zip(np.stack(measures, axis=1), sets, losses, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,24 @@ class Rule:
     limits: tuple[float, float] = (0, 1)  # between which the number lies
     scale: str = "log"  # of an axis: linear or log
     stricter: int = -1  # 1: larger numbers are stricter; -1: smaller ones
+    together: bool = False  # whether a unit's value depends on the layer's others
 
 
 ABOVE = "above"  # the score is greater; the others are conjunctions of tests, see `measure`
 RULES = {
     ABOVE: Rule("score > {:g}", "score", np.greater, "a score", (-inf, inf), "linear", 1),
     "p": Rule("p < {:g}, every contrast", "p", np.less),
-    "fdr_bh": Rule("Benjamini-Hochberg at {:g}, every contrast", "FDR", np.less_equal),
-    "fdr_by": Rule("Benjamini-Yekutieli at {:g}, every contrast", "FDR", np.less_equal),
+    "fdr_bh": Rule(
+        "Benjamini-Hochberg at {:g}, every contrast", "FDR", np.less_equal, together=True
+    ),
+    "fdr_by": Rule(
+        "Benjamini-Yekutieli at {:g}, every contrast", "FDR", np.less_equal, together=True
+    ),
 }
 
 
 def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
-    """Find the value (units,) that a rule compares with its number: the score, or a p-value.
+    """Find the value (…, units) that a rule compares with its number: the score, or a p-value.
 
     That of the weakest contrast, infinite where one is undefined or not for the target: a unit is
     selected where in every contrast p is small and the target responds more. For false discovery
@@ -68,7 +73,7 @@ def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
         for each, defined in zip(p, ~np.isnan(scores.statistic), strict=True):
             if defined.any():
                 each[defined] = multipletests(each[defined], method=rule)[1]
-    return np.asarray(np.where(scores.statistic > 0, p, inf).max(axis=0))
+    return np.asarray(np.where(scores.statistic > 0, p, inf).max(axis=-2))
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,17 @@ class Criterion:
     def select(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Select units (units,) by what `measure` found; never undefined ones."""
         return RULES[self.rule].passes(values, self.number)
+
+    @property
+    def together(self) -> bool:
+        """Whether a unit's verdict depends on the p-values of the whole layer."""
+        return RULES[self.rule].together
+
+    def judge(self, signed: NDArray[Any]) -> NDArray[np.bool_]:
+        """Select (units,) by p-values (contrasts, units) with the signs of their statistics."""
+        sign = np.where(np.isnan(signed), np.nan, np.copysign(1.0, signed))
+        p = np.abs(signed).astype(np.float64)
+        return self.select(measure(Scores(sign[0], sign, p), self.rule))
 
     def mark(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
         """Find the score from which on units (units,) are selected; None: there is none."""

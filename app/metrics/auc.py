@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores, smallest
 from app.metrics.contrast import Contrast
-from app.metrics.ranks import compare_ranks
+from app.metrics.ranks import Pairs, compare_ranks
 
 
 def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -> Scores:
@@ -22,7 +22,11 @@ def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -
     exact, with ties, the same on every `device`. In a contrast whose images all give the same
     response the area is undefined. p-values are the metric `wilcoxon`'s.
     """
-    pairs = compare_ranks(responses, contrast, device)
+    return from_pairs(compare_ranks(responses, contrast, device))
+
+
+def from_pairs(pairs: Pairs) -> Scores:
+    """Compute the area of counts (…, contrasts, units)."""
     area = pairs.twice_u / (2 * pairs.size * pairs.others)
     area[pairs.all_tied] = np.nan
     return Scores(smallest(area), area - 0.5)

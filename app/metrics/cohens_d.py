@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,17 @@ def score(responses: NDArray[Any], contrast: Contrast, *, correction: str = "non
         raise InputError(
             f"cohens_d has no correction {correction!r}; there are: {', '.join(CORRECTIONS)}"
         )
-    statistic = compare_groups(responses, contrast, compute_d)
+    return compare_groups(responses, contrast, partial(from_moments, correction=correction))
+
+
+def from_moments(target: Moments, others: Moments, *, correction: str = "none") -> Scores:
+    """Compute d of moments (…, 1, units) and (…, contrasts, units)."""
+    freedom = target.images + others.images - 2
+    variance = (target.squares + others.squares) / freedom
+    statistic = divide(target.mean - others.mean, np.sqrt(variance))
     if correction == "hedges":
-        size, *others = (len(members) for members in contrast.images)
-        statistic *= correct_as_hedges(size + np.array(others)[:, None] - 2)
+        statistic *= correct_as_hedges(freedom)
     return Scores(smallest(statistic), statistic)
-
-
-def compute_d(target: Moments, others: Moments) -> NDArray[np.float64]:
-    """Compute d (contrasts, units)."""
-    variance = (target.squares + others.squares) / (target.images + others.images - 2)
-    return divide(target.mean - others.mean, np.sqrt(variance))
 
 
 def correct_as_hedges(freedom: Any) -> Any:

@@ -19,10 +19,11 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     numbers of images; one other group gives the d' of Lado & Dobs, "Selective Is Selective, or
     Not?". Undefined where both groups are constant, however far apart they lie.
     """
-    statistic = compare_groups(responses, contrast, compute_dprime)
+    return compare_groups(responses, contrast, from_moments)
+
+
+def from_moments(target: Moments, others: Moments) -> Scores:
+    """Compute d' of moments (…, 1, units) and (…, contrasts, units)."""
+    deviation = np.sqrt((target.variance + others.variance) / 2)
+    statistic = divide(target.mean - others.mean, deviation)
     return Scores(smallest(statistic), statistic)
-
-
-def compute_dprime(target: Moments, others: Moments) -> NDArray[np.float64]:
-    """Compute d' (contrasts, units)."""
-    return divide(target.mean - others.mean, np.sqrt((target.variance + others.variance) / 2))

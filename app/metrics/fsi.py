@@ -20,15 +20,14 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     means are 0, and for a unit with the same response to every image. Made for rates, which have no
     sign: where one mean is negative and one positive it is 1 or −1, and `Scores.signed` says so.
     """
-    statistic, signed = compare_groups(responses, contrast, compute_index)
-    return Scores(smallest(statistic), statistic, signed=np.logical_or.reduce(signed))
+    return compare_groups(responses, contrast, from_moments)
 
 
-def compute_index(
-    target: Moments, others: Moments
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Compute the index, and where means have two signs; both (contrasts, units)."""
-    alike = (others.squares == 0) & (others.mean == target.mean)
+def from_moments(target: Moments, others: Moments) -> Scores:
+    """Compute the index of moments (…, 1, units) and (…, contrasts, units)."""
     index = divide(target.mean - others.mean, np.abs(target.mean) + np.abs(others.mean))
-    index[:, (target.squares == 0) & alike.all(axis=0)] = np.nan  # constant over all images
-    return index, np.sign(target.mean) * np.sign(others.mean) < 0
+    alike = (others.squares == 0) & (others.mean == target.mean)
+    constant = (target.squares == 0) & alike.all(axis=-2, keepdims=True)  # over all images
+    index = np.where(constant, np.nan, index)
+    signed = np.sign(target.mean) * np.sign(others.mean) < 0
+    return Scores(smallest(index), index, signed=np.any(signed, axis=-2))

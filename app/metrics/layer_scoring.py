@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.metrics.contrast import contrast
-from app.metrics.scores import Question, Scored, check_options, load
+from app.metrics.scores import Question, Scored, check_options, find_function, load
 from app.metrics.scoring import count_bytes, score_blocks, score_kernels
 from app.responses.hardware import choose_device
 from app.responses.units import read_units
@@ -41,7 +41,8 @@ def make_questions(
         if "device" in inspect.signature(score).parameters:
             options["device"] = choose_device(options.get("device", device)).type
         asked = contrast(categories, domains, target, kind=settings.contrast, over=settings.over)
-        questions[name] = Question(score, asked, options)
+        faster = (find_function(name, way) for way in ("from_moments", "from_pairs"))
+        questions[name] = Question(score, asked, options, *faster)
     return questions
 
 

@@ -24,7 +24,7 @@ NOISE = {"f": 1e-6, "d": 1e-13}
 class Moments(NamedTuple):
     """Of each unit's responses to one or more groups of images.
 
-    Arrays are (units,), or (groups, units) with `images` (groups, 1).
+    Arrays are (…, groups, units), `images` is (…, groups, 1).
     """
 
     images: NDArray[np.int64]
@@ -36,9 +36,14 @@ class Moments(NamedTuple):
         """The sample variance, divided by n - 1."""
         return self.squares / (self.images - 1)
 
-    def take(self, groups: int | slice) -> Moments:
-        """Take those of one group, or of some."""
-        return Moments(self.images[groups], self.mean[groups], self.squares[groups])
+    def split(self) -> tuple[Moments, Moments]:
+        """Take those of the first group, the target, and of the others apart."""
+        target, others = slice(1), slice(1, None)
+        return self._take(target), self._take(others)
+
+    def _take(self, groups: slice) -> Moments:
+        images, mean, squares = self
+        return Moments(images[..., groups, :], mean[..., groups, :], squares[..., groups, :])
 
 
 def compute_moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]) -> Moments:
@@ -65,16 +70,15 @@ def compare_groups(
 ) -> Found:
     """Compare the target with each other group by their moments.
 
-    `compare` is given the target's moments (units,) and the others' (contrasts, units), and finds a
-    measure (…, contrasts, units), the same of responses and of any multiple of them: float64 ones
-    are doubled or halved, exactly, until nothing that is made of their squares can overflow.
+    `compare` is given the target's moments (1, units) and the others' (contrasts, units), and finds
+    the same of responses and of any multiple of them: float64 ones are doubled or halved, exactly,
+    until nothing that is made of their squares can overflow.
     """
     contrast.check(responses)
     if responses.dtype != np.float32:
         _, exponent = np.frexp(np.abs(responses[contrast.included]).max(axis=0))
         responses = responses * np.ldexp(1.0, -np.clip(exponent, -1000, 1000))
-    every = compute_moments(responses, contrast.images)
-    return compare(every.take(0), every.take(slice(1, None)))
+    return compare(*compute_moments(responses, contrast.images).split())
 
 
 def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

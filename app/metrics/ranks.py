@@ -26,16 +26,16 @@ INFINITE = np.uint32(0x7F800000)  # the bits of infinity: above those of all fin
 
 
 class Pairs(NamedTuple):
-    """Counts for the rank-sum test of the target against other groups; exact integers."""
+    """Counts for the rank-sum test of the target against other groups; exact whole numbers."""
 
-    size: int  # of the target, images
-    others: NDArray[np.int64]  # (contrasts, 1) sizes
-    twice_u: NDArray[np.int64]  # (contrasts, units) see `count_pairs`
-    ties: NDArray[np.int64]  # (contrasts, units)
+    size: NDArray[np.int64]  # of the target, images: (…, 1, 1)
+    others: NDArray[np.int64]  # of each other group: (…, contrasts, 1)
+    twice_u: NDArray[Any]  # (…, contrasts, units) see `count_pairs`
+    ties: NDArray[Any]  # (…, contrasts, units)
 
     @property
     def all_tied(self) -> NDArray[np.bool_]:
-        """Where all images of a contrast give the same response, (contrasts, units)."""
+        """Where all images of a contrast give the same response, (…, contrasts, units)."""
         total = self.size + self.others
         return np.asarray(self.ties == total**3 - total)
 
@@ -50,8 +50,8 @@ def compare_ranks(responses: NDArray[Any], contrast: Contrast, device: str) -> P
         twice_u, ties = count_pairs(responses, contrast.images)
     else:
         twice_u, ties = count_pairs_by_torch(responses, contrast.images, device)
-    size, *others = (len(members) for members in contrast.images)
-    return Pairs(size, np.array(others)[:, None], twice_u, ties)
+    sizes = np.array([[len(members)] for members in contrast.images])
+    return Pairs(sizes[:1], sizes[1:], twice_u, ties)
 
 
 def count_pairs(

@@ -19,10 +19,10 @@ from app.metrics.contrast import Contrast
 class Scores(NamedTuple):
     """What a metric says of every unit; NaN stands for undefined."""
 
-    score: NDArray[np.float64]  # (units,) larger = more selective
-    statistic: NDArray[np.float64]  # (contrasts, units) signed, positive = target responds more
-    p: NDArray[np.float64] | None = None  # (contrasts, units) two-sided; None: no test
-    # (units,) whether means of two signs make the statistic 1 or -1; None: they could not
+    score: NDArray[np.float64]  # (…, units) larger = more selective
+    statistic: NDArray[np.float64]  # (…, contrasts, units) signed, positive = target responds more
+    p: NDArray[np.float64] | None = None  # (…, contrasts, units) two-sided; None: no test
+    # (…, units) whether means of two signs make the statistic 1 or -1; None: they could not
     signed: NDArray[np.bool_] | None = None
 
 
@@ -33,6 +33,9 @@ class Question:
     score: Callable[..., Scores]
     contrast: Contrast
     options: Mapping[str, Any]
+    # Of a metric that is a function of moments, or of counts of pairs: that function, if any.
+    from_moments: Callable[..., Scores] | None = None
+    from_pairs: Callable[..., Scores] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Scored:
 def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
     """Find the score of each unit: its smallest statistic over the contrasts that are defined.
 
-    `statistic` is (contrasts, units); the result (units,) is NaN where no contrast is defined.
+    `statistic` is (…, contrasts, units); the result (…, units) is NaN where none is defined.
     """
-    score: NDArray[np.float64] = np.fmin.reduce(statistic, axis=0)
+    score: NDArray[np.float64] = np.fmin.reduce(statistic, axis=-2)
     return score
 
 
@@ -70,9 +73,9 @@ def load(name: str) -> Callable[..., Scores]:
     """
     folder = import_module("app.metrics").__path__
     modules = sorted(module.name for module in pkgutil.iter_modules(folder))
-    function = _find_score(name) if name in modules else None
+    function = find_function(name, "score") if name in modules else None
     if function is None:
-        known = ", ".join(module for module in modules if _find_score(module))
+        known = ", ".join(module for module in modules if find_function(module, "score"))
         raise InputError(f"no metric is called {name!r}; there are: {known}")
     return function
 
@@ -96,5 +99,6 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def _find_score(module: str) -> Callable[..., Scores] | None:
-    return getattr(import_module(f"app.metrics.{module}"), "score", None)
+def find_function(metric: str, name: str) -> Callable[..., Scores] | None:
+    """Find a function that a metric's file has, or has not: score, from_moments, from_pairs."""
+    return getattr(import_module(f"app.metrics.{metric}"), name, None)

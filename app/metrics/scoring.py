@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +40,7 @@ def score_blocks(
     compared = np.any([question.contrast.included for question in questions.values()], axis=0)
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
-        part = np.ascontiguousarray(responses)
-        shown = part if compared.all() else part[compared]
-        low, high = shown.min(axis=0), shown.max(axis=0)
-        if not np.isfinite([low, high]).all():
-            finite = np.isfinite(shown)
-            raise InputError(
-                f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
-                f"{numbers[~finite.all(axis=0)].min()}; responses must be finite numbers"
-            )
-        flat = low >= high - NOISE.get(part.dtype.char, 0) * np.maximum(-low, high)
-        if (low < high)[flat].any():
-            part = np.where(flat, low, part)
+        part = still_noise(numbers, responses, compared)
         return {
             name: question.score(part, question.contrast, **question.options)
             for name, question in questions.items()
@@ -70,6 +59,23 @@ def score_blocks(
                         whole[name] = _make_room(scores, len(responses), units)
                     whole[name] = _put(whole[name], scores, numbered, chunk)
     return whole
+
+
+def still_noise(
+    numbers: NDArray[np.int64], responses: NDArray[Any], compared: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Make constant what differs by rounding alone over the compared images; see `score_blocks`."""
+    part = np.ascontiguousarray(responses)
+    shown = part if compared.all() else part[compared]
+    low, high = shown.min(axis=0), shown.max(axis=0)
+    if not np.isfinite([low, high]).all():
+        finite = np.isfinite(shown)
+        raise InputError(
+            f"{np.count_nonzero(~finite)} responses are NaN or infinite, the first in unit "
+            f"{numbers[~finite.all(axis=0)].min()}; responses must be finite numbers"
+        )
+    flat = low >= high - NOISE.get(part.dtype.char, 0) * np.maximum(-low, high)
+    return np.where(flat, low, part) if (low < high)[flat].any() else part
 
 
 def score_kernels(

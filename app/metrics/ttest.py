@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,26 +22,27 @@ def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool =
     Not?", compare the target with each other domain. t and p are undefined where both groups are
     constant, also where scipy gives an infinite t.
     """
-    test = run_student if equal_variance else run_welch
-    statistic, p = compare_groups(responses, contrast, test)
-    return Scores(smallest(statistic), statistic, p)
+    test = partial(from_moments, equal_variance=equal_variance)
+    return compare_groups(responses, contrast, test)
 
 
-def run_student(target: Moments, others: Moments) -> NDArray[np.float64]:
-    """Compute t with a pooled variance, and p: (2, contrasts, units)."""
+def from_moments(target: Moments, others: Moments, *, equal_variance: bool = True) -> Scores:
+    """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
+    t, freedom = (run_student if equal_variance else run_welch)(target, others)
+    return Scores(smallest(t), t, 2 * special.stdtr(freedom, -np.abs(t)))
+
+
+def run_student(target: Moments, others: Moments) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Compute t with a pooled variance, and the degrees of freedom."""
     freedom = target.images + others.images - 2
     variance = (target.squares + others.squares) / freedom
     error = np.sqrt(variance * (1 / target.images + 1 / others.images))
-    return _add_p(divide(target.mean - others.mean, error), freedom)
+    return divide(target.mean - others.mean, error), freedom
 
 
-def run_welch(target: Moments, others: Moments) -> NDArray[np.float64]:
-    """Compute t with a variance for each group and Welch and Satterthwaite's freedom, and p."""
+def run_welch(target: Moments, others: Moments) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Compute t with a variance for each group, and Welch and Satterthwaite's freedom."""
     first, second = target.variance / target.images, others.variance / others.images
     spread = first**2 / (target.images - 1) + second**2 / (others.images - 1)
     freedom = divide((first + second) ** 2, spread)
-    return _add_p(divide(target.mean - others.mean, np.sqrt(first + second)), freedom)
-
-
-def _add_p(t: NDArray[np.float64], freedom: NDArray[Any]) -> NDArray[np.float64]:
-    return np.stack([t, 2 * special.stdtr(freedom, -np.abs(t))])
+    return divide(target.mean - others.mean, np.sqrt(first + second)), freedom

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores, ttest
 from app.metrics.contrast import Contrast
+from app.metrics.moments import Moments
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -21,3 +22,8 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     `equal_variance=False`, under a name of its own. t grows with the number of images.
     """
     return ttest.score(responses, contrast, equal_variance=False)
+
+
+def from_moments(target: Moments, others: Moments) -> Scores:
+    """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
+    return ttest.from_moments(target, others, equal_variance=False)

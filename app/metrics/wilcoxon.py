@@ -23,14 +23,19 @@ def score(responses: NDArray[Any], contrast: Contrast, *, device: str = "cpu") -
     rounded, and counts are integers, the same on every `device`. In a contrast whose images all
     give the same response z is undefined, and p is 1.
     """
-    statistic = standardise(compare_ranks(responses, contrast, device))
+    return from_pairs(compare_ranks(responses, contrast, device))
+
+
+def from_pairs(pairs: Pairs) -> Scores:
+    """Compute z and p of counts (…, contrasts, units)."""
+    statistic = standardise(pairs)
     p = 2 * special.ndtr(-np.abs(statistic))
     p[np.isnan(statistic)] = 1
     return Scores(smallest(statistic), statistic, p)
 
 
 def standardise(pairs: Pairs) -> NDArray[np.float64]:
-    """Compute the signed z (contrasts, units) of U."""
+    """Compute the signed z (…, contrasts, units) of U."""
     product, total = pairs.size * pairs.others, pairs.size + pairs.others
     distance = (pairs.twice_u - product) / 2
     variance = product / 12 * ((total + 1) - pairs.ties / (total * (total - 1)))

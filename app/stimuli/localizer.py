@@ -26,6 +26,12 @@ class Localizer:
     images: Images
     domains: dict[str, tuple[str, ...]]
 
+    @property
+    def compared(self) -> list[str | None]:
+        """The category of each image; None: it is in no domain, and is compared with nothing."""
+        named = {category for members in self.domains.values() for category in members}
+        return [label if label in named else None for label in self.images.labels]
+
 
 def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
     """Draw the images, fetch them, or read them from a folder, as the settings say.

@@ -1,0 +1,304 @@
+"""What metrics say of a layer in draws of the images, and how sure that makes what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import nan
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from app.findings.certainty import Certainty, MetricCertainty, average, find_intervals
+from app.findings.consistency import Consistency, jaccard, measure_consistency, spearman
+from app.findings.selection import Criterion, measure
+from app.metrics import Question
+from app.metrics.draws import Draws, draw_halves, draw_resamples, draw_shuffles
+from app.metrics.resampling import Sample, resample
+from app.metrics.scoring import still_noise
+from app.progress import progress_bar
+from app.responses.units import read_units
+
+if TYPE_CHECKING:
+    from app.config.schema import Certainty as Settings
+    from app.models.network import Network
+    from app.responses.hardware import Hardware
+    from app.responses.kernels import Reader
+    from app.stimuli.images import Images
+
+NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
+VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
+FEWEST_IMAGES = 4  # of a group that is halved: a variance needs two
+FEWEST_UNITS = 10  # that correlations over units are worth an interval
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many draws there are of each kind; 0: none."""
+
+    resamples: int
+    splits: int
+    shuffles: int
+
+
+# Of layers of at most so many units: single units by the million are halved and shuffled alone.
+PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 20, 100), math.inf: Plan(0, 2, 20)}
+
+
+def make_plan(settings: Settings, units: int) -> Plan:
+    """Make the plan for so many units or kernels, by which goes what the settings leave open."""
+    usual = next(plan for most, plan in PLANS.items() if units <= most)
+    asked = {kind: getattr(settings, kind) for kind in ("resamples", "splits", "shuffles")}
+    return replace(usual, **{kind: count for kind, count in asked.items() if count is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class Inquiry:
+    """Metrics' questions and criteria, and the draws in which they are asked again."""
+
+    questions: Mapping[str, Question]
+    criteria: Mapping[str, Criterion]
+    categories: Sequence[str | None]  # of each image; None: it is compared with nothing
+    plan: Plan
+    seed: int
+
+    def draw(self) -> dict[str, Draws]:
+        """Make the draws, by kind; without those of which there are none."""
+        plan, asked = self.plan, (self.categories, self.seed)
+        first, second = draw_halves(plan.splits, *asked)
+        resamples = draw_resamples(plan.resamples, *asked)
+        shuffles = draw_shuffles(plan.shuffles, *asked)
+        every = {"resample": resamples, "first": first, "second": second, "shuffle": shuffles}
+        return {kind: draws for kind, draws in every.items() if len(draws)}
+
+    def spare_halves(self) -> tuple[Inquiry, list[str]]:
+        """Leave halves out where a group has too few images for two, and say so."""
+        asked = [question.contrast for question in self.questions.values()]
+        fewest = min(len(members) for contrast in asked for members in contrast.images)
+        if fewest >= FEWEST_IMAGES or not self.plan.splits:
+            return self, []
+        note = (
+            f"certainty: no split halves: the smallest group that is compared has {fewest} images, "
+            f"and halves need {FEWEST_IMAGES} or more"
+        )
+        return replace(self, plan=replace(self.plan, splits=0)), [note]
+
+
+class Looked(NamedTuple):
+    """What a metric said of units in each draw of a kind."""
+
+    score: NDArray[np.float32]  # (draws, units)
+    # (draws, units) what is selected; (draws, contrasts, units) p-values, with the signs of their
+    # statistics, where a rule needs those of the whole layer
+    verdict: NDArray[Any]
+
+
+Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
+
+
+def look(
+    inquiry: Inquiry, draws: Mapping[str, Draws], responses: NDArray[Any], device: str
+) -> Found:
+    """Ask every metric of every draw of the images."""
+    sample = Sample(responses, device)
+    found: Found = {}
+    for name, question in inquiry.questions.items():
+        criterion = inquiry.criteria[name]
+        for kind, some in draws.items():
+            said = resample(question, sample, some)
+            verdict: NDArray[Any]
+            if criterion.together:
+                assert said.p is not None
+                signed = np.copysign(said.p, said.statistic)
+                verdict = np.where(np.isnan(said.statistic), np.nan, signed).astype(np.float32)
+            else:
+                verdict = criterion.select(measure(said, criterion.rule))
+            found[name, kind] = Looked(said.score.astype(np.float32), verdict)
+    return found
+
+
+def look_everywhere(
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
+    units: int,
+    inquiry: Inquiry,
+    hardware: Hardware,
+) -> Found:
+    """Look at a layer of so many units, from blocks of them; see `app.metrics.scoring`.
+
+    Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
+    """
+    draws = inquiry.draw()
+    whole: Found = {}
+    asked = inquiry.questions.values()
+    compared = np.any([question.contrast.included for question in asked], axis=0)
+    groups = sum(1 + len(question.contrast.others) for question in asked)
+    width = max(1, VALUES // (groups * max(map(len, draws.values()), default=1)))
+
+    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Found:
+        part = still_noise(numbers, responses, compared)
+        return look(inquiry, draws, part, hardware.device.type)
+
+    # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(hardware.threads) as pool,
+        progress_bar("certainty", units) as done,
+    ):
+        for numbers, responses in blocks:
+            ends = range(width, len(numbers), width)
+            some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
+            for own, found in zip(some, pool.map(look_at, some, chunks), strict=True):
+                for place, looked in found.items():
+                    whole[place] = _put(whole.get(place), looked, own, units, place[1])
+                done(len(own))
+    return whole
+
+
+def _put(
+    room: Looked | None, found: Looked, numbers: NDArray[np.int64], units: int, kind: str
+) -> Looked:
+    """Put what was said of some units in its place, among all of the layer."""
+    score, verdict = found
+    if room is None:
+        scores = (0,) if kind == "shuffle" else (len(score), units)
+        room = Looked(
+            np.empty(scores, score.dtype), np.empty((*verdict.shape[:-1], units), verdict.dtype)
+        )
+    room.verdict[..., numbers] = verdict
+    if kind == "shuffle":
+        largest = np.append(room.score, score[~np.isnan(score)])
+        return room._replace(score=np.sort(largest)[-1 - int(NULL_RATE * len(score) * units) :])
+    room.score[:, numbers] = score
+    return room
+
+
+def certify(
+    found: Found, inquiry: Inquiry, units: int, hardware: Hardware, keep: bool
+) -> Certainty:
+    """Find how sure what was found is, from what `look_everywhere` saw of so many units.
+
+    `keep`: also the scores of every resample.
+    """
+    with ThreadPoolExecutor(hardware.threads) as pool:
+        metrics, scores = {}, {}
+        for name, criterion in inquiry.criteria.items():
+            seen = {kind: looked for (metric, kind), looked in found.items() if metric == name}
+            if criterion.together:
+                chosen = {kind: pool.map(criterion.judge, looked.verdict)
+                          for kind, looked in seen.items()}  # fmt: skip
+                seen = {kind: Looked(seen[kind].score, np.array(list(masks)))
+                        for kind, masks in chosen.items()}  # fmt: skip
+            metrics[name] = _certify_metric(seen, units, keep)
+            if "resample" in seen:
+                scores[name] = seen["resample"].score
+
+        def agree(draw: int) -> Consistency:
+            return measure_consistency({name: each[draw] for name, each in scores.items()})
+
+        agreed = list(pool.map(agree, range(inquiry.plan.resamples)))
+    pairs = {f"{a} {b}": np.array([each.pairs[a, b] for each in agreed])
+             for a, b in combinations(inquiry.criteria, 2)}  # fmt: skip
+    return Certainty(metrics, pairs, np.array([each.mean for each in agreed]))
+
+
+def _certify_metric(seen: Mapping[str, Looked], units: int, keep: bool) -> MetricCertainty:
+    """Sum up what one metric said in each kind of draws."""
+    nothing = Looked(np.empty((0, units), np.float32), np.empty((0, units), np.bool_))
+    resampled, first, second, null = (
+        seen.get(kind, nothing) for kind in ("resample", "first", "second", "shuffle")
+    )
+    low, high = find_intervals(resampled.score)
+    undefined = np.isnan(resampled.score)
+    unsure = int(np.sum(undefined.any(axis=0) & ~undefined.all(axis=0)))
+    split_half = np.full(units, np.nan, np.float32)
+    if len(first.score):
+        split_half = (first.score + second.score).mean(axis=0) / 2
+    halves = list(zip(*first, *second, strict=True))
+    return MetricCertainty(
+        low,
+        high,
+        split_half,
+        resampled.score if keep else nothing.score,
+        unsure,
+        100 * resampled.verdict.mean(axis=1),
+        np.array([spearman(a, b) for a, _, b, _ in halves]),
+        np.array([jaccard(a, b) for _, a, _, b in halves]),
+        np.array([average(np.array([share(a, b), share(b, a)])) for _, a, _, b in halves]),
+        np.array(
+            [average(np.array([score_chosen(a, d), score_chosen(c, b)])) for a, b, c, d in halves]
+        ),
+        100 * null.verdict.mean(axis=1),
+        float(null.score[0]) if len(null.score) else nan,
+    )
+
+
+def share(selected: NDArray[np.bool_], again: NDArray[np.bool_]) -> float:
+    """The share of what is selected (units,) that is selected again, 0 … 1; NaN of nothing."""
+    return float(again[selected].mean()) if selected.any() else nan
+
+
+def score_chosen(score: NDArray[np.float32], chosen: NDArray[np.bool_]) -> float:
+    """The mean score of units (units,) that were chosen elsewhere; NaN where none has one."""
+    return average(score[chosen].astype(np.float64))
+
+
+def certify_units(
+    inquiry: Inquiry, network: Network, layer: str, images: Images, hardware: Hardware
+) -> Certainty:
+    """Find how sure what is found of a layer's single units is, from a pass of its own."""
+    units, plan = math.prod(network.map_shape(layer)), inquiry.plan
+    draws = plan.resamples + 2 * plan.splits
+    kept = 4 * len(inquiry.criteria) * draws
+    for name, criterion in inquiry.criteria.items():
+        contrasts = 4 * len(inquiry.questions[name].contrast.others)
+        kept += (draws + plan.shuffles) * (contrasts if criterion.together else 1)
+    blocks = read_units(network, layer, images, hardware, kept)
+    return certify(
+        look_everywhere(blocks, units, inquiry, hardware), inquiry, units, hardware, False
+    )
+
+
+def certify_kernels(
+    inquiry: Inquiry, responses: NDArray[np.float32], hardware: Hardware
+) -> Certainty:
+    """Find how sure what is found of kernels is, from their responses (images, kernels)."""
+    kernels = responses.shape[1]
+    blocks = [(np.arange(kernels), responses)]
+    found = look_everywhere(blocks, kernels, inquiry, hardware)
+    return certify(found, inquiry, kernels, hardware, True)
+
+
+def certify_layer(
+    inquiry: Inquiry, reader: Reader, images: Images, aggregation: str
+) -> tuple[Certainty | None, list[str]]:
+    """Find how sure what metrics say of a layer is, and what has to be said of that.
+
+    None where there are no draws.
+    """
+    memo, hardware = reader.memo, reader.hardware
+    inquiry, notes = inquiry.spare_halves()
+    if not any(dataclasses.astuple(inquiry.plan)):
+        return None, notes
+    if aggregation == "unit":
+        asked = inquiry, reader.network, reader.layer, images, hardware
+        found = memo(certify_units, *asked)
+    else:
+        found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
+    for name, each in found.metrics.items():
+        if each.unsure:
+            notes.append(
+                f"certainty: {name} is undefined for {each.unsure} units in some of "
+                f"{inquiry.plan.resamples} resamples; their intervals rest on the others"
+            )
+        if inquiry.plan.resamples and np.sum(~np.isnan(each.low)) < FEWEST_UNITS:
+            notes.append(
+                f"certainty: {name} has a score for fewer than {FEWEST_UNITS} units: intervals of "
+                "what is correlated or counted over units say little"
+            )
+    return found, notes
