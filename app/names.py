@@ -12,8 +12,7 @@ SPEARMAN_WITH = "consistency/spearman_"  # followed by the other metric's name
 JACCARD_WITH = "agreement/jaccard_"  # followed by the other metric's name
 TOP_WITH = "agreement/top10_percent_"  # followed by the other metric's name
 
-# Of the interval of a number, after its name.
-LOW, HIGH = "_ci95_low", "_ci95_high"
+CI95 = ("_ci95_low", "_ci95_high")  # the ends of the 95 % interval of the number so named before
 RELIABILITY = "reliability/score"
 SELECTION_JACCARD, REPLICATION = "reliability/selection_jaccard", "reliability/replication"
 CROSSVALIDATED = "crossvalidated/score"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -15,6 +15,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.launch.commandline import run_hydra, told
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.sweeps.results import Result
 
 
 @dataclass
@@ -44,7 +49,11 @@ def job(config: DictConfig) -> None:
 
         store = connect(settings.tracking)
         title, results = read_sweep(store, settings.run)
-        report = make_report(results, title)
+
+        def read(result: Result, name: str) -> pd.DataFrame | None:
+            return store.read_table(result.run_id or "", f"{name}.parquet")
+
+        report = make_report(results, title, read)
         folder = write_report(report, Path(settings.output))
         store.add_artifacts(settings.run, folder)
         print(tables.describe_sweep(results))

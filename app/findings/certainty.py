@@ -89,7 +89,7 @@ class Certainty:
         found: dict[str, NDArray[np.float32]] = {}
         for name, each in self.metrics.items():
             if len(each.percent):
-                found |= {name + names.LOW: each.low, name + names.HIGH: each.high}
+                found |= {name + end: ends for end, ends in zip(names.CI95, (each.low, each.high))}
             if len(each.halves):
                 found[f"{name}_split_half"] = each.split_half
         return found
@@ -141,8 +141,7 @@ def name_interval(name: str, values: Numbers) -> dict[str, float]:
     """Name a number's interval, as it is logged; nothing without draws."""
     if not len(values):
         return {}
-    low, high = find_interval(values)
-    return {name + names.LOW: low, name + names.HIGH: high}
+    return {name + end: value for end, value in zip(names.CI95, find_interval(values), strict=True)}
 
 
 def find_interval(values: NDArray[Any]) -> tuple[float, float]:

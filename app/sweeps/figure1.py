@@ -6,43 +6,64 @@ of that are the panels' claims.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from app.figures.panels import PREFERRED
 from app.figures.render import format_number
-from app.findings.consistency import spearman
 from app.sweeps import groups
-from app.sweeps.groups import Claim, Group, Missing, Panel
+from app.sweeps.groups import Group, Missing, Panel
+from app.sweeps.verdicts import (
+    NO,
+    UNSURE,
+    UNTESTED,
+    YES,
+    Claim,
+    Estimate,
+    claim,
+    combine,
+    join,
+    negate,
+)
 
 PAPER_METRICS = ["fsi", "dprime", "wilcoxon", "ttest"]
 OTHERS_AT_MOST = 3.0  # percent of units, panel b
 ABOVE_FROM = "conv7"  # panel f; of a network without such a layer, its second half
 GROWS = 0.5  # rank correlation with depth, above which a finding grows with it
+FEWEST_LAYERS = 4  # that can tell
+GROWTH = {YES: "grows", NO: "does not grow", UNSURE: "may or may not grow"}
 
 # Of each panel: its title, what is shown, with the rules of the claims that their words do not say,
 # and the paper's result.
 TEXTS = {
     "b": (
         "Selective units",
-        "Percent of single units that each metric's criterion selects, by layer.",
+        "Percent of single units that each metric's criterion selects, by layer; grey: what it "
+        "selects when labels are shuffled.",
         "FSI up to 20 %; the other three at most 3 %.",
     ),
     "c": (
         "Selective kernels",
         "The same of kernels, by aggregation. A metric grows with depth where its percentage, the "
-        "mean over aggregations, has a rank correlation with depth above 0.5; mean gives fewest "
-        "where its mean over layers and metrics is below that of L2 and of max.",
+        "mean over aggregations, has a rank correlation with depth above 0.5, of four layers or "
+        "more; mean gives fewest where its mean over layers and metrics is below that of L2 and of "
+        "max.",
         "d′ most sensitive, up to 35 %; mean gives fewer than L2 or max; only FSI grows with "
         "depth.",
     ),
     "d": (
         "Selectivity and lesions",
-        "Spearman's r of score and face performance without the kernel; the deepest layer in full "
-        "colour. The closest metric has the lowest r, below 0; alike are metrics whose scores have "
-        "a high mean rank correlation.",
+        "Spearman's r of score and what remains of the face task without the kernel: performance, "
+        "or the kernel's place in a greedy search; the deepest layer in full colour. The closest "
+        "metric has the lowest r, below 0; alike are metrics whose scores have a high mean rank "
+        "correlation.",
         "FSI closest, r = −0.29; the other three alike among themselves.",
     ),
     "e": (
@@ -54,8 +75,9 @@ TEXTS = {
     ),
     "f": (
         "Consistency",
-        "Mean over pairs of metrics of their rank correlation over single units, and SEM across "
-        "pairs. It grows with depth where its own rank correlation with depth is above 0.5.",
+        "Mean over pairs of metrics of their rank correlation over single units, and over kernels, "
+        "with its 95 % interval; SEM across pairs is in the table. It grows with depth where its "
+        "own rank correlation with depth is above 0.5, of four layers or more.",
         "trained above untrained from conv7 on; grows with depth only when trained.",
     ),
 }
@@ -66,10 +88,12 @@ def make_panel_b(group: Group) -> Panel:
     runs = group.runs[group.runs["aggregation"] == "unit"]
     _check_count(runs, "no single units were scored (aggregation=unit)")
     table = group.table(runs, ["layer", "metric", *groups.SELECTION])
-    fsi, *others = _peaks(table).reindex(PAPER_METRICS)
+    peaks = _estimate(group, runs, "percent", "metric", np.max)
+    others = {group.label(name): peaks[name] for name in PAPER_METRICS[1:] if name in peaks}
+    room = {name: OTHERS_AT_MOST - peak for name, peak in others.items()}
     claims = [
-        Claim("FSI selects most", fsi > max(others)),
-        Claim(f"the others at most {OTHERS_AT_MOST:g} %", max(others) <= OTHERS_AT_MOST),
+        _claim_most("FSI selects most", group, peaks, "fsi"),
+        claim(f"the others at most {OTHERS_AT_MOST:g} %", room, shown=others),
     ]
     says = f"Of single units, {_list_peaks(group, table)}."
     return _panel(group, "b", table, says, claims)
@@ -80,61 +104,68 @@ def make_panel_c(group: Group) -> Panel:
     runs = group.runs[group.runs["aggregation"] != "unit"]
     _check_count(runs, "no kernels were scored (aggregation=mean, l2 or max)")
     table = group.table(runs, [*groups.POINT, *groups.SELECTION])
-    mean = table.groupby("aggregation", sort=False)["percent"].mean()
-    depth = table.groupby(["metric", "layer"], sort=False)["percent"].mean().unstack()
-    depth = depth.reindex(columns=[name for name in group.layers if name in depth])
-    grows = {str(metric): _grows(values) for metric, values in depth.iterrows()}
-    peaks = _peaks(table).reindex(PAPER_METRICS)
-    fewest = alone = None
+    mean = _estimate(group, runs, "percent", "aggregation", np.mean)
+    fewest = {}
     if len(mean) == 3:
-        fewest = bool(mean["mean"] < min(mean["l2"], mean["max"]))
-    if grows.get("fsi") is not None:
-        alone = [name for name in PAPER_METRICS if grows.get(name)] == ["fsi"]
+        fewest = {groups.name_aggregation(name): mean[name] - mean["mean"]
+                  for name in ("l2", "max")}  # fmt: skip
+    rising = {metric: _follow(_estimate(group, own, "percent", "layer", np.mean), group.layers)
+              for metric, own in runs.groupby("metric", sort=False)}  # fmt: skip
+    grows = {group.label(str(name)): each for name, each in rising.items() if each is not None}
+    peaks = _estimate(group, runs, "percent", "metric", np.max)
     claims = [
-        Claim("d′ selects most", peaks["dprime"] > peaks.drop("dprime").max()),
-        Claim("mean gives fewest", fewest),
-        Claim("only FSI grows with depth", alone),
+        _claim_most("d′ selects most", group, peaks, "dprime"),
+        claim("mean gives fewest", fewest),
+        _claim_alone("only FSI grows with depth", grows, group.label("fsi")),
     ]
     says = f"Of kernels, {_list_peaks(group, table)}"
     if len(mean) > 1:
-        each = [f"{groups.name_aggregation(name)} {value:.1f} %" for name, value in mean.items()]
+        each = [f"{groups.name_aggregation(n)} {value.value:.1f} %" for n, value in mean.items()]
         says += f"; over layers and metrics {groups.join_words(each)}"
-    growing = [group.label(name) for name, does in grows.items() if does]
-    if any(does is not None for does in grows.values()):
-        grow = "grows" if len(growing) < 2 else "grow"
-        says += f"; {groups.join_words(growing) or 'none'} {grow} with depth"
+    if grows:
+        told = [f"{name} {GROWTH[each.is_above(GROWS)]}" for name, each in grows.items()]
+        says += f"; with depth {groups.join_words(told)}"
     return _panel(group, "c", table, f"{says}.", claims)
 
 
 def make_panel_d(group: Group) -> Panel:
     """Rank correlation of each metric's scores with what lesions leave of the face task."""
     runs = _find_kernels(group, "spearman", "lesion")
-    pairs = runs.filter(regex="^with_").columns.tolist()
+    pairs = [f"with_{name}" for name in group.styles if f"with_{name}" in runs]
     table = group.table(runs, [*groups.POINT, *groups.LESION, *pairs])
-    last = table[table["layer"] == table["layer"].iloc[-1]]
+    last = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(last) < 2:
         raise Missing("one metric alone was lesioned")
-    by_metric = last.set_index("metric")
-    alike = by_metric.reindex(
-        index=PAPER_METRICS, columns=[f"with_{name}" for name in PAPER_METRICS]
-    )
-    among = alike.iloc[1:, 1:].to_numpy()[np.triu_indices(3, 1)].mean()
-    with_fsi = alike.iloc[0, 1:].to_numpy().mean()
-    lowest = by_metric["spearman"].idxmin()
-    claims = [
-        Claim("FSI closest", bool(lowest == "fsi" and by_metric.loc[lowest, "spearman"] < 0)),
-        Claim(
-            f"the other three more alike among themselves (mean r = {format_number(among)}) than "
-            f"with FSI ({format_number(with_fsi)})",
-            bool(among > with_fsi),
-        ),
-    ]
-    found = groups.list_metrics(group, by_metric["spearman"].map(format_number))
+    by_metric = {str(run["metric"]): run for _, run in last.iterrows()}
+    r = {name: group.estimate(run, "spearman") for name, run in by_metric.items()}
+    greedy = last.get("greedy_dropped", pd.Series([np.nan])).notna().any()
+    found = groups.list_metrics(group, {name: str(each) for name, each in r.items()})
+    what = "the kernel's place in the greedy search of the face task, 0 = dropped first,"
+    if not greedy:
+        what = "the face performance that remains without the kernel"
     says = (
-        f"{groups.name_place(last)}, Spearman's r of score and the face performance that remains "
-        f"without the kernel is {found} (negative: selective kernels matter)."
+        f"{groups.name_place(table[table['layer'] == last['layer'].iloc[0]])}, Spearman's r of "
+        f"score and {what} is {found} (negative: selective kernels matter)."
     )
-    return _panel(group, "d", table, says, claims, set(last["metric"]))
+    return _panel(group, "d", table, says, _compare_lesions(group, by_metric, r), set(by_metric))
+
+
+def _compare_lesions(
+    group: Group, by_metric: Mapping[str, pd.Series], r: Mapping[str, Estimate]
+) -> list[Claim]:
+    """What the paper says of panel d, where its four metrics were asked."""
+    if not set(PAPER_METRICS) <= set(by_metric):
+        return []
+    fsi, *others = PAPER_METRICS
+    closer = {group.label(name): r[name] - r[fsi] for name in others}
+    closest, below = claim("FSI closest", closer), (0 - r[fsi]).is_above()
+    among = [group.estimate(by_metric[a], f"with_{b}") for a, b in combinations(others, 2)]
+    apart = [group.estimate(by_metric[fsi], f"with_{name}") for name in others]
+    alike = combine(mean_of, among) - combine(mean_of, apart)
+    return [
+        replace(closest, holds=join([closest.holds, below])),
+        claim("the other three more alike among themselves than with FSI", {"": alike}),
+    ]
 
 
 def make_panel_e(group: Group) -> Panel:
@@ -160,52 +191,56 @@ def make_panel_e(group: Group) -> Panel:
 
 def make_panel_f(group: Group) -> Panel:
     """Mean consistency of the metrics over layers, trained and untrained."""
-    table = _tabulate_consistency(group)
-    by_layer = table.set_index("layer").groupby("trained", sort=False)["mean"]
-    course = {bool(trained): means for trained, means in by_layer}
-    grows = {trained: _grows(means) for trained, means in course.items()}
+    runs = _find_consistency(group)
+    table = group.table(runs, ["aggregation", "layer", "trained", *groups.CONSISTENCY])
+    shown = runs[runs["aggregation"] == runs["aggregation"].iloc[0]]
+    course = {bool(trained): {str(run["layer"]): group.estimate(run, "mean")
+                              for _, run in own.iterrows()}
+              for trained, own in shown.groupby("trained", sort=False)}  # fmt: skip
     since = ABOVE_FROM if ABOVE_FROM in group.layers else group.layers[len(group.layers) // 2]
-    above = only = None
+    above, only = {}, UNTESTED
+    grows = {trained: _follow(means, group.layers) for trained, means in course.items()}
+    rising, flat = grows.get(True), grows.get(False)
+    if rising is not None and flat is not None:
+        only = join([rising.is_above(GROWS), negate(flat.is_above(GROWS))])
     if len(course) == 2:
-        rest = group.layers[group.layers.index(since) :]
-        late = [layer for layer in rest if layer in course[True]]
-        above = bool((course[True][late] > course[False].reindex(late)).all())
-        only = bool(grows[True]) and not grows[False]
+        late = group.layers[group.layers.index(since) :]
+        above = {name: course[True][name] - course[False][name]
+                 for name in late if name in course[True] and name in course[False]}  # fmt: skip
     claims = [
-        Claim(f"trained above untrained from {since} on", above),
+        claim(f"trained above untrained from {since} on", above, name="difference in"),
         Claim("grows with depth only when trained", only),
     ]
     told = []
     for trained, means in course.items():
-        first, last = map(format_number, (means.iloc[0], means.iloc[-1]))
+        names, values = list(means), [format_number(each.value) for each in means.values()]
         how = "trained" if trained else "untrained"
-        if grows[trained] is not None:
-            how += ", grows" if grows[trained] else ", does not grow"
-        told.append(f"{first} in {means.index[0]} to {last} in {means.index[-1]} ({how})")
-    says = "The metrics' mean rank correlation over single units goes from "
-    says += " and from ".join(told)
+        if (depth := grows[trained]) is not None:
+            how += f", {GROWTH[depth.is_above(GROWS)]}"
+        told.append(f"{values[0]} in {names[0]} to {values[-1]} in {names[-1]} ({how})")
+    of = groups.name_units(shown["aggregation"].iloc[0])
+    says = f"The metrics' mean rank correlation over {of} goes from {' and from '.join(told)}"
     if group.trained and group.untrained.empty:
         says += f"; {group.unpaired}"
+    claims = claims if shown["aggregation"].iloc[0] == "unit" else []
     return _panel(group, "f", table, f"{says}.", claims)
 
 
-def _tabulate_consistency(group: Group) -> pd.DataFrame:
+def _find_consistency(group: Group) -> pd.DataFrame:
+    """A run of each aggregation, layer and network, single units first: pairs are in all alike."""
     runs = pd.concat(
-        [group.runs.assign(trained=group.trained), group.untrained.assign(trained=False)],
-        ignore_index=True,
+        [group.runs.assign(trained=group.trained), group.untrained.assign(trained=False)]
     )
-    runs = runs[runs["aggregation"] == "unit"]
-    if runs.empty:
-        raise Missing("no single units were scored (aggregation=unit)")
     # A metric from outside joins the set in its own runs: the smaller set is common to all.
-    pairs = runs.filter(like="with_").notna().sum(axis="columns")
-    fewest = runs.loc[pairs.sort_values(kind="stable").index]
-    runs = fewest.drop_duplicates(["trained", "layer"]).sort_index()
-    if runs["layer"].nunique() < 2:
+    pairs = runs[[f"with_{name}" for name in group.styles if f"with_{name}" in runs]]
+    fewest = runs.loc[pairs.notna().sum(axis="columns").sort_values(kind="stable").index]
+    runs = fewest.drop_duplicates(["aggregation", "trained", "layer"])
+    runs = runs[runs.groupby("aggregation")["layer"].transform("nunique") > 1]
+    if runs.empty:
         raise Missing("one layer has no course over depth")
-    table = group.table(runs, ["layer", *groups.CONSISTENCY])
-    table.insert(1, "trained", runs["trained"].to_numpy())
-    return table
+    ranks = {"aggregation": ["unit", *PREFERRED].index, "layer": group.layers.index,
+             "trained": [True, False].index}  # fmt: skip
+    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]))
 
 
 MAKERS = dict(b=make_panel_b, c=make_panel_c, d=make_panel_d, e=make_panel_e, f=make_panel_f)
@@ -261,19 +296,57 @@ def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
     return ""
 
 
-def _grows(values: pd.Series) -> bool | None:
-    """Whether values rise with depth: their rank correlation with it exceeds `GROWS`."""
-    found = values.dropna().to_numpy()
-    if len(found) < 2:
+def _estimate(
+    group: Group, runs: pd.DataFrame, column: str, by: str, function: Any
+) -> dict[str, Estimate]:
+    """A number of runs made one by a function of the first axis, for each value of `by`."""
+
+    def reduce(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(function(values, axis=0))
+
+    return {
+        str(name): combine(reduce, [group.estimate(run, column) for _, run in own.iterrows()])
+        for name, own in runs.groupby(by, sort=False)
+    }
+
+
+def mean_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the first axis."""
+    return np.asarray(values.mean(axis=0))
+
+
+def _follow(by_layer: Mapping[str, Estimate], layers: Sequence[str]) -> Estimate | None:
+    """The rank correlation with depth; None below `FEWEST_LAYERS`, which say nothing of it."""
+    values = [by_layer[name] for name in layers if name in by_layer]
+    if len(values) < FEWEST_LAYERS:
         return None
-    if len(found) == 2:
-        return bool(found[1] > found[0])
-    return bool(spearman(np.arange(len(found)), found) > GROWS)
+
+    def correlate(each: NDArray[np.float64]) -> NDArray[np.float64]:
+        ranks = rankdata(each, axis=0) - (len(each) + 1) / 2
+        depth = np.arange(len(each)) - (len(each) - 1) / 2
+        size = np.sqrt((ranks**2).sum(axis=0) * (depth**2).sum())
+        found = np.zeros_like(size)  # where nothing moves, nothing grows
+        np.divide(depth @ ranks, size, out=found, where=size > 0)
+        return found
+
+    return combine(correlate, values)
 
 
-def _peaks(table: pd.DataFrame) -> pd.Series:
-    """The largest percentage of each metric."""
-    return table.groupby("metric", sort=False)["percent"].max()
+def _claim_most(text: str, group: Group, peaks: Mapping[str, Estimate], most: str) -> Claim:
+    """Claim that a metric's largest percentage exceeds each other's of the paper's four."""
+    others = [name for name in PAPER_METRICS if name != most and name in peaks]
+    differences = {group.label(name): peaks[most] - peaks[name] for name in others if most in peaks}
+    return claim(text, differences)
+
+
+def _claim_alone(text: str, grows: Mapping[str, Estimate], alone: str) -> Claim:
+    """Claim that one metric grows with depth and no other does."""
+    if alone not in grows or len(grows) < 2:
+        return Claim(text, UNTESTED)
+    own = grows[alone].is_above(GROWS)
+    others = [negate(each.is_above(GROWS)) for name, each in grows.items() if name != alone]
+    told = ", ".join(f"{name} {each}" for name, each in grows.items())
+    return Claim(text, join([own, *others]), f"rank correlation with depth {told}")
 
 
 def _list_peaks(group: Group, table: pd.DataFrame) -> str:

@@ -8,23 +8,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from app import names
 from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
 from app.figures.style import Style
+from app.sweeps.verdicts import Claim, Estimate, sum_up
 
 POINT = ["aggregation", "layer", "metric"]
 CRITERION = ["rule", "criterion", "paper"]  # `paper`: the number of the paper's
-SELECTION = ["percent", "count", "units", "undefined"]
+SELECTION = ["percent", "count", "units", "undefined", "percent_ci95_low", "percent_ci95_high",
+             "null_percent"]  # fmt: skip
 DECODING = ["accuracy", "ci95_low", "ci95_high", "kernels", "chance", "random_kernels",
             "all_kernels"]  # fmt: skip
-LESION = ["spearman", "spearman_object"]
+LESION = ["spearman", "spearman_object", "spearman_ci95_low", "spearman_ci95_high"]
 SETS = [f"{of}{task}_top1" for task in TASKS for of in ("", "random_", "intact_")]  # lesioned
-CONSISTENCY = ["mean", "sem"]
+CONSISTENCY = ["mean", "sem", "mean_ci95_low", "mean_ci95_high"]
+# What a run's draws call columns of its table.
+DRAWN = {"mean": "consistency_mean", "spearman": "lesion_spearman_face"}
 
 # Params in which runs of a group may differ.
 WITHIN = r"layer(\.output)?|metric|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
@@ -35,6 +41,7 @@ SHORT = {
     r"^criterion\.paper$": "paper",
     f"^{names.SPEARMAN_WITH}": "with_",
     r"^lesion/selection_": "",
+    r"^(null|matched|reliability|crossvalidated)/": r"\1_",
     r"^\w+/": "",
 }
 
@@ -55,6 +62,15 @@ class Group:
     layers: tuple[str, ...]  # from the first to the deepest
     styles: Mapping[str, Style]  # of the metrics
     trained: bool
+    draws: Mapping[Any, pd.DataFrame] = field(default_factory=dict)  # by a run's place in tables
+
+    def estimate(self, run: pd.Series, column: str) -> Estimate:
+        """A number of a run, and what it is in each resample of the images."""
+        drawn = self.draws.get(run.name, pd.DataFrame({"draw": []}))
+        resamples = drawn[drawn["draw"] == "resample"]
+        name = DRAWN.get(column, column.replace("with_", "spearman_"))
+        values = resamples[name].to_numpy(np.float64) if name in resamples else np.empty(0)
+        return Estimate(float(run[column]), values)
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -68,15 +84,20 @@ class Group:
 
     def table(self, runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         """A panel's table: a row a run, the network, what tells the group apart, the columns."""
-        return runs[[*dict.fromkeys(["model", *self.swept]), *columns]].reset_index(drop=True)
+        told = runs[[*dict.fromkeys(["model", *self.swept]), *columns]].reset_index(drop=True)
+        unsure = [name for name in told.filter(regex="_ci95_|^null_") if told[name].isna().all()]
+        return told.drop(columns=unsure)
 
 
-def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Group], list[str]]:
+def find_groups(
+    runs: pd.DataFrame, differing: Sequence[str], draws: Mapping[Any, pd.DataFrame]
+) -> tuple[list[Group], list[str]]:
     """Find runs that can stand in one panel: all but layer, metric, aggregation, criterion alike.
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one. `differing` are the params that tell
-    runs apart. Groups are in the order of their first jobs; with them, what to know of them.
+    runs apart, `draws` the runs' tables of draws by their places. Groups are in the order of their
+    first jobs; with them, what to know of them.
     """
     dimensions = [name for name in differing if not re.fullmatch(WITHIN, name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
@@ -96,7 +117,7 @@ def find_groups(runs: pd.DataFrame, differing: Sequence[str]) -> tuple[list[Grou
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
             )
             found[own.index[0]] = Group(
-                swept, every, paired, unpaired, layers, styles, bool(trained)
+                swept, every, paired, unpaired, layers, styles, bool(trained), draws
             )
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
@@ -171,14 +192,6 @@ def find_styles(runs: pd.DataFrame) -> dict[str, Style]:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement of the paper and whether it holds here; None: nothing here can tell."""
-
-    text: str
-    holds: bool | None
-
-
-@dataclass(frozen=True)
 class Panel:
     """One panel of one group of runs."""
 
@@ -201,13 +214,7 @@ class Panel:
         """How many of the paper's statements hold, and which; why none was asked."""
         if self.uncompared:
             return f"Not compared: {self.uncompared}."
-        asked = [claim.holds for claim in self.claims if claim.holds is not None]
-        if not asked:
-            return "Not compared: this sweep cannot tell."
-        word = "Agrees" if all(asked) else "Agrees in part" if any(asked) else "Disagrees"
-        words = {True: "yes", False: "no", None: "not tested here"}
-        told = "; ".join(f"{claim.text}: {words[claim.holds]}" for claim in self.claims)
-        return f"{word} ({told})."
+        return sum_up(self.claims)
 
 
 class Missing(Exception):
@@ -217,6 +224,13 @@ class Missing(Exception):
 def name_aggregation(aggregation: object) -> str:
     """Name an aggregation in a sentence."""
     return {"l2": "L2", "unit": "single units"}.get(str(aggregation), str(aggregation))
+
+
+def name_units(aggregation: object) -> str:
+    """Name what an aggregation scores."""
+    if aggregation == "unit":
+        return "single units"
+    return f"kernels ({name_aggregation(aggregation)})"
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ Whether both agree is decided by the rules that are the panels' claims.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from app.figures import panels, render
 from app.files import whole, writing
 from app.sweeps import criteria, figure1, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
-from app.sweeps.results import Result, find_differing, list_params, tabulate
+from app.sweeps.results import Result, find_differing, list_params, read_table, tabulate
 
 MOST = 6  # groups of runs that are drawn
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
@@ -66,13 +66,22 @@ class Report:
         return lines
 
 
-def make_report(results: Sequence[Result], title: str) -> Report:
-    """Make the report of a sweep with that title from the results of its jobs."""
+def make_report(
+    results: Sequence[Result],
+    title: str,
+    read: Callable[[Result, str], pd.DataFrame | None] = read_table,
+) -> Report:
+    """Make the report of a sweep with that title from the results of its jobs.
+
+    `read` finds a table of a run by its name.
+    """
     results = sorted(results, key=lambda result: result.job)
     jobs, params = tabulate(results), list_params(results)
     dimensions = find_differing(params)
     finished = jobs["status"] == "finished"
-    found, notes = find_groups(jobs[finished], find_differing(params[finished]))
+    asked = {place: read(result, "certainty") for place, result in enumerate(results)}
+    draws = {place: table for place, table in asked.items() if table is not None}
+    found, notes = find_groups(jobs[finished], find_differing(params[finished]), draws)
     if len(found) > MOST:
         notes.append(
             f"The first {MOST} of {len(found)} groups of runs are told; all are in jobs.csv."

@@ -69,6 +69,14 @@ def read_results(folder: Path) -> list[Result]:
     return [Result(**json.loads(path.read_text())) for path in paths]
 
 
+def read_table(result: Result, name: str) -> pd.DataFrame | None:
+    """Read a table of a run from its folder; None where there is none."""
+    import pandas as pd
+
+    path = Path(result.folder) / f"{name}.parquet"
+    return pd.read_parquet(path) if result.folder and path.is_file() else None
+
+
 def count(results: Sequence[Result]) -> tuple[int, int]:
     """Count how many jobs finished and how many failed."""
     failed = sum(result.failed for result in results)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
@@ -25,6 +26,7 @@ from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run as StoredRun
 
@@ -266,6 +268,18 @@ class Store:
         """The runs of a sweep's jobs, in the order they began."""
         wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
         return self._search(parent.info.experiment_id, wanted)
+
+    def read_table(self, run_id: str, name: str) -> pd.DataFrame | None:
+        """Read a table that is an artifact of a run; None where it has none."""
+        import pandas as pd
+
+        def download(client: MlflowClient) -> pd.DataFrame | None:
+            if name not in {each.path for each in client.list_artifacts(run_id)}:
+                return None
+            with TemporaryDirectory() as folder:
+                return pd.read_parquet(client.download_artifacts(run_id, name, folder))
+
+        return self.call(download)
 
     def _search(self, experiment: str, wanted: str) -> list[StoredRun]:
         asked, order = [experiment], ["attributes.start_time ASC"]

@@ -1,0 +1,117 @@
+"""Statements of the paper, decided by paired intervals: they hold, they do not, or nobody can tell.
+
+Numbers of all jobs come from the same draws of the images, so a difference is taken draw by draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.findings.certainty import find_interval
+
+YES, NO, UNSURE, UNTESTED = "yes", "no", "cannot tell", "not tested here"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and what it is in each draw of the images; no draws: its certainty is unknown."""
+
+    value: float
+    draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # (resamples,)
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return combine(lambda both: both[0] - both[1], [self, other])
+
+    def __rsub__(self, number: float) -> Estimate:
+        return Estimate(number - self.value, number - self.draws)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The bootstrap interval of 95 %."""
+        return find_interval(self.draws)
+
+    def is_above(self, bound: float = 0) -> str:
+        """Whether the interval lies above a bound, or not above it, or has it inside."""
+        low, high = self.interval
+        return UNSURE if isnan(low) or low <= bound < high else YES if low > bound else NO
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        if isnan(low):
+            return f"{_say(self.value)}, no interval"
+        return f"{_say(self.value)} [{_say(low)}, {_say(high)}]"
+
+
+def combine(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]], parts: Sequence[Estimate]
+) -> Estimate:
+    """Make one number of several, draw by draw; `function` reduces the first axis.
+
+    The first of many draws are those of few.
+    """
+    fewest = min(len(part.draws) for part in parts)
+    value = function(np.array([part.value for part in parts]))
+    draws = function(np.array([part.draws[:fewest] for part in parts]))
+    return Estimate(float(value), np.asarray(draws, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper, whether it holds here, and what decides."""
+
+    text: str
+    holds: str  # one of the words above
+    because: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.holds}" + (f", {self.because}" if self.because else "")
+
+
+def claim(
+    text: str,
+    differences: Mapping[str, Estimate],
+    name: str = "difference to",
+    shown: Mapping[str, Estimate] | None = None,
+) -> Claim:
+    """Claim that every difference is above 0; the smallest, or its `shown` one, is what is told.
+
+    It holds where all intervals are above, does not where one is not, and else nobody can tell.
+    """
+    known = {key: each for key, each in differences.items() if not isnan(each.value)}
+    if not known:
+        return Claim(text, UNTESTED)
+    holds = join([each.is_above() for each in known.values()])
+    least = min(known, key=lambda key: known[key].value)
+    if shown is not None:
+        return Claim(text, holds, f"{least} {shown[least]}")
+    return Claim(text, holds, f"{name} {least} {known[least]}" if least else str(known[least]))
+
+
+def _say(value: float) -> str:
+    return f"{value:.{1 if abs(value) >= 1 else 3}f}".replace("-", "−")
+
+
+def join(verdicts: Sequence[str]) -> str:
+    """Whether all of several statements hold."""
+    return next((each for each in (NO, UNTESTED, UNSURE) if each in verdicts), YES)
+
+
+def negate(verdict: str) -> str:
+    """Whether the opposite holds."""
+    return {YES: NO, NO: YES}.get(verdict, verdict)
+
+
+def sum_up(claims: Sequence[Claim]) -> str:
+    """In a word, how far the paper's statements hold here, and each of them."""
+    found = {each.holds for each in claims} - {UNTESTED}
+    if not found:
+        return "Not compared: this sweep cannot tell."
+    words = {frozenset([YES]): "Agrees", frozenset([NO]): "Disagrees",
+             frozenset([UNSURE]): "Cannot tell"}  # fmt: skip
+    mixed = "Agrees in part" if YES in found else "Disagrees in part"
+    return f"{words.get(frozenset(found), mixed)} ({'; '.join(map(str, claims))})."
