@@ -89,7 +89,8 @@ class Certainty:
         found: dict[str, NDArray[np.float32]] = {}
         for name, each in self.metrics.items():
             if len(each.percent):
-                found |= {name + end: ends for end, ends in zip(names.CI95, (each.low, each.high))}
+                low, high = (name + end for end in names.CI95)
+                found |= {low: each.low, high: each.high}
             if len(each.halves):
                 found[f"{name}_split_half"] = each.split_half
         return found

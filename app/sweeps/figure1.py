@@ -240,7 +240,7 @@ def _find_consistency(group: Group) -> pd.DataFrame:
         raise Missing("one layer has no course over depth")
     ranks = {"aggregation": ["unit", *PREFERRED].index, "layer": group.layers.index,
              "trained": [True, False].index}  # fmt: skip
-    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]))
+    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[str(column.name)]))
 
 
 MAKERS = dict(b=make_panel_b, c=make_panel_c, d=make_panel_d, e=make_panel_e, f=make_panel_f)
@@ -325,9 +325,7 @@ def _follow(by_layer: Mapping[str, Estimate], layers: Sequence[str]) -> Estimate
         ranks = rankdata(each, axis=0) - (len(each) + 1) / 2
         depth = np.arange(len(each)) - (len(each) - 1) / 2
         size = np.sqrt((ranks**2).sum(axis=0) * (depth**2).sum())
-        found = np.zeros_like(size)  # where nothing moves, nothing grows
-        np.divide(depth @ ranks, size, out=found, where=size > 0)
-        return found
+        return np.asarray(depth @ ranks / np.where(size > 0, size, 1))  # 0 where nothing moves
 
     return combine(correlate, values)
 
