@@ -1,7 +1,8 @@
 """Criteria: the rules that turn a metric's scores into a selection, a mask over units.
 
 A rule looks once at a layer's scores and finds the one value of each unit that decides: its score,
-or the p-value of its weakest contrast. To select, at one number or at many, then is to compare.
+its place among them, or the p-value of its weakest contrast. To select, at one number or at many,
+then is to compare.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from app import names
 from app.errors import InputError
@@ -37,9 +39,11 @@ class Rule:
     stricter: int = -1  # 1: larger numbers are stricter; -1: smaller ones
 
 
-ABOVE = "above"  # the score is greater; the others are conjunctions of tests, see `measure`
+ABOVE = "above"  # the score is greater; others are conjunctions of tests, see `measure`
+TOP = "top"  # the score is among the highest
 RULES = {
     ABOVE: Rule("score > {:g}", "score", np.greater, "a score", (-inf, inf), "linear", 1),
+    TOP: Rule("the highest {:g} of the layer", "fraction", np.less_equal, "a fraction"),
     "p": Rule("p < {:g}, every contrast", "p", np.less),
     "fdr_bh": Rule("Benjamini-Hochberg at {:g}, every contrast", "FDR", np.less_equal),
     "fdr_by": Rule("Benjamini-Yekutieli at {:g}, every contrast", "FDR", np.less_equal),
@@ -47,16 +51,21 @@ RULES = {
 
 
 def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
-    """Find the value (units,) that a rule compares with its number: the score, or a p-value.
+    """Find the value (units,) that a rule compares with its number.
 
-    That of the weakest contrast, infinite where one is undefined or not for the target: a unit is
-    selected where in every contrast p is small and the target responds more. For false discovery
-    rates p is adjusted in each contrast over the units for which it is defined (Benjamini &
-    Hochberg 1995; Benjamini & Yekutieli 2001, under any dependence of the tests). InputError where
-    the rule needs p-values and the metric has none.
+    That is the score; or how many of all units score as high or higher, as a fraction, so that no
+    more than the number are selected, however many are tied; or the p-value of the weakest
+    contrast, infinite where one is undefined or not for the target: a unit is selected where in
+    every contrast p is small and the target responds more. For false discovery rates p is adjusted
+    in each contrast over the units for which it is defined (Benjamini & Hochberg 1995; Benjamini &
+    Yekutieli 2001, under any dependence of the tests). InputError where the rule needs p-values and
+    the metric has none.
     """
     if rule == ABOVE:
         return scores.score
+    if rule == TOP:
+        ranks = rankdata(-scores.score, method="max", nan_policy="omit")
+        return np.asarray(ranks / len(ranks))
     if scores.p is None:
         raise InputError(
             f"criterion {rule!r} needs p-values, which this metric does not have; use {ABOVE!r}"

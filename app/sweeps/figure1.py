@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from app import names
 from app.figures.panels import PREFERRED
 from app.figures.render import format_number
 from app.findings.consistency import spearman
@@ -48,8 +49,8 @@ TEXTS = {
     "e": (
         "Identity decoding",
         "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
-        "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
-        "value.",
+        "grey: N random kernels, all kernels, chance. Similar are metrics of which no two differ: "
+        "the 95 % interval of their paired difference, over identities, holds 0.",
         "highly similar across metrics.",
     ),
     "f": (
@@ -63,8 +64,8 @@ TEXTS = {
 
 def make_panel_b(group: Group) -> Panel:
     """Percent of single units that each metric selects, over layers."""
-    runs = group.runs[group.runs["aggregation"] == "unit"]
-    _check_count(runs, "no single units were scored (aggregation=unit)")
+    none = "no single units were scored (aggregation=unit)"
+    runs = _find_selective(group, group.runs["aggregation"] == "unit", none)
     table = group.table(runs, ["layer", "metric", *groups.SELECTION])
     fsi, *others = _peaks(table).reindex(PAPER_METRICS)
     claims = [
@@ -77,8 +78,8 @@ def make_panel_b(group: Group) -> Panel:
 
 def make_panel_c(group: Group) -> Panel:
     """Percent of kernels that each metric selects, over layers and by aggregation."""
-    runs = group.runs[group.runs["aggregation"] != "unit"]
-    _check_count(runs, "no kernels were scored (aggregation=mean, l2 or max)")
+    none = "no kernels were scored (aggregation=mean, l2 or max)"
+    runs = _find_selective(group, group.runs["aggregation"] != "unit", none)
     table = group.table(runs, [*groups.POINT, *groups.SELECTION])
     mean = table.groupby("aggregation", sort=False)["percent"].mean()
     depth = table.groupby(["metric", "layer"], sort=False)["percent"].mean().unstack()
@@ -87,7 +88,9 @@ def make_panel_c(group: Group) -> Panel:
     peaks = _peaks(table).reindex(PAPER_METRICS)
     fewest = alone = None
     if len(mean) == 3:
-        fewest = bool(mean["mean"] < min(mean["l2"], mean["max"]))
+        four = table[table["metric"].isin(PAPER_METRICS)]
+        of_four = four.groupby("aggregation")["percent"].mean().reindex(mean.index)
+        fewest = bool(of_four["mean"] < min(of_four["l2"], of_four["max"]))
     if grows.get("fsi") is not None:
         alone = [name for name in PAPER_METRICS if grows.get(name)] == ["fsi"]
     claims = [
@@ -120,21 +123,25 @@ def make_panel_d(group: Group) -> Panel:
     )
     among = alike.iloc[1:, 1:].to_numpy()[np.triu_indices(3, 1)].mean()
     with_fsi = alike.iloc[0, 1:].to_numpy().mean()
-    lowest = by_metric["spearman"].idxmin()
+    fsi, *others = by_metric["spearman"].reindex(PAPER_METRICS)
     claims = [
-        Claim("FSI closest", bool(lowest == "fsi" and by_metric.loc[lowest, "spearman"] < 0)),
+        Claim("FSI closest", bool(fsi < 0 and fsi <= np.nanmin([*others, 0]))),
         Claim(
             f"the other three more alike among themselves (mean r = {format_number(among)}) than "
             f"with FSI ({format_number(with_fsi)})",
             bool(among > with_fsi),
         ),
     ]
-    found = groups.list_metrics(group, by_metric["spearman"].map(format_number))
+    baseline = by_metric.index.isin(runs.loc[runs["baseline"], "metric"])
+    told = by_metric["spearman"].map(format_number)
     says = (
         f"{groups.name_place(last)}, Spearman's r of score and the face performance that remains "
-        f"without the kernel is {found} (negative: selective kernels matter)."
+        f"without the kernel is {groups.list_metrics(group, told[~baseline])} (negative: selective "
+        "kernels matter)"
     )
-    return _panel(group, "d", table, says, claims, set(last["metric"]))
+    if baseline.any():
+        says += f"; of no measure of selectivity, {groups.list_metrics(group, told[baseline])}"
+    return _panel(group, "d", table, f"{says}.", claims, set(last["metric"]))
 
 
 def make_panel_e(group: Group) -> Panel:
@@ -143,10 +150,9 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    table = group.table(runs, [*groups.POINT, *groups.DECODING])
-    four = table[table["metric"].isin(PAPER_METRICS)]
-    overlap = bool(four["ci95_low"].max() <= four["ci95_high"].min())
-    claims = [Claim("the metrics' intervals share a value", overlap)]
+    further = runs.filter(regex="^accuracy_identities|^difference_").columns
+    table = group.table(runs, [*groups.POINT, *groups.DECODING, *further])
+    claims = [Claim("no two metrics differ", _are_alike(table.set_index("metric")))]
     first = table.iloc[0]
     found = groups.list_metrics(group, table.set_index("metric")["accuracy"].map(_percent))
     says = (
@@ -229,9 +235,25 @@ def _panel(
     return Panel(letter, title, table, says, caption, paper, claims, why)
 
 
-def _check_count(runs: pd.DataFrame, none: str) -> None:
-    if len(runs) < 2:
-        raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
+def _find_selective(group: Group, asked: pd.Series, none: str) -> pd.DataFrame:
+    """Runs of those asked for, without baselines, whose criterion selects as many as it is told."""
+    runs = group.runs[asked & ~group.runs["baseline"]]
+    if len(runs) > 1:
+        return runs
+    none = "how many a baseline's criterion selects says nothing" if asked.any() else none
+    raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
+
+
+def _are_alike(decoded: pd.DataFrame) -> bool | None:
+    """Whether the interval of every paired difference of the paper's metrics holds 0."""
+    low, high = (
+        decoded.reindex(PAPER_METRICS, columns=[f"difference_{m}{end}" for m in PAPER_METRICS])
+        .to_numpy()[np.triu_indices(len(PAPER_METRICS), 1)]
+        for end in names.CI95
+    )  # fmt: skip
+    if np.isnan([low, high]).any():
+        return None
+    return bool(np.all((low <= 0) & (high >= 0)))
 
 
 def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:

@@ -1,0 +1,27 @@
+"""The mean response to the target: a baseline that contrasts it with nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.metrics import Scores
+from app.metrics.contrast import Contrast
+from app.metrics.moments import compute_moments
+
+
+def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
+    """Compute μT, the mean response to the target T, in the responses' unit.
+
+    No measure of selectivity, as a unit that responds to all images alike may score highest: what a
+    metric finds beyond it is owed to its contrast. The statistic of every contrast is the score.
+    Undefined, as with the metrics that it stands beside, for a unit with the same response to every
+    image compared.
+    """
+    contrast.check(responses)
+    groups = compute_moments(responses, contrast.images)
+    constant = (groups.squares == 0).all(axis=0) & (groups.mean == groups.mean[0]).all(axis=0)
+    mean = np.where(constant, np.nan, groups.mean[0])
+    return Scores(mean, np.tile(mean, (len(contrast.others), 1)))
