@@ -132,16 +132,19 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     asked = config.decoding
     decoded, why_not = None, decoding.why_not_decoded(asked, layer.name, aggregation)
     notes.append(why_not)
+    baselines = [name for name, each in compared.items() if each.baseline]
     if why_not is None:
-        top, said = decoding.choose_kernels(own, score[own], selected, layer.name, asked.kernels)
-        if len(top):
+        selective = {name: mask for name, mask in selected.items() if name not in baselines}
+        tops, said = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
+        if tops:
             people = make_identities(config.identities, memo)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
-                decoded = decoding.decode_identity(features, labels, top, asked, config.seed, memo)
-            notes += [*people.notes, *decoding.note_folds(labels)]
+                decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
+            notes += [*people.notes, *decoding.note_identities(labels)]
         notes += said
     selectivity = selection.measure_selectivity(score[own], selected[own])
-    consistency, overlap = measure_consistency(score), measure_overlap(score, selected)
+    consistency = measure_consistency(score, baselines)
+    overlap = measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
                     lesions, decoded, tuple(filter(None, notes)))  # fmt: skip

@@ -45,7 +45,7 @@ class Findings:
         if self.lesioned is not None:
             found |= self.lesioned.metrics(self.scores[self.metric])
         if self.decoded is not None:
-            found |= self.decoded.metrics()
+            found |= self.decoded.metrics(self.metric)
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
@@ -77,4 +77,6 @@ class Findings:
             tables["lesion"] = self.lesioned.table()
             if self.lesioned.sets:
                 tables["lesion_sets"] = self.lesioned.set_table()
+        if self.decoded is not None:
+            tables["decoding"] = self.decoded.table()
         return tables
