@@ -140,7 +140,7 @@ def make_panel_d(group: Group) -> Panel:
         "kernels matter)"
     )
     if baseline.any():
-        says += f"; of no measure of selectivity, {groups.list_metrics(group, told[baseline])}"
+        says += f"; of a baseline, {groups.list_metrics(group, told[baseline])}"
     return _panel(group, "d", table, f"{says}.", claims, set(last["metric"]))
 
 

@@ -182,7 +182,7 @@ def test_a_baseline_is_drawn_beside_the_metrics_and_changes_no_verdict():
         pd.testing.assert_frame_equal(beside[letter].table, without[letter].table)
         assert beside[letter].says == without[letter].says
     says = beside["d"].says
-    assert says == without["d"].says[:-1] + "; of no measure of selectivity, μT −0.62."
+    assert says == without["d"].says[:-1] + "; of a baseline, μT −0.62."
     assert "μT 60.0 %" in beside["e"].says
     assert set(beside["d"].table["metric"]) == {*METRICS, "target_mean"}
 
