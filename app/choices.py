@@ -11,6 +11,6 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "float16", "bfloat16")
 TASKS = ("face", "object")  # of a dual-task network
 MEASURES = tuple(f"{task}_{measure}" for task in TASKS for measure in ("loss", "top1"))
-RULES = ("above", "p", "fdr_bh", "fdr_by")  # of criteria
+RULES = ("above", "top", "p", "fdr_bh", "fdr_by")  # of criteria
 DECODERS = ("svm", "logistic", "lda", "nearest_centroid")
 PENALISED = ("svm", "logistic")  # decoders that have a penalty

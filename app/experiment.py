@@ -92,6 +92,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     own, layer, aggregation = config.metric.name, config.layer, config.aggregation.name
     model, memo, network, hardware = config.model, reader.memo, reader.network, reader.hardware
     compared = metric_set(config)
+    baselines = [name for name, each in compared.items() if each.baseline]
 
     # Every metric scores every unit; each metric's criterion selects.
     labels, domains, device = stimuli.images.labels, stimuli.domains, hardware.device.type
@@ -108,7 +109,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
 
     # How sure all that is.
     plan = make_plan(config.certainty, len(score[own]))
-    inquiry = Inquiry(questions, criteria, stimuli.compared, plan, config.seed)
+    inquiry = Inquiry(questions, criteria, stimuli.compared, plan, config.seed, baselines)
     sure, said = certify_layer(inquiry, reader, stimuli.images, aggregation)
 
     # Whether the network needs what the metric ranks high.
@@ -130,15 +131,17 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     decoded, why_not = None, decoding.why_not_decoded(asked, layer.name, aggregation)
     notes.append(why_not)
     if why_not is None:
-        top, said = decoding.choose_kernels(own, score[own], selected, layer.name, asked.kernels)
-        if len(top):
+        selective = {name: mask for name, mask in selected.items() if name not in baselines}
+        tops, said = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
+        if tops:
             people = make_identities(config.identities, memo)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
-                decoded = decoding.decode_identity(features, labels, top, asked, config.seed, memo)
-            notes += [*people.notes, *decoding.note_folds(labels)]
+                decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
+            notes += [*people.notes, *decoding.note_identities(labels)]
         notes += said
     selectivity = selection.measure_selectivity(score[own], selected[own])
-    consistency, overlap = measure_consistency(score), measure_overlap(score, selected)
+    consistency = measure_consistency(score, baselines)
+    overlap = measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
                     sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)))  # fmt: skip

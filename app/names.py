@@ -35,6 +35,11 @@ ACCURACY = "decoding/accuracy"
 ACCURACY_LOW, ACCURACY_HIGH = "decoding/ci95_low", "decoding/ci95_high"
 DECODED_KERNELS, CHANCE = "decoding/kernels", "decoding/chance"
 RANDOM_KERNELS, ALL_KERNELS = "decoding/random_kernels", "decoding/all_kernels"
+ACCURACY_CORRECTED = "decoding/accuracy_corrected"  # followed by CI95
+ACCURACY_IDENTITIES = "decoding/accuracy_identities"  # followed by CI95
+DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric, random_kernels
+
+CI95 = ("_ci95_low", "_ci95_high")  # the ends of the 95 % interval of the number so named before
 
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 

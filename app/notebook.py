@@ -73,7 +73,7 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
         The criterion's number, a score or a probability as the rule has it; or the name of a
         preset: paper, liberal or strict.
     rule : str, optional
-        above, p, fdr_bh or fdr_by; see `app.findings.selection.RULES`.
+        above, top, p, fdr_bh or fdr_by; see `app.findings.selection.RULES`.
     kind, over : str, optional
         The contrast: pooled or each, over domains or categories; see
         `app.metrics.contrast.contrast`.

@@ -32,6 +32,10 @@ LOGGED = {
     "lesion/selection_object_top1", "lesion/selection_random_object_top1", "lesion/top_object_top1",
     "threshold/percent", "threshold/criterion",
     "decoding/accuracy", "decoding/ci95_low", "decoding/ci95_high", "decoding/kernels",
+    "decoding/accuracy_corrected_ci95_low", "decoding/accuracy_corrected_ci95_high",
+    "decoding/accuracy_identities_ci95_low", "decoding/accuracy_identities_ci95_high",
+    "decoding/difference_random_kernels", "decoding/difference_random_kernels_ci95_low",
+    "decoding/difference_random_kernels_ci95_high",
     "decoding/chance", "decoding/random_kernels", "decoding/all_kernels",
 }  # fmt: skip
 LEADING = ("model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed")
@@ -92,7 +96,11 @@ def test_every_metric_of_the_design_is_logged(runs):
         own = run.data.params["metric"]
         others = {
             f"{measure}_{name}"
-            for measure in ("consistency/spearman", "agreement/top10_percent")
+            for measure in (
+                "consistency/spearman",
+                "agreement/top10_percent",
+                "decoding/difference",
+            )
             for name in METRICS
             if name != own
         }
@@ -115,6 +123,7 @@ def test_artifacts(client: MlflowClient, runs):
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         assert {"scores.parquet", "config.yaml", "versions.json"} <= names
         assert {"lesion.parquet", "lesion_sets.parquet", "threshold.parquet"} <= names
+        assert "decoding.parquet" in names
 
 
 KERNELS = {"conv2": 16, "conv13": 128}
@@ -392,7 +401,10 @@ def test_the_untrained_network_differs(sweep):
 
 
 QUICK = {
-    "help": (["--help"], "metric: auc, cohens_d, dprime, fsi, ttest, welch_t, wilcoxon"),
+    "help": (
+        ["--help"],
+        "metric: auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wilcoxon",
+    ),
     "config": (["--cfg", "job"], "paper: 0.001"),
     "completion": (["-sc", "query=bash"], "metric=dprime"),
 }

@@ -156,7 +156,11 @@ CASES = {
     "probability out of range": (["metric=wilcoxon", "threshold.wilcoxon=-1"], ["between 0 and 1"]),
     "threshold of no metric": (
         ["threshold.fsii=0.1"],
-        ["threshold.fsii=0.1", "'fsii'", "auc, cohens_d, dprime, fsi, ttest, welch_t, wilcoxon"],
+        [
+            "threshold.fsii=0.1",
+            "'fsii'",
+            "auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wilcoxon",
+        ],
     ),
     "threshold that is no number": (["threshold.auc=high"], ["threshold.auc=high", "not a number"]),
     "fraction of no kernels": (["lesion=greedy", "lesion.fraction=0"], ["lesion.fraction=0.0"]),

@@ -63,6 +63,7 @@ def responses() -> np.ndarray:
         ("auc", "pooled", "above", 0.68),
         ("cohens_d", "pooled", "above", 0.8),
         ("welch_t", "pooled", "above", 10),
+        ("target_mean", "pooled", "top", 0.1),
     ],
 )
 def test_the_same_as_room_by_room(responses, metric, kind, rule, number):
@@ -109,7 +110,7 @@ def test_without_domains_each_category_is_its_own_and_lists_will_do():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metric": "fsy"}, "no metric is called 'fsy'; there are: auc, cohens_d, dprime, fsi, tt"),
+        ({"metric": "fsy"}, "no metric is called 'fsy'; there are: auc, cohens_d, dprime, fsi, ta"),
         ({"responses": np.ones((35, 2))}, r"responses \(35, 2\) do not fit 36 categories"),
         ({"responses": np.ones(36)}, r"responses \(36,\) do not fit 36 categories"),
         ({"responses": np.full((36, 2), np.nan)}, "60 responses are NaN or infinite"),

@@ -37,6 +37,8 @@ def parameters(config: Config) -> dict[str, Any]:
     numbers = {}
     for metric in (*tree["metrics"].values(), tree["metric"]):
         del metric["label"], metric["colour"]  # of figures alone
+        if not metric["baseline"]:
+            del metric["baseline"]
         presets = metric["criterion"].pop("presets")
         if flat["threshold"] in presets:
             numbers[metric["name"]] = presets[flat["threshold"]]

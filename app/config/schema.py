@@ -100,7 +100,7 @@ class Criterion:
 
     rule: Annotated[str, one_of(choices.RULES)] = MISSING
     presets: dict[str, float] = field(default_factory=dict)  # the number for each `threshold=…`
-    threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else a probability
+    threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else 0 … 1
     range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
 
 
@@ -111,6 +111,7 @@ class Metric:
     name: str = MISSING  # of the file in app/metrics
     label: str = "${.name}"  # on the axes of figures
     colour: Annotated[str, COLOUR] = "#CC79A7"  # in figures
+    baseline: bool = False  # no measure of selectivity: what is said of the metrics leaves it out
     contrast: Annotated[str, one_of(choices.CONTRASTS)] = MISSING
     over: Annotated[str, one_of(choices.LEVELS)] = "domains"  # what `each` stands for
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function

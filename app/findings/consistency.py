@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import nan
@@ -19,7 +19,7 @@ class Consistency:
     """Spearman's correlations of a layer's pairs of metrics."""
 
     pairs: dict[tuple[str, str], float]  # each pair once, -1 … 1, NaN where undefined
-    mean: float  # over the pairs that are defined; NaN without any
+    mean: float  # over the pairs that are defined, without baselines; NaN without any
     sem: float  # standard error of that mean, across pairs; NaN with fewer than two
 
     def metrics(self, metric: str) -> dict[str, float]:
@@ -32,10 +32,16 @@ class Consistency:
         return {**own, names.CONSISTENCY: self.mean, names.CONSISTENCY_SEM: self.sem}
 
 
-def measure_consistency(scores: Mapping[str, NDArray[np.float64]]) -> Consistency:
-    """Correlate each pair of metrics, from their scores (units,) by name."""
+def measure_consistency(
+    scores: Mapping[str, NDArray[np.float64]], baselines: Collection[str] = ()
+) -> Consistency:
+    """Correlate each pair of metrics, from their scores (units,) by name.
+
+    The mean is over pairs of metrics that are no `baselines`.
+    """
     pairs = {(a, b): spearman(scores[a], scores[b]) for a, b in combinations(scores, 2)}
-    known = np.array([value for value in pairs.values() if not np.isnan(value)])
+    counted = [value for pair, value in pairs.items() if not set(pair) & set(baselines)]
+    known = np.array([value for value in counted if not np.isnan(value)])
     mean = float(known.mean()) if len(known) else nan
     sem = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else nan
     return Consistency(pairs, mean, sem)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
@@ -20,6 +21,9 @@ from app.progress import progress_bar
 if TYPE_CHECKING:
     from app.config.schema import Decoding as Settings
     from app.memo import Memo
+
+RESAMPLES = 1000  # of identities, on which intervals over them rest
+FEW = 20  # identities, below which such intervals are too narrow
 
 # scikit-learn takes a second to import, which runs whose decodings are stored save: each function
 # imports what it needs.
@@ -58,8 +62,14 @@ SVM = Classifier()
 class Decoding:
     """How often the right identity was named, from one set of kernels."""
 
-    folds: NDArray[np.float64]  # (folds,) accuracy of each, 0 … 1: the mean over identities
+    # (folds, identities), sorted: the fraction named right of an identity's images in a fold
+    hits: NDArray[np.float64]
     kernels: int
+
+    @property
+    def folds(self) -> NDArray[np.float64]:
+        """(folds,) accuracy of each, 0 … 1: the mean over identities."""
+        return np.asarray(self.hits.mean(axis=1))
 
     @property
     def accuracy(self) -> float:
@@ -68,33 +78,82 @@ class Decoding:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """Student's t interval of the mean over folds, clipped to 0 … 1."""
-        error = self.folds.std(ddof=1) / np.sqrt(len(self.folds))
+        """Student's t interval of the mean over folds, as if they were independent: the paper's."""
+        return self._bound(1 / len(self.folds))
+
+    @property
+    def corrected_ci95(self) -> tuple[float, float]:
+        """The same with the corrected resampled variance, s² (1/J + n_test / n_train) of J folds.
+
+        Two folds train on nearly the same images, so that their mean varies more than s² / J
+        (Nadeau & Bengio 2003, doi:10.1023/A:1024068626366). As every image is left out once,
+        n_test / n_train is 1 / (J - 1).
+        """
+        folds = len(self.folds)
+        return self._bound(1 / folds + 1 / (folds - 1))
+
+    def _bound(self, factor: float) -> tuple[float, float]:
+        """Student's t interval, clipped to 0 … 1, of a mean whose variance is s² times a factor."""
+        error = np.sqrt(factor) * self.folds.std(ddof=1)
         half = stdtrit(len(self.folds) - 1, 0.975) * error
         return float(max(self.accuracy - half, 0)), float(min(self.accuracy + half, 1))
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Identity decoding from a metric's kernels, with what it is to be judged against."""
+    """Identity decoding from metrics' kernels, with what it is to be judged against."""
 
-    chosen: Decoding
-    random_kernels: NDArray[np.float64]  # (draws,) accuracy from as many random ones, 0 … 1
+    identities: tuple[str, ...]  # sorted
+    by_metric: Mapping[str, Decoding]  # from equally many kernels, which each ranks highest
+    random_kernels: NDArray[np.float64]  # (draws, folds, identities) hits, from as many random ones
     all_kernels: Decoding
-    chance: float  # the accuracy of guessing
+    resamples: NDArray[np.int64]  # (resamples, identities) how often each identity is drawn
 
-    def metrics(self) -> dict[str, float]:
-        """The numbers by the names that they are logged under."""
-        low, high = self.chosen.ci95
-        return {
-            names.ACCURACY: self.chosen.accuracy,
-            names.ACCURACY_LOW: low,
-            names.ACCURACY_HIGH: high,
-            names.DECODED_KERNELS: float(self.chosen.kernels),
-            names.CHANCE: self.chance,
+    def metrics(self, metric: str) -> dict[str, float]:
+        """One metric's numbers by the names that they are logged under.
+
+        Its differences to the others are paired: of the same folds, and over the same resamples.
+        """
+        chosen = self.by_metric[metric]
+        beside = {name: each.hits for name, each in self.by_metric.items() if name != metric}
+        beside["random_kernels"] = self.random_kernels.mean(axis=0)
+        found = {
+            names.ACCURACY: chosen.accuracy,
+            **dict(zip((names.ACCURACY_LOW, names.ACCURACY_HIGH), chosen.ci95, strict=True)),
+            **_name_ends(names.ACCURACY_CORRECTED, chosen.corrected_ci95),
+            **_name_ends(names.ACCURACY_IDENTITIES, self._bound(chosen.hits)),
+            names.DECODED_KERNELS: float(chosen.kernels),
+            names.CHANCE: chance(self.identities),
             names.RANDOM_KERNELS: float(self.random_kernels.mean()),
             names.ALL_KERNELS: self.all_kernels.accuracy,
         }
+        for name, hits in beside.items():
+            difference, apart = f"{names.DIFFERENCE}{name}", chosen.hits - hits
+            found[difference] = float(apart.mean())
+            found |= _name_ends(difference, self._bound(apart))
+        return found
+
+    def _bound(self, hits: NDArray[np.float64]) -> tuple[float, float]:
+        """Percentile interval of the mean of hits (folds, identities), over the resamples."""
+        means = self.resamples @ hits.mean(axis=0) / len(self.identities)
+        low, high = np.percentile(means, [2.5, 97.5])
+        return float(low), float(high)
+
+    def table(self) -> pd.DataFrame:
+        """A row a fold and identity: the fraction of its images there that were named right.
+
+        A column a metric, `random_kernels` (the mean over draws) and `all_kernels`.
+        """
+        fold, identity = np.indices(self.all_kernels.hits.shape)
+        hits = {name: each.hits for name, each in self.by_metric.items()}
+        hits["random_kernels"] = self.random_kernels.mean(axis=0)
+        hits["all_kernels"] = self.all_kernels.hits
+        where = {"fold": fold.ravel(), "identity": np.array(self.identities)[identity.ravel()]}
+        return pd.DataFrame(where | {name: each.ravel() for name, each in hits.items()})
+
+
+def _name_ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
+    return {f"{name}{end}": value for end, value in zip(names.CI95, interval, strict=True)}
 
 
 def assign_folds(identities: Sequence[str]) -> NDArray[np.int64]:
@@ -136,7 +195,7 @@ def decode(
     `features` is (images, kernels), finite (else InputError); `identities` says whose each image
     is. Folds run side by side as `joblib.parallel_config` says: results do not depend on it.
     """
-    from sklearn.model_selection import PredefinedSplit, cross_val_score
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -146,18 +205,21 @@ def decode(
             f"{np.sum(~np.isfinite(values))} features for decoding are NaN or infinite; "
             "responses must be finite numbers"
         )
+    fold, people = assign_folds(identities), np.asarray(identities, dtype=str)
     with warnings.catch_warnings():  # of silent kernels, of few images of each of many identities
         for known in ("zero standard deviation", "number of unique classes"):
             warnings.filterwarnings("ignore", f".*{known}", UserWarning)
-        accuracies = cross_val_score(
+        named = cross_val_predict(
             make_pipeline(StandardScaler(), classifier.make()),
             values,
-            np.asarray(identities, dtype=str),
-            cv=PredefinedSplit(assign_folds(identities)),
-            scoring="balanced_accuracy",
-            error_score="raise",
+            people,
+            cv=PredefinedSplit(fold),
         )
-    return Decoding(accuracies, values.shape[1])
+    distinct, who = np.unique(people, return_inverse=True)
+    images, right = np.zeros((2, fold.max() + 1, len(distinct)))
+    np.add.at(images, (fold, who), 1)
+    np.add.at(right, (fold, who), named == people)
+    return Decoding(right / images, values.shape[1])
 
 
 def decode_random(
@@ -168,7 +230,7 @@ def decode_random(
     seed: int,
     classifier: Classifier = SVM,
 ) -> NDArray[np.float64]:
-    """Decode from `count` random kernels, `draws` times: accuracies (draws,), as in `decode`.
+    """Decode from `count` random kernels, `draws` times: hits (draws, folds, identities).
 
     Draws are without replacement, from `numpy.random.default_rng(seed)`.
     """
@@ -176,12 +238,23 @@ def decode_random(
     drawn = [np.sort(random.choice(kernels, count, replace=False)) for _ in range(draws)]
     # Small layers draw the same kernels again.
     distinct, place = np.unique(drawn, axis=0, return_inverse=True)
-    accuracy = np.empty(len(distinct))
+    hits = []
     with progress_bar("random kernels", len(distinct), "decoding") as progress:
-        for number, chosen in enumerate(distinct):
-            accuracy[number] = decode(features[:, chosen], identities, classifier).accuracy
+        for chosen in distinct:
+            hits.append(decode(features[:, chosen], identities, classifier).hits)
             progress(1)
-    return accuracy[place.ravel()]
+    return np.array(hits)[place.ravel()]
+
+
+def resample_identities(
+    identities: int, seed: int, resamples: int = RESAMPLES
+) -> NDArray[np.int64]:
+    """Draw as many identities, with replacement: how often each is drawn (resamples, identities).
+
+    From `numpy.random.default_rng(seed)`.
+    """
+    even = np.full(identities, 1 / identities)
+    return np.random.default_rng(seed).multinomial(identities, even, resamples)
 
 
 def chance(identities: Sequence[str]) -> float:
@@ -200,20 +273,22 @@ def find_top(score: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 def choose_kernels(
     metric: str,
-    score: NDArray[np.float64],
+    scores: Mapping[str, NDArray[np.float64]],
     selected: Mapping[str, NDArray[np.bool_]],
     layer: str,
     wanted: int | None,
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Choose the kernels that a metric ranks highest, as many as of every other metric.
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Choose the kernels that a metric ranks highest, and as many of every other metric.
 
-    `score` (kernels,) is the metric's, `selected` (kernels,) is what each compared metric selects;
-    `wanted` says how many; None: the smallest count that any metric selects, but for none. Returns
-    the kernels, best first, and a line where they are not as many as wanted, or not selected.
+    `scores` (kernels,) are those of all compared metrics, `selected` (kernels,) is what each
+    selects that is no baseline; `wanted` says how many; None: the smallest count that any metric
+    selects, but for none. Returns each metric's kernels, best first, none where none of `metric`
+    can be decoded, and a line where they are not as many as wanted, or not selected. A metric that
+    scores fewer is left out, with a line.
     """
     counts = {name: int(mask.sum()) for name, mask in selected.items()}
     kernels = wanted or min(filter(None, counts.values()), default=0)
-    top, note = find_top(score, kernels), ""
+    top, note = find_top(scores[metric], kernels), ""
     if not kernels:
         note = (
             "no metric selects a kernel here; set decoding.kernels to decode "
@@ -226,9 +301,17 @@ def choose_kernels(
             f"only {len(top)} kernels of {layer} have a score by {metric}; "
             f"decoded from these, not from {kernels}"
         )
-    elif not counts[metric]:
+    elif counts.get(metric) == 0:
         note = f"{metric} selects no kernel; decoded from its {kernels} highest-ranked"
-    return top, [f"decoding: {note}"] if note else []
+    notes = [note] if note else []
+    if not len(top):
+        return {}, [f"decoding: {each}" for each in notes]
+    tops = {name: find_top(score, len(top)) for name, score in scores.items()}
+    for name in [name for name, each in tops.items() if len(each) < len(top)]:
+        notes.append(
+            f"not compared with {name}, by which {len(tops.pop(name))} kernels have a score"
+        )
+    return tops, [f"decoding: {each}" for each in notes]
 
 
 def check_kernels(settings: Settings, kernels: int, layer: str) -> None:
@@ -240,36 +323,48 @@ def check_kernels(settings: Settings, kernels: int, layer: str) -> None:
         )
 
 
-def note_folds(identities: Sequence[str]) -> list[str]:
-    """Say in one line how identities with different numbers of images are decoded, if they are."""
+def note_identities(identities: Sequence[str]) -> list[str]:
+    """Say in a line each what to know where identities differ in images, or are few."""
     counts = Counter(identities).values()
-    fewest, most = min(counts), max(counts)
-    if fewest == most:
-        return []
-    return [
-        f"decoding: identities have {fewest} to {most} images; each one's are dealt over {fewest} "
-        "folds, and accuracy is the mean over identities"
-    ]
+    fewest, most, notes = min(counts), max(counts), []
+    if fewest < most:
+        notes.append(
+            f"decoding: identities have {fewest} to {most} images; each one's are dealt over "
+            f"{fewest} folds, and accuracy is the mean over identities"
+        )
+    if len(counts) < FEW:
+        notes.append(
+            f"decoding: over {len(counts)} identities intervals are too narrow: a bootstrap's 95 % "
+            "of ten contain the truth in about 90 % of cases, of five in 80 %"
+        )
+    return notes
 
 
 def decode_identity(
     features: NDArray[np.float32],
     identities: Sequence[str],
-    top: NDArray[np.int64],
+    tops: Mapping[str, NDArray[np.int64]],
     settings: Settings,
     seed: int,
     memo: Memo,
 ) -> Decoded:
-    """Decode identity from a metric's kernels `top`, from as many random ones, and from all.
+    """Decode identity from each metric's kernels, from as many random ones, and from all.
 
-    `features` (images, kernels) are the responses of all kernels. The memo remembers each decoding.
+    `features` (images, kernels) are the responses of all kernels; `tops` has equally many kernels
+    of each metric. The memo remembers each decoding, so that jobs of several metrics share them.
     """
     classifier, draws = Classifier(settings.name, settings.penalty), settings.random_draws
+    (count,) = {len(top) for top in tops.values()}
+    known = tuple(sorted(set(identities)))
     return Decoded(
-        memo(decode, features[:, np.sort(top)], identities, classifier),
-        memo(decode_random, features, identities, len(top), draws, seed, classifier),
+        known,
+        {
+            metric: memo(decode, features[:, np.sort(top)], identities, classifier)
+            for metric, top in tops.items()
+        },
+        memo(decode_random, features, identities, count, draws, seed, classifier),
         memo(decode, features, identities, classifier),
-        chance(identities),
+        resample_identities(len(known), seed),
     )
 
 

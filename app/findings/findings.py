@@ -55,7 +55,7 @@ class Findings:
         if sure is not None and self.lesion_certainty is not None:
             found |= self.lesion_certainty.metrics(sure[self.metric].reliability)
         if self.decoded is not None:
-            found |= self.decoded.metrics()
+            found |= self.decoded.metrics(self.metric)
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
@@ -92,4 +92,6 @@ class Findings:
             tables["lesion"] = self.lesioned.table()
             if self.lesioned.sets:
                 tables["lesion_sets"] = self.lesioned.set_table()
+        if self.decoded is not None:
+            tables["decoding"] = self.decoded.table()
         return tables

@@ -67,6 +67,7 @@ class Inquiry:
     categories: Sequence[str | None]  # of each image; None: it is compared with nothing
     plan: Plan
     seed: int
+    baselines: Sequence[str] = ()  # metrics that are left out of the mean consistency
 
     def draw(self) -> dict[str, Draws]:
         """Make the draws, by kind; without those of which there are none."""
@@ -94,8 +95,8 @@ class Looked(NamedTuple):
     """What a metric said of units in each draw of a kind."""
 
     score: NDArray[np.float32]  # (draws, units)
-    # (draws, units) what is selected; (draws, contrasts, units) p-values, with the signs of their
-    # statistics, where a rule needs those of the whole layer
+    # (draws, units) what is selected; (draws, contrasts, units) what a criterion keeps that needs
+    # the whole layer
     verdict: NDArray[Any]
 
 
@@ -114,9 +115,7 @@ def look(
             said = resample(question, sample, some)
             verdict: NDArray[Any]
             if criterion.together:
-                assert said.p is not None
-                signed = np.copysign(said.p, said.statistic)
-                verdict = np.where(np.isnan(said.statistic), np.nan, signed).astype(np.float32)
+                verdict = criterion.keep(said)
             else:
                 verdict = criterion.select(measure(said, criterion.rule))
             found[name, kind] = Looked(said.score.astype(np.float32), verdict)
@@ -199,7 +198,8 @@ def certify(
                 scores[name] = seen["resample"].score
 
         def agree(draw: int) -> Consistency:
-            return measure_consistency({name: each[draw] for name, each in scores.items()})
+            own = {name: each[draw] for name, each in scores.items()}
+            return measure_consistency(own, inquiry.baselines)
 
         agreed = list(pool.map(agree, range(inquiry.plan.resamples)))
     pairs = {f"{a} {b}": np.array([each.pairs[a, b] for each in agreed])

@@ -1,7 +1,8 @@
 """Criteria: the rules that turn a metric's scores into a selection, a mask over units.
 
 A rule looks once at a layer's scores and finds the one value of each unit that decides: its score,
-or the p-value of its weakest contrast. To select, at one number or at many, then is to compare.
+its place among them, or the p-value of its weakest contrast. To select, at one number or at many,
+then is to compare.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from app import names
 from app.errors import InputError
@@ -38,9 +40,13 @@ class Rule:
     together: bool = False  # whether a unit's value depends on the layer's others
 
 
-ABOVE = "above"  # the score is greater; the others are conjunctions of tests, see `measure`
+ABOVE = "above"  # the score is greater; others are conjunctions of tests, see `measure`
+TOP = "top"  # the score is among the highest
 RULES = {
     ABOVE: Rule("score > {:g}", "score", np.greater, "a score", (-inf, inf), "linear", 1),
+    TOP: Rule(
+        "the highest {:g} of the layer", "fraction", np.less_equal, "a fraction", together=True
+    ),
     "p": Rule("p < {:g}, every contrast", "p", np.less),
     "fdr_bh": Rule(
         "Benjamini-Hochberg at {:g}, every contrast", "FDR", np.less_equal, together=True
@@ -52,16 +58,21 @@ RULES = {
 
 
 def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
-    """Find the value (…, units) that a rule compares with its number: the score, or a p-value.
+    """Find the value (…, units) that a rule compares with its number.
 
-    That of the weakest contrast, infinite where one is undefined or not for the target: a unit is
-    selected where in every contrast p is small and the target responds more. For false discovery
-    rates p is adjusted in each contrast over the units for which it is defined (Benjamini &
-    Hochberg 1995; Benjamini & Yekutieli 2001, under any dependence of the tests). InputError where
-    the rule needs p-values and the metric has none.
+    That is the score; or how many of all units score as high or higher, as a fraction, so that no
+    more than the number are selected, however many are tied; or the p-value of the weakest
+    contrast, infinite where one is undefined or not for the target: a unit is selected where in
+    every contrast p is small and the target responds more. For false discovery rates p is adjusted
+    in each contrast over the units for which it is defined (Benjamini & Hochberg 1995; Benjamini &
+    Yekutieli 2001, under any dependence of the tests). InputError where the rule needs p-values and
+    the metric has none.
     """
     if rule == ABOVE:
         return scores.score
+    if rule == TOP:
+        ranks = rankdata(-scores.score, method="max", nan_policy="omit")
+        return np.asarray(ranks / len(ranks))
     if scores.p is None:
         raise InputError(
             f"criterion {rule!r} needs p-values, which this metric does not have; use {ABOVE!r}"
@@ -114,14 +125,25 @@ class Criterion:
 
     @property
     def together(self) -> bool:
-        """Whether a unit's verdict depends on the p-values of the whole layer."""
+        """Whether a unit's verdict depends on the layer's others."""
         return RULES[self.rule].together
 
-    def judge(self, signed: NDArray[Any]) -> NDArray[np.bool_]:
-        """Select (units,) by p-values (contrasts, units) with the signs of their statistics."""
-        sign = np.where(np.isnan(signed), np.nan, np.copysign(1.0, signed))
-        p = np.abs(signed).astype(np.float64)
-        return self.select(measure(Scores(sign[0], sign, p), self.rule))
+    def keep(self, scores: Scores) -> NDArray[np.float32]:
+        """Keep of some units what `judge` needs once all are there, (…, contrasts or 1, units).
+
+        Scores, or p-values with the signs of their statistics, NaN where these are undefined.
+        """
+        if self.rule == TOP:
+            return scores.score[..., None, :].astype(np.float32)
+        assert scores.p is not None
+        signed = np.copysign(scores.p, scores.statistic)
+        return np.where(np.isnan(scores.statistic), np.nan, signed).astype(np.float32)
+
+    def judge(self, kept: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Select (units,) by what was kept of all units."""
+        sign = np.where(np.isnan(kept), np.nan, np.copysign(1.0, kept))
+        p = np.abs(kept).astype(np.float64)
+        return self.select(measure(Scores(kept[0].astype(np.float64), sign, p), self.rule))
 
     def mark(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
         """Find the score from which on units (units,) are selected; None: there is none."""

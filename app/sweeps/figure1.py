@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from app import names
 from app.figures.panels import PREFERRED
 from app.figures.render import format_number
 from app.sweeps import groups
@@ -37,6 +38,7 @@ PAPER_METRICS = ["fsi", "dprime", "wilcoxon", "ttest"]
 OTHERS_AT_MOST = 3.0  # percent of units, panel b
 ABOVE_FROM = "conv7"  # panel f; of a network without such a layer, its second half
 GROWS = 0.5  # rank correlation with depth, above which a finding grows with it
+SIMILAR = 0.05  # of accuracies, within which metrics' decoding is equivalent
 FEWEST_LAYERS = 4  # that can tell
 GROWTH = {YES: "grows", NO: "does not grow", UNSURE: "may or may not grow"}
 
@@ -69,8 +71,8 @@ TEXTS = {
     "e": (
         "Identity decoding",
         "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
-        "grey: N random kernels, all kernels, chance. Similar are metrics whose intervals share a "
-        "value.",
+        "grey: N random kernels, all kernels, chance. Similar are metrics whose paired "
+        "differences over identities have 95 % intervals within 5 points of 0: equivalent.",
         "highly similar across metrics.",
     ),
     "f": (
@@ -85,8 +87,8 @@ TEXTS = {
 
 def make_panel_b(group: Group) -> Panel:
     """Percent of single units that each metric selects, over layers."""
-    runs = group.runs[group.runs["aggregation"] == "unit"]
-    _check_count(runs, "no single units were scored (aggregation=unit)")
+    none = "no single units were scored (aggregation=unit)"
+    runs = _find_selective(group, group.runs["aggregation"] == "unit", none)
     table = group.table(runs, ["layer", "metric", *groups.SELECTION])
     peaks = _estimate(group, runs, "percent", "metric", np.max)
     others = {group.label(name): peaks[name] for name in PAPER_METRICS[1:] if name in peaks}
@@ -101,30 +103,31 @@ def make_panel_b(group: Group) -> Panel:
 
 def make_panel_c(group: Group) -> Panel:
     """Percent of kernels that each metric selects, over layers and by aggregation."""
-    runs = group.runs[group.runs["aggregation"] != "unit"]
-    _check_count(runs, "no kernels were scored (aggregation=mean, l2 or max)")
+    none = "no kernels were scored (aggregation=mean, l2 or max)"
+    runs = _find_selective(group, group.runs["aggregation"] != "unit", none)
     table = group.table(runs, [*groups.POINT, *groups.SELECTION])
-    mean = _estimate(group, runs, "percent", "aggregation", np.mean)
+    four = runs[runs["metric"].isin(PAPER_METRICS)]
+    mean = _estimate(group, four if len(four) else runs, "percent", "aggregation", np.mean)
     fewest = {}
     if len(mean) == 3:
         fewest = {groups.name_aggregation(name): mean[name] - mean["mean"]
                   for name in ("l2", "max")}  # fmt: skip
     rising = {metric: _follow(_estimate(group, own, "percent", "layer", np.mean), group.layers)
               for metric, own in runs.groupby("metric", sort=False)}  # fmt: skip
-    grows = {group.label(str(name)): each for name, each in rising.items() if each is not None}
+    grows = {str(name): each for name, each in rising.items() if each is not None}
     peaks = _estimate(group, runs, "percent", "metric", np.max)
     claims = [
         _claim_most("d′ selects most", group, peaks, "dprime"),
         claim("mean gives fewest", fewest),
-        _claim_alone("only FSI grows with depth", grows, group.label("fsi")),
+        _claim_alone("only FSI grows with depth", group, grows),
     ]
     says = f"Of kernels, {_list_peaks(group, table)}"
     if len(mean) > 1:
         each = [f"{groups.name_aggregation(n)} {value.value:.1f} %" for n, value in mean.items()]
         says += f"; over layers and metrics {groups.join_words(each)}"
     if grows:
-        told = [f"{name} {GROWTH[each.is_above(GROWS)]}" for name, each in grows.items()]
-        says += f"; with depth {groups.join_words(told)}"
+        told = {name: GROWTH[each.is_above(GROWS)] for name, each in grows.items()}
+        says += f"; with depth {groups.list_metrics(group, told)}"
     return _panel(group, "c", table, f"{says}.", claims)
 
 
@@ -139,15 +142,20 @@ def make_panel_d(group: Group) -> Panel:
     by_metric = {str(run["metric"]): run for _, run in last.iterrows()}
     r = {name: group.estimate(run, "spearman") for name, run in by_metric.items()}
     greedy = last.get("greedy_dropped", pd.Series([np.nan])).notna().any()
-    found = groups.list_metrics(group, {name: str(each) for name, each in r.items()})
+    told = pd.Series({name: str(each) for name, each in r.items()})
+    baseline = told.index.isin(runs.loc[runs["baseline"], "metric"])
     what = "the kernel's place in the greedy search of the face task, 0 = dropped first,"
     if not greedy:
         what = "the face performance that remains without the kernel"
     says = (
         f"{groups.name_place(table[table['layer'] == last['layer'].iloc[0]])}, Spearman's r of "
-        f"score and {what} is {found} (negative: selective kernels matter)."
+        f"score and {what} is {groups.list_metrics(group, told[~baseline])} (negative: selective "
+        "kernels matter)"
     )
-    return _panel(group, "d", table, says, _compare_lesions(group, by_metric, r), set(by_metric))
+    if baseline.any():
+        says += f"; of a baseline, {groups.list_metrics(group, told[baseline])}"
+    claims = _compare_lesions(group, by_metric, r)
+    return _panel(group, "d", table, f"{says}.", claims, set(by_metric))
 
 
 def _compare_lesions(
@@ -174,10 +182,9 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    table = group.table(runs, [*groups.POINT, *groups.DECODING])
-    four = table[table["metric"].isin(PAPER_METRICS)]
-    overlap = bool(four["ci95_low"].max() <= four["ci95_high"].min())
-    claims = [Claim("the metrics' intervals share a value", overlap)]
+    further = runs.filter(regex="^accuracy_identities|^difference_").columns
+    table = group.table(runs, [*groups.POINT, *groups.DECODING, *further])
+    claims = [_claim_similar(table.set_index("metric"))]
     first = table.iloc[0]
     found = groups.list_metrics(group, table.set_index("metric")["accuracy"].map(_percent))
     says = (
@@ -264,9 +271,34 @@ def _panel(
     return Panel(letter, title, table, says, caption, paper, claims, why)
 
 
-def _check_count(runs: pd.DataFrame, none: str) -> None:
-    if len(runs) < 2:
-        raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
+def _find_selective(group: Group, asked: pd.Series, none: str) -> pd.DataFrame:
+    """Runs of those asked for, without baselines, whose criterion selects as many as it is told."""
+    runs = group.runs[asked & ~group.runs["baseline"]]
+    if len(runs) > 1:
+        return runs
+    none = "how many a baseline's criterion selects says nothing" if asked.any() else none
+    raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
+
+
+def _claim_similar(decoded: pd.DataFrame) -> Claim:
+    """Claim that no two of the paper's metrics differ by more than `SIMILAR`: an equivalence test.
+
+    It holds where the interval of every paired difference over identities lies within the bound,
+    does not where one lies outside.
+    """
+    text = f"no two metrics differ by more than {100 * SIMILAR:g} points"
+    low, high = (
+        decoded.reindex(PAPER_METRICS, columns=[f"difference_{m}{end}" for m in PAPER_METRICS])
+        .to_numpy()[np.triu_indices(len(PAPER_METRICS), 1)]
+        for end in names.CI95
+    )  # fmt: skip
+    if np.isnan([low, high]).any():
+        return Claim(text, UNTESTED)
+    furthest = np.maximum(-low, high).argmax()
+    because = f"differences lie within {100 * low[furthest]:.1f} to {100 * high[furthest]:.1f}"
+    outside = bool(((low > SIMILAR) | (high < -SIMILAR)).any())
+    inside = bool(((low >= -SIMILAR) & (high <= SIMILAR)).all())
+    return Claim(text, YES if inside else NO if outside else UNSURE, because.replace("-", "−"))
 
 
 def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:
@@ -337,14 +369,15 @@ def _claim_most(text: str, group: Group, peaks: Mapping[str, Estimate], most: st
     return claim(text, differences)
 
 
-def _claim_alone(text: str, grows: Mapping[str, Estimate], alone: str) -> Claim:
-    """Claim that one metric grows with depth and no other does."""
-    if alone not in grows or len(grows) < 2:
+def _claim_alone(text: str, group: Group, grows: Mapping[str, Estimate]) -> Claim:
+    """Claim that of the paper's four FSI grows with depth, and no other does."""
+    known = {name: grows[name] for name in PAPER_METRICS if name in grows}
+    if set(known) != set(PAPER_METRICS):
         return Claim(text, UNTESTED)
-    own = grows[alone].is_above(GROWS)
-    others = [negate(each.is_above(GROWS)) for name, each in grows.items() if name != alone]
-    told = ", ".join(f"{name} {each}" for name, each in grows.items())
-    return Claim(text, join([own, *others]), f"rank correlation with depth {told}")
+    found = {name: each.is_above(GROWS) for name, each in known.items()}
+    others = [negate(verdict) for name, verdict in found.items() if name != "fsi"]
+    told = groups.list_metrics(group, {name: str(each) for name, each in known.items()})
+    return Claim(text, join([found["fsi"], *others]), f"rank correlation with depth {told}")
 
 
 def _list_peaks(group: Group, table: pd.DataFrame) -> str:

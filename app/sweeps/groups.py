@@ -52,7 +52,8 @@ class Group:
 
     Tables have a row a run, by aggregation as in the config, by depth, by metric as in the sweep
     and by criterion. Columns are those above, `with_<metric>` (rank correlation of scores),
-    `jaccard_<metric>`, `at_papers` (whether that is the criterion), and all else of the jobs.
+    `jaccard_<metric>`, `at_papers` (whether that is the criterion), `baseline` (whether the metric
+    is one), and all else of the jobs.
     """
 
     swept: Mapping[str, str]  # what tells this group from others
@@ -167,6 +168,7 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
     tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64"))
     unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
+    tidy["baseline"] = tidy.get("metric.baseline", pd.Series(index=tidy.index)) == "true"
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
     ranks = {"aggregation": AGGREGATIONS, "layer": layers, "metric": metrics}
     return tidy.sort_values(

@@ -79,7 +79,7 @@ def _findings(metrics: Mapping[str, float]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in metrics:
         finding, _, measure = name.partition("/")
-        if name in (names.ACCURACY_LOW, names.ACCURACY_HIGH) or name.startswith(names.TOP_WITH):
+        if name.endswith(("ci95_low", "ci95_high")) or name.startswith(names.TOP_WITH):
             continue
         words = measure.removeprefix("spearman_" if finding == "consistency" else "")
         found.setdefault(finding, []).append(f"{words.replace('_', ' ')} {_cell(name, metrics)}")
@@ -123,7 +123,11 @@ def _cell(name: str, metrics: Mapping[str, float]) -> str:
         return "undefined"
     if name in names.WHOLE:
         return f"{value:,.0f}"
-    text = f"{value:.{2 if name == names.PERCENT else 3}f}"
-    if name == names.ACCURACY and names.ACCURACY_LOW in metrics:
-        text += f" [{metrics[names.ACCURACY_LOW]:.3f}, {metrics[names.ACCURACY_HIGH]:.3f}]"
+    digits = 2 if name == names.PERCENT else 3
+    low, high = (f"{name}{end}" for end in names.CI95)
+    if name == names.ACCURACY:
+        low, high = names.ACCURACY_LOW, names.ACCURACY_HIGH
+    text = f"{value:.{digits}f}"
+    if low in metrics:
+        text += f" [{metrics[low]:.{digits}f}, {metrics[high]:.{digits}f}]"
     return text

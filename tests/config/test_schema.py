@@ -45,7 +45,16 @@ def test_every_option_of_the_groups_composes_and_passes(group: str):
 def test_the_groups_of_the_design_are_all_there():
     expected = {
         "layer": {f"conv{number}" for number in range(1, 14)},
-        "metric": {"fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t"},
+        "metric": {
+            "fsi",
+            "dprime",
+            "wilcoxon",
+            "ttest",
+            "auc",
+            "cohens_d",
+            "welch_t",
+            "target_mean",
+        },
         "threshold": {"paper", "liberal", "strict"},
         "aggregation": {"unit", "mean", "l2", "max"},
         "stimuli": {"synthetic", "floc", "folder"},

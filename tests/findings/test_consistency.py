@@ -84,6 +84,18 @@ def test_the_mean_is_over_pairs_that_are_defined():
     assert found.metrics("dprime")["consistency/spearman_fsi"] == found.pairs["fsi", "dprime"]
 
 
+def test_baselines_are_correlated_and_not_in_the_mean():
+    random = np.random.default_rng(0)
+    table = {name: random.normal(size=20) for name in ("fsi", "dprime", "ttest", "mean")}
+    found = measure_consistency(table, baselines=["mean"])
+    del table["mean"]
+    without = measure_consistency(table)
+    assert (found.mean, found.sem) == (without.mean, without.sem)
+    assert found.pairs == {**found.pairs, **without.pairs} and len(found.pairs) == 6
+    own = found.metrics("mean")
+    assert own["consistency/mean"] == without.mean and "consistency/spearman_fsi" in own
+
+
 def test_few_pairs():
     two = measure_consistency({"a": np.arange(9.0), "b": np.arange(9.0)})
     np.testing.assert_allclose((two.mean, two.sem), (1, np.nan))

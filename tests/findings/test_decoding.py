@@ -1,5 +1,6 @@
 import re
 import warnings
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -24,7 +25,8 @@ from app.findings.decoding import (
     decode,
     decode_random,
     find_top,
-    note_folds,
+    note_identities,
+    resample_identities,
 )
 
 
@@ -88,10 +90,25 @@ def test_interval_is_students_over_folds():
     assert low < result.accuracy < high
 
 
+@pytest.mark.parametrize("images", [2, 5, 10])
+def test_corrected_interval_is_nadeau_and_bengios(images):
+    """Their formula, with the sizes of the folds counted."""
+    features, names = faces(1.0, images=images, identities=20)
+    result, fold = decode(features, names), assign_folds(names)
+    tested = [np.mean(fold == number) for number in range(images)]
+    (ratio,) = {round(part / (1 - part), 12) for part in tested}
+    variance = np.var(result.folds, ddof=1) * (1 / images + ratio)
+    half = stats.t.ppf(0.975, images - 1) * np.sqrt(variance)
+    expected = max(result.accuracy - half, 0), min(result.accuracy + half, 1)
+    assert result.corrected_ci95 == pytest.approx(expected)
+    assert result.corrected_ci95[1] >= result.ci95[1]
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.4, 3.0])
 def test_interval_stays_among_probabilities(noise):
     result = decode(*faces(noise, images=2))
-    assert 0 <= result.ci95[0] <= result.accuracy <= result.ci95[1] <= 1
+    for low, high in (result.ci95, result.corrected_ci95):
+        assert 0 <= low <= result.accuracy <= high <= 1
 
 
 def test_separable_is_perfect_and_noise_is_chance():
@@ -150,7 +167,7 @@ def test_unequal_counts_against_a_plain_loop():
     for name in names:
         fold.append(seen[name] % 3)
         seen[name] += 1
-    accuracies = []
+    rows = []
     for number in range(3):
         train = [i for i, f in enumerate(fold) if f != number]
         scaler = StandardScaler().fit(features[train])
@@ -162,8 +179,10 @@ def test_unequal_counts_against_a_plain_loop():
             if f == number:
                 said = machine.predict(scaler.transform(features[[i]]))[0]
                 right[names[i]].append(said == names[i])
-        accuracies.append(np.mean([np.mean(hits) for hits in right.values()]))
-    np.testing.assert_allclose(decode(features, names).folds, accuracies)
+        rows.append([np.mean(right[name]) for name in sorted(right)])
+    result = decode(features, names)
+    np.testing.assert_allclose(result.hits, rows)
+    np.testing.assert_allclose(result.folds, np.mean(rows, axis=1))
 
 
 def test_chance_is_reached_by_guessing_however_uneven_the_counts():
@@ -186,9 +205,15 @@ def test_equal_counts_give_the_share_of_all_images():
 
 
 def test_uneven_counts_are_told():
-    assert note_folds(["a", "b", "a", "b"]) == []
-    (told,) = note_folds(["a", "b", "a", "b", "b"])
+    many = [f"id{number}" for number in range(20)]
+    assert note_identities(many * 2) == []
+    (told,) = note_identities([*many, *many, "id0"])
     assert told.startswith("decoding: ") and "2 to 3 images" in told and "2 folds" in told
+
+
+def test_few_identities_are_told():
+    (told,) = note_identities(["a", "b", "a", "b"])
+    assert told.startswith("decoding: over 2 identities intervals are too narrow")
 
 
 def test_threads_and_repeats_change_nothing():
@@ -220,9 +245,9 @@ def test_random_kernels():
     result = decode_random(features, names, 2, 5, 7)
     random = np.random.default_rng(7)
     drawn = [np.sort(random.choice(6, 2, replace=False)) for _ in range(5)]
-    expected = [decode(features[:, kernels], names).accuracy for kernels in drawn]
+    expected = [decode(features[:, kernels], names).hits for kernels in drawn]
     np.testing.assert_array_equal(result, expected)
-    assert len(set(expected)) > 1
+    assert len({each.mean() for each in expected}) > 1
     again = decode_random(features, names, 2, 5, 7)
     np.testing.assert_array_equal(again, result)
     assert decode_random(features, names, 2, 5, 8).tolist() != result.tolist()
@@ -231,10 +256,8 @@ def test_random_kernels():
 def test_all_kernels_drawn_at_random_are_all_kernels():
     features, names = faces(1.0)
     result = decode_random(features, names, 6, 3, 0, classifier=Classifier(penalty=0.01))
-    assert (
-        result.tolist()
-        == [decode(features, names, classifier=Classifier(penalty=0.01)).accuracy] * 3
-    )
+    every = decode(features, names, classifier=Classifier(penalty=0.01))
+    assert result.tolist() == [every.hits.tolist()] * 3
 
 
 def test_chance():
@@ -254,14 +277,39 @@ def test_chance():
 def test_as_many_kernels_of_every_metric(counts, wanted, expected, said):
     score = np.array([*np.arange(10.0), np.nan, np.nan])
     selected = {name: np.arange(12) < count for name, count in counts.items()}
-    top, notes = choose_kernels("fsi", score, selected, "conv13", wanted)
-    assert top.tolist() == list(range(9, 9 - expected, -1))
+    scores = dict.fromkeys(counts, -score) | {"fsi": score}
+    tops, notes = choose_kernels("fsi", scores, selected, "conv13", wanted)
+    assert list(tops) == (list(scores) if expected else [])
+    for name, top in tops.items():
+        last = list(range(9, 9 - expected, -1))
+        assert top.tolist() == (last if name == "fsi" else list(range(expected)))
     assert notes == [] if said is None else re.match(f"decoding: {said}", notes[0])
 
 
 def test_no_kernel_has_a_score():
-    top, notes = choose_kernels("fsi", np.full(3, np.nan), {"fsi": np.zeros(3, bool)}, "conv1", 2)
-    assert len(top) == 0 and notes == ["decoding: no kernel of conv1 has a score by fsi"]
+    scores, none = {"fsi": np.full(3, np.nan)}, {"fsi": np.zeros(3, bool)}
+    assert choose_kernels("fsi", scores, none, "conv1", 2) == (
+        {},
+        ["decoding: no kernel of conv1 has a score by fsi"],
+    )
+
+
+def test_a_baseline_is_decoded_and_does_not_say_how_many():
+    """What is selected by it is not among what is selected."""
+    scores = {"fsi": np.arange(9.0), "mean": -np.arange(9.0)}
+    selected = {"fsi": np.arange(9) > 4}
+    for metric in scores:
+        tops, notes = choose_kernels(metric, scores, selected, "conv1", None)
+        assert {name: len(top) for name, top in tops.items()} == {"fsi": 4, "mean": 4}
+        assert not notes
+
+
+def test_a_metric_that_scores_fewer_kernels_is_not_compared():
+    scores = {"fsi": np.arange(5.0), "dprime": np.array([1, np.nan, np.nan, np.nan, 2])}
+    selected = {name: np.ones(5, bool) for name in scores}
+    tops, notes = choose_kernels("fsi", scores, selected, "conv1", 3)
+    assert list(tops) == ["fsi"]
+    assert notes == ["decoding: not compared with dprime, by which 2 kernels have a score"]
 
 
 @settings(deadline=None)
@@ -315,17 +363,107 @@ def test_those_with_a_penalty_are_given_it():
     assert tuple(penalised) == choices.PENALISED
 
 
-def test_what_is_logged():
-    chosen = Decoding(np.array([0.5, 0.7]), 3)
-    random, every = np.array([0.1, 0.2]), Decoding(np.array([1.0, 1.0]), 9)
-    assert Decoded(chosen, random, every, 0.25).metrics() == pytest.approx(
-        {
-            "decoding/accuracy": 0.6,
-            "decoding/ci95_low": 0.0,
-            "decoding/ci95_high": 1.0,
-            "decoding/kernels": 3,
-            "decoding/chance": 0.25,
-            "decoding/random_kernels": 0.15,
-            "decoding/all_kernels": 1.0,
-        }
+@pytest.fixture(scope="module")
+def decoded() -> Decoded:
+    features, names = faces(1.0, identities=12, kernels=9)
+    return Decoded(
+        tuple(sorted(set(names))),
+        {"fsi": decode(features[:, :4], names), "dprime": decode(features[:, 3:7], names)},
+        decode_random(features, names, 4, 3, 0),
+        decode(features, names),
+        resample_identities(12, seed=3),
     )
+
+
+def by_resampling(values: list[float], resamples: np.ndarray) -> list[float]:
+    """The interval of a mean: each resample written out, identity by identity."""
+    means = []
+    for drawn in resamples:
+        people = [value for value, times in zip(values, drawn, strict=True) for _ in range(times)]
+        means.append(sum(people) / len(people))
+    return [float(np.percentile(means, percent)) for percent in (2.5, 97.5)]
+
+
+def test_what_is_logged(decoded):
+    own, other = decoded.by_metric.values()
+    found, resamples = decoded.metrics("fsi"), decoded.resamples
+    persons = range(12)
+    of_own, of_other, of_random = (
+        [float(np.mean(hits[:, person])) for person in persons]
+        for hits in (own.hits, other.hits, decoded.random_kernels.mean(axis=0))
+    )
+    expected = {
+        "decoding/accuracy": np.mean(own.folds),
+        "decoding/ci95": own.ci95,
+        "decoding/accuracy_corrected_ci95": own.corrected_ci95,
+        "decoding/accuracy_identities_ci95": by_resampling(of_own, resamples),
+        "decoding/kernels": 4,
+        "decoding/chance": 1 / 12,
+        "decoding/random_kernels": decoded.random_kernels.mean(axis=(1, 2)).mean(),
+        "decoding/all_kernels": decoded.all_kernels.accuracy,
+    }
+    for name, values in (("dprime", of_other), ("random_kernels", of_random)):
+        apart = np.subtract(of_own, values).tolist()
+        expected[f"decoding/difference_{name}"] = np.mean(apart)
+        expected[f"decoding/difference_{name}_ci95"] = by_resampling(apart, resamples)
+    for name in [name for name in expected if name.endswith("ci95")]:
+        expected[f"{name}_low"], expected[f"{name}_high"] = expected.pop(name)
+    assert found == pytest.approx(expected)
+    assert (
+        found["decoding/difference_dprime_ci95_low"] < found["decoding/difference_dprime_ci95_high"]
+    )
+
+
+def test_a_difference_is_the_same_from_both_sides(decoded):
+    there, back = decoded.metrics("fsi"), decoded.metrics("dprime")
+    assert there["decoding/difference_dprime"] == -back["decoding/difference_fsi"] != 0
+    ends = [there[f"decoding/difference_dprime_ci95_{end}"] for end in ("low", "high")]
+    again = [-back[f"decoding/difference_fsi_ci95_{end}"] for end in ("high", "low")]
+    assert ends == pytest.approx(again)
+
+
+def test_paired_differences_are_surer_than_their_parts(decoded):
+    """Identities that are hard are hard from both sets of kernels."""
+    same = replace(decoded, by_metric={"fsi": decoded.all_kernels, "dprime": decoded.all_kernels})
+    found = same.metrics("fsi")
+    assert found["decoding/difference_dprime_ci95_low"] == 0
+    assert found["decoding/difference_dprime_ci95_high"] == 0
+    low, high = (found[f"decoding/accuracy_identities_ci95_{end}"] for end in ("low", "high"))
+    assert low < found["decoding/accuracy"] < high
+
+
+def test_resamples_are_drawn_with_replacement_from_the_seed():
+    drawn = resample_identities(50, seed=1, resamples=4000)
+    assert drawn.shape == (4000, 50) and (drawn.sum(axis=1) == 50).all()
+    # How often one is drawn is binomial, of mean 1 and variance 1 - 1/50.
+    assert drawn.mean() == 1 and drawn.var() == pytest.approx(1 - 1 / 50, abs=0.02)
+    np.testing.assert_array_equal(drawn, resample_identities(50, seed=1, resamples=4000))
+    assert (drawn != resample_identities(50, seed=2, resamples=4000)).any()
+    assert len(resample_identities(3, seed=0)) == 1000
+
+
+def test_intervals_over_identities_contain_the_truth_as_often_as_they_say():
+    """Of identities that are named right with probabilities of their own, 0.8 on average."""
+    random, inside = np.random.default_rng(0), 0
+    for seed in range(300):
+        chances = random.beta(8, 2, 60)
+        hits = (random.random((10, 60)) < chances).astype(float)
+        one = Decoding(hits, 1)
+        everything = Decoded(
+            ("x",) * 60, {"fsi": one}, hits[None], one, resample_identities(60, seed)
+        )
+        found = everything.metrics("fsi")
+        low, high = (found[f"decoding/accuracy_identities_ci95_{end}"] for end in ("low", "high"))
+        inside += low <= 0.8 <= high
+    assert 0.91 <= inside / 300 <= 0.98
+
+
+def test_the_table_has_a_row_a_fold_and_identity(decoded):
+    table = decoded.table()
+    columns = ["fold", "identity", "fsi", "dprime", "random_kernels", "all_kernels"]
+    assert list(table.columns) == columns and len(table) == 5 * 12
+    row = table[(table["fold"] == 2) & (table["identity"] == decoded.identities[7])].iloc[0]
+    assert row["fsi"] == decoded.by_metric["fsi"].hits[2, 7]
+    assert row["random_kernels"] == decoded.random_kernels[:, 2, 7].mean()
+    by_fold = table.groupby("fold")["all_kernels"].mean()
+    np.testing.assert_allclose(by_fold, decoded.all_kernels.folds)

@@ -74,6 +74,25 @@ def test_above_is_strict_and_skips_undefined():
     assert not select(Scores(score, score[None]), "above", -np.inf)[3]
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, np.nan]), max_size=30),
+    st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.9]),
+)
+def test_top_by_a_plain_loop(values, fraction):
+    """A unit and all that score as high or higher are no more than the fraction of all units."""
+    score = np.array(values, dtype=float)
+    expected = [sum(b >= a for b in values) <= fraction * len(values) and a == a for a in values]
+    result = select(Scores(score, score[None]), "top", fraction)
+    np.testing.assert_array_equal(result, np.array(expected, dtype=bool))
+
+
+def test_top_selects_the_fraction_where_nothing_is_tied():
+    score = np.random.default_rng(0).permutation(120.0 + np.arange(120))
+    result = select(Scores(score, score[None]), "top", 0.1)
+    assert result.sum() == 12 and score[result].min() > score[~result].max()
+
+
 @pytest.mark.parametrize("rule", ["p", "fdr_bh", "fdr_by"])
 def test_every_contrast_must_agree(rule):
     # both; wrong sign in one; insignificant in one; undefined in one; undefined in both; z = 0
@@ -156,6 +175,7 @@ def test_grids(rule, limits, numbers, first, last):
     ("rule", "words", "axis", "mark"),
     [
         ("above", "score > 0.05", "score", 0.05),
+        ("top", "the highest 0.05 of the layer", "fraction", 2.0),
         ("p", "p < 0.05, every contrast", "p", 2.0),
         ("fdr_bh", "Benjamini-Hochberg at 0.05, every contrast", "FDR", 2.0),
         ("fdr_by", "Benjamini-Yekutieli at 0.05, every contrast", "FDR", 2.0),
@@ -188,6 +208,7 @@ def test_the_scale_runs_from_liberal_to_strict(rule):
         ("above", 7, (-1, 1), "threshold.x=7 is out of range: a score between -1 and 1"),
         ("above", -1, (-1, 1), "a score between -1 and 1"),
         ("above", np.nan, (-np.inf, np.inf), "a score between -inf and inf"),
+        ("top", 0, (-np.inf, np.inf), "a fraction between 0 and 1"),
         ("p", 1, (-np.inf, np.inf), "a probability between 0 and 1"),
         ("fdr_bh", 0, (-np.inf, np.inf), "a probability between 0 and 1"),
         ("fdr_by", 0.5, (0, 0.4), "a probability between 0 and 0.4"),

@@ -22,6 +22,7 @@ PRESETS = {
     "auc": {"liberal": 0.64, "paper": 0.68, "strict": 0.76},
     "cohens_d": {"liberal": 0.5, "paper": 0.8, "strict": 1.2},
     "welch_t": {"liberal": 5, "paper": 10, "strict": 15},
+    "target_mean": {"liberal": 0.2, "paper": 0.1, "strict": 0.05},
 }
 
 
@@ -60,6 +61,11 @@ def test_levels_go_from_many_units_to_few(path):
     assert {path.stem for path in (CONF / "threshold").glob("*.yaml")} == set(LEVELS)
     experiment = OmegaConf.load(CONF / "experiment" / "threshold_sensitivity.yaml")
     assert experiment.hydra.sweeper.params.threshold == ",".join(LEVELS)
+
+
+def test_one_metric_is_a_baseline():
+    baselines = [path.stem for path in METRICS if settings(path, "paper").baseline]
+    assert baselines == ["target_mean"]
 
 
 def test_every_metric_has_a_file():

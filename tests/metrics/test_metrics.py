@@ -14,7 +14,7 @@ from app.metrics.contrast import contrast
 from app.metrics.moments import compute_moments
 from tests.metrics.cases import assert_close, cases
 
-NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t"]
+NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t", "target_mean"]
 
 
 def arrays(scores):
@@ -42,7 +42,7 @@ def test_load(name):
 @pytest.mark.parametrize("name", ["contrast", "moments", "nonesuch", "", "os", "app.metrics.fsi"])
 def test_load_refuses_what_is_no_metric(name):
     with pytest.raises(
-        InputError, match="there are: auc, cohens_d, dprime, fsi, ttest, welch_t, wi"
+        InputError, match="there are: auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wi"
     ) as error:
         load(name)
     assert "moments" not in str(error.value).split("there are")[1]
@@ -143,7 +143,8 @@ def test_larger_means_more_selective(name):
     result = load(name)(responses + 20, chosen)
     score = result.score
     assert score[0] > score[1] > score[2]
-    assert result.statistic[:, 0].min() > 0 > result.statistic[:, 2].max()
+    if name != "target_mean":  # which compares nothing
+        assert result.statistic[:, 0].min() > 0 > result.statistic[:, 2].max()
 
 
 @pytest.mark.parametrize("name", NAMES)

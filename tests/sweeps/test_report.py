@@ -48,6 +48,9 @@ def as_in_the_paper(job: dict[str, str], trained: bool) -> dict[str, float]:
     if metric == "dprime":
         found["selectivity/percent"] = 33 if job["aggregation"] == "mean" else 35
     found |= {"lesion/spearman": -0.29 if fsi else -0.1, "lesion/spearman_object": 0.1}
+    apart = {"": 0.0, "_ci95_low": -0.02, "_ci95_high": 0.03}  # from what it is compared with
+    for other in {*METRICS, "random_kernels"} - {metric}:
+        found |= {f"decoding/difference_{other}{end}": value for end, value in apart.items()}
     return found | {
         "decoding/accuracy": 0.6,
         "decoding/ci95_low": 0.55,
@@ -133,12 +136,70 @@ def test_contrary_findings_do_not(letter: str):
     assert panel.verdict.startswith("Agrees in part (")
 
 
-def test_intervals_that_lie_apart_disagree():
+@pytest.mark.parametrize(("end", "value"), [("low", 0.01), ("high", -0.01)])
+def test_metrics_that_differ_by_their_paired_difference_are_not_similar(end: str, value: float):
     def change(row: dict[str, Any]) -> None:
-        if row["params"]["metric"] == "ttest":
-            row["metrics"] |= {"decoding/ci95_low": 0.66, "decoding/ci95_high": 0.7}
+        if row["params"]["metric"] == "dprime" and "decoding/accuracy" in row["metrics"]:
+            row["metrics"][f"decoding/difference_ttest_ci95_{end}"] = value
 
     assert panels(told(change=change))["e"].verdict.startswith("Disagrees (")
+
+
+def test_intervals_over_folds_decide_nothing():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "ttest" and "decoding/accuracy" in row["metrics"]:
+            row["metrics"] |= {"decoding/ci95_low": 0.66, "decoding/ci95_high": 0.7}
+
+    assert panels(told(change=change))["e"].verdict.startswith("Agrees (")
+
+
+def test_decodings_without_paired_differences_cannot_tell():
+    def change(row: dict[str, Any]) -> None:
+        row["metrics"] = {k: v for k, v in row["metrics"].items() if "difference" not in k}
+
+    assert panels(told(change=change))["e"].verdict == "Not compared: this sweep cannot tell."
+
+
+def with_a_baseline(row: dict[str, Any]) -> None:
+    """What a metric would say that is in every respect another's opposite, but for its lesions."""
+    if row["params"]["metric"] == "target_mean":
+        row["params"]["metric.baseline"] = "true"
+        row["tags"]["metrics.styles"] = json.dumps(STYLES | {"target_mean": ["μT", "#999999"]})
+        row["metrics"] |= {"selectivity/percent": 60.0, "consistency/mean": 0.9}
+        row["metrics"] |= {f"consistency/spearman_{name}": 0.1 for name in METRICS}
+        if "lesion/spearman" in row["metrics"]:
+            row["metrics"]["lesion/spearman"] = -0.62
+
+
+def test_a_baseline_is_drawn_beside_the_metrics_and_changes_no_verdict():
+    without, beside = (
+        panels(told()),
+        panels(told(metrics=[*METRICS, "target_mean"], change=with_a_baseline)),
+    )
+    for letter, panel in without.items():
+        assert beside[letter].verdict == panel.verdict, letter
+    for letter in "bcf":
+        pd.testing.assert_frame_equal(beside[letter].table, without[letter].table)
+        assert beside[letter].says == without[letter].says
+    says = beside["d"].says
+    assert says == without["d"].says[:-1] + "; of a baseline, μT −0.62."
+    assert "μT 60.0 %" in beside["e"].says
+    assert set(beside["d"].table["metric"]) == {*METRICS, "target_mean"}
+
+
+def test_a_baseline_alone_has_no_panel_of_selections():
+    made = told(models=["mini"], metrics=["target_mean"], change=with_a_baseline)
+    why = "how many a baseline's criterion selects says nothing"
+    assert [f"Panel {letter} is left out: {why}." in made.sections[0].missing for letter in "bc"]
+
+
+def test_the_closest_metric_is_one_of_the_papers():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "auc" and "lesion/spearman" in row["metrics"]:
+            row["metrics"]["lesion/spearman"] = -0.9
+
+    panel = panels(told(metrics=[*METRICS, "auc"], change=change))["d"]
+    assert [claim.holds for claim in panel.claims] == [True, True] and "auc −0.90" in panel.says
 
 
 def test_consistency_that_training_does_not_change_disagrees():

@@ -25,6 +25,9 @@ METRICS = {
     "decoding/accuracy": 0.6234,
     "decoding/ci95_low": 0.6012,
     "decoding/ci95_high": 0.6456,
+    "decoding/difference_fsi": 0.0123,
+    "decoding/difference_fsi_ci95_low": -0.01,
+    "decoding/difference_fsi_ci95_high": 0.0345,
     "decoding/chance": 0.01,
     "decoding/random_kernels": 0.5891,
     "decoding/all_kernels": 0.8712,
@@ -114,6 +117,7 @@ def test_a_job() -> None:
     assert "count 1,234" in cells["selectivity"]
     assert "spearman -0.291, spearman object undefined" in cells["lesion"]
     assert "accuracy 0.623 [0.601, 0.646]" in cells["decoding"]
+    assert "difference fsi 0.012 [-0.010, 0.035], chance" in cells["decoding"]
     assert lines[-2] == "note: decoding: no kernel selected: decoded from the top 9"
     assert tables.describe_job(failed("a", "b")).split("\n")[-2] == "failed: no such layer"
 

@@ -1,0 +1,32 @@
+"""The mean response to the target: a baseline that contrasts it with nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.metrics import Scores, smallest
+from app.metrics.contrast import Contrast
+from app.metrics.moments import Moments, compute_moments
+
+
+def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
+    """Compute μT, the mean response to the target T, in the responses' unit.
+
+    No measure of selectivity, as a unit that responds to all images alike may score highest: what a
+    metric finds beyond it is owed to its contrast. The statistic of every contrast is the score.
+    Undefined, as with the metrics that it stands beside, for a unit with the same response to every
+    image compared.
+    """
+    contrast.check(responses)
+    return from_moments(*compute_moments(responses, contrast.images).split())
+
+
+def from_moments(target: Moments, others: Moments) -> Scores:
+    """Take the mean of moments (…, 1, units) and (…, contrasts, units)."""
+    alike = (others.squares == 0) & (others.mean == target.mean)
+    constant = (target.squares == 0) & alike.all(axis=-2, keepdims=True)  # over all images
+    mean = np.where(constant, np.nan, target.mean + np.zeros_like(others.mean))
+    return Scores(smallest(mean), mean)
