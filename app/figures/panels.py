@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from numpy.typing import NDArray
 
 from app.figures.render import add_legend, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
@@ -23,7 +25,8 @@ from app.findings.selection import RULES, Rule
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 ONE_ROW = 4  # axes: b and c of three aggregations, or d, e and f
-FIRST = "gi"  # in a row: what moves with the criterion is not beside the paper's
+FIRST = "gik"  # in a row: what moves with the criterion is not beside the paper's
+UNLIKE = "dk"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
@@ -47,18 +50,19 @@ def plot_panels(
 ) -> Figure:
     """Return all panels in rows, each with its legend; the paper's stand as in the paper."""
     rows: list[list[Drawn]] = []
+    count = partial(_count_axes, alone=len(drawn) == 1)
     for each in drawn:
-        if not rows or each[0] in FIRST or sum(map(_count_axes, [*rows[-1], each])) > ONE_ROW:
+        if not rows or each[0] in FIRST or sum(map(count, [*rows[-1], each])) > ONE_ROW:
             rows.append([])
         rows[-1].append(each)
     figure = new_figure(ROW * len(rows) + 0.2 * bool(title), width, title)
     parts = figure.subfigures(len(rows), squeeze=False).flat
     for part, row in zip(parts, rows, strict=True):
-        left = iter(part.subplots(1, sum(map(_count_axes, row)), squeeze=False)[0])
+        left = iter(part.subplots(1, sum(map(count, row)), squeeze=False)[0])
         for each in row:
             letter, name, table = each
-            own = list(islice(left, _count_axes(each)))
-            for ax in own[1:]:
+            own = list(islice(left, count(each)))
+            for ax in own[1:] if letter not in UNLIKE else []:
                 ax.sharey(own[0])
                 ax.tick_params(labelleft=False)
             PANELS[letter](own, table, styles)
@@ -70,14 +74,18 @@ def plot_panels(
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "ghij" and _count_axes(drawn) > 2
+    many = drawn[0] in "dk" or drawn[0] in "ghij" and _count_axes(drawn) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
-def _count_axes(drawn: Drawn) -> int:
+def _count_axes(drawn: Drawn, alone: bool = True) -> int:
     letter, _, table = drawn
     if letter == "c":
         return int(table["aggregation"].nunique())
+    if letter == "f":
+        return len(_list_courses(table))
+    if letter == "k" or letter == "d" and alone:  # bars, and the matrix
+        return 2
     return len(at_criteria(table)) if letter in "ghij" else 1
 
 
@@ -94,9 +102,12 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
             rows, style = part[part["metric"] == metric], styles[metric]
             offset = SPREAD * (number - (len(metrics) - 1) / 2)
             places = [layers.index(name) + offset for name in rows["layer"]]
-            ax.plot(
-                places, rows["percent"], "o-", color=style.colour, clip_on=False, label=style.label
-            )
+            ax.errorbar(
+                places, rows["percent"], find_errors(rows, "percent"), fmt="o-", elinewidth=0.8,
+                color=style.colour, clip_on=False, label=style.label,
+            )  # fmt: skip
+            if "null_percent" in rows:
+                ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
     axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
@@ -113,6 +124,7 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
         ax.bar(
             places + width * (number - (len(metrics) - 1) / 2), part["spearman"], width,
             color=[(style.colour, 1 if place == len(layers) - 1 else 0.35) for place in places],
+            yerr=find_errors(part, "spearman"), ecolor=DARK, error_kw={"elinewidth": 0.6},
         )  # fmt: skip
         ax.plot([], [], "o-", color=style.colour, label=style.label)
     ax.axhline(0, color=DARK, linewidth=0.6)
@@ -120,6 +132,33 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
     ax.set_ylim(min(low, -0.1), max(high, 0.1))
     _set_layers(ax, layers)
     ax.set_ylabel("Spearman r, score and\nface performance left")
+    for other in axes[1:]:
+        draw_matrix(other, table[table["layer"] == layers[-1]], styles)
+
+
+def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw the rank correlations of metrics and lesions with each other, as the paper's panel d."""
+    rows = table.set_index("metric")
+    known = [str(name) for name in rows.index if f"with_{name}" in rows]
+    labels = [styles[name].label for name in known] + ["lesion"]
+    size = len(known) + 1
+    values = np.full((size, size), np.nan)
+    for i, own in enumerate(known):
+        for j, column in enumerate([*(f"with_{other}" for other in known), "spearman"]):
+            if j <= i:  # itself, or there already
+                continue
+            values[j, i] = rows.at[own, column]
+            text = f"{float(values[j, i]):.2f}".replace("-", "−")
+            if f"{column}_ci95_low" in rows:
+                low, high = (rows.at[own, f"{column}_ci95_{end}"] for end in ("low", "high"))
+                text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
+            ax.text(i, j, text, ha="center", va="center", fontsize=5)
+    ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
+    ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(1, size), labels[1:])
+    ax.set_xlim(-0.5, size - 1.5)
+    ax.set_ylim(size - 0.5, 0.5)
+    ax.tick_params(length=0)
 
 
 def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
@@ -148,18 +187,54 @@ def draw_consistency(
     axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
 ) -> None:
     """Draw panel f: mean rank correlation over layers, trained and untrained."""
-    ax, layers = axes[0], _layers(table)
-    for trained, part in table.groupby("trained", sort=False):
-        colour = DARK if trained else "#888888"
-        ax.errorbar(
-            [layers.index(name) for name in part["layer"]], part["mean"], part["sem"].fillna(0),
-            marker="o", color=colour, linestyle="-" if trained else "--",
-            markerfacecolor=colour if trained else "white", elinewidth=0.8,
-            label="trained" if trained else "untrained",
-        )  # fmt: skip
-    _set_layers(ax, layers)
-    ax.set_ylabel("Mean Spearman r\nof the metrics (± SEM)")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0)
+    layers = _layers(table)
+    for ax, aggregation in zip(axes, _list_courses(table), strict=True):
+        shown = table[table["aggregation"] == aggregation]
+        for trained, part in shown.groupby("trained", sort=False):
+            colour = DARK if trained else "#888888"
+            ax.errorbar(
+                [layers.index(name) for name in part["layer"]], part["mean"],
+                find_errors(part, "mean"), marker="o", color=colour,
+                linestyle="-" if trained else "--", markerfacecolor=colour if trained else "white",
+                elinewidth=0.8, label="trained" if trained else "untrained",
+            )  # fmt: skip
+        _set_layers(ax, layers)
+        ax.set_title("units" if aggregation == "unit" else "kernels", loc="center")
+    axes[0].set_ylabel("Mean Spearman r\nof the metrics [95 % CI]")
+    axes[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.12), ncols=2, borderpad=0)
+
+
+def _list_courses(table: pd.DataFrame) -> list[str]:
+    """Panel f's aggregations that are drawn: single units, and the preferred one of kernels."""
+    kernels = set(table["aggregation"]) - {"unit"}
+    first = sorted(kernels, key=PREFERRED.index)[:1]
+    return [name for name in ("unit", *first) if name in set(table["aggregation"])]
+
+
+def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel k: what each metric selects in each case, and how much the metrics share."""
+    cases, metrics = (list(dict.fromkeys(table[name])) for name in ("case", "metric"))
+    width, places = 0.8 / len(metrics), np.arange(len(cases))
+    for ax, column in zip(axes, ("percent", "jaccard"), strict=True):
+        for number, metric in enumerate(metrics):
+            part, style = table[table["metric"] == metric], styles[metric]
+            offset = width * (number - (len(metrics) - 1) / 2)
+            ax.bar(places + offset, part[column], width, color=style.colour)
+            ax.plot([], [], "o-", color=style.colour, label=style.label)
+        ax.set_xticks(places, ["own\ncriteria", "equal\nfalse positives", "equally\nmany"])
+        ax.tick_params(axis="x", length=0)
+    axes[0].set_ylabel("Selected (%)")
+    axes[1].set_ylabel("Mean Jaccard index\nwith the others")
+    axes[1].set_ylim(0, 1.03)
+
+
+def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
+    """The lengths of error bars (2, rows) to the ends of a column's interval; None without one."""
+    if f"{column}_ci95_low" not in rows:
+        return None
+    low, high = rows[f"{column}_ci95_low"], rows[f"{column}_ci95_high"]
+    errors = np.array([rows[column] - low, high - rows[column]], dtype=np.float64)
+    return np.nan_to_num(errors).clip(min=0)
 
 
 def _layers(table: pd.DataFrame) -> list[str]:
@@ -271,5 +346,5 @@ def draw_lesioned_selections(
 
 PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
     b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
-    g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections,
+    g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections, k=draw_cases,
 )  # fmt: skip

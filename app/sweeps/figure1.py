@@ -134,8 +134,9 @@ def make_panel_c(group: Group) -> Panel:
 def make_panel_d(group: Group) -> Panel:
     """Rank correlation of each metric's scores with what lesions leave of the face task."""
     runs = _find_kernels(group, "spearman", "lesion")
-    pairs = [f"with_{name}" for name in group.styles if f"with_{name}" in runs]
-    table = group.table(runs, [*groups.POINT, *groups.LESION, *pairs])
+    pairs = [f"with_{name}{end}" for name in group.styles for end in ("", *names.CI95)]
+    known = [column for column in pairs if column in runs]
+    table = group.table(runs, [*groups.POINT, *groups.LESION, *known])
     last = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(last) < 2:
         raise Missing("one metric alone was lesioned")
@@ -303,11 +304,10 @@ def _claim_similar(decoded: pd.DataFrame) -> Claim:
 
 def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:
     """Runs of kernels by L2, or the first aggregation there is, that have the measure."""
-    runs = group.runs[(group.runs["aggregation"] != "unit") & group.runs[measure].notna()]
+    runs = groups.find_preferred(group.runs[group.runs[measure].notna()])
     if runs.empty:
         raise Missing(groups.find_note(group.runs, step) or f"there is no {step}")
-    aggregation: str = min(runs["aggregation"], key=PREFERRED.index)
-    return runs[runs["aggregation"] == aggregation]
+    return runs
 
 
 def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 from app import names
 from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
+from app.figures.panels import PREFERRED
 from app.figures.style import Style
 from app.sweeps.verdicts import Claim, Estimate, sum_up
 
@@ -46,6 +47,9 @@ SHORT = {
 }
 
 
+Read = Callable[[Any, str], pd.DataFrame | None]
+
+
 @dataclass(frozen=True)
 class Group:
     """Finished runs that differ in layer, metric, aggregation and criterion alone.
@@ -63,15 +67,15 @@ class Group:
     layers: tuple[str, ...]  # from the first to the deepest
     styles: Mapping[str, Style]  # of the metrics
     trained: bool
-    draws: Mapping[Any, pd.DataFrame] = field(default_factory=dict)  # by a run's place in tables
+    read: Read  # a table of a run, by its place and the table's name
 
     def estimate(self, run: pd.Series, column: str) -> Estimate:
         """A number of a run, and what it is in each resample of the images."""
-        drawn = self.draws.get(run.name, pd.DataFrame({"draw": []}))
-        resamples = drawn[drawn["draw"] == "resample"]
+        drawn, value = self.read(run.name, "certainty"), float(run[column])
         name = DRAWN.get(column, column.replace("with_", "spearman_"))
-        values = resamples[name].to_numpy(np.float64) if name in resamples else np.empty(0)
-        return Estimate(float(run[column]), values)
+        if drawn is None or name not in drawn:
+            return Estimate(value)
+        return Estimate(value, drawn.loc[drawn["draw"] == "resample", name].to_numpy(np.float64))
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -91,14 +95,14 @@ class Group:
 
 
 def find_groups(
-    runs: pd.DataFrame, differing: Sequence[str], draws: Mapping[Any, pd.DataFrame]
+    runs: pd.DataFrame, differing: Sequence[str], read: Read
 ) -> tuple[list[Group], list[str]]:
     """Find runs that can stand in one panel: all but layer, metric, aggregation, criterion alike.
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one. `differing` are the params that tell
-    runs apart, `draws` the runs' tables of draws by their places. Groups are in the order of their
-    first jobs; with them, what to know of them.
+    runs apart; `read` finds a run's table. Groups are in the order of their first jobs; with them,
+    what to know of them.
     """
     dimensions = [name for name in differing if not re.fullmatch(WITHIN, name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
@@ -118,7 +122,7 @@ def find_groups(
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
             )
             found[own.index[0]] = Group(
-                swept, every, paired, unpaired, layers, styles, bool(trained), draws
+                swept, every, paired, unpaired, layers, styles, bool(trained), read
             )
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
@@ -163,7 +167,7 @@ def _sort_layers(layers: pd.Series) -> tuple[str, ...]:
 def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     """The table of a group, see there; the index stays the jobs'."""
     tidy = runs.set_axis(runs.columns.to_series().replace(SHORT, regex=True), axis="columns")
-    needed = [*CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
+    needed = ["matched_threshold", *CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
     tidy = tidy.reindex(columns=tidy.columns.union(needed, sort=False))
     whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
     tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64"))
@@ -249,6 +253,13 @@ def name_place(table: pd.DataFrame) -> str:
     """`In conv13 (L2)`: where the first row of a table is from."""
     first = table.iloc[0]
     return f"In {first['layer']} ({name_aggregation(first['aggregation'])})"
+
+
+def find_preferred(runs: pd.DataFrame) -> pd.DataFrame:
+    """Find the runs of kernels by L2, or by the first aggregation there is."""
+    kernels = runs[runs["aggregation"] != "unit"]
+    first = min(kernels["aggregation"], key=PREFERRED.index, default="")
+    return kernels[kernels["aggregation"] == first]
 
 
 def find_note(runs: pd.DataFrame, step: str) -> str:

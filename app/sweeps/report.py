@@ -8,6 +8,7 @@ Whether both agree is decided by the rules that are the panels' claims.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
 from app.files import whole, writing
-from app.sweeps import criteria, figure1, tables
+from app.sweeps import criteria, figure1, matched, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, read_table, tabulate
 
@@ -79,9 +80,12 @@ def make_report(
     jobs, params = tabulate(results), list_params(results)
     dimensions = find_differing(params)
     finished = jobs["status"] == "finished"
-    asked = {place: read(result, "certainty") for place, result in enumerate(results)}
-    draws = {place: table for place, table in asked.items() if table is not None}
-    found, notes = find_groups(jobs[finished], find_differing(params[finished]), draws)
+
+    @functools.cache
+    def find(place: int, name: str) -> pd.DataFrame | None:
+        return read(results[place], name)
+
+    found, notes = find_groups(jobs[finished], find_differing(params[finished]), find)
     if len(found) > MOST:
         notes.append(
             f"The first {MOST} of {len(found)} groups of runs are told; all are in jobs.csv."
@@ -101,7 +105,8 @@ def make_report(
 
 def _make_section(group: Group) -> Section:
     made, missing = [], []
-    makers = {**figure1.MAKERS, **(criteria.MAKERS if criteria.are_swept(group) else {})}
+    swept = criteria.MAKERS if criteria.are_swept(group) else {}
+    makers = {**figure1.MAKERS, **swept, **matched.MAKERS}
     for letter, make in makers.items():
         try:
             made.append(make(group))
