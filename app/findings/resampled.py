@@ -19,7 +19,7 @@ from app.findings.certainty import Certainty, MetricCertainty, average, find_int
 from app.findings.consistency import Consistency, jaccard, measure_consistency, spearman
 from app.findings.selection import Criterion, measure
 from app.metrics import Question
-from app.metrics.draws import Draws, draw_halves, draw_resamples, draw_shuffles
+from app.metrics.draws import Counts, Draws, draw_halves, draw_resamples, draw_shuffles
 from app.metrics.resampling import Sample, resample
 from app.metrics.scoring import still_noise
 from app.progress import progress_bar
@@ -48,7 +48,7 @@ class Plan:
 
 
 # Of layers of at most so many units: single units by the million are halved and shuffled alone.
-PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 20, 100), math.inf: Plan(0, 2, 20)}
+PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 10, 50), math.inf: Plan(0, 2, 20)}
 
 
 def make_plan(settings: Settings, units: int) -> Plan:
@@ -103,8 +103,28 @@ class Looked(NamedTuple):
 Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
 
 
+Counted = dict[tuple[str, str], list[Counts]]  # by metric and kind of draws
+
+
+def count_groups(inquiry: Inquiry, draws: Mapping[str, Draws]) -> Counted:
+    """Count the images of every group in every draw: once where metrics have one contrast."""
+    shared: dict[tuple[bytes, str], list[Counts]] = {}
+    counted: Counted = {}
+    for name, question in inquiry.questions.items():
+        groups = np.stack([question.contrast.target, *question.contrast.others]).tobytes()
+        for kind, some in draws.items():
+            if (groups, kind) not in shared:
+                shared[groups, kind] = some.count(question.contrast)
+            counted[name, kind] = shared[groups, kind]
+    return counted
+
+
 def look(
-    inquiry: Inquiry, draws: Mapping[str, Draws], responses: NDArray[Any], device: str
+    inquiry: Inquiry,
+    draws: Mapping[str, Draws],
+    counted: Counted,
+    responses: NDArray[Any],
+    device: str,
 ) -> Found:
     """Ask every metric of every draw of the images."""
     sample = Sample(responses, device)
@@ -112,7 +132,7 @@ def look(
     for name, question in inquiry.questions.items():
         criterion = inquiry.criteria[name]
         for kind, some in draws.items():
-            said = resample(question, sample, some)
+            said = resample(question, sample, some, counted[name, kind])
             verdict: NDArray[Any]
             if criterion.together:
                 verdict = criterion.keep(said)
@@ -134,6 +154,7 @@ def look_everywhere(
     """
     draws = inquiry.draw()
     whole: Found = {}
+    counted = count_groups(inquiry, draws)
     asked = inquiry.questions.values()
     compared = np.any([question.contrast.included for question in asked], axis=0)
     groups = sum(1 + len(question.contrast.others) for question in asked)
@@ -141,7 +162,7 @@ def look_everywhere(
 
     def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Found:
         part = still_noise(numbers, responses, compared)
-        return look(inquiry, draws, part, hardware.device.type)
+        return look(inquiry, draws, counted, part, hardware.device.type)
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (

@@ -7,7 +7,7 @@ few.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,19 +30,15 @@ class Draws:
     def __len__(self) -> int:
         return len(self.times)
 
-    def count(self, contrast: Contrast) -> Iterator[tuple[slice, Counts]]:
-        """Count the images of each group of a contrast, some draws after others.
-
-        Yields the draws and their counts (groups, images, draws).
-        """
-        group = np.full(len(contrast.target), -1)
-        for number, members in enumerate(contrast.images):
-            group[members] = number
-        groups = np.arange(1 + len(contrast.others))[:, None, None]
+    def count(self, contrast: Contrast) -> list[Counts]:
+        """Count the images of each group of a contrast: (groups, images, draws), in some parts."""
+        found = []
         for start in range(0, len(self), TOGETHER):
             some = slice(start, start + TOGETHER)
-            inside = groups == group[self.label_of[some]].T
-            yield some, inside * self.times[some].T
+            label_of, times = self.label_of[some].T, self.times[some].T
+            groups = (contrast.target, *contrast.others)
+            found.append(np.stack([mask[label_of] * times for mask in groups]))
+        return found
 
 
 def _keep(times: Sequence[NDArray[np.int64]], images: int) -> Draws:

@@ -8,6 +8,7 @@ any other is asked for its score of the images of each draw.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Sample:
     def __init__(self, responses: NDArray[Any], device: str = "cpu") -> None:
         self.responses, self.device = responses, device
         self.low = responses.min(axis=0).astype(np.float64)
+        self.moments: dict[int, Moments] = {}  # by the counts that they are of
 
     @cached_property
     def powers(self) -> tuple[Any, Any]:
@@ -60,19 +62,24 @@ class Sample:
         return order.astype(np.int32), above
 
 
-def resample(question: Question, sample: Sample, draws: Draws) -> Scores:
+def resample(
+    question: Question, sample: Sample, draws: Draws, counted: Sequence[Counts] | None = None
+) -> Scores:
     """Ask a metric of every draw: scores (draws, units), statistics (draws, contrasts, units).
 
     Equal, within rounding, to asking it of the images of each draw. Groups of a draw must have two
-    images or more.
+    images or more. `counted` is what `draws.count` finds, which metrics of one contrast and samples
+    of the same images can share.
     """
     options = {name: value for name, value in question.options.items() if name != "device"}
     if question.from_moments is None and question.from_pairs is None:
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
-    for _, counts in draws.count(question.contrast):
+    for counts in draws.count(question.contrast) if counted is None else counted:
         if question.from_moments is not None:
-            target, others = compute_moments(sample, counts).split()
+            if id(counts) not in sample.moments:
+                sample.moments[id(counts)] = compute_moments(sample, counts)
+            target, others = sample.moments[id(counts)].split()
             parts.append(question.from_moments(target, others, **options))
         else:
             assert question.from_pairs is not None
@@ -113,7 +120,7 @@ def count_pairs(sample: Sample, counts: Counts) -> Pairs:
     groups, _, draws = counts.shape
     sizes = counts.sum(axis=1, dtype=np.int64).T
     twice_u, ties = np.empty((2, draws, groups - 1, len(order)))
-    _count(order, above, np.ascontiguousarray(counts), counts.max(axis=2), sizes, twice_u, ties)
+    _count(order, above, counts, counts.max(axis=2), sizes, twice_u, ties)
     target, others = sizes[:, :1, None], sizes[:, 1:, None]
     return Pairs(target, others, twice_u, ties)
 
