@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,8 +82,7 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
     score, selected, mark = selection.score, selection.selected, selection.mark
     defined = np.isfinite(score)
     if mark is not None:
-        ax.axvline(mark, color=DARK, linewidth=0.8, linestyle="--",
-                   label=textwrap.fill(str(selection.criterion), 60))  # fmt: skip
+        ax.axvline(mark, color=DARK, linewidth=0.8, linestyle="--", label=str(selection.criterion))
     edges = _bin_edges(score[defined], mark)
     share = f"{selected.sum():,} of {score.size:,} ({100 * selected.mean():.1f} %)"
     for mask, colour, label in (
@@ -123,6 +121,10 @@ def plot_responses(
 ) -> dict[str, Figure]:
     """Return the mean responses of the three top and the three bottom units, `responses`."""
     names, scores = extremes.names, extremes.scores
+    if not len(names):
+        figure = new_figure(1, title=heading.title)
+        figure.text(0.5, 0.4, f"no {heading.units[:-1]} has a score", ha="center")
+        return {"responses": figure}
     per_row = min(EXTREMES, max(len(names) // 2, 1))
     order = np.arange(len(names))
     ends = {"Top": order[:per_row], "Bottom": order[per_row:][-per_row:]}
