@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, format_number, new_figure
+from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, Heading, paper_style
 from app.findings.consistency import spearman
@@ -76,7 +76,7 @@ def draw_remains(
             edgecolors="white", linewidths=0.3, label=label,
         )  # fmt: skip
     ax.margins(0.05, 0.08)
-    ax.set_xlabel(f"Selectivity score ({selection.style.label})")
+    ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))
     r = spearman(selection.score, remains)
     ax.set_title(f"Spearman r = {format_number(r)}", loc="right")
 
@@ -121,13 +121,13 @@ def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -
         chosen = accuracy[kinds == "selection"]
         ax.plot(
             chosen.index, chosen, linestyle="", color=colour, zorder=4, markersize=size,
-            label=f"{task} task without the selected ({share:.1f} %)", **STAR,
+            label=f"selected ({share:.1f} %): {task}", **STAR,
         )  # fmt: skip
-    ax.plot([], [], ":", color=DARK, label="random kernels: mean and range")
+    ax.plot([], [], ":", color=DARK, label="random: mean and range")
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)
     ax.set_xticks([tick for tick in TICKS if tick <= table["percent"].max()])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-    ax.set_xlabel(f"Kernels lesioned (%) from the highest {label} on")
+    ax.set_xlabel(fold(f"Kernels lesioned (%) from the highest {label} on", 60))
     ax.set_ylabel("Top-1 accuracy (%)")

@@ -40,7 +40,8 @@ TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
     "object": {"color": MIDDLE, "marker": "s", "markerfacecolor": "white"},
 }
 
-# Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made.
+# Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made; its layers
+# are categories, from the first to the deepest.
 Drawn = tuple[str, str, pd.DataFrame]
 
 
@@ -116,7 +117,7 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
             )
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
+    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
     _label_share(axes[0], table)
 
 
@@ -189,8 +190,8 @@ def _label_share(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _layers(table: pd.DataFrame) -> list[str]:
-    """As the table has them: from the first to the deepest."""
-    return list(dict.fromkeys(table["layer"]))
+    """Those that the table has, from the first to the deepest."""
+    return list(table["layer"].cat.remove_unused_categories().cat.categories)
 
 
 def _set_layers(ax: Axes, layers: Sequence[str]) -> None:
@@ -258,7 +259,7 @@ def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
     for ax, metric, rows in _each_metric(axes, table, styles, ""):
         ax.plot(rows["criterion"], rows["percent"], marker="o", color=styles[metric].colour)
         _label_share(axes[0], rows)
-    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
+    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
 
 
 def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, format_number, new_figure
+from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, OTHER_COLOURS, Heading, Style, paper_style
 from app.findings.selection import Criterion
 
@@ -84,7 +84,9 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
     if mark is not None:
         ax.axvline(mark, color=DARK, linewidth=0.8, linestyle="--", label=str(selection.criterion))
     edges = _bin_edges(score[defined], mark)
-    share = f"{selected.sum():,} of {score.size:,} ({100 * selected.mean():.1f} %)"
+    share = (
+        f"{selected.sum():,} of {score.size:,} ({100 * selected.sum() / max(score.size, 1):.1f} %)"
+    )
     for mask, colour, label in (
         (defined, GREY, "not selected"),
         (defined & selected, selection.style.colour, f"selected: {share}"),
@@ -99,7 +101,7 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
         ax.set_yscale("symlog", linthresh=10)  # a few selected among many stay visible
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylim(0, max(ax.get_ylim()[1] * 1.05, 1))
-    ax.set_xlabel(f"Selectivity score ({selection.style.label})")
+    ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))
     ax.set_ylabel(f"Number of {heading.units}")
     add_legend(figure)
     return {"scores": figure}

@@ -327,6 +327,7 @@ def test_undefined_findings_are_said_not_hidden():
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
     consistency = panels(made)["f"]
     drawn = report.panels.plot_panel(
-        ("f", consistency.title, consistency.table), made.sections[0].group.styles
+        ("f", consistency.title, consistency.table.astype({"layer": "category"})),
+        made.sections[0].group.styles,
     )
     assert render({"f": drawn})
