@@ -150,7 +150,7 @@ def timm(settings: Model) -> Found:
         "squash": mode == "squash",
     }
     adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    notes = _note_size(config.input_size[-1], size) if weights and fixed else ()
+    notes = _note_size(config.input_size[-1], size) if weights and fixed and size else ()
     heads = [heads] if isinstance(heads, str) else heads
     return Found(network.eval(), own, heads, adapt, notes)
 

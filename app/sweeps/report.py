@@ -132,10 +132,15 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(file, index=False)
 
 
+def list_drawn(section: Section) -> list[panels.Drawn]:
+    """List a section's panels as figures take them: layers in their order, missing jobs or not."""
+    depth = {"layer": pd.CategoricalDtype(list(section.group.layers))}
+    return [(each.letter, each.title, each.table.astype(depth)) for each in section.panels]
+
+
 def _draw_section(section: Section, folder: Path, suffix: str) -> None:
     """All panels in one figure, and each in one of its own."""
-    depth = {"layer": pd.CategoricalDtype(section.group.layers)}
-    drawn = [(each.letter, each.title, each.table.astype(depth)) for each in section.panels]
+    drawn = list_drawn(section)
     styles = section.group.styles
     pictures = {f"figure{suffix}": panels.plot_panels(drawn, styles, section.heading)}
     for each in drawn:
