@@ -60,4 +60,4 @@ def name_unit(unit: int, shape: tuple[int, int, int] | None) -> str:
     """Name `kernel 17`; with the layer's shape, the unit's channel, and its place there."""
     if shape is None:
         return f"kernel {unit}"
-    return "channel {}\nrow {} column {}".format(*map(int, np.unravel_index(unit, shape)))
+    return "channel {}\nrow {} col {}".format(*map(int, np.unravel_index(unit, shape)))

@@ -19,6 +19,7 @@ from app.errors import InputError
 from app.figures.agreement import plot_agreement, thin_units
 from app.figures.lesion import draw_remains, draw_searches, draw_sets, plot_lesions
 from app.figures.render import add_legend, new_figure, render, render_figures, save
+from app.figures.run import name_unit
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
 from app.figures.style import Heading, Style, paper_style
 from app.findings.lesion import LesionEffects, Performance
@@ -260,6 +261,14 @@ def test_responses_of_few_units(units: int) -> None:
     assert render({"figure": figure})
     said = [text.get_text() for text in figure.texts]
     assert ("no kernel has a score" in said) == (units == 0)
+
+
+def test_names_of_units_are_not_cut_off() -> None:
+    names = [name_unit(unit, (512, 112, 112)) for unit in (0, 6_422_527, 6_422_526)]
+    assert names[1] == "channel 511\nrow 111 col 111"
+    shown = Extremes(np.ones((4, 6)), np.linspace(1, -1, 6), names * 2)
+    categories = Categories(["a", "b"] * 2, {"a": ["a"], "b": ["b"]}, "a")
+    assert list_illegible(plot_responses(shown, categories, HEADING)["responses"]) == []
 
 
 def test_many_domains_keep_the_target_apart() -> None:
