@@ -20,6 +20,7 @@ from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
 from app.files import whole, writing
+from app.spelling import shorten
 from app.sweeps import criteria, figure1, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, tabulate
@@ -34,14 +35,9 @@ class Section:
     """A group of runs, its panels, and a line for each that it does not allow."""
 
     group: Group
+    heading: str  # the network and what else tells the group apart
     panels: Sequence[Panel]
     missing: Sequence[str]
-
-    @property
-    def heading(self) -> str:
-        """The network and what else tells the group apart."""
-        others = [f"{name}={value}" for name, value in self.group.swept.items() if name != "model"]
-        return ", ".join([self.group.criteria["model"].iloc[0], *others])
 
 
 @dataclass(frozen=True)
@@ -85,12 +81,20 @@ def make_report(results: Sequence[Result], title: str) -> Report:
         jobs.drop(columns=[*untold, "metrics.styles"]).dropna(axis="columns", how="all"),
         list(failed["run"] + ": " + reasons),
         {name: params[name].fillna("-").nunique() for name in dimensions},
-        [_make_section(group) for group in found[:MOST]],
+        list(map(_make_section, found[:MOST], _name_groups(found[:MOST]))),
         notes,
     )
 
 
-def _make_section(group: Group) -> Section:
+def _name_groups(groups: Sequence[Group]) -> list[str]:
+    """The network of each group, and what else tells it apart, as short as that is."""
+    models = [group.criteria["model"].iloc[0] for group in groups]
+    swept = pd.DataFrame([group.swept for group in groups]).drop(columns="model", errors="ignore")
+    told = [f"{name}=" + swept[name].map(shorten(swept[name])) for name in swept]
+    return [", ".join(words) for words in zip(models, *told, strict=True)]
+
+
+def _make_section(group: Group, heading: str) -> Section:
     made, missing = [], []
     makers = {**figure1.MAKERS, **(criteria.MAKERS if criteria.are_swept(group) else {})}
     for letter, make in makers.items():
@@ -98,7 +102,7 @@ def _make_section(group: Group) -> Section:
             made.append(make(group))
         except Missing as reason:
             missing.append(f"Panel {letter} is left out: {reason}.")
-    return Section(group, made, missing)
+    return Section(group, heading, made, missing)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -128,9 +132,15 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(file, index=False)
 
 
+def list_drawn(section: Section) -> list[panels.Drawn]:
+    """List a section's panels as figures take them: layers in their order, missing jobs or not."""
+    depth = {"layer": pd.CategoricalDtype(list(section.group.layers))}
+    return [(each.letter, each.title, each.table.astype(depth)) for each in section.panels]
+
+
 def _draw_section(section: Section, folder: Path, suffix: str) -> None:
     """All panels in one figure, and each in one of its own."""
-    drawn = [(each.letter, each.title, each.table) for each in section.panels]
+    drawn = list_drawn(section)
     styles = section.group.styles
     pictures = {f"figure{suffix}": panels.plot_panels(drawn, styles, section.heading)}
     for each in drawn:
@@ -169,8 +179,10 @@ def _write_page(report: Report) -> str:
 
 
 def _pipe_table(table: pd.DataFrame) -> str:
-    """A table as GitHub reads it, numbers with four digits."""
-    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    """A table as GitHub reads it, numbers with four digits, long texts shortened."""
+    columns = [list(map(_cell, table[name])) for name in table]
+    short = [map(shorten(column).get, column) for column in columns]
+    rows = zip(*short, strict=True)
     heads = [str(name) for name in table.columns]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 

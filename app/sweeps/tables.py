@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
+from app.spelling import shorten
 from app.sweeps.results import Result, count, find_differing, list_params
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def lay_out(table: pd.DataFrame, left: Sequence[str] = (), width: int | None = N
 def describe_job(result: Result) -> str:
     """Say what one job found: a line a finding, headed by what it was asked."""
     asked = [result.params.get(name) for name in LEADING_PARAMETERS]
-    found = _findings(result.metrics)
+    counted = "units" if result.params.get("aggregation") == "unit" else "kernels"
+    found = _findings(result.metrics, counted)
     width = max(map(len, found), default=0) + 2
     lines = [" / ".join(str(value) for value in asked if value is not None)]
     lines += [f"{finding:{width}}{', '.join(values)}" for finding, values in found.items()]
@@ -74,14 +76,18 @@ def describe_job(result: Result) -> str:
     return wrap(lines, " " * width) + "\n"
 
 
-def _findings(metrics: Mapping[str, float]) -> dict[str, list[str]]:
-    """The metrics by finding, in words; the end points of an interval with its middle."""
+def _findings(metrics: Mapping[str, float], counted: str) -> dict[str, list[str]]:
+    """The metrics by finding, in words; the end points of an interval with its middle.
+
+    `counted` is what was scored: units or kernels.
+    """
     found: dict[str, list[str]] = {}
     for name in metrics:
         finding, _, measure = name.partition("/")
         if name in (names.ACCURACY_LOW, names.ACCURACY_HIGH) or name.startswith(names.TOP_WITH):
             continue
         words = measure.removeprefix("spearman_" if finding == "consistency" else "")
+        words = counted if name == names.UNITS else words
         found.setdefault(finding, []).append(f"{words.replace('_', ' ')} {_cell(name, metrics)}")
     return found
 
@@ -95,20 +101,21 @@ def describe_sweep(results: Sequence[Result]) -> str:
     jobs = sorted(results, key=lambda result: result.job)
     asked = list_params(jobs).fillna("-")
     params = find_differing(asked)
+    told = asked[params].apply(lambda values: values.map(shorten(values)))
 
     def table(columns: Mapping[str, str], width: int | None = None) -> str:
         found = {
             head: [_cell(name, each.metrics) for each in jobs] for head, name in columns.items()
         }
-        return lay_out(asked[params].assign(**found), params, width)
+        return lay_out(told.assign(**found), params, width)
 
     text = table(SELECTION | DECODING)
     if len(text.partition("\n")[0]) > (width := find_width()):
         text = f"{table(SELECTION, width)}\n\n{table(DECODING, width)}"
     finished, failed = count(results)
     lines = [f"{finished} of {finished + failed} jobs finished"]
-    told = params or [name for name in LEADING_PARAMETERS if name in asked]
-    for job, values in zip(jobs, asked[told].to_dict("records"), strict=True):
+    named = params or [name for name in LEADING_PARAMETERS if name in asked]
+    for job, values in zip(jobs, asked[named].to_dict("records"), strict=True):
         if job.failed:
             what = ", ".join(f"{name}={value}" for name, value in values.items())
             lines.append(f"failed: {what}: {job.reason_line}")

@@ -39,3 +39,11 @@ def test_a_path_is_told_how_to_quote_in_one_line(tmp_path: Path):
 def test_the_version_is_ours(tmp_path: Path):
     process = finished(run_app(tmp_path, "--version"))
     assert app.__version__ in process.stdout and "Hydra" not in process.stdout
+
+
+def test_the_same_picture_everywhere_is_drawn_as_nothing_scored(tmp_path: Path) -> None:
+    plant(tmp_path / "folder", {f"{name}/{n}.png": encoded() for name in "ab" for n in range(3)})
+    words = ["tracking=none", "stimuli.root=folder", "target=a", "figures=true"]
+    finished(run_app(tmp_path, *QUICK, *words))
+    drawn = {path.stem for path in (tmp_path / "run/figures").iterdir()}
+    assert drawn == {"scores", "responses", "overlap", "agreement"}

@@ -236,6 +236,30 @@ def test_each_target_and_model_has_its_own_section(tmp_path: Path):
     assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 8
 
 
+def test_headings_and_tables_shorten_long_values_to_what_differs():
+    paths = [f"/home/someone/experiments/of/2026/run_{number}/best.pth" for number in (1, 2)]
+    made = told(models=["mini"], **{"model.checkpoint": paths}, layers=["conv13"])
+    headings = [section.heading for section in made.sections]
+    assert headings == [f"mini, model.checkpoint=…run_{number}…" for number in (1, 2)]
+    page = report._write_page(made)
+    assert "| …run_2… |" in page and paths[1] not in page
+    assert set(made.jobs["model.checkpoint"]) == set(paths)
+
+
+def test_layers_are_drawn_by_depth_where_jobs_are_missing():
+    """The first of panel c's rows is of the deepest."""
+    made = report.make_report(
+        as_results([row for row in rows(models=["mini"]) if row["params"]["layer"] == "conv13"
+                    or row["params"]["aggregation"] == "l2"]), "sweep"
+    )  # fmt: skip
+    (section,) = made.sections
+    assert panels(made)["c"].table["layer"].iloc[0] == "conv13"
+    (figure,) = (report.panels.plot_panel(each, section.group.styles)
+                 for each in report.list_drawn(section) if each[0] == "c")  # fmt: skip
+    shown = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert shown == ["2", "7", "13"]
+
+
 @pytest.mark.slow
 def test_many_groups_are_not_all_drawn():
     made = told(models=["mini"], seed=[str(n) for n in range(9)], layers=["conv13"])
@@ -327,6 +351,7 @@ def test_undefined_findings_are_said_not_hidden():
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
     consistency = panels(made)["f"]
     drawn = report.panels.plot_panel(
-        ("f", consistency.title, consistency.table), made.sections[0].group.styles
+        ("f", consistency.title, consistency.table.astype({"layer": "category"})),
+        made.sections[0].group.styles,
     )
     assert render({"f": drawn})

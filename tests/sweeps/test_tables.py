@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def test_only_params_that_tell_jobs_apart_are_columns() -> None:
     assert tables.describe_sweep(jobs).split()[:2] == ["threshold.fsi", "count"]
 
 
+def test_long_values_are_shortened_to_what_differs() -> None:
+    paths = [f"/home/someone/experiments/of/2026/run_{number}/best.pth" for number in (1, 2)]
+    jobs = [job(**{"model.checkpoint": path}) for path in paths]
+    rows = tables.describe_sweep(jobs).split("\n")
+    assert [row.split()[0] for row in rows[:3]] == ["model.checkpoint", "…run_1…", "…run_2…"]
+    assert paths[0] in tables.describe_sweep([job(), replace(jobs[0], status="failed", job=1)])
+
+
 def test_a_failed_job_is_listed_with_the_first_line_of_its_reason() -> None:
     lines = tables.describe_sweep([job("conv2"), failed("conv99", "fsi", 1)]).split("\n")
     assert "1 of 2 jobs finished" in lines
@@ -112,6 +121,10 @@ def test_a_job() -> None:
     assert lines[0].split(" / ") == ["dualtask_mini", "conv2", "fsi", "paper", "l2", "0"]
     cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:-1]}
     assert "count 1,234" in cells["selectivity"]
+    units = replace(job(), metrics={"selectivity/units": 128.0})
+    for aggregation, counted in (("l2", "kernels 128"), ("unit", "units 128")):
+        params = {**units.params, "aggregation": aggregation}
+        assert counted in tables.describe_job(replace(units, params=params))
     assert "spearman -0.291, spearman object undefined" in cells["lesion"]
     assert "accuracy 0.623 [0.601, 0.646]" in cells["decoding"]
     assert lines[-2] == "note: decoding: no kernel selected: decoded from the top 9"
