@@ -28,7 +28,6 @@ def test_a_domain_may_be_called_as_people_call_it(tmp_path: Path):
     finished(run_app(tmp_path, *QUICK, *words))
 
 
-@today("Hydra's parser error")
 def test_a_path_is_told_how_to_quote_in_one_line(tmp_path: Path):
     process = run_app(tmp_path, "model.checkpoint=a/epoch=3.ckpt")
     assert process.returncode == 1 and process.stderr.count("\n") == 1
