@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     ChoiceSweep,
+    FloatRange,
     Override,
     Quote,
     QuotedString,
+    RangeSweep,
     ValueType,
 )
 from hydra.errors import HydraException
@@ -52,6 +55,22 @@ def parse(words: Sequence[str], *, sweeps: bool = False) -> list[Override]:
         except HydraException as error:
             raise InputError(_tell_unreadable(words, place, sweeps)) from error
     return found
+
+
+def spell_range(word: str) -> str:
+    """Spell a range of decimal fractions out, whose sums are not what Hydra's binary ones are.
+
+    >>> spell_range("threshold.fsi=range(0.6,0.9,0.1)")  # 0.7 + 0.1 is 0.7999999999999999
+    'threshold.fsi=0.6,0.7,0.8'
+    """
+    if "=range(" not in word:
+        return word
+    override = OverridesParser.create().parse_override(word)
+    swept: Any = override.value()
+    if not isinstance(swept, RangeSweep) or isinstance(swept.range(), range) or swept.tags:
+        return word
+    values = FloatRange(*(Decimal(str(each)) for each in (swept.start, swept.stop, swept.step)))
+    return f"{override.get_key_element()}={','.join(map(str, values)) or word.partition('=')[2]}"
 
 
 def _tell_unreadable(words: Sequence[str], place: int, sweeps: bool) -> str:
