@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from app import __version__
@@ -105,22 +106,26 @@ def run_hydra(
     job: Callable[[Any], None],
     config_name: str,
     *,
+    announce: Callable[[DictConfig, Sequence[str], bool], str] | None = None,
     within: AbstractContextManager[None] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
     """Run a job with the config that Hydra composes from `conf/` and the command line.
 
+    `announce` says what begins, of the config, the command line's words and whether they are swept;
     `within` sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
     """
 
     def start() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
-        trust.check_command(options, CONFIG_FOLDER, config_name)
+        composed = trust.check_command(options, CONFIG_FOLDER, config_name)
         sys.argv[1:] = [  # where Hydra reads it
             quoting.spell_range(word) if word in options.overrides else word
             for word in sys.argv[1:]
         ]
+        if announce is not None and composed is not None:
+            print(announce(*composed), flush=True)
         main = hydra.main(
             version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
         )

@@ -68,9 +68,12 @@ HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-def check_command(options: argparse.Namespace, own: Path, config_name: str) -> None:
+def check_command(
+    options: argparse.Namespace, own: Path, config_name: str
+) -> tuple[DictConfig, list[str], bool] | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
+    Returns the config, the overrides and whether they are swept; None where Hydra only prints.
     Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
     only prints, and no other configs than the program's are named, whose folder is `own`.
     """
@@ -81,7 +84,7 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
         raise _refused("--config-path", folder, "the absolute path of a folder")
     name, overrides = options.config_name or config_name, list(options.overrides)
     if options.shell_completion or (added and not os.path.isdir(added)):
-        return  # what follows are no overrides; Hydra says what is wrong
+        return None  # what follows are no overrides; Hydra says what is wrong
     others = list(filter(None, (options.config_path, added)))
     prints = options.help or options.hydra_help or options.cfg or options.info
     with composing():
@@ -89,7 +92,9 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
         searched = _find_search_path(others, name, parsed)
         if not prints or others or searched:
             loader = _make_loader(folder, added)
-            _check_composed(loader, name, parsed, own, sweeps=options.multirun)
+            config, sweeps = _check_composed(loader, name, parsed, own, options.multirun)
+            return None if prints else (config, overrides, sweeps)
+    return None
 
 
 @contextmanager
@@ -161,9 +166,12 @@ def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, li
 
 
 def _check_composed(
-    loader: ConfigLoader, name: str, parsed: Sequence[Override], own: Path, *, sweeps: bool
-) -> None:
-    """Check the config of the overrides, and those of all jobs where others' files take part."""
+    loader: ConfigLoader, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
+) -> tuple[DictConfig, bool]:
+    """Check the config of the overrides, and those of all jobs where others' files take part.
+
+    Returns that config, and whether it is swept.
+    """
 
     def compose(given: Iterable[Override]) -> DictConfig:
         words = [str(override.input_line) for override in given]
@@ -188,6 +196,7 @@ def _check_composed(
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
         for job in map(list, product(*list_choices(config.hydra, loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
+    return config, sweeps
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:
