@@ -1,4 +1,4 @@
-"""The commands as programs of their own: `selective-units`, `selective-units-train`, …
+"""The commands as programs of their own, such as `selective-units` and `selective-units-train`.
 
 The package is called `app`, as may be a file in the folder that somebody works in, or in one that
 PYTHONPATH names: that would be imported in its place. Here it is not, nor in processes of jobs.

@@ -132,8 +132,9 @@ def _find_counterpart(
 
 
 def _sort_layers(runs: pd.DataFrame) -> tuple[str, ...]:
-    depths = runs.reindex(columns=["layer", names.DEPTH]).dropna().set_index("layer")[names.DEPTH]
-    return tuple(sort_layers(runs["layer"], depths.to_dict()))
+    known = runs.reindex(columns=["layer", names.DEPTH]).dropna()
+    depths = dict(zip(known["layer"], known[names.DEPTH], strict=True))
+    return tuple(sort_layers(runs["layer"], depths))
 
 
 def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

@@ -135,7 +135,7 @@ def _sort_by_depth(results: Sequence[Result]) -> list[Result]:
     jobs = sorted(results, key=lambda result: result.job)
     asked = [(str(job.params.get("model")), str(job.params.get("layer"))) for job in jobs]
     models = list(dict.fromkeys(model for model, _ in asked))
-    places = {}
+    places: dict[tuple[str, str], tuple[int, int]] = {}
     for model in models:
         depths = {layer: job.metrics[names.DEPTH]
                   for job, (own, layer) in zip(jobs, asked, strict=True)

@@ -10,14 +10,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-import app.cache  # noqa: F401  registers what its config must hold
-import app.report  # noqa: F401
-import app.train  # noqa: F401
+from app import cache, report, train
 from app.config import schema
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser
 from app.launch.quoting import type_override
+
+COMMANDS = (cache, report, train)  # imported, they have registered what their configs hold
 
 
 def refusal(*words: str, config: str = "config") -> str:
