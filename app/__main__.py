@@ -92,7 +92,8 @@ def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
     if sweeps:
         return f"A sweep: {' '.join(words)}"
     names = (name if name in ("target", "seed") else f"{name}.name" for name in LEADING_PARAMETERS)
-    return " / ".join(str(OmegaConf.select(config, name)) for name in names)
+    asked = [OmegaConf.select(config, name) for name in names]
+    return " / ".join(str(value) for value in asked if value is not None)
 
 
 def check_metrics(config: schema.Config) -> None:

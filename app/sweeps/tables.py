@@ -80,7 +80,7 @@ def summarise_job(result: Result, jobs: int) -> str:
     found = [f"{head} {_cell(name, result.metrics)}" for head, name in heads.items()
              if name in result.metrics]  # fmt: skip
     said = f"failed: {result.reason_line}" if result.failed else ", ".join(found)
-    return f"job {result.job + 1} of {jobs}: {result.name}: {said}"
+    return f"job {result.job} ({result.job + 1} of {jobs}): {result.name}: {said}"
 
 
 def _findings(metrics: Mapping[str, float]) -> dict[str, list[str]]:

@@ -96,9 +96,9 @@ def test_rows_follow_the_network_and_empty_columns_are_left_out() -> None:
 
 def test_a_sweep_s_job_is_one_line() -> None:
     line = tables.summarise_job(job(number=2), 8)
-    assert line.startswith("job 3 of 8: job: count 1,234, % 18.76, undefined 2, consistency 0.812")
+    assert line.startswith("job 2 (3 of 8): job: count 1,234, % 18.76, undefined 2, consistency 0")
     assert line.endswith("lesion r -0.291, decoding 0.623 [0.601, 0.646]")
-    assert tables.summarise_job(failed("a", "b"), 8) == "job 1 of 8: job: failed: no such layer"
+    assert tables.summarise_job(failed("a", "b"), 8) == "job 0 (1 of 8): job: failed: no such layer"
 
 
 def test_a_narrow_terminal_gets_two_tables_and_whole_numbers(
