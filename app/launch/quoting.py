@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -166,7 +166,7 @@ def _list_values(override: Override) -> list[Any]:
 
 
 def _is_path(text: str) -> bool:
-    return "," in text and Path(text).expanduser().exists()
+    return "," in text and os.path.exists(os.path.expanduser(text))
 
 
 def _is_read(word: str) -> bool:

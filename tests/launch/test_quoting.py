@@ -78,6 +78,15 @@ def test_a_path_with_a_comma_is_no_sweep(tmp_path: Path):
     assert f'stimuli.root="{tmp_path}/Ekman, 1976"' in typed(refusal(*words))
 
 
+def test_what_is_sound_is_let_through():
+    many = ",".join(f"0.{number:03}" for number in range(100))  # longer than a path may be
+    words = ["-m", f"threshold.fsi={many}", "layer=conv2,conv13", "target=1e3", "seed=1,2"]
+    options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
+    schema.register()
+    composed = trust.check_command(options, CONFIG_FOLDER, "config")
+    assert composed is not None and composed[1:] == (words[1:], True)
+
+
 @pytest.mark.parametrize(
     ("config", "word", "right"),
     [("train", "faces.root=/ä", 'faces.root="/ä"'), ("report", "run=a,b", 'run="a,b"'),
