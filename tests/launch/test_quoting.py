@@ -11,11 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from app import cache, report, train
+from app.__main__ import announce
 from app.config import schema
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser
-from app.launch.quoting import type_override
+from app.launch.quoting import spell_range, type_override
 
 COMMANDS = (cache, report, train)  # imported, they have registered what their configs hold
 
@@ -85,6 +86,23 @@ def test_what_is_sound_is_let_through():
     schema.register()
     composed = trust.check_command(options, CONFIG_FOLDER, "config")
     assert composed is not None and composed[1:] == (words[1:], True)
+    assert announce(*composed) == f"A sweep: {' '.join(words[1:])}"
+    asked = "dualtask_mini / conv13 / fsi / paper / l2 / synthetic / 1000.0 / 0"
+    assert announce(composed[0], [], False) == asked
+
+
+@pytest.mark.parametrize(
+    ("word", "spelled"),
+    [
+        ("threshold.fsi=range(0.1,0.4,0.1)", "threshold.fsi=0.1,0.2,0.3"),
+        ("threshold.fsi=range(0.6,0.9,0.1)", "threshold.fsi=0.6,0.7,0.8"),  # not 0.9, as Hydra has
+        ("+a=range(1,0.5,-0.25)", "+a=1.0,0.75"),
+        ("seed=range(1,4)", "seed=range(1,4)"),
+        ("seed=1", "seed=1"),
+    ],
+)
+def test_ranges_of_fractions_are_exact_and_end_before_their_stop(word: str, spelled: str):
+    assert spell_range(word) == spelled
 
 
 @pytest.mark.parametrize(
