@@ -16,12 +16,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app.config import schema
 from app.config.checks import checked
-from app.config.parameters import parameters
+from app.config.parameters import LEADING_PARAMETERS, parameters
 from app.errors import InputError
 from app.launch import credentials, trust
 from app.launch.callback import ended
@@ -46,6 +46,7 @@ def job(composed: DictConfig) -> None:
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
+    plan = read_plan(sweep_folder) if sweeping else Plan()
     try:
         config = checked(composed)  # before anything that takes seconds to import
         check_metrics(config)
@@ -53,7 +54,6 @@ def job(composed: DictConfig) -> None:
         from app import experiment
 
         parent = open_parent(sweep_folder, connect(config.tracking)) if sweeping else None
-        plan = read_plan(sweep_folder) if sweeping else Plan()
         drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
         result = experiment.run(config, folder, experiment.Job(parent, plan.layers, tags, drawn))
     except Exception as error:
@@ -73,7 +73,10 @@ def job(composed: DictConfig) -> None:
             failed = True
     if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
-    print(tables.describe_job(result))
+    print(
+        tables.summarise_job(result, plan.jobs) if sweeping else tables.describe_job(result),
+        flush=True,
+    )
     behind = result.undelivered
     if behind is not None:
         tell_undelivered(behind, folder)
@@ -82,6 +85,15 @@ def job(composed: DictConfig) -> None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
         print(connect(composed.tracking).how_to_compare())
+
+
+def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
+    """Say what is asked, before anything that takes seconds."""
+    if sweeps:
+        return f"A sweep: {' '.join(words)}"
+    names = (name if name in ("target", "seed") else f"{name}.name" for name in LEADING_PARAMETERS)
+    asked = [OmegaConf.select(config, name) for name in names]
+    return " / ".join(str(value) for value in asked if value is not None)
 
 
 def check_metrics(config: schema.Config) -> None:
@@ -110,7 +122,7 @@ def main() -> None:
     """Run the command line."""
     # The preset has the name of the plugin's own settings, on purpose.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
-    run_hydra(job, "config", within=ended())
+    run_hydra(job, "config", announce=announce, within=ended())
 
 
 if __name__ == "__main__":

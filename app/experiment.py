@@ -63,7 +63,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     params = parameters(config)
     description = describe_run(config, params, subject, job.parent, job.tags)
     with start(store, folder, description) as record:
-        stimuli = make_localizer(config.stimuli, memo)
+        stimuli = make_localizer(config.stimuli, memo, config.megapixels)
         found = find(config, reader, stimuli)
         found = replace(found, notes=(*subject.notes, *found.notes))
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
@@ -123,7 +123,8 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     signs = note_signs({name: each.scores for name, each in scored.items()})
     notes = [*stimuli.images.notes, *signs, why_not]
     if why_not is None:
-        shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
+        faces, outputs = model.face_classes, model.outputs or 0
+        shown = classes.make_own_classes(cut, faces, outputs, memo, config.megapixels)
         site = LesionSite(network, layer.name, shown, hardware, memo)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
@@ -135,7 +136,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     if why_not is None:
         top, said = decoding.choose_kernels(own, score[own], selected, layer.name, asked.kernels)
         if len(top):
-            people = make_identities(config.identities, memo)
+            people = make_identities(config.identities, memo, config.megapixels)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
                 decoded = decoding.decode_identity(features, labels, top, asked, config.seed, memo)

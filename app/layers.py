@@ -44,5 +44,10 @@ def _show(model: Model) -> None:
     print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run_hydra(job, "config")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@
 COUNT, PERCENT = "selectivity/count", "selectivity/percent"
 UNITS, UNDEFINED = "selectivity/units", "selectivity/undefined"
 CRITERION_CURVE, PERCENT_CURVE = "threshold/criterion", "threshold/percent"
+DEPTH = "layer/depth"  # of the layer in its network, from 1
 
 CONSISTENCY, CONSISTENCY_SEM = "consistency/mean", "consistency/sem"
 SPEARMAN_WITH = "consistency/spearman_"  # followed by the other metric's name

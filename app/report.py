@@ -52,5 +52,10 @@ def job(config: DictConfig) -> None:
         print(f"Report: {folder / 'report.md'}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run_hydra(job, "report")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LEADING_PARAMETERS = (
     "model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed",
 )  # fmt: skip
-WHERE_TO = ("cache", "debug", "figures", "tracking")  # what results do not depend on
+WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on
 
 
 def parameters(config: Config) -> dict[str, Any]:

@@ -99,7 +99,9 @@ class SweepCallback(Callback):
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         loader = GlobalHydra.instance().config_loader()
-        write_plan(folder, make_plan(list_choices(config.hydra, loader), sys.argv[1:]))
+        plan = make_plan(list_choices(config.hydra, loader), sys.argv[1:])
+        write_plan(folder, plan)
+        print(f"{plan.jobs} jobs, results in {folder}", flush=True)
 
     def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
         """Tell what the jobs found, write the report and close the parent run.

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -126,6 +128,19 @@ def _place(name: str) -> tuple[bool, int, str]:
     leads, group = name in LEADING_PARAMETERS, name.partition(".")[0]
     order = LEADING_PARAMETERS if leads else [each.name for each in dataclasses.fields(Config)]
     return not leads, order.index(group) if group in order else len(order), name
+
+
+def sort_layers(layers: Iterable[str], depths: Mapping[str, float]) -> list[str]:
+    """Sort names of layers from the first to the deepest.
+
+    Those of unknown depth come last, conv1 … conv13 by number, others as they are listed.
+    """
+
+    def place(name: str) -> tuple[float, int]:
+        number = re.fullmatch(r"conv(\d+)", name)
+        return depths.get(name, math.inf), int(number[1]) if number else 0
+
+    return sorted(dict.fromkeys(layers), key=place)
 
 
 def find_differing(params: pd.DataFrame) -> list[str]:
