@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.config.parameters import LEADING_PARAMETERS
 from app.config.schema import Config
 from app.errors import InputError
+from app.files import to_json
 from app.tracking.record import RESULT, as_text, read_undefined, tag_notes, write_text
 
 if TYPE_CHECKING:
@@ -60,13 +62,21 @@ class Result:
 def write_result(folder: Path, result: Result) -> None:
     """Leave a job's result where the sweep's end finds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=2))
+    write_text(folder / RESULT, to_json(dataclasses.asdict(result)))
 
 
 def read_results(folder: Path) -> list[Result]:
     """Read the results of all jobs below the sweep's folder, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
-    return [Result(**json.loads(path.read_text())) for path in paths]
+    return [_read_result(path) for path in paths]
+
+
+def _read_result(path: Path) -> Result:
+    told = json.loads(path.read_text())
+    metrics = {
+        name: math.nan if value is None else value for name, value in told["metrics"].items()
+    }
+    return Result(**{**told, "metrics": metrics})
 
 
 def count(results: Sequence[Result]) -> tuple[int, int]:

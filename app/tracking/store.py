@@ -23,6 +23,7 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
+from app.tracking.moved import ARTIFACTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,13 +114,20 @@ class Store:
 
     def _prepare_database(self) -> str:
         folder = Path(self.settings.folder)
+        with self._alone():
+            return self._find_experiment((folder / ARTIFACTS).as_uri())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the database, which is sound, or not there yet."""
+        folder = Path(self.settings.folder)
         calls.import_mlflow(self.uri)  # takes seconds: not while holding the lock
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{DATABASE}.lock"):
                 if self._database.exists():
                     calls.check_database(self._database)
-                return self._find_experiment((folder / "artifacts").as_uri())
+                yield
         except OSError as error:
             raise InputError(
                 f"cannot keep runs in {folder}: {error.strerror or error}; "
@@ -141,8 +149,12 @@ class Store:
 
         experiment = self.call(find_or_create)
         if experiment.lifecycle_stage != "active":
+            restore = calls.mlflow_command(
+                "experiments", "restore", "--experiment-id", str(experiment.experiment_id)
+            )
             raise InputError(
-                f"the experiment {name!r} was deleted from {self.uri}; restore it there "
+                f"the experiment {name!r} was deleted from {self.uri}; restore it by "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {restore}`, "
                 "or choose another name with tracking.experiment=<name>"
             )
         return str(experiment.experiment_id)
@@ -260,6 +272,9 @@ class Store:
                 f"{self._database} is no file: there are no runs; "
                 "name their folder with tracking.folder"
             )
+        else:
+            with self._alone():  # a database that was moved is mended
+                pass
         return self.call(lambda client: client.get_run(run_id))
 
     def children(self, parent: StoredRun) -> list[StoredRun]:
