@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from app.config.schema import Tracking
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 SQLITE = "sqlite:///"
@@ -132,7 +130,7 @@ def check_database(database: Path) -> None:
                 return
             check_schema(connection, database)
             if mended := mend_addresses(connection, database.parent):
-                log.warning(mended)
+                print(mended, file=sys.stderr)  # Hydra has logging its way between jobs
     except sqlite3.Error as error:
         raise InputError(
             f"cannot keep runs in {database}: {error}; "
@@ -165,7 +163,7 @@ def check_schema(connection: sqlite3.Connection, database: Path) -> None:
 
 
 def _find_writer(database: Path) -> str:
-    """The MLflow that the last run in a store had, with a space before it, where the run says so."""
+    """The MLflow that the last run in a store had, where it says so, after a space."""
     left = (database.parent / ARTIFACTS).glob("*/*/versions.json")
     for path in sorted(left, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
         with suppress(OSError, ValueError, KeyError):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 50_000  # runs that one question may return; MLflow's limit
+ASKED = 500  # runs that one question names
 
 
 def connect(settings: Tracking) -> Store:
@@ -164,7 +165,8 @@ class Store:
     def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
         """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
 
-        It is looked for first: an earlier attempt may have made it though the answer got lost.
+        It is looked for first: an earlier attempt may have made it though the answer got lost. One
+        that was deleted is restored.
         """
         from mlflow.entities import ViewType
 
@@ -172,6 +174,8 @@ class Store:
 
         def find_or_create(client: MlflowClient) -> StoredRun:
             found = client.search_runs([experiment], wanted, ViewType.ALL, max_results=1)
+            if found and found[0].info.lifecycle_stage != "active":
+                client.restore_run(found[0].info.run_id)
             return found[0] if found else client.create_run(experiment, begun, dict(tags), name)
 
         return str(self.call(find_or_create).info.run_id)
@@ -254,6 +258,15 @@ class Store:
         """The runs that the store has as running and that left a record in a folder."""
         wanted = "attributes.status = 'RUNNING' and tags.record LIKE '%' and tags.folder LIKE '%'"
         return self._search(self.experiment_id(), wanted)
+
+    def find_lost(self, run_ids: Sequence[str]) -> set[str]:
+        """Find those of these runs that the store does not have, or has as deleted."""
+        lost = set(run_ids)
+        for start in range(0, len(run_ids), ASKED):
+            asked = ", ".join(f"'{each}'" for each in run_ids[start : start + ASKED])
+            found = self._search(self.experiment_id(), f"attributes.run_id IN ({asked})")
+            lost -= {run.info.run_id for run in found}
+        return lost
 
     def get_run(self, run_id: str) -> StoredRun:
         """A run of the store, which is not made where it is missing."""

@@ -64,14 +64,13 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("go", [move, copy])
-def test_all_that_came_along_is_used_and_the_old_place_is_not(go, project, tmp_path, caplog):
+def test_all_that_came_along_is_used_and_the_old_place_is_not(go, project, tmp_path, capsys):
     new = tmp_path / "elsewhere" / "new"
     new.parent.mkdir()
     go(project, new)
     left = files(project)
     first = run(new, "first")
-    assert f"{new}/mlruns came from {project}/mlruns" in caplog.text
-    caplog.clear()
+    assert f"{new}/mlruns came from {project}/mlruns" in capsys.readouterr().err
     client = MlflowClient(connect(tracking(new)).uri)
     runs = {each.info.run_name: each for each in client.search_runs(["1"])}
     assert runs.keys() == {"ended", "sweep", "first"} and runs["first"].info.run_id == first
@@ -83,7 +82,7 @@ def test_all_that_came_along_is_used_and_the_old_place_is_not(go, project, tmp_p
         assert Path(each.data.tags["folder"]).is_relative_to(new)
     assert runs["sweep"].info.status == "KILLED", "by the first start, which found its record"
     assert sync.sync([new / "outputs"]) == ({"complete": 3}, [])
-    assert files(project) == left and caplog.text == ""
+    assert files(project) == left and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("go", [move, copy])
@@ -113,24 +112,23 @@ def test_results_that_are_moved_alone_stay_with_their_store(project, tmp_path):
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_files_that_did_not_come_along_are_told_of(project, tmp_path, caplog):
+def test_files_that_did_not_come_along_are_told_of(project, tmp_path, capsys):
     new = tmp_path / "new"
     (new / "mlruns").mkdir(parents=True)
     shutil.copy(project / "mlruns/mlflow.db", new / "mlruns")
     connect(tracking(new)).prepare()
-    assert "the files of 1 run(s) did not come along and stay there" in caplog.text
+    assert "the files of 1 run(s) did not come along and stay there" in capsys.readouterr().err
     client = MlflowClient(connect(tracking(new)).uri)
     (ended,) = client.search_runs(["1"], "attributes.status = 'FINISHED'")
     assert [file.path for file in client.list_artifacts(ended.info.run_id)] == ["scores.txt"]
-    caplog.clear()
     run(new, "next")
-    assert caplog.text == ""
+    assert capsys.readouterr().err == ""
 
 
-def test_a_link_is_the_same_place(project, tmp_path, caplog):
+def test_a_link_is_the_same_place(project, tmp_path, capsys):
     (tmp_path / "link").symlink_to(project)
     run(tmp_path / "link", "first")
-    assert "came from" not in caplog.text
+    assert "came from" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
