@@ -25,7 +25,10 @@ def test_results_are_read_as_they_were_written(tmp_path: Path):
 
 def test_what_is_not_finite_and_why_a_job_failed(tmp_path: Path):
     write_result(tmp_path / "0", Result("failed", "job", {}, reason="one\ntwo"))
-    write_result(tmp_path / "1", Result("finished", "job", {"range": [-math.inf, 2]}, metrics={"a": math.nan}, job=1))
+    write_result(
+        tmp_path / "1",
+        Result("finished", "job", {"range": [-math.inf, 2]}, metrics={"a": math.nan}, job=1),
+    )
     assert json.loads((tmp_path / "1/result.json").read_text())["metrics"] == {"a": None}
     failed, finished = read_results(tmp_path)
     assert finished.params == {"range": "[-Infinity, 2]"}
