@@ -105,4 +105,4 @@ def _megabytes(found: Sequence[Entry]) -> float:
 
 
 if __name__ == "__main__":
-    run_hydra(job, "cache")
+    run_hydra(job, "cache", writes=())

@@ -60,4 +60,4 @@ def job(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_hydra(job, "report")
+    run_hydra(job, "report", writes=("output", "tracking.folder"))

@@ -164,7 +164,12 @@ def job(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_hydra(job, "train", interrupted="interrupted; the same command goes on from the last epoch")
+    run_hydra(
+        job,
+        "train",
+        writes=("output", "tracking.folder"),
+        interrupted="interrupted; the same command goes on from the last epoch",
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,14 +16,18 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from app.errors import InputError
 from app.launch import credentials, trust
+from app.launch.places import check_places
 
 HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+RESULTS = "hydra.run.dir"  # or hydra.sweep.dir
 
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
@@ -89,18 +93,24 @@ def run_hydra(
     job: Callable[[Any], None],
     config_name: str,
     *,
+    writes: Sequence[str],
     within: AbstractContextManager[None] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
     """Run a job with the config that Hydra composes from `conf/` and the command line.
 
-    `within` sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
+    `writes` are the settings of the folders that it writes to, `RESULTS` for Hydra's own; `within`
+    sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
     """
 
     def start() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
-        trust.check_command(options, CONFIG_FOLDER, config_name)
+        composed = trust.check_command(options, CONFIG_FOLDER, config_name)
+        if composed is not None:
+            sweeps = options.multirun or composed.hydra.mode == RunMode.MULTIRUN
+            own = {RESULTS: f"hydra.{'sweep' if sweeps else 'run'}.dir"}
+            check_places(composed, [own.get(setting, setting) for setting in writes])
         main = hydra.main(
             version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
         )

@@ -67,11 +67,12 @@ HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-def check_command(options: argparse.Namespace, own: Path, config_name: str) -> None:
+def check_command(options: argparse.Namespace, own: Path, config_name: str) -> DictConfig | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
-    Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
-    only prints, and no other configs than the program's are named, whose folder is `own`.
+    Composes what Hydra is about to compose, before it acts on it, and returns it. Nothing is
+    composed where Hydra only prints, and no other configs than the program's are named, whose
+    folder is `own`.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
@@ -80,14 +81,16 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
         raise _refused("--config-path", folder, "the absolute path of a folder")
     name, overrides = options.config_name or config_name, list(options.overrides)
     if options.shell_completion or (added and not os.path.isdir(added)):
-        return  # what follows are no overrides; Hydra says what is wrong
+        return None  # what follows are no overrides; Hydra says what is wrong
     others = list(filter(None, (options.config_path, added)))
     prints = options.help or options.hydra_help or options.cfg or options.info
     with composing():
         searched = _find_search_path(others, name, overrides)
         if not prints or others or searched:
             loader = _make_loader(folder, added)
-            _check_composed(loader, name, overrides, own, sweeps=options.multirun)
+            config = _check_composed(loader, name, overrides, own, sweeps=options.multirun)
+            return None if prints else config
+    return None
 
 
 @contextmanager
@@ -161,7 +164,7 @@ def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, li
 
 def _check_composed(
     loader: ConfigLoader, name: str, overrides: list[str], own: Path, *, sweeps: bool
-) -> None:
+) -> DictConfig:
     """Check the config of the overrides, and those of all jobs where others' files take part."""
     config = loader.load_configuration(
         name, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
@@ -173,6 +176,7 @@ def _check_composed(
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
         for job in map(list, product(*list_choices(config.hydra, loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
+    return config
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:

@@ -135,7 +135,7 @@ class Memo:
         return {name: found[name] for name in wanted}
 
     def _lock(self, paths: Collection[Path], locks: ExitStack) -> bool:
-        """Hold the locks of entries to be made; whether they may be: the folder may be read-only."""
+        """Hold the locks of entries to be made; False where the folder may only be read."""
         for path in sorted(paths):  # in one order, or two would block
             with _storing(path.parent):
                 try:
