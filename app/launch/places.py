@@ -37,12 +37,12 @@ def _find_target(config: DictConfig, setting: str, folder: Path) -> Path | None:
     if setting == "tracking.folder":
         elsewhere = config.tracking.name == "none" or config.tracking.uri is not None
         return None if elsewhere else folder / "mlflow.db"
-    if setting == "cache" and folder.is_dir():  # it serves as it is, see `Memo`
+    if setting == "cache" and os.path.isdir(folder):  # it serves as it is, see `Memo`
         return None
     return folder
 
 
 def _is_open(path: Path) -> bool:
     """Whether a file or folder may be written to, or made, for all that rights say."""
-    found = next(each for each in (path, *path.parents) if each.exists())
+    found = next(each for each in (path, *path.parents) if os.path.exists(each))
     return os.access(found, os.W_OK) or (found != path and not found.is_dir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from os.path import exists  # False, and no error, in folders that others closed
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -12,7 +13,7 @@ ARTIFACTS = "artifacts"  # the folder beside the database that holds the runs' f
 
 def is_same(one: Path, other: Path) -> bool:
     """Whether two paths lead to one place, by links perhaps."""
-    return one == other or (one.exists() and other.exists() and one.samefile(other))
+    return one == other or (exists(one) and exists(other) and one.samefile(other))
 
 
 def follow(path: Path, old: Path, new: Path) -> Path:
@@ -29,7 +30,7 @@ def follow(path: Path, old: Path, new: Path) -> Path:
     if not path.is_relative_to(old):
         return path
     moved = new / path.relative_to(old)
-    return moved if moved.exists() or not path.exists() else path
+    return moved if exists(moved) or not exists(path) else path
 
 
 def mend_addresses(connection: sqlite3.Connection, folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,7 @@ from mlflow import MlflowClient
 
 from app import sync
 from app.config.schema import Tracking
-from app.tracking.moved import follow
+from app.tracking.moved import follow, is_same
 from app.tracking.record import Description
 from app.tracking.run import end_run, open_run, settle_dead, start
 from app.tracking.store import connect
@@ -129,6 +130,15 @@ def test_a_link_is_the_same_place(project, tmp_path, capsys):
     (tmp_path / "link").symlink_to(project)
     run(tmp_path / "link", "first")
     assert "came from" not in capsys.readouterr().err
+
+
+def test_a_place_that_was_closed_is_as_good_as_gone(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert not is_same(Path("/a/mlruns"), Path("/b/mlruns"))
+    assert follow(Path("/a/mlruns"), Path("/a/x"), Path("/b/x")) == Path("/b/mlruns")
 
 
 @pytest.mark.parametrize(
