@@ -25,7 +25,14 @@ from app.config.parameters import LEADING_PARAMETERS, parameters
 from app.errors import InputError
 from app.launch import credentials, trust
 from app.launch.callback import ended
-from app.launch.commandline import UNDELIVERED, reason_of, report, run_hydra, tell_undelivered
+from app.launch.commandline import (
+    RESULTS,
+    UNDELIVERED,
+    reason_of,
+    report,
+    run_hydra,
+    tell_undelivered,
+)
 
 schema.register()
 
@@ -122,7 +129,8 @@ def main() -> None:
     """Run the command line."""
     # The preset has the name of the plugin's own settings, on purpose.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
-    run_hydra(job, "config", announce=announce, within=ended())
+    writes = (RESULTS, "tracking.folder", "cache")
+    run_hydra(job, "config", writes=writes, announce=announce, within=ended())
 
 
 if __name__ == "__main__":

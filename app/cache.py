@@ -106,7 +106,7 @@ def _megabytes(found: Sequence[Entry]) -> float:
 
 def main() -> None:
     """Run the command line."""
-    run_hydra(job, "cache")
+    run_hydra(job, "cache", writes=())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     written.
     """
     machine.forget_peak()
-    job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache)
+    job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache, Config.cache)
     if job.parent is None:  # else the sweep has begun: what is found waits here for the store
         store.prepare()
     hardware = Hardware.choose(config)
@@ -65,11 +65,12 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     with start(store, folder, description) as record:
         stimuli = make_localizer(config.stimuli, memo, config.megapixels)
         found = find(config, reader, stimuli)
-        found = replace(found, notes=(*subject.notes, *found.notes))
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:
             draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
+        notes = (*subject.notes, *found.notes, memo.note)
+        found = replace(found, notes=tuple(filter(None, notes)))
         record_run(record, config, subject, stimuli, found)
     return Result(
         "finished",

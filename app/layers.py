@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from app.config import schema
 from app.config.checks import checked_model
 from app.config.schema import Model
-from app.launch.commandline import run_hydra, told
+from app.launch.commandline import RESULTS, run_hydra, told
 
 schema.register()
 
@@ -46,7 +46,7 @@ def _show(model: Model) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_hydra(job, "config")
+    run_hydra(job, "config", writes=(RESULTS,))
 
 
 if __name__ == "__main__":

@@ -172,7 +172,8 @@ def announce(config: DictConfig, *_: object) -> str:
 def main() -> None:
     """Run the command line."""
     again = "interrupted; the same command goes on from the last epoch"
-    run_hydra(job, "train", announce=announce, interrupted=again)
+    writes = ("output", "tracking.folder")
+    run_hydra(job, "train", writes=writes, announce=announce, interrupted=again)
 
 
 if __name__ == "__main__":

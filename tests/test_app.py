@@ -447,13 +447,17 @@ def test_credentials_on_the_command_line_are_written_nowhere(tmp_path: Path):
 
 
 def test_credentials_in_the_variable_of_the_address_are_written_nowhere(tmp_path: Path):
-    """Nothing listens: what jobs that fail leave, too. With a server: tests/record."""
+    """Nothing listens: what a run that fails leaves, too. With a server: tests/tracking."""
     uri = "http://me:open%2Dsesame@127.0.0.1:9"
-    words = ["-m", "seed=0,-1", "tracking=server", "tracking.patience_s=0", "figures=false"]
+    words = ["seed=0", "tracking=server", "tracking.patience_s=0", "figures=false"]
     process = run_app(tmp_path, *words, MLFLOW_TRACKING_URI=uri)
     assert process.returncode == 1
     assert "tracking server http://127.0.0.1:9 does not answer" in process.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert any(path.name == "result.json" for path in files)
+    assert any(path.name == "config.yaml" for path in files)
+    process = run_app(tmp_path, "-m", *words, "metric=fsi,ttest", MLFLOW_TRACKING_URI=uri)
+    expected = "error: tracking server http://127.0.0.1:9 does not answer: Connection refused; "
+    assert (process.returncode, process.stdout) == (1, "")  # before the first job
+    assert process.stderr == f"{expected}start it or use tracking=sqlite\n"
     assert "sesame" not in process.stdout + process.stderr
     assert [path for path in files if b"sesame" in path.read_bytes()] == []

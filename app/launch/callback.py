@@ -90,7 +90,9 @@ class SweepCallback(Callback):
         folder, presence = Path(config.hydra.sweep.dir), None
         try:
             check_launcher(config.hydra.launcher._target_)
-            if not connect(config.tracking).off:  # an address that is none is refused
+            store = connect(config.tracking)  # an address that is none is refused
+            store.prepare()
+            if not store.off:
                 presence = Presence(folder)  # until this process ends, however it does
         except InputError as error:  # Hydra would make a warning of it
             report(error, debug=config.debug)

@@ -23,11 +23,14 @@ from omegaconf.errors import OmegaConfBaseException
 from app import __version__
 from app.errors import InputError
 from app.launch import credentials, quoting, trust
+from app.launch.places import check_places
 from app.tracking.origin import versions
 
 HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+RESULTS = "hydra.run.dir"  # or hydra.sweep.dir
 
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
@@ -106,12 +109,14 @@ def run_hydra(
     job: Callable[[Any], None],
     config_name: str,
     *,
+    writes: Sequence[str],
     announce: Callable[[DictConfig, Sequence[str], bool], str] | None = None,
     within: AbstractContextManager[None] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
     """Run a job with the config that Hydra composes from `conf/` and the command line.
 
+    `writes` are the settings of the folders that it writes to, `RESULTS` for Hydra's own;
     `announce` says what begins, of the config, the command line's words and whether they are swept;
     `within` sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
     """
@@ -124,8 +129,12 @@ def run_hydra(
             quoting.spell_range(word) if word in options.overrides else word
             for word in sys.argv[1:]
         ]
-        if announce is not None and composed is not None:
-            print(announce(*composed), flush=True)
+        if composed is not None:
+            config, _, sweeps = composed
+            own = {RESULTS: f"hydra.{'sweep' if sweeps else 'run'}.dir"}
+            check_places(config, [own.get(setting, setting) for setting in writes])
+            if announce is not None:
+                print(announce(*composed), flush=True)
         main = hydra.main(
             version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
         )

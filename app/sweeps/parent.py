@@ -118,7 +118,8 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     """
     from app.sweeps import report, tables
 
-    title, parent = read_plan(folder).title, find_parent(folder)
+    plan, parent = read_plan(folder), find_parent(folder)
+    title = plan.title
     if parent is not None:
         try:
             jobs = [each for each in run.find_runs(folder) if each != folder]
@@ -128,6 +129,6 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
             title, results = read_sweep(store, parent)
         except InputError as error:
             log.info("the report is made from what the jobs left: %s", error)
-    made = report.make_report(results, title)
+    made = report.make_report(results, title, plan.jobs)
     print(tables.wrap(made.summary))
     return report.write_report(made, folder / "report")

@@ -62,8 +62,11 @@ class Report:
         return lines
 
 
-def make_report(results: Sequence[Result], title: str) -> Report:
-    """Make the report of a sweep with that title from the results of its jobs."""
+def make_report(results: Sequence[Result], title: str, jobs_had: int = 0) -> Report:
+    """Make the report of a sweep with that title from the results of its jobs.
+
+    `jobs_had` is how many it had, where that is known.
+    """
     results = sorted(results, key=lambda result: result.job)
     jobs, params = tabulate(results), list_params(results)
     dimensions = find_differing(params)
@@ -73,6 +76,9 @@ def make_report(results: Sequence[Result], title: str) -> Report:
         notes.append(
             f"The first {MOST} of {len(found)} groups of runs are told; all are in jobs.csv."
         )
+    if jobs_had > len(jobs):
+        less = jobs_had - len(jobs)
+        notes.append(f"{less} of the sweep's {jobs_had} jobs have no run: deleted, or never begun.")
     failed = jobs[~finished]
     reasons = failed["reason"].str.strip().replace("", "no reason given")
     untold = params.columns.difference([*LEADING_PARAMETERS, *dimensions])

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.files import whole
+from app.tracking.client import DATABASE
+from app.tracking.moved import follow, is_same
 from app.tracking.origin import origin
 from app.tracking.store import connect
 
@@ -234,12 +236,22 @@ def read(folder: Path) -> Record | None:
         artifacts = [tuple(entry) for entry in content["artifacts"]]
         fields = {each.name for each in dataclasses.fields(Record)}
         known = {name: value for name, value in content.items() if name in fields}
-        return Record(folder, **{**known, "points": points, "artifacts": artifacts})
+        record = Record(folder, **{**known, "points": points, "artifacts": artifacts})
+        return _move_along(record)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{path} cannot be read: {reason}; move it away") from error
+
+
+def _move_along(record: Record) -> Record:
+    """Let a record that was moved or copied name its new place, and the store beside it."""
+    old, new = Path(record.tags["folder"]), record.folder.absolute()
+    if not is_same(old, new):
+        database = follow(Path(record.store["folder"], DATABASE), old, new)
+        record.store["folder"], record.tags["folder"] = str(database.parent), str(new)
+    return record
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,6 +23,7 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
+from app.tracking.moved import ARTIFACTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 50_000  # runs that one question may return; MLflow's limit
+ASKED = 500  # runs that one question names
 
 
 def connect(settings: Tracking) -> Store:
@@ -113,13 +115,20 @@ class Store:
 
     def _prepare_database(self) -> str:
         folder = Path(self.settings.folder)
+        with self._alone():
+            return self._find_experiment((folder / ARTIFACTS).as_uri())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the database, which is sound, or not there yet."""
+        folder = Path(self.settings.folder)
         calls.import_mlflow(self.uri)  # takes seconds: not while holding the lock
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{DATABASE}.lock"):
                 if self._database.exists():
                     calls.check_database(self._database)
-                return self._find_experiment((folder / "artifacts").as_uri())
+                yield
         except OSError as error:
             raise InputError(
                 f"cannot keep runs in {folder}: {error.strerror or error}; "
@@ -141,8 +150,12 @@ class Store:
 
         experiment = self.call(find_or_create)
         if experiment.lifecycle_stage != "active":
+            restore = calls.mlflow_command(
+                "experiments", "restore", "--experiment-id", str(experiment.experiment_id)
+            )
             raise InputError(
-                f"the experiment {name!r} was deleted from {self.uri}; restore it there "
+                f"the experiment {name!r} was deleted from {self.uri}; restore it by "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {restore}`, "
                 "or choose another name with tracking.experiment=<name>"
             )
         return str(experiment.experiment_id)
@@ -152,7 +165,8 @@ class Store:
     def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
         """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
 
-        It is looked for first: an earlier attempt may have made it though the answer got lost.
+        It is looked for first: an earlier attempt may have made it though the answer got lost. One
+        that was deleted is restored.
         """
         from mlflow.entities import ViewType
 
@@ -160,6 +174,8 @@ class Store:
 
         def find_or_create(client: MlflowClient) -> StoredRun:
             found = client.search_runs([experiment], wanted, ViewType.ALL, max_results=1)
+            if found and found[0].info.lifecycle_stage != "active":
+                client.restore_run(found[0].info.run_id)
             return found[0] if found else client.create_run(experiment, begun, dict(tags), name)
 
         return str(self.call(find_or_create).info.run_id)
@@ -243,6 +259,15 @@ class Store:
         wanted = "attributes.status = 'RUNNING' and tags.record LIKE '%' and tags.folder LIKE '%'"
         return self._search(self.experiment_id(), wanted)
 
+    def find_lost(self, run_ids: Sequence[str]) -> set[str]:
+        """Find those of these runs that the store does not have, or has as deleted."""
+        lost = set(run_ids)
+        for start in range(0, len(run_ids), ASKED):
+            asked = ", ".join(f"'{each}'" for each in run_ids[start : start + ASKED])
+            found = self._search(self.experiment_id(), f"attributes.run_id IN ({asked})")
+            lost -= {run.info.run_id for run in found}
+        return lost
+
     def get_run(self, run_id: str) -> StoredRun:
         """A run of the store, which is not made where it is missing."""
         if self.off:
@@ -260,6 +285,9 @@ class Store:
                 f"{self._database} is no file: there are no runs; "
                 "name their folder with tracking.folder"
             )
+        else:
+            with self._alone():  # a database that was moved is mended
+                pass
         return self.call(lambda client: client.get_run(run_id))
 
     def children(self, parent: StoredRun) -> list[StoredRun]:
