@@ -38,8 +38,9 @@ def job(config: DictConfig) -> None:
         settings: Any = OmegaConf.to_object(config)
 
         from app.sweeps import tables
-        from app.sweeps.report import make_report, write_report
+        from app.sweeps.report import describe, make_report, write_report
         from app.sweeps.results import read_sweep
+        from app.tracking.record import NOTE
         from app.tracking.store import connect
 
         store = connect(settings.tracking)
@@ -47,6 +48,7 @@ def job(config: DictConfig) -> None:
         report = make_report(results, title)
         folder = write_report(report, Path(settings.output))
         store.add_artifacts(settings.run, folder)
+        store.log(settings.run, tags={NOTE: describe(report, settings.run)})
         print(tables.describe_sweep(results))
         print(tables.wrap(report.summary))
         print(f"Report: {folder / 'report.md'}")

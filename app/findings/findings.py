@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app import names
 from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
 from app.findings.lesioned import Lesioned
@@ -32,6 +33,7 @@ class Findings:
     lesioned: Lesioned | None
     decoded: Decoded | None
     notes: tuple[str, ...]  # a line for each step that did not apply
+    depth: int | None = None  # of the layer in its network, from 1
 
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
@@ -46,11 +48,13 @@ class Findings:
             found |= self.lesioned.metrics(self.scores[self.metric])
         if self.decoded is not None:
             found |= self.decoded.metrics()
+        if self.depth is not None:
+            found[names.DEPTH] = float(self.depth)
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
         """Numbers by step, by the names that they are logged under."""
-        found = {name: dict(enumerate(values)) for name, values in self.curve.metrics().items()}
+        found = self.curve.logged(self.metric)
         return found | (self.lesioned.curves() if self.lesioned is not None else {})
 
     def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
@@ -65,6 +69,14 @@ class Findings:
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
         return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})
+
+    def list_selected(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
+        """The rows of `table` that the metric selects, the highest score first."""
+        table = self.table(shape)
+        own = table[self.selected[self.metric]].sort_values(
+            self.metric, ascending=False, kind="stable"
+        )
+        return own if shape else own.drop(columns=["channel", "row", "column"])
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

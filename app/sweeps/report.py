@@ -8,6 +8,8 @@ Whether both agree is decided by the rules that are the panels' claims.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,16 @@ from app.files import whole, writing
 from app.sweeps import criteria, figure1, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, tabulate
+from app.tracking.record import TAG_LENGTH
 
 MOST = 6  # groups of runs that are drawn
+FAILED_TOLD = 5  # jobs that failed, on MLflow's page of the sweep
+HEAD = """<head><meta charset="utf-8"><title>Report</title><style>
+body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+img { max-width: 100% }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+th, td { border-bottom: 1px solid #ddd; padding: 2px 8px; text-align: left; white-space: nowrap }
+</style></head>"""
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
 MAIN = (*tables.SELECTION.values(), names.ACCURACY)
 
@@ -105,7 +115,7 @@ def _make_section(group: Group) -> Section:
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write report.md, the tables of jobs and panels, and the panels' pictures; the folder."""
+    """Write report.md and report.html, the tables of jobs and panels, the pictures; the folder."""
     every = [panel for section in report.sections for panel in section.panels]
     with writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +126,10 @@ def write_report(report: Report, folder: Path) -> Path:
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
                 _draw_section(section, folder, _suffix(number))
-        with whole(folder / "report.md") as file:
-            file.write_text(_write_page(report), encoding="utf-8")
+        page = _write_page(report)
+        for name, text in (("report.md", page), ("report.html", _make_html(page, folder))):
+            with whole(folder / name) as file:
+                file.write_text(text, encoding="utf-8")
     return folder
 
 
@@ -142,6 +154,10 @@ def _suffix(number: int) -> str:
     return "" if number == 1 else f"_{number}"
 
 
+def _list_main(jobs: pd.DataFrame) -> list[str]:
+    return [name for name in MAIN if name in jobs]
+
+
 def _write_page(report: Report) -> str:
     """The text of report.md."""
     jobs, failed = len(report.jobs), len(report.failed)
@@ -163,9 +179,40 @@ def _write_page(report: Report) -> str:
             parts += [f"### {panel.letter}. {panel.title}", picture, panel.caption, panel.sentence]
             parts.append(_pipe_table(panel.table))
         parts += section.missing
-    main = [name for name in MAIN if name in report.jobs]
-    table = report.jobs[["job", *report.swept, "status", *main]]
+    table = report.jobs[["job", *report.swept, "status", *_list_main(report.jobs)]]
     return "\n\n".join([*parts, "## Jobs", _pipe_table(table)]) + "\n"
+
+
+def _make_html(page: str, folder: Path) -> str:
+    """The page as HTML that stands alone, the pictures of `folder` inside."""
+    from markdown_it import MarkdownIt
+
+    def include(found: re.Match[str]) -> str:
+        content = base64.b64encode((folder / found[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{content}"'
+
+    body = re.sub(r'src="([\w.]+\.png)"', include, MarkdownIt("js-default").render(page))
+    return f'<!DOCTYPE html>\n<html lang="en">\n{HEAD}\n<body>\n{body}</body>\n</html>\n'
+
+
+def describe(report: Report, run_id: str) -> str:
+    """What MLflow's page of the sweep's run says, in Markdown, as far as it has room."""
+    jobs = report.jobs[report.jobs["status"] == "finished"]
+    parts = [f"{len(jobs)} of {len(report.jobs)} jobs finished; `report.html` has all of this."]
+    parts += [f"- {line}" for line in report.failed[:FAILED_TOLD]]
+    parts += ["", *(f"{line}\n" for line in report.summary)]
+    drawn = [number for number, each in enumerate(report.sections, start=1) if each.panels]
+    parts += [
+        f"![figure](get-artifact?path=figure{_suffix(number)}.png&run_uuid={run_id})\n"
+        for number in drawn[:1]
+    ]
+    rows = _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).splitlines()
+    text = "\n".join(parts)
+    for number, row in enumerate(rows):
+        if len(text) + len(row) > TAG_LENGTH - 100:
+            return f"{text}\n\n{len(rows) - number} more in `jobs.csv`."
+        text = f"{text}\n{row}"
+    return text
 
 
 def _pipe_table(table: pd.DataFrame) -> str:
