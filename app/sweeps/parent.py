@@ -138,16 +138,15 @@ def save_view(folder: Path, store: Store, results: Sequence[Result]) -> tuple[st
         return None, ""
     logged = {name for each in results for name in each.metrics}
     params = find_differing(list_params(results))
-    curves, hidden = {}, {names.CRITERION_CURVE}
+    curves = {}
     for each in results:
         metric, rule = (each.params.get(key) for key in ("metric", "metric.criterion.rule"))
         if not each.failed and rule in RULES:
             against = names.CRITERION_OF[RULES[rule].scale].format(metric=metric)
-            curves[f"percent selected, {metric}"] = names.PERCENT_CURVE, against
-            hidden.add(against)
-    found = [name for name in (*MAIN, names.DEPTH) if name in logged]
+            curves[against] = names.PERCENT_CURVE
+    found = [name for name in (*MAIN, names.DEPTH) if name in logged and name != names.UNDEFINED]
     title = read_plan(folder).title
-    view = View(title, parent, params, found, names.DEPTH, curves, sorted(hidden))
+    view = View(title, parent, params, found, names.DEPTH, curves, [names.CRITERION_CURVE])
     return parent, store.save_view(view)
 
 

@@ -32,6 +32,7 @@ FAILED_TOLD = 5  # jobs that failed, on MLflow's page of the sweep
 HEAD = """<head><meta charset="utf-8"><title>Report</title><style>
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
 img { max-width: 100% }
+h1 { font-size: 1.4em }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ddd; padding: 2px 8px; text-align: left; white-space: nowrap }
 </style></head>"""
@@ -200,13 +201,17 @@ def describe(report: Report, run_id: str) -> str:
     jobs = report.jobs[report.jobs["status"] == "finished"]
     parts = [f"{len(jobs)} of {len(report.jobs)} jobs finished; `report.html` has all of this."]
     parts += [f"- {line}" for line in report.failed[:FAILED_TOLD]]
-    parts += ["", *(f"{line}\n" for line in report.summary)]
+    for section in report.sections:
+        parts += [f"\n### {section.heading}"] if len(report.sections) > 1 else []
+        parts += [f"\n**{each.letter}. {each.title}.** {each.sentence}" for each in section.panels]
     drawn = [number for number, each in enumerate(report.sections, start=1) if each.panels]
     parts += [
-        f"![figure](get-artifact?path=figure{_suffix(number)}.png&run_uuid={run_id})\n"
+        f"\n![figure](get-artifact?path=figure{_suffix(number)}.png&run_uuid={run_id})\n"
         for number in drawn[:1]
     ]
-    rows = _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).splitlines()
+    rows = (
+        _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).replace(" |", "&emsp;|").splitlines()
+    )  # which has no gaps there
     text = "\n".join(parts)
     for number, row in enumerate(rows):
         if len(text) + len(row) > TAG_LENGTH - 100:

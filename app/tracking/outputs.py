@@ -77,7 +77,9 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
     """
     place = shape if config.aggregation.name == "unit" else None
     texts = {
-        "selected.csv": found.list_selected(place).head(LISTED).to_csv(index=False),
+        "selected.csv": found.list_selected(place)
+        .head(LISTED)
+        .to_csv(index=False, float_format="%.6g"),
         "config.yaml": to_yaml(config),
         "versions.json": json.dumps(versions(), indent=2),
         "metrics.json": to_json(found.metrics()),

@@ -18,7 +18,7 @@ TRIED = ("3.17",)  # versions of MLflow
 KEY = "viewStateShareKey"  # in the address
 TAG = "mlflow.sharedViewState.{key}"
 TAG_LENGTH = 5000  # characters of an experiment's tag
-WIDTHS = {"params": 130, "metrics": 160}  # of columns, in pixels
+WIDTHS = {"params": 110, "metrics": 140}  # of columns, in pixels
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class View:
     params: Sequence[str]
     metrics: Sequence[str]
     order: str  # the metric that rows are sorted by
-    curves: Mapping[str, tuple[str, str]]  # of each chart what is drawn and against what
-    hidden: Sequence[str] = ()  # metrics that have no chart
+    curves: Mapping[str, str]  # what is an axis, and what is drawn against it
+    hidden: Sequence[str] = ()  # further metrics that have no chart of their own
 
     @property
     def search(self) -> dict[str, Any]:
@@ -68,11 +68,12 @@ def _make_state(view: View) -> dict[str, Any]:
                for name in names}  # fmt: skip
     section = "curves"
     charts = [
-        _make_chart(section, drawn, displayName=title, xAxisKey="metric", useGlobalXaxisKey=False,
+        _make_chart(section, drawn, uuid=against, xAxisKey="metric", useGlobalXaxisKey=False,
                     selectedXAxisMetricKey=against, selectedMetricKeys=[drawn])
-        for title, (drawn, against) in view.curves.items()
+        for against, drawn in view.curves.items()
     ]  # fmt: skip
-    charts += [_make_chart(section, name, deleted=True) for name in view.hidden]
+    hidden = (*view.curves, *view.hidden)
+    charts += [_make_chart(section, name, uuid=f"no {name}", deleted=True) for name in hidden]
     return {
         **view.search,
         "selectedColumns": list(columns),
@@ -92,9 +93,7 @@ def _make_section(uuid: str) -> dict[str, Any]:
 
 def _make_chart(section: str, metric: str, **settings: Any) -> dict[str, Any]:
     """A line chart of a metric, as MLflow's pages make one, but for the settings."""
-    title = str(settings.get("displayName", metric))
     return {
-        "uuid": f"{section} {title}",
         "type": "LINE",
         "runsCountToCompare": 10,
         "metricSectionId": section,
