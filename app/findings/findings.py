@@ -57,26 +57,32 @@ class Findings:
         found = self.curve.logged(self.metric)
         return found | (self.lesioned.curves() if self.lesioned is not None else {})
 
-    def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
-        """A row a unit: where it is, its scores, which metrics select it.
+    def table(
+        self, shape: tuple[int, int, int] | None, units: NDArray[np.intp] | None = None
+    ) -> pd.DataFrame:
+        """A row a unit, of all or of `units`: where it is, its scores, which metrics select it.
 
         `shape` is the layer's (channels, rows, columns) where single units were scored; the token
         of a sequence is its row. None: kernels were, which have no position.
         """
-        unit = np.arange(len(self.selected[self.metric]))
+        unit = np.arange(len(self.selected[self.metric])) if units is None else units
         nowhere: Any = pd.array([None], dtype="Int64").repeat(len(unit))
         place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
-        return pd.DataFrame({"unit": unit, **where, **self.scores, **selected})
+        columns = {**self.scores, **selected}
+        if units is not None:
+            columns = {name: values[units] for name, values in columns.items()}
+        return pd.DataFrame({"unit": unit, **where, **columns})
 
-    def list_selected(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
-        """The rows of `table` that the metric selects, the highest score first."""
-        table = self.table(shape)
-        own = table[self.selected[self.metric]].sort_values(
-            self.metric, ascending=False, kind="stable"
-        )
-        return own if shape else own.drop(columns=["channel", "row", "column"])
+    def list_selected(self, shape: tuple[int, int, int] | None, most: int) -> pd.DataFrame:
+        """The rows of `table` that the metric selects, the highest scores first, so many at most.
+
+        Without positions where there are none.
+        """
+        own = np.flatnonzero(self.selected[self.metric])
+        order = np.argsort(-self.scores[self.metric][own], kind="stable")
+        return self.table(shape, own[order[:most]]).dropna(axis="columns", how="all")
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

@@ -59,7 +59,7 @@ def ask(config: Config) -> str:
 def describe_selected(found: Findings, place: tuple[int, int, int] | None) -> str:
     """Say in Markdown how many and which the metric selects, the first of them by score."""
     what = "kernels" if place is None else "units"
-    made, selected = found.selectivity, found.list_selected(place).head(DESCRIBED)
+    made, selected = found.selectivity, found.list_selected(place, DESCRIBED)
     told = f"**{made.count:,} of {made.units:,} {what} ({made.percent:.1f} %)**"
     if selected.empty:
         return told
@@ -77,9 +77,7 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
     """
     place = shape if config.aggregation.name == "unit" else None
     texts = {
-        "selected.csv": found.list_selected(place)
-        .head(LISTED)
-        .to_csv(index=False, float_format="%.6g"),
+        "selected.csv": found.list_selected(place, LISTED).to_csv(index=False, float_format="%.6g"),
         "config.yaml": to_yaml(config),
         "versions.json": json.dumps(versions(), indent=2),
         "metrics.json": to_json(found.metrics()),
