@@ -1,4 +1,4 @@
-"""The view of a sweep that MLflow's pages open: its form is that of the versions it was tried with."""
+"""The view of a sweep that MLflow's pages open, in the form that it was tried with."""
 
 from __future__ import annotations
 
