@@ -57,13 +57,15 @@ def name_run(params: Mapping[str, Any], swept: Mapping[str, str] | None = None) 
 
     >>> asked = {"layer": "conv13", "metric": "fsi", "metric.criterion.threshold": 0.3, "seed": 1}
     >>> name_run(asked), name_run(asked, {"seed": "1", "threshold.fsi": "0.3"})
-    ('conv13 fsi 0.3', '0.3 seed=1 conv13 fsi')
+    ('conv13 fsi 0.3', 'fsi 0.3 seed=1 conv13')
     """
     of_criterion = ("threshold", f"threshold.{params.get('metric')}")
     varied = {
         NUMBER if name in of_criterion and NUMBER in params else name.removesuffix(".name"): text
         for name, text in (swept or {}).items()
     }
+    if varied.keys() & {"metric", NUMBER}:  # which say little without each other
+        varied |= {name: "" for name in ("metric", NUMBER) if name in params}
     first = [name for name in NAMED if name in varied]
     others = [name for name in varied if name not in NAMED]
     rest = [name for name in NAMED if name not in varied and name in params]
