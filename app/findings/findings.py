@@ -82,7 +82,8 @@ class Findings:
         """
         own = np.flatnonzero(self.selected[self.metric])
         order = np.argsort(-self.scores[self.metric][own], kind="stable")
-        return self.table(shape, own[order[:most]]).dropna(axis="columns", how="all")
+        table = self.table(shape, own[order[:most]])
+        return table if shape else table.drop(columns=["channel", "row", "column"])
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

@@ -201,22 +201,20 @@ def describe(report: Report, run_id: str) -> str:
     jobs = report.jobs[report.jobs["status"] == "finished"]
     parts = [f"{len(jobs)} of {len(report.jobs)} jobs finished; `report.html` has all of this."]
     parts += [f"- {line}" for line in report.failed[:FAILED_TOLD]]
-    for section in report.sections:
+    for number, section in enumerate(report.sections, start=1):
         parts += [f"\n### {section.heading}"] if len(report.sections) > 1 else []
         parts += [f"\n**{each.letter}. {each.title}.** {each.sentence}" for each in section.panels]
-    drawn = [number for number, each in enumerate(report.sections, start=1) if each.panels]
-    parts += [
-        f"\n![figure](get-artifact?path=figure{_suffix(number)}.png&run_uuid={run_id})\n"
-        for number in drawn[:1]
-    ]
-    rows = (
-        _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).replace(" |", "&emsp;|").splitlines()
-    )  # which has no gaps there
-    text = "\n".join(parts)
-    for number, row in enumerate(rows):
-        if len(text) + len(row) > TAG_LENGTH - 100:
-            return f"{text}\n\n{len(rows) - number} more in `jobs.csv`."
-        text = f"{text}\n{row}"
+        if section.panels:
+            figure = f"figure{_suffix(number)}.png"
+            parts.append(f"\n![figure](get-artifact?path={figure}&run_uuid={run_id})")
+    rows = _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).splitlines()
+    # MLflow's pages leave no gaps between columns.
+    rows = [row if row.startswith("| ---") else row.replace(" |", "&emsp;|") for row in rows]
+    text, rest = "", "\nThe rest is in `report.html`."
+    for line in (*parts, "", *rows):
+        if len(text) + len(line) + len(rest) >= TAG_LENGTH:
+            return text + rest
+        text += f"{line}\n"
     return text
 
 

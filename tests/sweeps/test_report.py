@@ -349,4 +349,4 @@ def test_the_description_has_room_in_a_tag(seeds: int):
     page = report.describe(made, "abc")
     assert len(page) < 8000 and "get-artifact?path=figure.png&run_uuid=abc" in page
     whole = len(made.jobs) == page.count("\n| ") - 2
-    assert whole == (seeds == 1) and ("more in `jobs.csv`" in page) != whole
+    assert whole == (seeds == 1) and ("The rest is in" in page) != whole
