@@ -181,7 +181,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path):
         report.make_report(as_results(made[::-1]), "sweep"), tmp_path / "again"
     )
     names = sorted(path.name for path in first.iterdir())
-    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 25
+    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 26
     for name in names:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
