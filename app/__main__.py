@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app.config import schema
 from app.config.checks import checked
-from app.config.parameters import LEADING_PARAMETERS, parameters
+from app.config.parameters import LEADING_PARAMETERS, name_run, parameters
 from app.errors import InputError
 from app.launch import credentials, trust
 from app.launch.callback import ended
@@ -51,9 +51,10 @@ def job(composed: DictConfig) -> None:
     overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
+    plan = read_plan(sweep_folder) if sweeping else Plan()
+    swept = plan.find_own(overrides)
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
-    plan = read_plan(sweep_folder) if sweeping else Plan()
     try:
         config = checked(composed)  # before anything that takes seconds to import
         check_metrics(config)
@@ -62,11 +63,13 @@ def job(composed: DictConfig) -> None:
 
         parent = open_parent(sweep_folder, connect(config.tracking)) if sweeping else None
         drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
-        result = experiment.run(config, folder, experiment.Job(parent, plan.layers, tags, drawn))
+        asked = experiment.Job(parent, plan.layers, tags, drawn, swept)
+        result = experiment.run(config, folder, asked)
     except Exception as error:
         report(error, debug=composed.debug, log=True)
         params = find_parameters(composed, overrides)
-        result = Result("failed", " ".join(overrides), params, reason=reason_of(error))
+        name = name_run(params, swept) or " ".join(overrides)
+        result = Result("failed", name, params, reason=reason_of(error))
     number = hydra_config.job.num if sweeping else 0
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
@@ -91,7 +94,7 @@ def job(composed: DictConfig) -> None:
         if behind is not None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
-        print(connect(composed.tracking).how_to_compare())
+        print(connect(composed.tracking).how_to_compare(result.run_id))
 
 
 def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:

@@ -10,7 +10,7 @@ import joblib
 
 from app import machine
 from app.config.checks import check_model
-from app.config.parameters import parameters
+from app.config.parameters import name_run, parameters
 from app.config.schema import Config, metric_set
 from app.errors import InputError
 from app.figures.run import draw_run
@@ -28,7 +28,8 @@ from app.stimuli import classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.sweeps.results import Result
-from app.tracking.outputs import describe_run, record_run, write_run
+from app.tracking.outputs import ask, make_tags, record_run, write_run
+from app.tracking.record import Description
 from app.tracking.run import start
 from app.tracking.store import connect
 
@@ -41,6 +42,7 @@ class Job:
     layers: tuple[str, ...] = ()  # that the sweep asks for: one pass reads the kernels of all
     tags: Mapping[str, str] = field(default_factory=dict)  # further ones of the run
     figures: bool = True
+    swept: Mapping[str, str] = field(default_factory=dict)  # its share of what is varied
 
 
 def run(config: Config, folder: Path, job: Job | None = None) -> Result:
@@ -61,10 +63,11 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     check_inputs(config, subject.shape[0])
     reader = Reader(network, config.layer.name, hardware, memo, job.layers)
     params = parameters(config)
-    description = describe_run(config, params, subject, job.parent, job.tags)
+    tags = {**make_tags(config, subject), **job.tags}
+    description = Description(name_run(params, job.swept), params, tags, ask(config), job.parent)
     with start(store, folder, description) as record:
         stimuli = make_localizer(config.stimuli, memo, config.megapixels)
-        found = find(config, reader, stimuli)
+        found = replace(find(config, reader, stimuli), depth=subject.depth)
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:
@@ -72,17 +75,8 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         notes = (*subject.notes, *found.notes, memo.note)
         found = replace(found, notes=tuple(filter(None, notes)))
         record_run(record, config, subject, stimuli, found)
-    return Result(
-        "finished",
-        description.name,
-        params,
-        description.tags,
-        found.metrics(),
-        found.notes,
-        record.run_id,
-        record.undelivered,
-        folder=str(folder),
-    )
+    return Result("finished", description.name, params, description.tags, found.metrics(),
+                  found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
 
 
 def check_inputs(config: Config, kernels: int) -> None:

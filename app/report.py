@@ -39,8 +39,9 @@ def job(config: DictConfig) -> None:
         settings: Any = OmegaConf.to_object(config)
 
         from app.sweeps import tables
-        from app.sweeps.report import make_report, write_report
+        from app.sweeps.report import describe, make_report, write_report
         from app.sweeps.results import count_jobs, read_sweep, tell_missing
+        from app.tracking.record import NOTE
         from app.tracking.store import connect
 
         store = connect(settings.tracking)
@@ -54,6 +55,7 @@ def job(config: DictConfig) -> None:
         folder = write_report(made, output)
         if not missing:
             store.add_artifacts(settings.run, folder)
+            store.log(settings.run, tags={NOTE: describe(made, settings.run)})
         print(tables.describe_sweep(results))
         print(tables.wrap(made.summary))
         print(f"Report: {folder / 'report.md'}")

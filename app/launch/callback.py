@@ -5,7 +5,6 @@ Imports nothing heavy: Hydra loads this file for `--help` too.
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,11 +70,12 @@ def make_plan(choices: Mapping[str, Sequence[str]], command: Sequence[str] = ())
     """Plan the sweep of these choices: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
     from app.sweeps.parent import Plan
 
-    swept = {name: each for name, each in choices.items() if len(each) > 1}
-    layers = {
-        word.rpartition("=")[2] for name in ("layer", "layer.name") for word in swept.get(name, [])
+    swept = {
+        name.lstrip("+"): [word.partition("=")[2] for word in words]
+        for name, words in choices.items()
+        if len(words) > 1
     }
-    return Plan(tuple(sorted(layers)), math.prod(map(len, swept.values())), tuple(command))
+    return Plan(swept, command)
 
 
 class SweepCallback(Callback):
@@ -111,7 +111,7 @@ class SweepCallback(Callback):
         Exits with 1 where a job failed or was `lost`, with `UNDELIVERED` where the store lacks it.
         """
         from app.sweeps import tables
-        from app.sweeps.parent import close, read_plan, write_report
+        from app.sweeps.parent import close, read_plan, save_view, write_report
         from app.sweeps.results import count, read_results
         from app.tracking.store import connect
 
@@ -140,6 +140,6 @@ class SweepCallback(Callback):
             tell_undelivered(behind, folder)
         else:
             with suppress(InputError):  # of the store: told by the jobs already
-                print(store.how_to_compare())
+                print(store.how_to_compare(*save_view(folder, store, results)))
         if failed or behind is not None:
             raise SystemExit(1 if failed else UNDELIVERED)

@@ -8,6 +8,8 @@ Whether both agree is decided by the rules that are the panels' claims.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,17 @@ from app.spelling import shorten
 from app.sweeps import criteria, figure1, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, tabulate
+from app.tracking.record import TAG_LENGTH
 
 MOST = 6  # groups of runs that are drawn
+FAILED_TOLD = 5  # jobs that failed, on MLflow's page of the sweep
+HEAD = """<head><meta charset="utf-8"><title>Report</title><style>
+body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+img { max-width: 100% }
+h1 { font-size: 1.4em }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+th, td { border-bottom: 1px solid #ddd; padding: 2px 8px; text-align: left; white-space: nowrap }
+</style></head>"""
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
 MAIN = (*tables.SELECTION.values(), names.ACCURACY)
 
@@ -115,7 +126,7 @@ def _make_section(group: Group, heading: str) -> Section:
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write report.md, the tables of jobs and panels, and the panels' pictures; the folder."""
+    """Write report.md and report.html, the tables of jobs and panels, the pictures; the folder."""
     every = [panel for section in report.sections for panel in section.panels]
     with writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,8 +137,10 @@ def write_report(report: Report, folder: Path) -> Path:
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
                 _draw_section(section, folder, _suffix(number))
-        with whole(folder / "report.md") as file:
-            file.write_text(_write_page(report), encoding="utf-8")
+        page = _write_page(report)
+        for name, text in (("report.md", page), ("report.html", _make_html(page, folder))):
+            with whole(folder / name) as file:
+                file.write_text(text, encoding="utf-8")
     return folder
 
 
@@ -158,6 +171,10 @@ def _suffix(number: int) -> str:
     return "" if number == 1 else f"_{number}"
 
 
+def _list_main(jobs: pd.DataFrame) -> list[str]:
+    return [name for name in MAIN if name in jobs]
+
+
 def _write_page(report: Report) -> str:
     """The text of report.md."""
     jobs, failed = len(report.jobs), len(report.failed)
@@ -179,9 +196,42 @@ def _write_page(report: Report) -> str:
             parts += [f"### {panel.letter}. {panel.title}", picture, panel.caption, panel.sentence]
             parts.append(_pipe_table(panel.table))
         parts += section.missing
-    main = [name for name in MAIN if name in report.jobs]
-    table = report.jobs[["job", *report.swept, "status", *main]]
+    table = report.jobs[["job", *report.swept, "status", *_list_main(report.jobs)]]
     return "\n\n".join([*parts, "## Jobs", _pipe_table(table)]) + "\n"
+
+
+def _make_html(page: str, folder: Path) -> str:
+    """The page as HTML that stands alone, the pictures of `folder` inside."""
+    from markdown_it import MarkdownIt
+
+    def include(found: re.Match[str]) -> str:
+        content = base64.b64encode((folder / found[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{content}"'
+
+    body = re.sub(r'src="([\w.]+\.png)"', include, MarkdownIt("js-default").render(page))
+    return f'<!DOCTYPE html>\n<html lang="en">\n{HEAD}\n<body>\n{body}</body>\n</html>\n'
+
+
+def describe(report: Report, run_id: str) -> str:
+    """What MLflow's page of the sweep's run says, in Markdown, as far as it has room."""
+    jobs = report.jobs[report.jobs["status"] == "finished"]
+    parts = [f"{len(jobs)} of {len(report.jobs)} jobs finished; `report.html` has all of this."]
+    parts += [f"- {line}" for line in report.failed[:FAILED_TOLD]]
+    for number, section in enumerate(report.sections, start=1):
+        parts += [f"\n### {section.heading}"] if len(report.sections) > 1 else []
+        parts += [f"\n**{each.letter}. {each.title}.** {each.sentence}" for each in section.panels]
+        if section.panels:
+            figure = f"figure{_suffix(number)}.png"
+            parts.append(f"\n![figure](get-artifact?path={figure}&run_uuid={run_id})")
+    rows = _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).splitlines()
+    # MLflow's pages leave no gaps between columns.
+    rows = [row if row.startswith("| ---") else row.replace(" |", "&emsp;|") for row in rows]
+    text, rest = "", "\nThe rest is in `report.html`."
+    for line in (*parts, "", *rows):
+        if len(text) + len(line) + len(rest) >= TAG_LENGTH:
+            return text + rest
+        text += f"{line}\n"
+    return text
 
 
 def _pipe_table(table: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import os
@@ -43,6 +44,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+LIGHT = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"  # before the command of a server
 ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
 COLLISION_SECONDS = 60.0  # for which a write that collided with another process's is repeated
 
@@ -190,6 +192,19 @@ def check_server(uri: str, give_up: float) -> None:
         raise InputError(
             f"tracking server {uri} does not answer: {reason}; start it or use tracking=sqlite"
         ) from error
+
+
+def find_version(uri: str) -> str:
+    """Find the version of MLflow that shows a store's pages; empty where a server tells none."""
+    if uri.startswith(SQLITE):
+        return importlib.metadata.version("mlflow")
+    import requests
+
+    try:
+        answer = requests.get(f"{uri}/version", timeout=ANSWER_SECONDS)
+    except requests.RequestException:
+        return ""
+    return answer.text if answer.ok else ""
 
 
 def call(function: Callable[[], T], uri: str, give_up: float) -> T:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 RESULT = "result.json"  # what a job tells its sweep, beside the record
 RUNNING = "RUNNING"
+NOTE = "mlflow.note.content"  # the tag that MLflow's page of a run shows, in Markdown
 # MLflow's limits, in characters.
 NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
 PARAM_LENGTH = 6000
@@ -92,7 +93,7 @@ class Record:
         )
         own = {"record": record.key, "folder": str(folder.absolute()), "host": platform.node()}
         shown = {
-            "mlflow.note.content": description.sentence,
+            NOTE: description.sentence,
             "mlflow.parentRunId": description.parent,
         }
         record.add_tags({**origin(), **own, **description.tags})

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from app.errors import InputError
 from app.files import PARTIAL
-from app.tracking.record import RECORD, RUNNING, Description, Record, list_points, read
+from app.tracking.record import NOTE, RECORD, RUNNING, Description, Record, list_points, read
 from app.tracking.store import Store, connect
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,14 @@ def open_run(store: Store, folder: Path, description: Description) -> str | None
     record = _begin(store, folder, description)
     _announce(record)
     return record.run_id
+
+
+def describe_run(folder: Path, page: str) -> None:
+    """Say in Markdown what MLflow's page of a run that is open is to show, if one is."""
+    record = read(folder)
+    if record is not None:
+        record.add_tags({NOTE: page})
+        record.save()
 
 
 def end_run(

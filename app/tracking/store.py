@@ -24,6 +24,7 @@ from app.errors import InputError
 from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
 from app.tracking.moved import ARTIFACTS
+from app.tracking.view import View, make_query, make_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -301,16 +302,33 @@ class Store:
             lambda client: list(client.search_runs(asked, wanted, max_results=MOST, order_by=order))
         )
 
-    def how_to_compare(self) -> str:
-        """Two lines for the end of a run: how to open MLflow's pages, and where to look."""
+    def save_view(self, view: View) -> str:
+        """Keep a sweep's view of the table of runs where the store's pages know how; its query."""
+        tag = make_tag(view, calls.find_version(self.uri), int(time.time() * 1000))
+        if tag is not None:
+            experiment = self.experiment_id()
+            self.call(lambda client: client.set_experiment_tag(experiment, *tag))
+        return make_query(view, saved=tag is not None)
+
+    def how_to_compare(self, run_id: str | None = None, query: str = "") -> str:
+        """Lines for the end of a run or sweep: how to open MLflow's pages, and where to look.
+
+        `run_id` is the run's, `query` what `save_view` returned.
+        """
         if self.off:
             return "Compare: nothing was tracked (tracking=none)"
         command = server = self.uri
         if self._in_sqlite:
-            # By this interpreter, which has MLflow whatever the shell's PATH says.
+            # By this interpreter, which has MLflow whatever the shell's PATH says. Without what
+            # serves language models: that is a dozen processes more.
             python, uri = shlex.quote(sys.executable), shlex.quote(self.uri)
-            command = f"{python} -m mlflow ui --backend-store-uri {uri}"
+            command = f"{calls.LIGHT} {python} -m mlflow server --workers 1"
+            command += f" --backend-store-uri {uri}"
             server = "http://127.0.0.1:5000"
-        # The runs' table: MLflow's start page is a view for language models.
-        page = f"{server}/#/experiments/{self.experiment_id()}/runs?workflowType=machine_learning"
-        return f"Compare: {command}\n    then: {page}"
+        # MLflow's start page, and that of a run, are views for language models otherwise.
+        kind = "workflowType=machine_learning"
+        table = f"{server}/#/experiments/{self.experiment_id()}/runs"
+        lines = [f"Compare: {command}", f"    then: {table}?{kind}{query and '&'}{query}"]
+        if run_id is not None:
+            lines.append(f"    page: {table}/{run_id}?{kind}")
+        return "\n".join(lines)

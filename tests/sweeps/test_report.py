@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -180,7 +181,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path):
         report.make_report(as_results(made[::-1]), "sweep"), tmp_path / "again"
     )
     names = sorted(path.name for path in first.iterdir())
-    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 25
+    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 26
     for name in names:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -355,3 +356,22 @@ def test_undefined_findings_are_said_not_hidden():
         made.sections[0].group.styles,
     )
     assert render({"f": drawn})
+
+
+def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
+    report.write_report(told(metrics=("fsi", "dprime"), layers=("conv2", "conv13")), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]{,30})', page)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert len(sources) == text.count("![") > 1
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
+    assert "<h1>sweep</h1>" in page and "<table>" in page and "http" not in page
+
+
+@pytest.mark.parametrize("seeds", [1, 40])
+def test_the_description_has_room_in_a_tag(seeds: int):
+    made = told(seed=[str(seed) for seed in range(seeds)], metrics=("fsi", "dprime"))
+    page = report.describe(made, "abc")
+    assert len(page) < 8000 and "get-artifact?path=figure.png&run_uuid=abc" in page
+    whole = len(made.jobs) == page.count("\n| ") - 2
+    assert whole == (seeds == 1) and ("The rest is in" in page) != whole

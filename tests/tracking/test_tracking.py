@@ -86,9 +86,15 @@ def test_the_command_that_opens_the_pages(tmp_path: Path) -> None:
     assert connect(settings).uri == uri
     page = "#/experiments/1/runs?workflowType=machine_learning"
     assert connect(settings).how_to_compare() == (
-        f"Compare: {sys.executable} -m mlflow ui --backend-store-uri '{uri}'\n"
+        "Compare: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
+        f"{sys.executable} -m mlflow server --workers 1 --backend-store-uri '{uri}'\n"
         f"    then: http://127.0.0.1:5000/{page}"
     )
+    alone, query = page.replace("runs?", "runs/abc?"), "viewStateShareKey=abc"
+    assert connect(settings).how_to_compare("abc", query).splitlines()[1:] == [
+        f"    then: http://127.0.0.1:5000/{page}&{query}",
+        f"    page: http://127.0.0.1:5000/{alone}",
+    ]
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
