@@ -16,16 +16,23 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from app.config import schema
 from app.config.checks import checked
-from app.config.parameters import parameters
+from app.config.parameters import LEADING_PARAMETERS, name_run, parameters
 from app.errors import InputError
 from app.launch import credentials, trust
 from app.launch.callback import ended
-from app.launch.commandline import UNDELIVERED, reason_of, report, run_hydra, tell_undelivered
+from app.launch.commandline import (
+    RESULTS,
+    UNDELIVERED,
+    reason_of,
+    report,
+    run_hydra,
+    tell_undelivered,
+)
 
 schema.register()
 
@@ -44,6 +51,8 @@ def job(composed: DictConfig) -> None:
     overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     tags = {"job": str(hydra_config.job.num)} if sweeping else {}
+    plan = read_plan(sweep_folder) if sweeping else Plan()
+    swept = plan.find_own(overrides)
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
     try:
@@ -53,13 +62,14 @@ def job(composed: DictConfig) -> None:
         from app import experiment
 
         parent = open_parent(sweep_folder, connect(config.tracking)) if sweeping else None
-        plan = read_plan(sweep_folder) if sweeping else Plan()
         drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
-        result = experiment.run(config, folder, experiment.Job(parent, plan.layers, tags, drawn))
+        asked = experiment.Job(parent, plan.layers, tags, drawn, swept)
+        result = experiment.run(config, folder, asked)
     except Exception as error:
         report(error, debug=composed.debug, log=True)
         params = find_parameters(composed, overrides)
-        result = Result("failed", " ".join(overrides), params, reason=reason_of(error))
+        name = name_run(params, swept) or " ".join(overrides)
+        result = Result("failed", name, params, reason=reason_of(error))
     number = hydra_config.job.num if sweeping else 0
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
@@ -73,7 +83,10 @@ def job(composed: DictConfig) -> None:
             failed = True
     if failed and not sweeping:
         sys.exit(1)  # not raised: Hydra would print more than the one line
-    print(tables.describe_job(result))
+    print(
+        tables.summarise_job(result, plan.jobs) if sweeping else tables.describe_job(result),
+        flush=True,
+    )
     behind = result.undelivered
     if behind is not None:
         tell_undelivered(behind, folder)
@@ -81,7 +94,16 @@ def job(composed: DictConfig) -> None:
         if behind is not None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
-        print(connect(composed.tracking).how_to_compare())
+        print(connect(composed.tracking).how_to_compare(result.run_id))
+
+
+def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
+    """Say what is asked, before anything that takes seconds."""
+    if sweeps:
+        return f"A sweep: {' '.join(words)}"
+    names = (name if name in ("target", "seed") else f"{name}.name" for name in LEADING_PARAMETERS)
+    asked = [OmegaConf.select(config, name) for name in names]
+    return " / ".join(str(value) for value in asked if value is not None)
 
 
 def check_metrics(config: schema.Config) -> None:
@@ -110,7 +132,8 @@ def main() -> None:
     """Run the command line."""
     # The preset has the name of the plugin's own settings, on purpose.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
-    run_hydra(job, "config", within=ended())
+    writes = (RESULTS, "tracking.folder", "cache")
+    run_hydra(job, "config", writes=writes, announce=announce, within=ended())
 
 
 if __name__ == "__main__":

@@ -104,5 +104,10 @@ def _megabytes(found: Sequence[Entry]) -> float:
     return sum(entry.size for entry in found) / 1e6
 
 
+def main() -> None:
+    """Run the command line."""
+    run_hydra(job, "cache", writes=())
+
+
 if __name__ == "__main__":
-    run_hydra(job, "cache")
+    main()

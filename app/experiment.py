@@ -10,7 +10,7 @@ import joblib
 
 from app import machine
 from app.config.checks import check_model
-from app.config.parameters import parameters
+from app.config.parameters import name_run, parameters
 from app.config.schema import Config, metric_set
 from app.figures.run import draw_run
 from app.findings import decoding, lesioned, selection
@@ -29,7 +29,8 @@ from app.stimuli import classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.sweeps.results import Result
-from app.tracking.outputs import describe_run, record_run, write_run
+from app.tracking.outputs import ask, make_tags, record_run, write_run
+from app.tracking.record import Description
 from app.tracking.run import start
 from app.tracking.store import connect
 
@@ -42,6 +43,7 @@ class Job:
     layers: tuple[str, ...] = ()  # that the sweep asks for: one pass reads the kernels of all
     tags: Mapping[str, str] = field(default_factory=dict)  # further ones of the run
     figures: bool = True
+    swept: Mapping[str, str] = field(default_factory=dict)  # its share of what is varied
 
 
 def run(config: Config, folder: Path, job: Job | None = None) -> Result:
@@ -51,7 +53,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     written.
     """
     machine.forget_peak()
-    job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache)
+    job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache, Config.cache)
     if job.parent is None:  # else the sweep has begun: what is found waits here for the store
         store.prepare()
     hardware = Hardware.choose(config)
@@ -62,15 +64,17 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     check_inputs(config, subject.shape[0])
     reader = Reader(network, config.layer.name, hardware, memo, job.layers)
     params = parameters(config)
-    description = describe_run(config, params, subject, job.parent, job.tags)
+    tags = {**make_tags(config, subject), **job.tags}
+    description = Description(name_run(params, job.swept), params, tags, ask(config), job.parent)
     with start(store, folder, description) as record:
-        stimuli = make_localizer(config.stimuli, memo)
-        found = find(config, reader, stimuli)
-        found = replace(found, notes=(*subject.notes, *found.notes))
+        stimuli = make_localizer(config.stimuli, memo, config.megapixels)
+        found = replace(find(config, reader, stimuli), depth=subject.depth)
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:
             draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
+        notes = (*subject.notes, *found.notes, memo.note)
+        found = replace(found, notes=tuple(filter(None, notes)))
         record_run(record, config, subject, stimuli, found)
     return Result("finished", description.name, params, description.tags, found.metrics(),
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
@@ -118,7 +122,8 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     why_not = lesioned.why_not_lesioned(cut, model, layer, aggregation)
     notes = [*stimuli.images.notes, *signs, *said, why_not]
     if why_not is None:
-        shown = classes.make_own_classes(cut, model.face_classes, model.outputs or 0, memo)
+        faces, outputs = model.face_classes, model.outputs or 0
+        shown = classes.make_own_classes(cut, faces, outputs, memo, config.megapixels)
         site = LesionSite(network, layer.name, shown, hardware, memo)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
@@ -134,7 +139,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
         selective = {name: mask for name, mask in selected.items() if name not in baselines}
         tops, said = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
         if tops:
-            people = make_identities(config.identities, memo)
+            people = make_identities(config.identities, memo, config.megapixels)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
                 decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from app.config import schema
 from app.config.checks import checked_model
 from app.config.schema import Model
-from app.launch.commandline import run_hydra, told
+from app.launch.commandline import RESULTS, run_hydra, told
 
 schema.register()
 
@@ -44,5 +44,10 @@ def _show(model: Model) -> None:
     print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 
 
+def main() -> None:
+    """Run the command line."""
+    run_hydra(job, "config", writes=(RESULTS,))
+
+
 if __name__ == "__main__":
-    run_hydra(job, "config")
+    main()

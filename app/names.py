@@ -6,6 +6,12 @@
 COUNT, PERCENT = "selectivity/count", "selectivity/percent"
 UNITS, UNDEFINED = "selectivity/units", "selectivity/undefined"
 CRITERION_CURVE, PERCENT_CURVE = "threshold/criterion", "threshold/percent"
+# The same by a name of the metric's own, by the scale of its rule: the axis of a chart of its own.
+CRITERION_OF = {
+    "linear": "threshold/criterion_{metric}",
+    "log": "threshold/log10_criterion_{metric}",
+}
+DEPTH = "layer/depth"  # of the layer in its network, from 1
 
 CONSISTENCY, CONSISTENCY_SEM = "consistency/mean", "consistency/sem"
 SPEARMAN_WITH = "consistency/spearman_"  # followed by the other metric's name
@@ -43,4 +49,4 @@ CI95 = ("_ci95_low", "_ci95_high")  # the ends of the 95 % interval of the numbe
 
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
-WHOLE = (COUNT, UNITS, UNDEFINED, GREEDY_DROPPED, DECODED_KERNELS)  # whole numbers
+WHOLE = (COUNT, UNITS, UNDEFINED, GREEDY_DROPPED, DECODED_KERNELS, DEPTH)  # whole numbers

@@ -5,6 +5,7 @@ It equals the one that the sweep ended with, byte for byte, where the code is th
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,9 @@ def job(config: DictConfig) -> None:
         settings: Any = OmegaConf.to_object(config)
 
         from app.sweeps import tables
-        from app.sweeps.report import make_report, write_report
-        from app.sweeps.results import read_sweep
+        from app.sweeps.report import describe, make_report, write_report
+        from app.sweeps.results import count_jobs, read_sweep, tell_missing
+        from app.tracking.record import NOTE
         from app.tracking.store import connect
 
         store = connect(settings.tracking)
@@ -53,13 +55,25 @@ def job(config: DictConfig) -> None:
         def read(result: Result, name: str) -> pd.DataFrame | None:
             return store.read_table(result.run_id or "", f"{name}.parquet")
 
-        report = make_report(results, title, read)
-        folder = write_report(report, Path(settings.output))
-        store.add_artifacts(settings.run, folder)
+        parent, output = store.get_run(settings.run), Path(settings.output)
+        missing = tell_missing(parent, len(results))
+        if missing:  # a larger report stays as it is, here and there
+            print(f"{missing}. The parent run keeps the report that it has.", file=sys.stderr)
+            output = output.with_name(f"{output.name}_{len(results)}_jobs")
+        made = make_report(results, title, count_jobs(parent), read)
+        folder = write_report(made, output)
+        if not missing:
+            store.add_artifacts(settings.run, folder)
+            store.log(settings.run, tags={NOTE: describe(made, settings.run)})
         print(tables.describe_sweep(results))
-        print(tables.wrap(report.summary))
+        print(tables.wrap(made.summary))
         print(f"Report: {folder / 'report.md'}")
 
 
+def main() -> None:
+    """Run the command line."""
+    run_hydra(job, "report", writes=("output", "tracking.folder"))
+
+
 if __name__ == "__main__":
-    run_hydra(job, "report")
+    main()

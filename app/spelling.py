@@ -1,8 +1,10 @@
-"""How names are written: in file systems, and as a command line reads them."""
+"""How names are written: in file systems, as a command line reads them, where room is short."""
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 
 def spell(name: str) -> str:
@@ -37,3 +39,37 @@ def find_name(name: str, present: Iterable[str]) -> str | None:
     known = list(present)
     alike = [name] if name in known else [each for each in known if read_as(each) == name]
     return alike[0] if len(alike) == 1 else None
+
+
+def shorten(values: Iterable[str], most: int = 30) -> dict[str, str]:
+    """Map each value to itself, those of more than `most` characters to what tells them apart.
+
+    Of paths, the folders that all of these share at either end go. Of what is still too long the
+    middle does; where values would then read alike, the words that they share at either end.
+
+    >>> shorten(["-", "/data/run/vgg_1.pth", "/data/run/vgg_2.pth"], 12)
+    {'-': '-', '/data/run/vgg_1.pth': '…vgg_1.pth', '/data/run/vgg_2.pth': '…vgg_2.pth'}
+    """
+    every = list(dict.fromkeys(values))
+    long = [value for value in every if len(value) > most]
+    paths, head = _strip_shared(long, "/"), most // 3
+    short = [text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+             for text in paths]  # fmt: skip
+    if len(set(short)) < len(long):
+        short = _strip_shared(paths, r"\W_")
+    return dict(zip(every, every, strict=True)) | dict(zip(long, short, strict=True))
+
+
+def _strip_shared(texts: Sequence[str], ends: str) -> list[str]:
+    """Leave out the parts, which end in one of `ends`, that all texts share at either end."""
+    parts = [re.findall(rf"[^{ends}]*[{ends}]|[^{ends}]+", text) for text in texts]
+    head = _count_shared(parts)
+    tail = _count_shared([each[head:][::-1] for each in parts])
+    kept = ["".join(each[head : len(each) - tail]) for each in parts]
+    return [f"{'…' * bool(head)}{f'{text[:-1]}…' if tail else text}" for text in kept]
+
+
+def _count_shared(parts: Sequence[Sequence[str]]) -> int:
+    """How many parts all begin with; one of each is kept."""
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*parts)))  # noqa: B905
+    return min(shared, *(len(each) - 1 for each in parts)) if parts else 0

@@ -77,5 +77,10 @@ def job() -> None:
         sys.exit(UNDELIVERED)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run(job)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,8 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     another = "another folder with output=<folder>"
     with writing("write the training to", folder, another), outputs.only_one(folder):
         material = make_material(settings)
+        for note in material.notes:
+            tqdm.write(f"note: {note}")
         settings = with_outputs(settings, len(material.faces), len(material.objects))
         known = identity(settings, material.images)
         learner = loop.make_learner(settings, len(material.to_learn), device)
@@ -99,7 +101,7 @@ def _tracked(training: Training) -> Iterator[Record]:
     """Open the training's MLflow run: one that goes on notes the epochs before it again."""
     import pandas as pd
 
-    from app.tracking.record import Description
+    from app.tracking.record import Description, tag_notes
     from app.tracking.run import start
     from app.tracking.store import connect
 
@@ -110,7 +112,7 @@ def _tracked(training: Training) -> Iterator[Record]:
     description = Description(
         f"train/{settings.name}",
         training.identity | {"threads": settings.threads, "device": settings.device},
-        {"kind": "training"},
+        {"kind": "training", **tag_notes(material.notes)},
         f"Training of a dual-task network on {source}.",
     )
     parts = {"train": material.learned.images, "val": material.held_out.images}
@@ -162,9 +164,16 @@ def job(config: DictConfig) -> None:
             sys.exit(UNDELIVERED)
 
 
+def announce(config: DictConfig, *_: object) -> str:
+    """Say what begins, before anything that takes seconds."""
+    return f"Training {config.name}, {config.epochs} epochs, into {config.output}"
+
+
 def main() -> None:
     """Run the command line."""
-    run_hydra(job, "train", interrupted="interrupted; the same command goes on from the last epoch")
+    again = "interrupted; the same command goes on from the last epoch"
+    writes = ("output", "tracking.folder")
+    run_hydra(job, "train", writes=writes, announce=announce, interrupted=again)
 
 
 if __name__ == "__main__":

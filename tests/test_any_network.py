@@ -49,10 +49,13 @@ def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("selectivity")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    run = runs["test_vit/blocks.1/l2/fsi"]
+    run = runs["blocks.1 fsi 0.3 l2 test_vit"]
     assert run.data.tags["layer.read"] == "blocks.1 (Block): 101 x 64"
     assert run.data.tags["trained"] == "false"
     assert run.data.params["model.input_size"] == "160"
+    depths = {name.split()[0]: each.data.metrics.get("layer/depth") for name, each in runs.items()}
+    assert 1 < depths["blocks.1"] < depths["blocks.4"], "its call is later"
+    assert "blocks.9" in depths, "a job that failed is named as the others"
     assert len(run.data.tags["model.digest"]) == 64
     assert "dual-task" in run.data.tags["lesion.note"]
     assert 0 <= run.data.metrics["decoding/accuracy"] <= 1

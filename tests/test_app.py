@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import zlib
+from base64 import b64decode
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
@@ -87,8 +90,62 @@ def test_eight_finished_children_under_one_parent(runs):
     assert len(children) == 8
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    names = {f"dualtask_mini/{layer}/l2/{metric}" for layer in LAYERS for metric in METRICS}
-    assert {run.info.run_name for run in children} == names
+    names = {
+        f"{layer} {metric} {run.data.params[f'threshold.{metric}']} l2 dualtask_mini": run
+        for run in children
+        for layer, metric in [(run.data.params["layer"], run.data.params["metric"])]
+    }
+    assert all(run.info.run_name == name for name, run in names.items())
+    assert "conv13 fsi 0.3 l2 dualtask_mini" in names and len(names) == 8
+    assert {run.data.params["layer"]: run.data.metrics["layer/depth"] for run in children} == {
+        "conv2": 2,
+        "conv13": 13,
+    }
+
+
+def test_the_parent_says_what_was_swept_and_found(sweep, client: MlflowClient, runs):
+    parent, children = runs
+    swept = {"metric": "fsi,dprime,wilcoxon,ttest", "layer": "conv2,conv13"}
+    assert parent.data.params == swept
+    page = parent.data.tags["mlflow.note.content"]
+    assert "8 of 8 jobs finished" in page and "**d. Selectivity and lesions.** In conv13" in page
+    assert f"get-artifact?path=figure.png&run_uuid={parent.info.run_id}" in page
+    assert page.count("\n| conv13") == 4
+    artifacts = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "figure.png"} <= artifacts
+    for run in children:
+        page = run.data.tags["mlflow.note.content"]
+        folder = job_folders(sweep[0])[run.data.params["metric"], run.data.params["layer"]]
+        listed = pd.read_csv(folder / "selected.csv")
+        count = int(run.data.metrics["selectivity/count"])
+        assert len(listed) == count and f"**{count} of " in page
+        assert listed[run.data.params["metric"]].is_monotonic_decreasing
+        if count:
+            assert page.endswith(": " + " ".join(map(str, listed["unit"])))
+
+
+def test_the_view_that_is_printed_is_kept(sweep, client: MlflowClient, runs):
+    (line,) = [line for line in sweep[1].stdout.splitlines() if line.startswith("    then: ")]
+    query = parse_qs(line.partition("?")[2])
+    assert query["workflowType"] == ["machine_learning"]
+    (key,) = query["viewStateShareKey"]
+    tags = client.get_experiment_by_name("main").tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+    state = json.loads(zlib.decompress(b64decode(view["state"].removeprefix("deflate;"))))
+    shown = client.search_runs(
+        [runs[0].info.experiment_id],
+        state["searchFilter"],
+        order_by=[f"{state['orderByKey']} ASC"],
+    )
+    assert [run.data.params["layer"] for run in shown] == ["conv2"] * 4 + ["conv13"] * 4
+    assert state["selectedColumns"][:3] == [
+        "params.`layer`",
+        "params.`metric`",
+        "metrics.`selectivity/count`",
+    ]
+    drawn = {chart["selectedXAxisMetricKey"] for chart in state["compareRunCharts"]
+             if not chart["deleted"]}  # fmt: skip
+    assert len(drawn) == 4 and drawn <= {name for run in shown for name in run.data.metrics}
 
 
 def test_every_metric_of_the_design_is_logged(runs):
@@ -236,7 +293,10 @@ def test_logged_agreement_and_curves_agree_with_the_tables(sweep, client: Mlflow
         at_criterion = curve.loc[curve["criterion"] == number, "percent"].item()
         assert at_criterion == logged["selectivity/percent"]
         history = client.get_metric_history(run.info.run_id, "threshold/percent")
-        assert {point.step: point.value for point in history} == curve["percent"].to_dict()
+        assert sorted(point.value for point in history) == sorted(curve["percent"])
+        where = {point.step: point.value for point in history}
+        paper = {"fsi": 300, "dprime": 650, "wilcoxon": 300, "ttest": 130}  # the last two -log10
+        assert where[paper[metric]] == logged["selectivity/percent"]
         sets = pd.read_parquet(folders[metric, layer] / "lesion_sets.parquet")
         assert sets.loc[sets["set"] == "selection", "kernels"].item() == len(mine)
         history = client.get_metric_history(run.info.run_id, "lesion/top_face_top1")
@@ -246,7 +306,7 @@ def test_logged_agreement_and_curves_agree_with_the_tables(sweep, client: Mlflow
 def test_what_the_terminal_shows(sweep):
     folder, process = sweep
     assert str(folder) in process.stdout or "Results: main" in process.stdout
-    assert "-m mlflow ui --backend-store-uri sqlite:" in process.stdout
+    assert "-m mlflow server --workers 1 --backend-store-uri sqlite:" in process.stdout
     assert process.stdout.count("wilcoxon") >= 2
     assert "Traceback" not in process.stderr
 
@@ -459,13 +519,17 @@ def test_credentials_on_the_command_line_are_written_nowhere(tmp_path: Path):
 
 
 def test_credentials_in_the_variable_of_the_address_are_written_nowhere(tmp_path: Path):
-    """Nothing listens: what jobs that fail leave, too. With a server: tests/record."""
+    """Nothing listens: what a run that fails leaves, too. With a server: tests/tracking."""
     uri = "http://me:open%2Dsesame@127.0.0.1:9"
-    words = ["-m", "seed=0,-1", "tracking=server", "tracking.patience_s=0", "figures=false"]
+    words = ["seed=0", "tracking=server", "tracking.patience_s=0", "figures=false"]
     process = run_app(tmp_path, *words, MLFLOW_TRACKING_URI=uri)
     assert process.returncode == 1
     assert "tracking server http://127.0.0.1:9 does not answer" in process.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert any(path.name == "result.json" for path in files)
+    assert any(path.name == "config.yaml" for path in files)
+    process = run_app(tmp_path, "-m", *words, "metric=fsi,ttest", MLFLOW_TRACKING_URI=uri)
+    expected = "error: tracking server http://127.0.0.1:9 does not answer: Connection refused; "
+    assert (process.returncode, process.stdout) == (1, "")  # before the first job
+    assert process.stderr == f"{expected}start it or use tracking=sqlite\n"
     assert "sesame" not in process.stdout + process.stderr
     assert [path for path in files if b"sesame" in path.read_bytes()] == []

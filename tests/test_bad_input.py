@@ -232,7 +232,7 @@ CASES = {
     # ------------------------------------------------------------------ the command line itself
     "an option that there is not": (["--sweep"], ["--sweep", "options such as -m", "--help"]),
     "an option after the overrides": (["metric=fsi", "-m", "layer=conv1"], ["-m come before"]),
-    "a list without -m": (["metric=fsi,dprime"], ["metric=fsi,dprime", "--multirun"]),
+    "a list without -m": (["metric=fsi,dprime"], ["metric=fsi,dprime", "with -m before"]),
     "an override without a name": (["=3"], ["command line", "--help"]),
     "an unclosed list": (["lesion.sets=[1"], ["[1"]),
     "a reference to nothing": (["target=${{nowhere}}"], ["nowhere", "full_key: target"]),

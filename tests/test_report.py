@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import combinations, product
 from pathlib import Path
 
@@ -260,3 +261,50 @@ def test_a_job_is_no_sweep(sweep):
     job = json.loads((swept / "0/result.json").read_text())["run_id"]
     with pytest.raises(InputError, match="has no jobs"):
         read_sweep(store_of(folder), job)
+
+
+def test_jobs_that_were_deleted_are_told_of_and_the_larger_report_stays(sweep):
+    folder, swept, _ = sweep
+    parent = json.loads((swept / "record.json").read_text())["run_id"]
+    (logged,) = folder.glob(f"mlruns/artifacts/{parent}/artifacts")
+    made, client = folder / "outputs/reports" / parent, MlflowClient(store_of(folder).uri)
+    finished(run_app(folder, f"run={parent}", module="app.report"))
+    before = {place: report_of(place) for place in (made, logged)}
+    _, results = read_sweep(store_of(folder), parent)
+    told = (
+        "the store has {} of the 8 jobs that the sweep had: the others were deleted, or never "
+        f"began; python -m app.sync {swept} makes deleted ones again"
+    )
+
+    client.delete_run(results[0].run_id)
+    process = finished(run_app(folder, f"run={parent}", module="app.report"))
+    assert process.stderr == f"{told.format(7)}. The parent run keeps the report that it has.\n"
+    assert {place: report_of(place) for place in (made, logged)} == before
+    text = (made.with_name(f"{parent}_7_jobs") / "report.md").read_text()
+    assert "1 of the sweep's 8 jobs have no run: deleted, or never begun." in text
+
+    for result in results[1:]:
+        client.delete_run(result.run_id)
+    process = run_app(folder, f"run={parent}", module="app.report")
+    assert (process.returncode, process.stderr) == (1, f"error: {told.format(0)}\n")
+    client.delete_run(parent)
+    process = run_app(folder, f"run={parent}", module="app.report")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert f"run={parent} was deleted: " in process.stderr and str(swept) in process.stderr
+
+    synced = finished(run_app(folder, str(swept), module="app.sync"))
+    assert synced.stdout == "9 run(s) delivered\n"
+    finished(run_app(folder, f"run={parent}", module="app.report"))
+    assert {place: report_of(place) for place in (made, logged)} == before
+
+
+def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, tmp_path: Path):
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(sweep[0] / "mlruns/mlflow.db", tmp_path / "mlruns")
+    MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db").delete_experiment("1")
+    process = run_app(tmp_path, "-m", "metric=fsi,ttest", *SMALL)
+    lines = process.stderr.splitlines()
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "came from" in lines[0] and len(lines) == 2  # the store was copied
+    assert "mlflow experiments restore --experiment-id 1`, or choose" in lines[1]
+    assert not list(tmp_path.glob("outputs/sweeps/*/*/*/*"))

@@ -14,8 +14,10 @@ import json
 import os
 import random
 import runpy
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,9 @@ def become(command: dict[str, Any], store: bytes) -> None:
     if tracked and not Path("mlruns").exists():
         Path("mlruns").mkdir()
         Path("mlruns/mlflow.db").write_bytes(store)
+        with closing(sqlite3.connect("mlruns/mlflow.db")) as database, database:
+            place = Path("mlruns/artifacts/0").absolute().as_uri()  # as if it was made there
+            database.execute("UPDATE experiments SET artifact_location = ?", [place])
     os.environ.clear()
     os.environ.update(command["environment"])
     sys.path[0] = command["folder"]

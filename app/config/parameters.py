@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 LEADING_PARAMETERS = (
     "model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed",
 )  # fmt: skip
-WHERE_TO = ("cache", "debug", "figures", "tracking")  # what results do not depend on
+NUMBER = "metric.criterion.threshold"
+NAMED = ("layer", "metric", NUMBER, "aggregation", "model")  # in a run's name
+LONGEST = 40  # characters of a value there, a path's last ones
+WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on
 
 
 def parameters(config: Config) -> dict[str, Any]:
@@ -49,6 +52,32 @@ def parameters(config: Config) -> dict[str, Any]:
         if not path.endswith(".name") or path.count(".") > 1:  # group names lead already
             flat.setdefault(path, value)
     return flat
+
+
+def name_run(params: Mapping[str, Any], swept: Mapping[str, str] | None = None) -> str:
+    """Name a run after what it asks, first what it was given of what its sweep varies (`swept`).
+
+    >>> asked = {"layer": "conv13", "metric": "fsi", "metric.criterion.threshold": 0.3, "seed": 1}
+    >>> name_run(asked), name_run(asked, {"seed": "1", "threshold.fsi": "0.3"})
+    ('conv13 fsi 0.3', 'fsi 0.3 seed=1 conv13')
+    """
+    of_criterion = ("threshold", f"threshold.{params.get('metric')}")
+    varied = {
+        NUMBER if name in of_criterion and NUMBER in params else name.removesuffix(".name"): text
+        for name, text in (swept or {}).items()
+    }
+    if varied.keys() & {"metric", NUMBER}:  # which say little without each other
+        varied |= {name: "" for name in ("metric", NUMBER) if name in params}
+    first = [name for name in NAMED if name in varied]
+    others = [name for name in varied if name not in NAMED]
+    rest = [name for name in NAMED if name not in varied and name in params]
+    words = []
+    for name in (*first, *others, *rest):
+        value = params.get(name, varied.get(name))
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
+        words.append(f"{name}={text}" if name in others else text)
+    return " ".join(words)
 
 
 def to_yaml(config: Config | Train) -> str:

@@ -47,6 +47,10 @@ INTERVAL_DRAWS = Limit(
 )
 GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
 
+Megapixels = Annotated[
+    float, Limit(lambda value: value > 0, "{name}={value}: above 0, in millions")
+]
+
 
 @dataclass
 class Model:
@@ -235,6 +239,7 @@ class Config:
     memory_gb: Annotated[float, GIGABYTES] = (
         4.0  # resident, that scoring units may take; 10^9 bytes
     )
+    megapixels: Megapixels | None = None  # that a picture may have; null: Pillow's limit
     cache: Name = "outputs/cache"
     figures: bool | None = None  # null: in single runs and in sweeps of few jobs
     debug: bool = False  # show tracebacks

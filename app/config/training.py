@@ -14,7 +14,7 @@ from app.config import limits
 from app.config.checks import check_preprocessing
 from app.config.limits import Limit, at_least, one_of
 from app.config.parameters import leaves
-from app.config.schema import Count, Model, Seed, Tracking
+from app.config.schema import Count, Megapixels, Model, Seed, Tracking
 from app.errors import InputError
 
 Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
@@ -28,6 +28,7 @@ NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 
 # of folders are known by their content.
 FREE = (
     "output", "workers", "tracking", "faces", "objects", "keep", "stopping", "device", "debug",
+    "megapixels",
 )  # fmt: skip
 # What of the model's settings the training depends on.
 OF_MODEL = (
@@ -126,6 +127,7 @@ class Train:
     dropout: Share = MISSING
     batch_norm: bool = MISSING
     keep: Count = MISSING
+    megapixels: Megapixels | None = None
     device: Annotated[str, one_of(DEVICES)] = MISSING
     precision: Annotated[str, one_of(PRECISIONS)] = MISSING
     threads: Count = MISSING

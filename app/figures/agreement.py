@@ -10,14 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, format_number, new_figure
+from app.figures.render import CHARACTER, add_legend, fold, format_number, new_figure
 from app.figures.scores import Selection
-from app.figures.style import DARK, GREY, PAGE, PALE, WIDTH, Heading, paper_style
+from app.figures.style import DARK, GREY, PALE, WIDTH, Heading, paper_style
 from app.findings.consistency import count_intersections, jaccard
+from app.spelling import shorten
 
 COMBINATIONS = 15  # of metrics, that an UpSet plot has room for
 POINTS = 2000  # of a pair of metrics
 BOTH = "#000000"  # what two metrics select
+LONG, CELL, PAIR = 24, 0.32, 0.95  # characters of a label; inches of a metric, and of its pairs
 
 
 @paper_style()
@@ -30,9 +32,10 @@ def plot_agreement(
     of `itertools.combinations`, is the fraction (0 … 1) of the k highest-ranked units that both
     have in common, for k = 1, 2, …
     """
-    many = len(selections)
+    many, longest = len(selections), max(len(each.style.label) for each in selections)
     heights = (0.9, 0.15 * many, max(0.2 * many, 0.5))
-    figure = new_figure(sum(heights) + 0.6, title=heading.title)
+    width = max(WIDTH, CELL * many + 2 * CHARACTER * min(longest + 8, LONG))
+    figure = new_figure(sum(heights) + 0.6, width, heading.title)
     bars, dots, matrix = figure.subplots(3, height_ratios=heights)
     draw_upset(bars, dots, selections, heading.units)
     draw_jaccard(matrix, selections)
@@ -48,16 +51,19 @@ def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: s
     many = len(selections)
     found = count_intersections([each.selected for each in selections])
     shown = list(found.items())[:COMBINATIONS]
+    longest = max((len(f"{count:,}") for _, count in shown), default=0)
+    upright = len(shown) * longest > 40
     for column, (inside, count) in enumerate(shown):
         bar = bars.bar(column, count, 0.6, color=DARK)
-        bars.bar_label(bar, [f"{count:,}"], padding=1, fontsize=5 if len(shown) > 8 else 6)
+        bars.bar_label(bar, [f"{count:,}"], padding=1, fontsize=5 if len(shown) > 8 else 6,
+                       rotation=90 * upright)  # fmt: skip
         dots.plot([column] * many, range(many), "o", color=PALE, markersize=4)
         dots.plot([column] * 2, [min(inside), max(inside)], color=DARK)
         for row in inside:
             dots.plot(column, row, "o", color=selections[row].style.colour, markersize=4)
     bars.locator_params(axis="y", nbins=4, integer=True)
     bars.yaxis.set_major_formatter("{x:,.0f}")
-    bars.margins(y=0.16)
+    bars.margins(y=0.06 * longest if upright else 0.16)
     bars.set_ylabel(f"{units.capitalize()} selected\nby exactly these")
     if not shown:
         bars.set_yticks([])
@@ -68,9 +74,9 @@ def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: s
     for ax in (bars, dots):
         ax.set_xticks([])
         ax.set_xlim(-0.6, max(len(shown), 5) - 0.4)
-    dots.set_yticks(
-        range(many), [f"{each.style.label}  {each.selected.sum():,}" for each in selections]
-    )
+    counts = [f"{each.selected.sum():,}" for each in selections]
+    labels = _shorten_labels(selections)
+    dots.set_yticks(range(many), map("{}  {}".format, labels, counts))
     dots.set_ylim(many - 0.5, -0.5)
     dots.tick_params(length=0)
     dots.spines[:].set_visible(False)
@@ -78,7 +84,7 @@ def draw_upset(bars: Axes, dots: Axes, selections: Sequence[Selection], units: s
 
 def draw_jaccard(ax: Axes, selections: Sequence[Selection]) -> None:
     """Draw Jaccard's index (0 … 1) of each pair of metrics' selections, over the same units."""
-    many, labels = len(selections), [each.style.label for each in selections]
+    many, labels = len(selections), _shorten_labels(selections)
     image = np.full((many, many), np.nan)
     for column, row in combinations(range(many), 2):
         value = jaccard(selections[column].selected, selections[row].selected)
@@ -89,16 +95,18 @@ def draw_jaccard(ax: Axes, selections: Sequence[Selection]) -> None:
         )  # fmt: skip
     ax.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_yticks(range(1, many), labels[1:])
-    ax.xaxis.tick_top()
-    turned = len("".join(labels)) > 40
-    ax.set_xticks(
-        range(many - 1), labels[:-1], rotation=30 * turned, ha="left" if turned else "center"
-    )
-    ax.set_xlim(-0.5, max(many - 1.5, 0.5))
-    ax.set_ylim(many - 0.5, 0.5)
+    for column, label in enumerate(labels[:-1]):  # where the rows of the others begin
+        ax.text(column - 0.4, column, label, va="center", fontsize=6.5)
+    ax.set_xticks([])
     ax.set_ylabel("Jaccard")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+
+
+def _shorten_labels(selections: Sequence[Selection]) -> list[str]:
+    """The metrics' labels, as rows of figures have room for them."""
+    short = shorten([each.style.label for each in selections], LONG)
+    return [short[each.style.label] for each in selections]
 
 
 def _plot_pairs(
@@ -106,14 +114,14 @@ def _plot_pairs(
 ) -> Figure:
     """Below the diagonal, score against score; above it, the part that the tops share."""
     many, units = len(selections), len(selections[0].score)
-    points = thin_units(np.any([each.selected for each in selections], axis=0), POINTS)
-    few = f"{POINTS:,} of {units:,} {heading.units} drawn, the selected before others"
+    points = thin_units(units, POINTS)
+    few = f"scatter: {POINTS:,} of {units:,} {heading.units}, drawn at random"
     title = f"{heading.title}\n{few}" if len(points) < units else heading.title
-    side = min(max(WIDTH, 0.95 * many + 0.6), PAGE)
+    side = max(WIDTH, PAIR * many + 0.6)
     figure = new_figure(0.95 * side, side, title)
     grid = figure.subplots(many, many)
     for place, each in enumerate(selections):
-        label, middle = each.style.label.replace(", ", ",\n"), {"ha": "center", "va": "center"}
+        label, middle = fold(each.style.label), {"ha": "center", "va": "center"}
         grid[place, place].axis("off")
         grid[place, place].text(0.5, 0.5, label, color=each.style.colour, weight="bold", **middle)
         grid[-1, place].set_xlabel(label)
@@ -147,14 +155,15 @@ def draw_pair(ax: Axes, first: Selection, second: Selection, points: NDArray[np.
     one, other = first.selected[points], second.selected[points]
     for mask, colour, label in (
         (~one & ~other, GREY, "selected by neither"),
-        (one & ~other, first.style.colour, None),
-        (other & ~one, second.style.colour, None),
-        (one & other, BOTH, "selected by both"),
+        (one & ~other, first.style.colour, "by one (in its colour)"),
+        (other & ~one, second.style.colour, "by one (in its colour)"),
+        (one & other, BOTH, "by both"),
     ):
         ax.plot(
             x[mask], y[mask], ".", color=colour, markersize=3 if x.size < 500 else 1.8,
-            markeredgewidth=0, rasterized=x.size > 500, label=label,
+            markeredgewidth=0, rasterized=x.size > 500,
         )  # fmt: skip
+        ax.plot([], [], ".", color=colour, markersize=6, markeredgewidth=0, label=label)
     for mark, draw in ((first.mark, ax.axvline), (second.mark, ax.axhline)):
         if mark is not None:
             draw(mark, color=DARK, linewidth=0.6, linestyle="--", zorder=1, label="criterion")
@@ -178,13 +187,10 @@ def draw_shared_top(ax: Axes, shared: NDArray[np.float64]) -> None:
     ax.set_ylim(-0.03, 1.03)
 
 
-def thin_units(selected: NDArray[np.bool_], most: int, seed: int = 0) -> NDArray[np.int64]:
-    """Choose at most `most` units, ascending, for a scatter plot; the same for the same mask.
+def thin_units(units: int, most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose at most `most` of so many units, ascending, for a scatter plot.
 
-    `selected` (units,) ones are kept before others, but for a quarter of the room where there are
-    others to fill it. Within either group units are drawn at random.
+    Each has the same chance, so that what is shown is as dense, and as often selected, as all are.
     """
     random = np.random.default_rng(seed)
-    chosen, others = (random.permutation(np.flatnonzero(m)) for m in (selected, ~selected))
-    chosen = chosen[: most - min(len(others), most // 4)]
-    return np.sort(np.concatenate([chosen, others[: most - len(chosen)]]))
+    return np.sort(random.choice(units, min(most, units), replace=False, shuffle=False))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, format_number, new_figure
+from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, Heading, paper_style
 from app.findings.consistency import spearman
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"face": DOMAIN_COLOURS["faces"], "object": DOMAIN_COLOURS["objects"]}  # of the tasks
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
-STAR: dict[str, Any] = {"marker": "*", "markersize": 7, "markeredgecolor": DARK,
-                        "markeredgewidth": 0.5}  # fmt: skip
+STAR: dict[str, Any] = {"marker": "*", "markeredgecolor": DARK, "markeredgewidth": 0.5}
 
 
 @paper_style()
@@ -77,7 +76,7 @@ def draw_remains(
             edgecolors="white", linewidths=0.3, label=label,
         )  # fmt: skip
     ax.margins(0.05, 0.08)
-    ax.set_xlabel(f"Selectivity score ({selection.style.label})")
+    ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))
     r = spearman(selection.score, remains)
     ax.set_title(f"Spearman r = {format_number(r)}", loc="right")
 
@@ -108,7 +107,8 @@ def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -
     `table` is `Lesioned.set_table`'s, `tasks` are those shown, `label` is the metric's.
     """
     kinds = table["set"].to_numpy()
-    for task in tasks:
+    share = table.loc[kinds == "selection", "percent"].max()
+    for task, size in zip(tasks, (9, 6), strict=False):  # the one may lie on the other
         colour, accuracy = COLOURS[task], 100 * table.set_index("percent")[f"{task}_top1"]
         random = accuracy[np.isin(kinds, ["none", "random", "random_selection"])]
         draws = random.groupby(level="percent").agg(["min", "mean", "max"])
@@ -119,15 +119,15 @@ def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -
         ranked = accuracy[np.isin(kinds, ["none", "top"])]
         ax.plot(ranked.index, ranked, "o-", color=colour, markersize=2.5, label=f"{task} task")
         chosen = accuracy[kinds == "selection"]
-        ax.plot(chosen.index, chosen, linestyle="", color=colour, zorder=4, **STAR)
-    ax.plot([], [], ":", color=DARK, label="random kernels: mean, range")
-    share = table.loc[kinds == "selection", "percent"].max()
-    selected = f"selected by {label}: {share:.1f} %"
-    ax.plot([], [], linestyle="", color="white", label=selected, **STAR)
+        ax.plot(
+            chosen.index, chosen, linestyle="", color=colour, zorder=4, markersize=size,
+            label=f"selected ({share:.1f} %): {task}", **STAR,
+        )  # fmt: skip
+    ax.plot([], [], ":", color=DARK, label="random: mean and range")
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)
     ax.set_xticks([tick for tick in TICKS if tick <= table["percent"].max()])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-    ax.set_xlabel(f"Kernels lesioned (%), highest {label} first")
+    ax.set_xlabel(fold(f"Kernels lesioned (%) from the highest {label} on", 60))
     ax.set_ylabel("Top-1 accuracy (%)")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, new_figure
+from app.figures.render import add_legend, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
+from app.spelling import shorten
 
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
-ONE_ROW = 4  # axes: b and c of three aggregations, or d, e and f
+COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
 FIRST = "gik"  # in a row: what moves with the criterion is not beside the paper's
 UNLIKE = "dk"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
+BARS, TITLE = 9, 26  # bars with names, and characters, that a column has room for
+MARKERS = "os^DvP*X<>hd"  # of metrics, where their colours would tell something else
 BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
     "random_kernels": ("as many random kernels", {"linestyle": ":"}),
     "all_kernels": ("all kernels", {"linestyle": "--", "linewidth": 0.8}),
@@ -40,7 +42,8 @@ TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
     "object": {"color": MIDDLE, "marker": "s", "markerfacecolor": "white"},
 }
 
-# Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made.
+# Letter, title, and the table that `app.sweeps.figure1` or `app.sweeps.criteria` made; its layers
+# are categories, from the first to the deepest.
 Drawn = tuple[str, str, pd.DataFrame]
 
 
@@ -50,36 +53,55 @@ def plot_panels(
 ) -> Figure:
     """Return all panels in rows, each with its legend; the paper's stand as in the paper."""
     rows: list[list[Drawn]] = []
-    count = partial(_count_axes, alone=len(drawn) == 1)
     for each in drawn:
-        if not rows or each[0] in FIRST or sum(map(count, [*rows[-1], each])) > ONE_ROW:
+        if not rows or each[0] in FIRST or sum(_list_widths(*rows[-1], each)) > COLUMNS:
             rows.append([])
         rows[-1].append(each)
-    figure = new_figure(ROW * len(rows) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(rows), squeeze=False).flat
-    for part, row in zip(parts, rows, strict=True):
-        left = iter(part.subplots(1, sum(map(count, row)), squeeze=False)[0])
+    alone = len(drawn) == 1
+    lines = [-(-sum(_list_widths(*row, alone=alone)) // COLUMNS) for row in rows]
+    figure = new_figure(ROW * sum(lines) + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=lines).flat
+    for part, row, high in zip(parts, rows, lines, strict=True):
+        widths = _list_widths(*row, alone=alone)
+        columns = -(-len(widths) // high)
+        left = iter(part.subplots(high, columns, squeeze=False, width_ratios=widths[:columns]).flat)
         for each in row:
             letter, name, table = each
-            own = list(islice(left, count(each)))
+            own = list(islice(left, len(_list_widths(each, alone=alone))))
             for ax in own[1:] if letter not in UNLIKE else []:
                 ax.sharey(own[0])
-                ax.tick_params(labelleft=False)
             PANELS[letter](own, table, styles)
-            heading = f"{letter}   {name}\n"  # above the line of titles
+            below = 1 + max(ax.get_title().count("\n") for ax in own)  # lines of titles
+            heading = f"{letter}   {name}" + "\n" * below
             own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
+            for place, ax in enumerate(own):
+                ax.tick_params(labelleft=place % columns == 0)
+            for ax in own[columns::columns]:
+                ax.set_ylabel(own[0].get_ylabel())
+        for ax in left:
+            ax.remove()
         add_legend(part, width)
     return figure
 
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "dk" or drawn[0] in "ghij" and _count_axes(drawn) > 2
+    many = drawn[0] in "dk" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
-def _count_axes(drawn: Drawn, alone: bool = True) -> int:
-    letter, _, table = drawn
+def _list_widths(*drawn: Drawn, alone: bool = False) -> list[int]:
+    """How many columns each of the panels' axes takes: one, but for bars of many metrics."""
+    widths: list[int] = []
+    for letter, _, table in drawn:
+        if letter == "e":
+            widths.append(min(-(-len(table) // BARS), COLUMNS))
+        else:
+            widths += [1] * _count_axes(letter, table, alone)
+    return widths
+
+
+def _count_axes(letter: str, table: pd.DataFrame, alone: bool) -> int:
     if letter == "c":
         return int(table["aggregation"].nunique())
     if letter == "f":
@@ -94,8 +116,8 @@ def _count_axes(drawn: Drawn, alone: bool = True) -> int:
 
 def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draw panels b and c: percent selective over layers, a line a metric, by aggregation."""
-    kernels, layers = "aggregation" in table, _layers(table)
-    parts = table.groupby("aggregation", sort=False) if kernels else [("", table)]
+    layers = _layers(table)
+    parts = table.groupby("aggregation", sort=False) if "aggregation" in table else [("", table)]
     for ax, (aggregation, part) in zip(axes, parts, strict=True):
         metrics = list(dict.fromkeys(part["metric"]))
         for number, metric in enumerate(metrics):
@@ -110,8 +132,8 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
                 ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
-    axes[0].set_ylabel(f"Selective {'kernels' if kernels else 'units'} (%)")
+    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
+    _label_share(axes[0], table)
 
 
 def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
@@ -147,10 +169,10 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
         for j, column in enumerate([*(f"with_{other}" for other in known), "spearman"]):
             if j <= i:  # itself, or there already
                 continue
-            values[j, i] = rows.at[own, column]
-            text = f"{float(values[j, i]):.2f}".replace("-", "−")
+            value = float(rows[column][own])
+            values[j, i], text = value, f"{value:.2f}".replace("-", "−")
             if f"{column}_ci95_low" in rows:
-                low, high = (rows.at[own, f"{column}_ci95_{end}"] for end in ("low", "high"))
+                low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
                 text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
             ax.text(i, j, text, ha="center", va="center", fontsize=5)
     ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
@@ -177,10 +199,13 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
     further = len(table) + 0.3 + np.arange(len(beside))
     ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
     labels = [styles[name].label for name in table["metric"]] + list(beside)
+    short = shorten(labels, TITLE)
+    labels = [short[label] for label in labels]
     ax.set_xticks([*places, *further], labels, rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_ylabel("Identity accuracy (%)")
-    ax.set_title(f"{first['layer']}, N = {first['kernels']}, 95 % CI", loc="center")
+    title = f"{first['layer']}, N = {first['kernels']}, 95 % CI"
+    ax.set_title(fold(title, TITLE + 8), loc="center")
 
 
 def draw_consistency(
@@ -237,9 +262,15 @@ def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
     return np.nan_to_num(errors).clip(min=0)
 
 
+def _label_share(ax: Axes, table: pd.DataFrame) -> None:
+    """Say of what a percentage is: panel b's table, alone without aggregations, is of units."""
+    single = "aggregation" not in table or table["aggregation"].iloc[0] == "unit"
+    ax.set_ylabel(f"Selective {'units' if single else 'kernels'} (%)")
+
+
 def _layers(table: pd.DataFrame) -> list[str]:
-    """As the table has them: from the first to the deepest."""
-    return list(dict.fromkeys(table["layer"]))
+    """Those that the table has, from the first to the deepest."""
+    return list(table["layer"].cat.remove_unused_categories().cat.categories)
 
 
 def _set_layers(ax: Axes, layers: Sequence[str]) -> None:
@@ -252,8 +283,8 @@ def _set_layers(ax: Axes, layers: Sequence[str]) -> None:
     if all(re.fullmatch(r"conv\d+", name) for name in layers):
         ax.set_xlabel("Layer (conv)")
         labels, turn = [name.removeprefix("conv") for name in labels], {}
-    labels = [name if len(name) <= LONG else f"…{name[1 - LONG :]}" for name in labels]
-    ax.set_xticks(places, labels, **turn)
+    short = shorten(layers, LONG)
+    ax.set_xticks(places, [short.get(name, name) for name in labels], **turn)
     ax.set_xlim(-0.5, len(layers) - 0.5)
 
 
@@ -287,7 +318,7 @@ def _each_metric(
     axes[0].set_ylabel(ylabel)
     each = [(ax, *shown) for ax, shown in zip(axes, at_criteria(table), strict=True)]
     for ax, metric, rows in each:
-        ax.set_title(styles[metric].label, loc="center")
+        ax.set_title(fold(styles[metric].label, TITLE), loc="center")
         ax.set_xlabel(f"criterion ({_rule(rows).axis})")
         ax.set_xscale(_rule(rows).scale)
         if _rule(rows).scale == "log":
@@ -304,18 +335,28 @@ def _each_metric(
 
 def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draw panel g: percent selected against the criterion."""
-    for ax, metric, rows in _each_metric(axes, table, styles, "Selected (%)"):
+    for ax, metric, rows in _each_metric(axes, table, styles, ""):
         ax.plot(rows["criterion"], rows["percent"], marker="o", color=styles[metric].colour)
-    axes[0].set_ylim(0, max(1.08 * table["percent"].max(), 1))
+        _label_share(axes[0], rows)
+    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
 
 
 def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Draw panel h: Jaccard's index with each other metric, in that one's colour."""
+    """Draw panel h: Jaccard's index with each other metric, which its marker tells.
+
+    A line is of two metrics, so it has the colour of neither.
+    """
+    others = [name for name in styles if name in set(table["other"])]
+    shades = np.linspace(0, 0.65, len(others)).astype(str)
+    looks = {
+        name: {"marker": marker, "color": shade, "label": f"with {styles[name].label}"}
+        for name, marker, shade in zip(others, cycle(MARKERS), shades, strict=False)
+    }
+    for look in looks.values():  # the legend is in their order
+        axes[0].plot([], [], **look)
     for ax, _, rows in _each_metric(axes, table, styles, "Jaccard index"):
         for other, line in rows.groupby("other", sort=False):
-            style = styles[str(other)]
-            ax.plot(line["criterion"], line["jaccard"], "o-", color=style.colour,
-                    label=style.label)  # fmt: skip
+            ax.plot(line["criterion"], line["jaccard"], **looks[str(other)])
     axes[0].set_ylim(-0.03, 1.03)
 
 

@@ -7,6 +7,7 @@ give the same bytes.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,22 @@ from app.figures.style import WIDTH, paper_style
 from app.files import whole, writing
 
 UNDATED = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # metadata
-CHARACTER, HANDLE = 0.052, 6  # of a legend: inches a character, characters around each text
+# Inches of a character of a legend and of a title, characters around each text of a legend.
+CHARACTER, WIDE, HANDLE = 0.052, 0.062, 6
 
 
 def new_figure(height: float, width: float = WIDTH, title: str = "") -> Figure:
     """Return an empty figure, its size in inches, whose axes find their own places."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(width / WIDE))]
+    figure = Figure(figsize=(width, height + 0.12 * len(lines[1:])), layout="constrained")
     if title:
-        figure.suptitle(title)
+        figure.suptitle("\n".join(lines))
     return figure
+
+
+def fold(label: str, width: int = 14) -> str:
+    """Break a label into lines of that many characters, three at most."""
+    return textwrap.fill(label, width, max_lines=3, placeholder=" …")
 
 
 def add_legend(figure: Figure | SubFigure, width: float = WIDTH) -> None:
@@ -37,7 +45,7 @@ def add_legend(figure: Figure | SubFigure, width: float = WIDTH) -> None:
     for ax in figure.axes:
         if ax.get_legend() is None:  # else it explains itself
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-                entries.setdefault(label, handle)
+                entries.setdefault(textwrap.fill(label, int(width / CHARACTER) - HANDLE), handle)
     if not entries:
         return
     labels, rows = list(entries), 1

@@ -57,7 +57,7 @@ def draw_run(
 
 
 def name_unit(unit: int, shape: tuple[int, int, int] | None) -> str:
-    """Name `kernel 17`, or, with the layer's shape, `unit <channel>, <row>, <column>`."""
+    """Name `kernel 17`; with the layer's shape, the unit's channel, and its place there."""
     if shape is None:
         return f"kernel {unit}"
-    return f"unit {', '.join(str(int(place)) for place in np.unravel_index(unit, shape))}"
+    return "channel {}\nrow {} col {}".format(*map(int, np.unravel_index(unit, shape)))

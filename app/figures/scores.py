@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, format_number, new_figure
+from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, OTHER_COLOURS, Heading, Style, paper_style
 from app.findings.selection import Criterion
 
@@ -83,10 +82,11 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
     score, selected, mark = selection.score, selection.selected, selection.mark
     defined = np.isfinite(score)
     if mark is not None:
-        ax.axvline(mark, color=DARK, linewidth=0.8, linestyle="--",
-                   label=textwrap.fill(str(selection.criterion), 60))  # fmt: skip
+        ax.axvline(mark, color=DARK, linewidth=0.8, linestyle="--", label=str(selection.criterion))
     edges = _bin_edges(score[defined], mark)
-    share = f"{selected.sum():,} of {score.size:,} ({100 * selected.mean():.1f} %)"
+    share = (
+        f"{selected.sum():,} of {score.size:,} ({100 * selected.sum() / max(score.size, 1):.1f} %)"
+    )
     for mask, colour, label in (
         (defined, GREY, "not selected"),
         (defined & selected, selection.style.colour, f"selected: {share}"),
@@ -101,7 +101,7 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
         ax.set_yscale("symlog", linthresh=10)  # a few selected among many stay visible
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylim(0, max(ax.get_ylim()[1] * 1.05, 1))
-    ax.set_xlabel(f"Selectivity score ({selection.style.label})")
+    ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))
     ax.set_ylabel(f"Number of {heading.units}")
     add_legend(figure)
     return {"scores": figure}
@@ -123,6 +123,10 @@ def plot_responses(
 ) -> dict[str, Figure]:
     """Return the mean responses of the three top and the three bottom units, `responses`."""
     names, scores = extremes.names, extremes.scores
+    if not len(names):
+        figure = new_figure(1, title=heading.title)
+        figure.text(0.5, 0.4, f"no {heading.units[:-1]} has a score", ha="center")
+        return {"responses": figure}
     per_row = min(EXTREMES, max(len(names) // 2, 1))
     order = np.arange(len(names))
     ends = {"Top": order[:per_row], "Bottom": order[per_row:][-per_row:]}

@@ -108,11 +108,13 @@ class Decoded:
     random_kernels: NDArray[np.float64]  # (draws, folds, identities) hits, from as many random ones
     all_kernels: Decoding
     resamples: NDArray[np.int64]  # (resamples, identities) how often each identity is drawn
+    fold_resamples: NDArray[np.int64]  # (resamples, folds) and each fold
 
     def metrics(self, metric: str) -> dict[str, float]:
         """One metric's numbers by the names that they are logged under.
 
-        Its differences to the others are paired: of the same folds, and over the same resamples.
+        Its differences to the others are paired: of the same folds and identities, both of which
+        are drawn again, as a difference varies over either (Owen 2007, doi:10.1214/07-AOAS122).
         """
         chosen = self.by_metric[metric]
         beside = {name: each.hits for name, each in self.by_metric.items() if name != metric}
@@ -121,7 +123,7 @@ class Decoded:
             names.ACCURACY: chosen.accuracy,
             **dict(zip((names.ACCURACY_LOW, names.ACCURACY_HIGH), chosen.ci95, strict=True)),
             **_name_ends(names.ACCURACY_CORRECTED, chosen.corrected_ci95),
-            **_name_ends(names.ACCURACY_IDENTITIES, self._bound(chosen.hits)),
+            **_name_ends(names.ACCURACY_IDENTITIES, self._bound(chosen.hits.mean(axis=0))),
             names.DECODED_KERNELS: float(chosen.kernels),
             names.CHANCE: chance(self.identities),
             names.RANDOM_KERNELS: float(self.random_kernels.mean()),
@@ -130,12 +132,12 @@ class Decoded:
         for name, hits in beside.items():
             difference, apart = f"{names.DIFFERENCE}{name}", chosen.hits - hits
             found[difference] = float(apart.mean())
-            found |= _name_ends(difference, self._bound(apart))
+            found |= _name_ends(difference, self._bound(self.fold_resamples @ apart / len(apart)))
         return found
 
     def _bound(self, hits: NDArray[np.float64]) -> tuple[float, float]:
-        """Percentile interval of the mean of hits (folds, identities), over the resamples."""
-        means = self.resamples @ hits.mean(axis=0) / len(self.identities)
+        """Percentile interval of the mean of hits (identities,), or (resamples, identities)."""
+        means = (self.resamples * hits).mean(axis=1)
         low, high = np.percentile(means, [2.5, 97.5])
         return float(low), float(high)
 
@@ -246,15 +248,12 @@ def decode_random(
     return np.array(hits)[place.ravel()]
 
 
-def resample_identities(
-    identities: int, seed: int, resamples: int = RESAMPLES
-) -> NDArray[np.int64]:
-    """Draw as many identities, with replacement: how often each is drawn (resamples, identities).
+def draw_again(count: int, seed: Sequence[int], resamples: int = RESAMPLES) -> NDArray[np.int64]:
+    """Draw as many of so many, with replacement: how often each is drawn (resamples, count).
 
     From `numpy.random.default_rng(seed)`.
     """
-    even = np.full(identities, 1 / identities)
-    return np.random.default_rng(seed).multinomial(identities, even, resamples)
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
 
 
 def chance(identities: Sequence[str]) -> float:
@@ -356,6 +355,7 @@ def decode_identity(
     classifier, draws = Classifier(settings.name, settings.penalty), settings.random_draws
     (count,) = {len(top) for top in tops.values()}
     known = tuple(sorted(set(identities)))
+    everything = memo(decode, features, identities, classifier)
     return Decoded(
         known,
         {
@@ -363,8 +363,9 @@ def decode_identity(
             for metric, top in tops.items()
         },
         memo(decode_random, features, identities, count, draws, seed, classifier),
-        memo(decode, features, identities, classifier),
-        resample_identities(len(known), seed),
+        everything,
+        draw_again(len(known), [seed, 0]),
+        draw_again(len(everything.hits), [seed, 1]),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app import names
 from app.findings.certainty import Certainty
 from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
@@ -36,6 +37,7 @@ class Findings:
     lesion_certainty: LesionCertainty | None
     decoded: Decoded | None
     notes: tuple[str, ...]  # a line for each step that did not apply
+    depth: int | None = None  # of the layer in its network, from 1
 
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
@@ -56,26 +58,45 @@ class Findings:
             found |= self.lesion_certainty.metrics(sure[self.metric].reliability)
         if self.decoded is not None:
             found |= self.decoded.metrics(self.metric)
+        if self.depth is not None:
+            found[names.DEPTH] = float(self.depth)
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
         """Numbers by step, by the names that they are logged under."""
-        found = {name: dict(enumerate(values)) for name, values in self.curve.metrics().items()}
+        found = self.curve.logged(self.metric)
         return found | (self.lesioned.curves() if self.lesioned is not None else {})
 
-    def table(self, shape: tuple[int, int, int] | None) -> pd.DataFrame:
-        """A row a unit: where it is, its scores and how sure they are, which metrics select it.
+    def table(
+        self, shape: tuple[int, int, int] | None, units: NDArray[np.intp] | None = None
+    ) -> pd.DataFrame:
+        """A row a unit, of all or of `units`: where it is, its scores, which metrics select it.
+
+        And how sure scores are: their intervals and the mean of the halves'.
 
         `shape` is the layer's (channels, rows, columns) where single units were scored; the token
         of a sequence is its row. None: kernels were, which have no position.
         """
-        unit = np.arange(len(self.selected[self.metric]))
+        unit = np.arange(len(self.selected[self.metric])) if units is None else units
         nowhere: Any = pd.array([None], dtype="Int64").repeat(len(unit))
         place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
         where = dict(zip(("channel", "row", "column"), place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
         sure = self.certainty.columns() if self.certainty is not None else {}
-        return pd.DataFrame({"unit": unit, **where, **self.scores, **selected, **sure})
+        columns = {**self.scores, **selected, **sure}
+        if units is not None:
+            columns = {name: values[units] for name, values in columns.items()}
+        return pd.DataFrame({"unit": unit, **where, **columns})
+
+    def list_selected(self, shape: tuple[int, int, int] | None, most: int) -> pd.DataFrame:
+        """The rows of `table` that the metric selects, the highest scores first, so many at most.
+
+        Without positions where there are none.
+        """
+        own = np.flatnonzero(self.selected[self.metric])
+        order = np.argsort(-self.scores[self.metric][own], kind="stable")
+        table = self.table(shape, own[order[:most]])
+        return table if shape else table.drop(columns=["channel", "row", "column"])
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

@@ -93,11 +93,33 @@ class Curve:
 
     criteria: NDArray[np.float64]  # (points,) the numbers, ascending
     percent: NDArray[np.float64]  # (points,) of all units; NaN where there are none
+    scale: str = "linear"  # of an axis of criteria: linear or log
 
     def metrics(self) -> dict[str, list[float]]:
         """Both by the names that they are logged under."""
         criteria, percent = self.criteria.tolist(), self.percent.tolist()
         return {names.CRITERION_CURVE: criteria, names.PERCENT_CURVE: percent}
+
+    def steps(self) -> list[int]:
+        """The criteria as whole numbers: what they are logged at, since MLflow has no other steps.
+
+        Thousandths of a score, or a smaller power of ten where criteria are closer; hundredths of
+        -log10 of a probability, so that 300 is 0.001.
+        """
+        if self.scale == "log":
+            return [round(-100 * number) for number in np.log10(self.criteria).tolist()]
+        digits = max(3, int(np.ceil(np.log10(2 / np.diff(self.criteria).min()))))
+        return [round(number * 10**digits) for number in self.criteria.tolist()]
+
+    def logged(self, metric: str) -> dict[str, dict[int, float]]:
+        """`metrics` by step; besides, the metric's criteria on their scale by a name of its own."""
+        on_axis = np.log10(self.criteria) if self.scale == "log" else self.criteria
+        own = {names.CRITERION_OF[self.scale].format(metric=metric): on_axis.tolist()}
+        steps = self.steps()
+        return {
+            name: dict(zip(steps, values, strict=True))
+            for name, values in {**self.metrics(), **own}.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -162,7 +184,7 @@ class Criterion:
         criteria = space_numbers(self.rule, numbers, limits)
         counts = [np.count_nonzero(replace(self, number=n).select(values)) for n in criteria]
         share = np.array(counts) / (len(values) or np.nan)
-        return Curve(criteria, 100 * share)
+        return Curve(criteria, 100 * share, RULES[self.rule].scale)
 
     def check(self, limits: Sequence[float] = (-inf, inf), setting: str = "threshold") -> None:
         """Refuse a number outside the rule's limits or the metric's; `setting` is its name."""

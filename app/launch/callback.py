@@ -5,7 +5,6 @@ Imports nothing heavy: Hydra loads this file for `--help` too.
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,11 +70,12 @@ def make_plan(choices: Mapping[str, Sequence[str]], command: Sequence[str] = ())
     """Plan the sweep of these choices: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
     from app.sweeps.parent import Plan
 
-    swept = {name: each for name, each in choices.items() if len(each) > 1}
-    layers = {
-        word.rpartition("=")[2] for name in ("layer", "layer.name") for word in swept.get(name, [])
+    swept = {
+        name.lstrip("+"): [word.partition("=")[2] for word in words]
+        for name, words in choices.items()
+        if len(words) > 1
     }
-    return Plan(tuple(sorted(layers)), math.prod(map(len, swept.values())), tuple(command))
+    return Plan(swept, command)
 
 
 class SweepCallback(Callback):
@@ -90,7 +90,9 @@ class SweepCallback(Callback):
         folder, presence = Path(config.hydra.sweep.dir), None
         try:
             check_launcher(config.hydra.launcher._target_)
-            if not connect(config.tracking).off:  # an address that is none is refused
+            store = connect(config.tracking)  # an address that is none is refused
+            store.prepare()
+            if not store.off:
                 presence = Presence(folder)  # until this process ends, however it does
         except InputError as error:  # Hydra would make a warning of it
             report(error, debug=config.debug)
@@ -99,7 +101,9 @@ class SweepCallback(Callback):
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         loader = GlobalHydra.instance().config_loader()
-        write_plan(folder, make_plan(list_choices(config.hydra, loader), sys.argv[1:]))
+        plan = make_plan(list_choices(config.hydra, loader), sys.argv[1:])
+        write_plan(folder, plan)
+        print(f"{plan.jobs} jobs, results in {folder}", flush=True)
 
     def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
         """Tell what the jobs found, write the report and close the parent run.
@@ -107,7 +111,7 @@ class SweepCallback(Callback):
         Exits with 1 where a job failed or was `lost`, with `UNDELIVERED` where the store lacks it.
         """
         from app.sweeps import tables
-        from app.sweeps.parent import close, read_plan, write_report
+        from app.sweeps.parent import close, read_plan, save_view, write_report
         from app.sweeps.results import count, read_results
         from app.tracking.store import connect
 
@@ -136,6 +140,6 @@ class SweepCallback(Callback):
             tell_undelivered(behind, folder)
         else:
             with suppress(InputError):  # of the store: told by the jobs already
-                print(store.how_to_compare())
+                print(store.how_to_compare(*save_view(folder, store, results)))
         if failed or behind is not None:
             raise SystemExit(1 if failed else UNDELIVERED)

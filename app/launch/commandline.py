@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,14 +17,20 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from app import __version__
 from app.errors import InputError
-from app.launch import credentials, trust
+from app.launch import credentials, quoting, trust
+from app.launch.places import check_places
+from app.tracking.origin import versions
 
 HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
 CONFIG_FOLDER = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
+
+RESULTS = "hydra.run.dir"  # or hydra.sweep.dir
 
 UNDELIVERED = 75  # exit code: the work is done and on disk, but the tracking store lacks it
 
@@ -60,7 +67,7 @@ def tell_undelivered(reason: str, folder: Path) -> None:
     """Tell of work that is done, but not in the tracking store; see `UNDELIVERED`."""
     print(
         f"not delivered: {reason}; the results are in {folder}, and "
-        f"python -m app.sync {folder} delivers them",
+        f"python -m app.sync {shlex.quote(str(folder))} delivers them",
         file=sys.stderr,
     )
 
@@ -75,8 +82,21 @@ def told(*, debug: bool) -> Iterator[None]:
         sys.exit(1)
 
 
+class _Version(argparse.Action):
+    """Prints our version and, on the same line, those of what the numbers depend on."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        others = [" ".join(each) for each in versions().items() if each[0] != "selective-units"]
+        print(f"selective-units {__version__} ({', '.join(others)})")
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong with options without the many lines of their usage."""
+    """Tells what is wrong with options without the many lines of their usage, and our version."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(conflict_handler="resolve", **settings)  # Hydra's own --version goes
+        self.add_argument("--version", action=_Version, nargs=0, help="show versions and exit")
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError with one line."""
@@ -89,18 +109,32 @@ def run_hydra(
     job: Callable[[Any], None],
     config_name: str,
     *,
+    writes: Sequence[str],
+    announce: Callable[[DictConfig, Sequence[str], bool], str] | None = None,
     within: AbstractContextManager[None] | None = None,
     interrupted: str = "interrupted",
 ) -> None:
     """Run a job with the config that Hydra composes from `conf/` and the command line.
 
+    `writes` are the settings of the folders that it writes to, `RESULTS` for Hydra's own;
+    `announce` says what begins, of the config, the command line's words and whether they are swept;
     `within` sees what ends all jobs before it is told; `interrupted` is what Ctrl-C says.
     """
 
     def start() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
-        trust.check_command(options, CONFIG_FOLDER, config_name)
+        composed = trust.check_command(options, CONFIG_FOLDER, config_name)
+        sys.argv[1:] = [  # where Hydra reads it
+            quoting.spell_range(word) if word in options.overrides else word
+            for word in sys.argv[1:]
+        ]
+        if composed is not None:
+            config, _, sweeps = composed
+            own = {RESULTS: f"hydra.{'sweep' if sweeps else 'run'}.dir"}
+            check_places(config, [own.get(setting, setting) for setting in writes])
+            if announce is not None:
+                print(announce(*composed), flush=True)
         main = hydra.main(
             version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
         )

@@ -22,6 +22,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -30,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app.config.parameters import leaves
 from app.errors import InputError
-from app.launch import credentials
+from app.launch import credentials, quoting
 
 BASIC = "hydra._internal.core_plugins"
 PLUGINS = "hydra_plugins.hydra"
@@ -67,9 +68,12 @@ HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-def check_command(options: argparse.Namespace, own: Path, config_name: str) -> None:
+def check_command(
+    options: argparse.Namespace, own: Path, config_name: str
+) -> tuple[DictConfig, list[str], bool] | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
+    Returns the config, the overrides and whether they are swept; None where Hydra only prints.
     Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
     only prints, and no other configs than the program's are named, whose folder is `own`.
     """
@@ -80,14 +84,17 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> N
         raise _refused("--config-path", folder, "the absolute path of a folder")
     name, overrides = options.config_name or config_name, list(options.overrides)
     if options.shell_completion or (added and not os.path.isdir(added)):
-        return  # what follows are no overrides; Hydra says what is wrong
+        return None  # what follows are no overrides; Hydra says what is wrong
     others = list(filter(None, (options.config_path, added)))
     prints = options.help or options.hydra_help or options.cfg or options.info
     with composing():
-        searched = _find_search_path(others, name, overrides)
+        parsed = quoting.parse(overrides, sweeps=options.multirun)
+        searched = _find_search_path(others, name, parsed)
         if not prints or others or searched:
             loader = _make_loader(folder, added)
-            _check_composed(loader, name, overrides, own, sweeps=options.multirun)
+            config, sweeps = _check_composed(loader, name, parsed, own, options.multirun)
+            return None if prints else (config, overrides, sweeps)
+    return None
 
 
 @contextmanager
@@ -114,12 +121,11 @@ def _make_loader(folder: str, added: str | None) -> ConfigLoader:
     return ConfigLoaderImpl(searched)
 
 
-def _find_search_path(folders: Iterable[str], name: str, overrides: Sequence[str]) -> list[str]:
+def _find_search_path(folders: Iterable[str], name: str, parsed: Iterable[Override]) -> list[str]:
     """Find what the command line, and a primary config in the folders, add to the search path.
 
     Refused are packages, which would be imported, and what is no folder.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
     given = [each.value() for each in parsed if each.get_key_element() == "hydra.searchpath"]
     for file in (Path(folder, f"{name.removesuffix('.yaml')}.yaml") for folder in folders):
         if file.is_file():
@@ -160,19 +166,37 @@ def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, li
 
 
 def _check_composed(
-    loader: ConfigLoader, name: str, overrides: list[str], own: Path, *, sweeps: bool
-) -> None:
-    """Check the config of the overrides, and those of all jobs where others' files take part."""
-    config = loader.load_configuration(
-        name, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
+    loader: ConfigLoader, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
+) -> tuple[DictConfig, bool]:
+    """Check the config of the overrides, and those of all jobs where others' files take part.
+
+    Returns that config, and whether it is swept.
+    """
+
+    def compose(given: Iterable[Override]) -> DictConfig:
+        words = [str(override.input_line) for override in given]
+        how: Any = {"run_mode": RunMode.MULTIRUN, "validate_sweep_overrides": False}
+        return loader.load_configuration(name, words, **how)
+
+    nulls = [override for override in parsed if quoting.holds_null(override)]
+    try:
+        config = compose(parsed)
+    except Exception:
+        if nulls:
+            quoting.check_nulls(compose(each for each in parsed if each not in nulls), nulls)
+        raise
+    overrides = [str(override.input_line) for override in parsed]
     check(config, overrides, own)
+    sweeps = sweeps or config.hydra.mode == RunMode.MULTIRUN
+    quoting.check_values(config, parsed, sweeps=sweeps)
+    quoting.check_nulls(config, [each for each in nulls if each.is_sweep_override()])
     sources = {(source.schema, source.path) for source in config.hydra.runtime.config_sources}
     others = sources - {*SHIPPED, ("file", str(own))}
-    if others and (sweeps or config.hydra.mode == RunMode.MULTIRUN):
+    if others and sweeps:
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
         for job in map(list, product(*list_choices(config.hydra, loader).values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
+    return config, sweeps
 
 
 def check(config: DictConfig, overrides: Sequence[str], own: Path) -> None:

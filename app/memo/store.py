@@ -7,6 +7,7 @@ for every array is checked when it is read.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ P = ParamSpec("P")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 ENTRY = "entry"  # the name of the text among an entry's arrays
 _storing = partial(writing, "store a result in", another="another folder with cache=<folder>")
 
@@ -48,14 +50,28 @@ class Memo:
     >>> found = memo(decode, features, identities)  # doctest: +SKIP
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, own: str | Path | None = None) -> None:
         self.folder = Path(folder).expanduser()
+        # What may only be read serves what it has; the rest goes to this process's own folder.
+        other = own is not None and Path(own).absolute() != self.folder.absolute()
+        self._own = Memo(own) if own is not None and other else None
+        self._lacks = False  # what it may not store
+
+    @property
+    def note(self) -> str | None:
+        """Where that went which the folder could not take, as it may only be read; else None."""
+        if not self._lacks:
+            return None
+        stored = self._own is not None and not self._own._lacks
+        went = f"stored in {self._own.folder}" if self._own and stored else "not stored"
+        return f"cache: {self.folder} may only be read; what it lacked was {went}"
 
     def __call__(self, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """The step's result for these arguments, computed and stored if it is not there.
 
         Of several processes that ask for the same result, one computes it while the others wait. A
-        damaged entry is computed again, with a warning. InputError where a result cannot be stored.
+        damaged entry is computed again, with a warning. InputError where a result cannot be stored,
+        but for a folder that may only be read: see `note`.
         """
         paths = {"": self.path(step, *args, **kwargs)}
         return self._get(paths, [""], lambda _: {"": step(*args, **kwargs)})[""]
@@ -99,11 +115,9 @@ class Memo:
             return found
         missing = {name: path for name, path in paths.items() if name not in found}
         with ExitStack() as locks:
-            for path in sorted(missing.values()):  # in one order, or two would block
-                with _storing(path.parent):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    # Its file stays: removing it while others wait would let two of them in.
-                    locks.enter_context(FileLock(path.with_suffix(".lock")))
+            if not self._lock(missing.values(), locks):
+                rest = [name for name in wanted if name not in found]
+                return found | self._get_elsewhere(missing, rest, compute)
             for name, path in list(missing.items()):
                 try:  # another process may have finished while this one waited
                     found[name] = _read(path)
@@ -119,6 +133,35 @@ class Memo:
                 _write(missing[name], result)
                 found[name] = result
         return {name: found[name] for name in wanted}
+
+    def _lock(self, paths: Collection[Path], locks: ExitStack) -> bool:
+        """Hold the locks of entries to be made; False where the folder may only be read."""
+        for path in sorted(paths):  # in one order, or two would block
+            with _storing(path.parent):
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    # Its file stays: removing it while others wait would let two of them in.
+                    locks.enter_context(FileLock(path.with_suffix(".lock")))
+                except OSError as error:
+                    if error.errno not in READ_ONLY or not self.folder.is_dir():
+                        raise
+                    self._lacks = True
+                    return False
+        return True
+
+    def _get_elsewhere(
+        self,
+        paths: Mapping[str, Path],
+        wanted: Sequence[str],
+        compute: Callable[[list[str]], Mapping[str, Result]],
+    ) -> dict[str, Result]:
+        """Get what this folder, which may only be read, lacks."""
+        if self._own is not None:
+            own = self._own.folder
+            moved = {name: own / path.relative_to(self.folder) for name, path in paths.items()}
+            return self._own._get(moved, wanted, compute)
+        computed = compute(list(paths))
+        return {name: computed[name] for name in wanted}
 
 
 def _read(path: Path) -> Any:

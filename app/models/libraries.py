@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -30,6 +31,7 @@ class Found(NamedTuple):
     heads: Sequence[str]  # its modules that give the outputs, the main one first
     # What the library does to weights that were saved under other names or at another input size.
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
+    notes: tuple[str, ...] = ()  # what else became of the library's weights
 
 
 def torchvision(settings: Model) -> Found:
@@ -59,8 +61,15 @@ def torchvision(settings: Model) -> Found:
     coupled = {"googlenet": inception, "inception_v3": inception,
                "vit": {"image_size": size}, "maxvit": {"input_size": (size, size)}}  # fmt: skip
     options = coupled.get(name, coupled.get(name.partition("_")[0], {}))
+    classes = settings.outputs in (None, len(chosen.meta["categories"]))
+    # To another size torchvision resamples positions when it is asked alone, not as it builds.
+    resampled = weights and size != side and name.startswith("vit_") and classes
     with _building(settings) as outputs:
-        network = models.get_model(name, weights=chosen if weights else None, **options, **outputs)
+        filled = chosen if weights and not resampled else None
+        network = models.get_model(name, weights=filled, **options, **outputs)
+        if resampled:
+            state = chosen.get_state_dict(check_hash=True)
+            network.load_state_dict(_resample_positions(state, network))
     head = [each for each, part in network.named_modules()
             if isinstance(part, nn.Linear | nn.Conv2d)][-1]  # fmt: skip  # defined last
     own = {
@@ -74,7 +83,14 @@ def torchvision(settings: Model) -> Found:
         "interpolation": shown.interpolation.value,
         "squash": False,
     }
-    return Found(network.eval(), own, [head])
+    adapt = _resample_positions if name.startswith("vit_") else None
+    return Found(network.eval(), own, [head], adapt, _note_size(side, size) if resampled else ())
+
+
+def _resample_positions(state: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
+    """Resample the embedded positions of torchvision's ViT, as torchvision does for finetuning."""
+    resample = import_torchvision("models.vision_transformer").interpolate_embeddings
+    return dict(resample(network.image_size, network.patch_size, OrderedDict(state)))
 
 
 def timm(settings: Model) -> Found:
@@ -134,7 +150,15 @@ def timm(settings: Model) -> Found:
         "squash": mode == "squash",
     }
     adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    return Found(network.eval(), own, [heads] if isinstance(heads, str) else heads, adapt)
+    notes = _note_size(config.input_size[-1], size) if weights and fixed and size else ()
+    heads = [heads] if isinstance(heads, str) else heads
+    return Found(network.eval(), own, heads, adapt, notes)
+
+
+def _note_size(own: int, size: int) -> tuple[str, ...]:
+    """Say that weights of images of one size are taken for images of another, in pixels."""
+    said = f"the weights' positions, of {own} pixels a side, were resampled for {size}"
+    return () if own == size else (said,)
 
 
 LIBRARIES = {"torchvision": torchvision, "timm": timm}
@@ -179,7 +203,9 @@ def _building(settings: Model) -> Iterator[dict[str, Any]]:
             yield {} if settings.outputs is None else {"num_classes": settings.outputs}
     except Exception as error:  # each library has its own for no network, no room, wrong digest
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if settings.weights is None:
+        # torch's and timm's for a size that does not fit, and the like; not those of a download.
+        refused = isinstance(error, ValueError | TypeError | AssertionError)
+        if settings.weights is None or (refused and not isinstance(error, OSError)):
             raise InputError(f"{settings.name} cannot be built as is asked: {reason}") from error
         raise InputError(
             f"the weights {settings.weights} of {settings.name} cannot be had: {reason}; give the "

@@ -120,8 +120,8 @@ def _load_from_library(settings: Model) -> Loaded:
         settings = replace(settings, weights=None)
     found = LIBRARIES[settings.source](settings)
     network, own = found.network, found.own
-    notes: tuple[str, ...] = ()
     if settings.checkpoint is None:
+        notes = _make_notes(*found.notes)
         digest = checkpoint.digest_tensors(network.state_dict())
     else:
         network, notes = _fill_from_checkpoint(settings, found)
@@ -134,7 +134,7 @@ def _load_from_library(settings: Model) -> Loaded:
 
 def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tuple[str, ...]]:
     """Fill a library's network; with as many outputs as the file has, or without its head."""
-    network, own, heads, adapt = found
+    network, own, heads, adapt, _ = found
     state, taken = _read(settings, network)
     said = [taken]
     with suppress(Exception):  # of a file that it does not know; what does not fit is told below

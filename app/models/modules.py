@@ -121,6 +121,10 @@ class ModuleNetwork(nn.Module):
             last = call
         return asked, asked
 
+    def find_depth(self, layer: str) -> int:
+        """Where the call of a layer stands in the order in which calls end, from 1."""
+        return self.calls.index(self.point(layer)[0]) + 1
+
     def read_as(self, layer: str) -> str:
         """What is read for a layer, in words."""
         asked, call = self.point(layer)

@@ -92,6 +92,13 @@ class Network:
             return False
         return True
 
+    def find_depth(self, layer: str) -> int:
+        """Where a layer stands in the network, from 1: its number, or that of its module's call."""
+        if self.output is None:
+            return LAYERS.index(layer) + 1
+        assert isinstance(self.module, ModuleNetwork)
+        return self.module.find_depth(layer)
+
     def read_as(self, layer: str) -> str:
         """What is read for a layer, in words."""
         if self.output is not None:
@@ -105,6 +112,7 @@ class Subject:
     """The layer that is asked, and what only the network knows."""
 
     shape: tuple[int, int, int]  # channels, rows, columns; tokens are rows
+    depth: int  # where the layer stands in the network, from 1
     read: str  # what is read for the layer, in words
     digest: str  # of the network's weights
     settings: dict[str, Any]  # the network's, with nothing left open
@@ -118,7 +126,8 @@ def look_at(network: Network, layer: str) -> Subject:
     read, notes = whole.read_as(layer), loaded.notes
     if network.output is not None:
         notes = (f"layer: read {read}", *notes)
-    return Subject(whole.map_shape(layer), read, loaded.digest, asdict(loaded.settings), notes)
+    shape, depth = whole.map_shape(layer), whole.find_depth(layer)
+    return Subject(shape, depth, read, loaded.digest, asdict(loaded.settings), notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
@@ -130,7 +139,8 @@ def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Su
     network = Network(settings, layer.output)
     if layer.output is None and None not in (settings.outputs, settings.trained):
         shape, read = network.map_shape(layer.name), network.read_as(layer.name)
-        return network, Subject(shape, read, digest_weights(settings), asdict(settings))
+        depth, digest = network.find_depth(layer.name), digest_weights(settings)
+        return network, Subject(shape, depth, read, digest, asdict(settings))
     subject = memo(look_at, network, layer.name)
     # What is given stays: what was found may be of another path to the same weights.
     found: Any = {name: list(value) if isinstance(value, tuple) else value

@@ -52,13 +52,15 @@ class Task:
         return ImageFolders(self.root, "class", f"lesion.{self.name}.root")
 
 
-def make_own_classes(settings: Lesion, face_classes: int, outputs: int, memo: Memo) -> OwnClasses:
+def make_own_classes(
+    settings: Lesion, face_classes: int, outputs: int, memo: Memo, megapixels: float | None = None
+) -> OwnClasses:
     """Read the images where the settings name folders, of one task or both, else draw them.
 
     The network has so many `outputs` in all, the first `face_classes` of them for faces.
     """
     if tasks := name_tasks(settings, face_classes, outputs):
-        images, right = read_classes(tasks, settings.images_per_class)
+        images, right = read_classes(tasks, settings.images_per_class, megapixels)
         return OwnClasses(images, right, face_classes)
     faces = (face_classes, settings.images_per_identity)
     objects = (outputs - face_classes, settings.images_per_object)
@@ -76,7 +78,7 @@ def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
 
 
 def read_classes(
-    tasks: Sequence[Task], at_most: int | None = None
+    tasks: Sequence[Task], at_most: int | None = None, megapixels: float | None = None
 ) -> tuple[Images, NDArray[np.int64]]:
     """Read the images of all tasks, and return the right output (images,) of each, too.
 
@@ -89,7 +91,8 @@ def read_classes(
     right: list[int] = []
     for task in tasks:
         output, found = _find_classes(task)
-        parts[task.name] = task.folders.read({label: found[label][:at_most] for label in found})
+        first = {label: names[:at_most] for label, names in found.items()}
+        parts[task.name] = task.folders.read(first, megapixels)
         right += [output[label] for label in parts[task.name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from PIL import Image
@@ -98,10 +99,18 @@ class ImageFolders:
             )
         return found
 
-    def read(self, found: Mapping[str, Sequence[str]], aside: Collection[str] = ()) -> Images:
-        """Return the images that `find` found, known by their content.
+    def read(
+        self,
+        found: Mapping[str, Sequence[str]],
+        megapixels: float | None = None,
+        *,
+        aside: Collection[str] = (),
+        elsewhere: Mapping[str, Sequence[str]] | None = None,
+    ) -> Images:
+        """Return the images that `find` found, of up to so many pixels, known by their content.
 
-        Their notes tell of what is not among them: all but hidden files and the labels `aside`.
+        Their notes tell of what is not among them: all but hidden files, the labels `aside`, and
+        images that are used `elsewhere`.
         InputError for a file that cannot be read, or does not begin as an image does.
         """
         files = [name for each in found.values() for name in each]
@@ -113,19 +122,24 @@ class ImageFolders:
             ThreadPoolExecutor(DECODERS) as pool,
             progress_bar("reading images", len(names)) as progress,
         ):
-            contents = pool.map(inspect, paths, [file in firsts for file in files])
+            closely = [file in firsts for file in files]
+            contents = pool.map(inspect, paths, closely, repeat(megapixels))
             for name, label, (content, said) in zip(names, labels, contents, strict=True):
                 digest.update(f"{name}\0{label}\0{content}\n".encode())
                 for each in said:
                     told[each].append(name)
                 progress(1)
         notes = tuple(self._note(those, "image(s)", said) for said, those in told.items())
-        if unused := self._list_unused(found, aside):
+        if unused := self._list_unused((found, elsewhere or {}), aside):
             notes += (self._note(unused, "file(s) or folder(s)", "are not used"),)
-        return Images(names, labels, digest.hexdigest(), spell(str(self.root)), paths, notes)
+        source = spell(str(self.root))
+        return Images(names, labels, digest.hexdigest(), source, paths, notes, megapixels)
 
-    def _list_unused(self, found: Mapping[str, Sequence[str]], aside: Collection[str]) -> list[str]:
-        used, folders = {name for each in found.values() for name in each}, self._folders()
+    def _list_unused(
+        self, parts: Sequence[Mapping[str, Sequence[str]]], aside: Collection[str]
+    ) -> list[str]:
+        used = {name for part in parts for each in part.values() for name in each}
+        found, folders = {label: None for part in parts for label in part}, self._folders()
         top = {spell(name) for name in os.listdir(self.root) if not name.startswith(".")}
         below = [each for label in found for each in self._walk(folders[label])]
         return sorted(top - {*found, *aside}) + [spell(each) for each in below if each not in used]

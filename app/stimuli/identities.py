@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from app.memo import Memo
 
 
-def make_identities(settings: Identities, memo: Memo) -> Images:
+def make_identities(settings: Identities, memo: Memo, megapixels: float | None = None) -> Images:
     """Draw the images, or read them from a folder; each one's label is its identity."""
     if settings.name == "folder":
         folders, found = _find(settings)
-        return folders.read(found)
+        return folders.read(found, megapixels)
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
     return drawn(pixels, labels, f"drawn, seed {settings.seed}")

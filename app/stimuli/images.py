@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -135,6 +136,7 @@ class Images:
     source: str  # for people: where they came from
     contents: Sequence[NDArray[np.uint8] | Path] = field(repr=False)
     notes: tuple[str, ...] = ()  # a line for what is to be told of files that were read, or not
+    megapixels: float | None = None  # that a file may have, see `read_image`
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,7 +147,9 @@ class Images:
     def open(self, index: int) -> Image.Image:
         """Return one image, as it is before any preprocessing; InputError as `read_image`."""
         content = self.contents[index]
-        return read_image(content) if isinstance(content, Path) else Image.fromarray(content)
+        if isinstance(content, Path):
+            return read_image(content, self.megapixels)
+        return Image.fromarray(content)
 
     def crops(
         self, preprocessing: Preprocessing, start: int = 0, stop: int | None = None
@@ -166,12 +170,13 @@ class Images:
             yield preprocessing.scale(pixels).transpose(0, 3, 1, 2)
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, megapixels: float | None = None) -> Image.Image:
     """Read an image upright and as 8-bit RGB, of several in a file the first.
 
-    InputError naming a file that is none, is cut short, or has values outside of their range.
+    InputError naming a file that is none, is cut short, has values outside of their range, or more
+    pixels than Pillow allows (179 million) and than `megapixels`, in millions.
     """
-    return _read(path, _show)
+    return _read(path, _show, megapixels)
 
 
 def _show(image: Image.Image) -> Image.Image:
@@ -203,23 +208,26 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     return said
 
 
-def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
+def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None) -> T:
     """Use an image that is open; InputError as `read_image`."""
     try:
         try:
-            with Image.open(path) as image:
+            with _open(path, megapixels) as image:
                 return use(image)
         except ValueError:
             if not (content := path.read_bytes()).startswith(b"\x89PNG"):
                 raise
-            with Image.open(_drop_texts(content)) as image:
+            with _open(_drop_texts(content), megapixels) as image:
                 return use(image)
     except UnidentifiedImageError:
         wrong = "is not an image that Pillow can read: replace or remove it"
         if path.read_bytes().startswith(b"version https://git-lfs"):
             wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
     except Image.DecompressionBombError as error:
-        wrong = f"is too large for Pillow ({error}): shrink it"
+        wrong = (
+            f"is too large for Pillow ({error}): shrink it, or allow it with megapixels=<millions> "
+            "(a TIFF: save it as PNG before)"
+        )
     except InputError as error:
         wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
@@ -229,9 +237,27 @@ def _read(path: Path, use: Callable[[Image.Image], T]) -> T:
     raise InputError(f"{path} {wrong}")
 
 
-def inspect(path: Path, closely: bool) -> tuple[str, list[str]]:
+def _open(file: Path | BytesIO, megapixels: float | None) -> Image.Image:
+    """Open an image of Pillow's limit or of that one; DecompressionBombError."""
+    try:
+        return Image.open(file)
+    except Image.DecompressionBombError:
+        if megapixels is None:
+            raise
+        content = file.read_bytes() if isinstance(file, Path) else file.getvalue()
+        for name in Image.ID:  # as Image.open does, whose limit is one of the whole process
+            reader, accept = Image.OPEN[name]
+            if not accept or accept(content[:16]) is True:
+                with suppress(SyntaxError, IndexError, TypeError, struct.error):
+                    image = reader(BytesIO(content), "")
+                    if image.width * image.height <= megapixels * 1e6:
+                        return image
+        raise
+
+
+def inspect(path: Path, closely: bool, megapixels: float | None = None) -> tuple[str, list[str]]:
     """SHA-256 of an image file, whose beginning at least is an image's; see `_describe`."""
-    said = _read(path, partial(_describe, closely=closely))
+    said = _read(path, partial(_describe, closely=closely), megapixels)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), said
 
@@ -268,4 +294,5 @@ def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
         ", ".join(part.source for part in parts.values()),
         [content for part in parts.values() for content in part.contents],
         tuple(note for part in parts.values() for note in part.notes),
+        next((part.megapixels for part in parts.values()), None),
     )

@@ -33,7 +33,7 @@ class Localizer:
         return [label if label in named else None for label in self.images.labels]
 
 
-def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
+def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = None) -> Localizer:
     """Draw the images, fetch them, or read them from a folder, as the settings say.
 
     `settings.domains` names the categories of each domain; None: each is a domain of its own.
@@ -60,7 +60,7 @@ def make_localizer(settings: Stimuli, memo: Memo) -> Localizer:
         images = _fetch_floc(settings, named or [each for each in present if each not in left])
     else:
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
-        images = folders.read(found, aside=left)
+        images = folders.read(found, megapixels, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
 
 

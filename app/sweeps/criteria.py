@@ -26,7 +26,7 @@ TEXTS = {
     ),
     "h": (
         "Overlap of selections",
-        "Jaccard's index of what a metric selects and what each other one does (by colour): both "
+        "Jaccard's index of what a metric selects and what each other one does (by marker): both "
         "over either, 1 where they are the same; none where both select nothing.",
         "the mean Jaccard index of a metric's selection with the others' is",
     ),

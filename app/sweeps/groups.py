@@ -19,6 +19,7 @@ from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
 from app.figures.panels import PREFERRED
 from app.figures.style import Style
+from app.sweeps.results import sort_layers
 from app.sweeps.verdicts import Claim, Estimate, sum_up
 
 POINT = ["aggregation", "layer", "metric"]
@@ -116,7 +117,7 @@ def find_groups(
         for own in trained or untrained:
             beside, unpaired = _find_counterpart(own, untrained if trained else [])
             swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
-            layers = _sort_layers(pd.concat([own, beside])["layer"])
+            layers = _sort_layers(pd.concat([own, beside]))
             alike = {name: value for name, value in swept.items() if name != "model"}
             every, paired = (
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
@@ -156,12 +157,10 @@ def _find_counterpart(
     return chosen, ""
 
 
-def _sort_layers(layers: pd.Series) -> tuple[str, ...]:
-    """conv1 … conv13 by number; modules of other networks as the sweep lists them."""
-    found = list(dict.fromkeys(layers))
-    if all(re.fullmatch(r"conv\d+", name) for name in found):
-        found.sort(key=lambda name: int(name.removeprefix("conv")))
-    return tuple(found)
+def _sort_layers(runs: pd.DataFrame) -> tuple[str, ...]:
+    known = runs.reindex(columns=["layer", names.DEPTH]).dropna()
+    depths = dict(zip(known["layer"], known[names.DEPTH], strict=True))
+    return tuple(sort_layers(runs["layer"], depths))
 
 
 def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

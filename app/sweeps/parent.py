@@ -9,19 +9,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
+from app import names
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
-from app.sweeps.results import Result, read_sweep
+from app.sweeps.results import Result, find_differing, list_params, read_sweep
 from app.tracking import record, run
 from app.tracking.record import Description
 from app.tracking.store import Store, connect
+from app.tracking.view import View
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +36,24 @@ DRAWN = 16  # jobs, at most, whose single figures `figures=null` draws
 class Plan:
     """What a sweep's jobs know of each other."""
 
-    layers: tuple[str, ...] = ()  # that the sweep asks for; none where it asks for the default one
-    jobs: int = 1
-    command: tuple[str, ...] = ()  # its words, which a job in another process does not have
+    swept: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the values of each name
+    command: Sequence[str] = ()  # its words, which a job in another process does not have
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that the sweep asks for; none where it asks for the default one."""
+        names = {each for name in ("layer", "layer.name") for each in self.swept.get(name, ())}
+        return tuple(sorted(names))
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs the sweep has."""
+        return math.prod(map(len, self.swept.values()))
+
+    def find_own(self, overrides: Sequence[str]) -> dict[str, str]:
+        """Find what a job was given of what the sweep varies, from its words."""
+        pairs = (word.lstrip("+~").partition("=") for word in overrides)
+        return {name: value for name, _, value in pairs if name in self.swept}
 
     @property
     def title(self) -> str:
@@ -54,8 +72,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / PLAN
     if not path.is_file():
         return Plan()
-    plan = json.loads(path.read_text())
-    return Plan(tuple(plan["layers"]), plan["jobs"], tuple(plan["command"]))
+    return Plan(**json.loads(path.read_text()))
 
 
 def open_parent(folder: Path, store: Store) -> str | None:
@@ -63,7 +80,8 @@ def open_parent(folder: Path, store: Store) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     plan = read_plan(folder)
     sentence = "All jobs of: " + " ".join(plan.command)
-    description = Description(plan.title, tags={"sweep": "true"}, sentence=sentence)
+    params = {name: ",".join(values) for name, values in plan.swept.items()}
+    description = Description(plan.title, params, {"sweep": "true"}, sentence)
     with FileLock(folder / ".sweep.lock"):
         return run.open_run(store, folder, description)
 
@@ -110,6 +128,28 @@ def close(
     return next((reason for _, reason in settled if reason), None)
 
 
+def save_view(folder: Path, store: Store, results: Sequence[Result]) -> tuple[str | None, str]:
+    """Keep the view of the sweep in `folder`: the id of its run, and what opens the view."""
+    from app.findings.selection import RULES
+    from app.sweeps.report import MAIN
+
+    parent = find_parent(folder)
+    if parent is None:
+        return None, ""
+    logged = {name for each in results for name in each.metrics}
+    params = find_differing(list_params(results))
+    curves = {}
+    for each in results:
+        metric, rule = (each.params.get(key) for key in ("metric", "metric.criterion.rule"))
+        if not each.failed and rule in RULES:
+            against = names.CRITERION_OF[RULES[rule].scale].format(metric=metric)
+            curves[against] = names.PERCENT_CURVE
+    found = [name for name in (*MAIN, names.DEPTH) if name in logged and name != names.UNDEFINED]
+    title = read_plan(folder).title
+    view = View(title, parent, params, found, names.DEPTH, curves, [names.CRITERION_CURVE])
+    return parent, store.save_view(view)
+
+
 def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     """Write the report of the sweep in `folder`, told from the store.
 
@@ -118,7 +158,8 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     """
     from app.sweeps import report, tables
 
-    title, parent = read_plan(folder).title, find_parent(folder)
+    plan, parent = read_plan(folder), find_parent(folder)
+    title = plan.title
     if parent is not None:
         try:
             jobs = [each for each in run.find_runs(folder) if each != folder]
@@ -128,6 +169,8 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
             title, results = read_sweep(store, parent)
         except InputError as error:
             log.info("the report is made from what the jobs left: %s", error)
-    made = report.make_report(results, title)
+    made = report.make_report(results, title, plan.jobs)
     print(tables.wrap(made.summary))
+    if parent is not None:
+        run.describe_run(folder, report.describe(made, parent))
     return report.write_report(made, folder / "report")

@@ -8,7 +8,9 @@ Whether both agree is decided by the rules that are the panels' claims.
 
 from __future__ import annotations
 
+import base64
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,21 @@ from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
 from app.files import whole, writing
+from app.spelling import shorten
 from app.sweeps import criteria, figure1, matched, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, read_table, tabulate
+from app.tracking.record import TAG_LENGTH
 
 MOST = 6  # groups of runs that are drawn
+FAILED_TOLD = 5  # jobs that failed, on MLflow's page of the sweep
+HEAD = """<head><meta charset="utf-8"><title>Report</title><style>
+body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+img { max-width: 100% }
+h1 { font-size: 1.4em }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+th, td { border-bottom: 1px solid #ddd; padding: 2px 8px; text-align: left; white-space: nowrap }
+</style></head>"""
 # What the page's table of jobs shows beside what was swept; jobs.csv has the rest.
 MAIN = (*tables.SELECTION.values(), names.ACCURACY)
 
@@ -35,14 +47,9 @@ class Section:
     """A group of runs, its panels, and a line for each that it does not allow."""
 
     group: Group
+    heading: str  # the network and what else tells the group apart
     panels: Sequence[Panel]
     missing: Sequence[str]
-
-    @property
-    def heading(self) -> str:
-        """The network and what else tells the group apart."""
-        others = [f"{name}={value}" for name, value in self.group.swept.items() if name != "model"]
-        return ", ".join([self.group.criteria["model"].iloc[0], *others])
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,12 @@ class Report:
 def make_report(
     results: Sequence[Result],
     title: str,
+    jobs_had: int = 0,
     read: Callable[[Result, str], pd.DataFrame | None] = read_table,
 ) -> Report:
     """Make the report of a sweep with that title from the results of its jobs.
 
-    `read` finds a table of a run by its name.
+    `jobs_had` is how many it had, where that is known; `read` finds a table of a run by its name.
     """
     results = sorted(results, key=lambda result: result.job)
     jobs, params = tabulate(results), list_params(results)
@@ -90,6 +98,9 @@ def make_report(
         notes.append(
             f"The first {MOST} of {len(found)} groups of runs are told; all are in jobs.csv."
         )
+    if jobs_had > len(jobs):
+        less = jobs_had - len(jobs)
+        notes.append(f"{less} of the sweep's {jobs_had} jobs have no run: deleted, or never begun.")
     failed = jobs[~finished]
     reasons = failed["reason"].str.strip().replace("", "no reason given")
     untold = params.columns.difference([*LEADING_PARAMETERS, *dimensions])
@@ -98,12 +109,20 @@ def make_report(
         jobs.drop(columns=[*untold, "metrics.styles"]).dropna(axis="columns", how="all"),
         list(failed["run"] + ": " + reasons),
         {name: params[name].fillna("-").nunique() for name in dimensions},
-        [_make_section(group) for group in found[:MOST]],
+        list(map(_make_section, found[:MOST], _name_groups(found[:MOST]))),
         notes,
     )
 
 
-def _make_section(group: Group) -> Section:
+def _name_groups(groups: Sequence[Group]) -> list[str]:
+    """The network of each group, and what else tells it apart, as short as that is."""
+    models = [group.criteria["model"].iloc[0] for group in groups]
+    swept = pd.DataFrame([group.swept for group in groups]).drop(columns="model", errors="ignore")
+    told = [f"{name}=" + swept[name].map(shorten(swept[name])) for name in swept]
+    return [", ".join(words) for words in zip(models, *told, strict=True)]
+
+
+def _make_section(group: Group, heading: str) -> Section:
     made, missing = [], []
     swept = criteria.MAKERS if criteria.are_swept(group) else {}
     makers = {**figure1.MAKERS, **swept, **matched.MAKERS}
@@ -112,14 +131,14 @@ def _make_section(group: Group) -> Section:
             made.append(make(group))
         except Missing as reason:
             missing.append(f"Panel {letter} is left out: {reason}.")
-    return Section(group, made, missing)
+    return Section(group, heading, made, missing)
 
 
 # --- what is written ------------------------------------------------------------------------------
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write report.md, the tables of jobs and panels, and the panels' pictures; the folder."""
+    """Write report.md and report.html, the tables of jobs and panels, the pictures; the folder."""
     every = [panel for section in report.sections for panel in section.panels]
     with writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,8 +149,10 @@ def write_report(report: Report, folder: Path) -> Path:
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
                 _draw_section(section, folder, _suffix(number))
-        with whole(folder / "report.md") as file:
-            file.write_text(_write_page(report), encoding="utf-8")
+        page = _write_page(report)
+        for name, text in (("report.md", page), ("report.html", _make_html(page, folder))):
+            with whole(folder / name) as file:
+                file.write_text(text, encoding="utf-8")
     return folder
 
 
@@ -142,9 +163,15 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(file, index=False)
 
 
+def list_drawn(section: Section) -> list[panels.Drawn]:
+    """List a section's panels as figures take them: layers in their order, missing jobs or not."""
+    depth = {"layer": pd.CategoricalDtype(list(section.group.layers))}
+    return [(each.letter, each.title, each.table.astype(depth)) for each in section.panels]
+
+
 def _draw_section(section: Section, folder: Path, suffix: str) -> None:
     """All panels in one figure, and each in one of its own."""
-    drawn = [(each.letter, each.title, each.table) for each in section.panels]
+    drawn = list_drawn(section)
     styles = section.group.styles
     pictures = {f"figure{suffix}": panels.plot_panels(drawn, styles, section.heading)}
     for each in drawn:
@@ -154,6 +181,10 @@ def _draw_section(section: Section, folder: Path, suffix: str) -> None:
 
 def _suffix(number: int) -> str:
     return "" if number == 1 else f"_{number}"
+
+
+def _list_main(jobs: pd.DataFrame) -> list[str]:
+    return [name for name in MAIN if name in jobs]
 
 
 def _write_page(report: Report) -> str:
@@ -177,14 +208,49 @@ def _write_page(report: Report) -> str:
             parts += [f"### {panel.letter}. {panel.title}", picture, panel.caption, panel.sentence]
             parts.append(_pipe_table(panel.table))
         parts += section.missing
-    main = [name for name in MAIN if name in report.jobs]
-    table = report.jobs[["job", *report.swept, "status", *main]]
+    table = report.jobs[["job", *report.swept, "status", *_list_main(report.jobs)]]
     return "\n\n".join([*parts, "## Jobs", _pipe_table(table)]) + "\n"
 
 
+def _make_html(page: str, folder: Path) -> str:
+    """The page as HTML that stands alone, the pictures of `folder` inside."""
+    from markdown_it import MarkdownIt
+
+    def include(found: re.Match[str]) -> str:
+        content = base64.b64encode((folder / found[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{content}"'
+
+    body = re.sub(r'src="([\w.]+\.png)"', include, MarkdownIt("js-default").render(page))
+    return f'<!DOCTYPE html>\n<html lang="en">\n{HEAD}\n<body>\n{body}</body>\n</html>\n'
+
+
+def describe(report: Report, run_id: str) -> str:
+    """What MLflow's page of the sweep's run says, in Markdown, as far as it has room."""
+    jobs = report.jobs[report.jobs["status"] == "finished"]
+    parts = [f"{len(jobs)} of {len(report.jobs)} jobs finished; `report.html` has all of this."]
+    parts += [f"- {line}" for line in report.failed[:FAILED_TOLD]]
+    for number, section in enumerate(report.sections, start=1):
+        parts += [f"\n### {section.heading}"] if len(report.sections) > 1 else []
+        parts += [f"\n**{each.letter}. {each.title}.** {each.sentence}" for each in section.panels]
+        if section.panels:
+            figure = f"figure{_suffix(number)}.png"
+            parts.append(f"\n![figure](get-artifact?path={figure}&run_uuid={run_id})")
+    rows = _pipe_table(jobs[[*report.swept, *_list_main(jobs)]]).splitlines()
+    # MLflow's pages leave no gaps between columns.
+    rows = [row if row.startswith("| ---") else row.replace(" |", "&emsp;|") for row in rows]
+    text, rest = "", "\nThe rest is in `report.html`."
+    for line in (*parts, "", *rows):
+        if len(text) + len(line) + len(rest) >= TAG_LENGTH:
+            return text + rest
+        text += f"{line}\n"
+    return text
+
+
 def _pipe_table(table: pd.DataFrame) -> str:
-    """A table as GitHub reads it, numbers with four digits."""
-    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    """A table as GitHub reads it, numbers with four digits, long texts shortened."""
+    columns = [list(map(_cell, table[name])) for name in table]
+    short = [map(shorten(column).get, column) for column in columns]
+    rows = zip(*short, strict=True)
     heads = [str(name) for name in table.columns]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.config.parameters import LEADING_PARAMETERS
 from app.config.schema import Config
 from app.errors import InputError
+from app.files import to_json
+from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.tracking.record import RESULT, as_text, read_undefined, tag_notes, write_text
 
 if TYPE_CHECKING:
@@ -60,13 +64,33 @@ class Result:
 def write_result(folder: Path, result: Result) -> None:
     """Leave a job's result where the sweep's end finds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=2))
+    texts = zip(result.params.items(), as_text(result.params).values(), strict=True)
+    params = {name: value if _is_json(value) else text for (name, value), text in texts}
+    told = {**dataclasses.asdict(result), "params": params}
+    write_text(folder / RESULT, to_json(told))
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON has such a value: it has no infinite numbers."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def read_results(folder: Path) -> list[Result]:
     """Read the results of all jobs below the sweep's folder, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
-    return [Result(**json.loads(path.read_text())) for path in paths]
+    return [_read_result(path) for path in paths]
+
+
+def _read_result(path: Path) -> Result:
+    told = json.loads(path.read_text())
+    metrics = {
+        name: math.nan if value is None else value for name, value in told["metrics"].items()
+    }
+    return Result(**{**told, "metrics": metrics})
 
 
 def read_table(result: Result, name: str) -> pd.DataFrame | None:
@@ -89,13 +113,35 @@ def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
     InputError where there is no such run, or it has no jobs.
     """
     run = store.get_run(parent)
+    if run.info.lifecycle_stage != "active":
+        raise InputError(
+            f"run={parent} was deleted: restore it in MLflow's pages, or by "
+            f"python -m app.sync {run.data.tags.get('folder')}"
+        )
     # A job that a cluster put back into its queue began again: its last run counts.
     last = {each.job: each for each in map(_result_of, store.children(run))}
     if not last:
         raise InputError(
-            f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"
+            tell_missing(run, 0)
+            or f"run={parent} has no jobs: give the id of a sweep's parent run, as MLflow shows it"
         )
     return run.info.run_name, list(last.values())
+
+
+def count_jobs(run: StoredRun) -> int:
+    """Count the jobs that a sweep had, by its parent run; 0 before its end."""
+    ended = run.data.metrics
+    return int(ended.get(JOBS_FINISHED, 0) + ended.get(JOBS_FAILED, 0))
+
+
+def tell_missing(run: StoredRun, found: int) -> str | None:
+    """Tell that the store has fewer jobs of a sweep than it had, and the mend."""
+    if found >= (jobs := count_jobs(run)):
+        return None
+    return (
+        f"the store has {found} of the {jobs} jobs that the sweep had: the others were deleted, or "
+        f"never began; python -m app.sync {run.data.tags.get('folder')} makes deleted ones again"
+    )
 
 
 def _result_of(run: StoredRun) -> Result:
@@ -134,6 +180,19 @@ def _place(name: str) -> tuple[bool, int, str]:
     leads, group = name in LEADING_PARAMETERS, name.partition(".")[0]
     order = LEADING_PARAMETERS if leads else [each.name for each in dataclasses.fields(Config)]
     return not leads, order.index(group) if group in order else len(order), name
+
+
+def sort_layers(layers: Iterable[str], depths: Mapping[str, float]) -> list[str]:
+    """Sort names of layers from the first to the deepest.
+
+    Those of unknown depth come last, conv1 … conv13 by number, others as they are listed.
+    """
+
+    def place(name: str) -> tuple[float, int]:
+        number = re.fullmatch(r"conv(\d+)", name)
+        return depths.get(name, math.inf), int(number[1]) if number else 0
+
+    return sorted(dict.fromkeys(layers), key=place)
 
 
 def find_differing(params: pd.DataFrame) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
-from app.sweeps.results import Result, count, find_differing, list_params
+from app.spelling import shorten
+from app.sweeps.results import Result, count, find_differing, list_params, sort_layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,7 @@ DECODING = {
     "all": names.ALL_KERNELS,
 }
 NONE = "-"
+NOTES = 10  # at most, that a sweep tells at its end
 
 
 def find_width() -> int:
@@ -62,57 +65,93 @@ def lay_out(table: pd.DataFrame, left: Sequence[str] = (), width: int | None = N
 
 
 def describe_job(result: Result) -> str:
-    """Say what one job found: a line a finding, headed by what it was asked."""
-    asked = [result.params.get(name) for name in LEADING_PARAMETERS]
-    found = _findings(result.metrics)
+    """Say what one job found: a line a finding, then what is to be known of it."""
+    counted = "units" if result.params.get("aggregation") == "unit" else "kernels"
+    found = _findings(result.metrics, counted)
     width = max(map(len, found), default=0) + 2
-    lines = [" / ".join(str(value) for value in asked if value is not None)]
-    lines += [f"{finding:{width}}{', '.join(values)}" for finding, values in found.items()]
+    lines = [f"{finding:{width}}{', '.join(values)}" for finding, values in found.items()]
     lines += [f"note: {note}" for note in result.notes]
     if result.failed:
         lines.append(f"failed: {result.reason_line}")
     return wrap(lines, " " * width) + "\n"
 
 
-def _findings(metrics: Mapping[str, float]) -> dict[str, list[str]]:
-    """The metrics by finding, in words; the end points of an interval with its middle."""
+def summarise_job(result: Result, jobs: int) -> str:
+    """Say in a line what one job of a sweep of so many found, or why it failed."""
+    heads = {**SELECTION, "decoding": names.ACCURACY}
+    found = [f"{head} {_cell(name, result.metrics)}" for head, name in heads.items()
+             if name in result.metrics]  # fmt: skip
+    said = f"failed: {result.reason_line}" if result.failed else ", ".join(found)
+    return f"job {result.job} ({result.job + 1} of {jobs}): {result.name}: {said}"
+
+
+def _findings(metrics: Mapping[str, float], counted: str) -> dict[str, list[str]]:
+    """The metrics by finding, in words; the end points of an interval with its middle.
+
+    `counted` is what was scored: units or kernels.
+    """
     found: dict[str, list[str]] = {}
     for name in metrics:
         finding, _, measure = name.partition("/")
         if name.endswith(("ci95_low", "ci95_high")) or name.startswith(names.TOP_WITH):
             continue
         words = measure.removeprefix("spearman_" if finding == "consistency" else "")
+        words = counted if name == names.UNITS else words
         found.setdefault(finding, []).append(f"{words.replace('_', ' ')} {_cell(name, metrics)}")
     return found
 
 
 def describe_sweep(results: Sequence[Result]) -> str:
-    """Lay out a row a job, with the params that differ and the main findings.
+    """Lay out a row a job, by depth of the layer, with the params that differ and the findings.
 
     In one table where it fits the terminal, else one for selection and one for decoding; below, the
-    jobs that failed.
+    jobs that failed, and what is to be known of the others.
     """
-    jobs = sorted(results, key=lambda result: result.job)
-    asked = list_params(jobs).fillna("-")
+    jobs = _sort_by_depth(results)
+    asked = list_params(jobs).fillna(NONE)
     params = find_differing(asked)
+    told = asked[params].apply(lambda values: values.map(shorten(values)))
 
     def table(columns: Mapping[str, str], width: int | None = None) -> str:
         found = {
             head: [_cell(name, each.metrics) for each in jobs] for head, name in columns.items()
         }
-        return lay_out(asked[params].assign(**found), params, width)
+        filled = {head: cells for head, cells in found.items() if {*cells} != {NONE}}
+        return lay_out(told.assign(**filled), params, width) if filled else ""
 
     text = table(SELECTION | DECODING)
     if len(text.partition("\n")[0]) > (width := find_width()):
-        text = f"{table(SELECTION, width)}\n\n{table(DECODING, width)}"
+        text = "\n\n".join(filter(None, (table(SELECTION, width), table(DECODING, width))))
     finished, failed = count(results)
     lines = [f"{finished} of {finished + failed} jobs finished"]
-    told = params or [name for name in LEADING_PARAMETERS if name in asked]
-    for job, values in zip(jobs, asked[told].to_dict("records"), strict=True):
+    named = params or [name for name in LEADING_PARAMETERS if name in asked]
+    for job, values in zip(jobs, asked[named].to_dict("records"), strict=True):
         if job.failed:
             what = ", ".join(f"{name}={value}" for name, value in values.items())
             lines.append(f"failed: {what}: {job.reason_line}")
-    return f"{text}\n\n{wrap(lines)}"
+    noted = Counter(note for job in jobs for note in dict.fromkeys(job.notes))
+    for note, times in noted.most_common(NOTES):
+        lines.append(f"note ({times} of {finished + failed} jobs): {note}")
+    if len(noted) > NOTES:
+        lines.append(f"{len(noted) - NOTES} more notes are in the report's jobs.csv")
+    return f"{text}\n\n{wrap(lines)}" if text else wrap(lines)
+
+
+def _sort_by_depth(results: Sequence[Result]) -> list[Result]:
+    """Sort jobs by network, as it comes, and by the depth of their layer."""
+    jobs = sorted(results, key=lambda result: result.job)
+    asked = [(str(job.params.get("model")), str(job.params.get("layer"))) for job in jobs]
+    models = list(dict.fromkeys(model for model, _ in asked))
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    for model in models:
+        depths = {layer: job.metrics[names.DEPTH]
+                  for job, (own, layer) in zip(jobs, asked, strict=True)
+                  if own == model and names.DEPTH in job.metrics}  # fmt: skip
+        layers = sort_layers((layer for own, layer in asked if own == model), depths)
+        places |= {(model, layer): (models.index(model), n) for n, layer in enumerate(layers)}
+    return [
+        job for _, job in sorted(zip(asked, jobs, strict=True), key=lambda each: places[each[0]])
+    ]
 
 
 def _cell(name: str, metrics: Mapping[str, float]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
+import sys
 import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +22,7 @@ from tenacity import Retrying, retry_if_exception, wait_random
 
 from app.errors import InputError
 from app.files import whole
+from app.tracking.moved import ARTIFACTS, mend_addresses
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +44,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+LIGHT = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"  # before the command of a server
 ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
 COLLISION_SECONDS = 60.0  # for which a write that collided with another process's is repeated
 
@@ -105,7 +111,7 @@ def _create_database(database: Path) -> None:
         for leftover in (new, journal):  # of a process that was killed
             leftover.unlink(missing_ok=True)
         try:
-            artifacts = (database.parent / "artifacts").as_uri()
+            artifacts = (database.parent / ARTIFACTS).as_uri()
             store = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
             store.engine.dispose()
         finally:
@@ -113,17 +119,63 @@ def _create_database(database: Path) -> None:
 
 
 def check_database(database: Path) -> None:
-    """Read and begin to write, as MLflow will: it would try for minutes what cannot work."""
+    """Read and begin to write, as MLflow will: it would try for minutes what cannot work.
+
+    A database that came from another folder is mended; one of another MLflow is an InputError.
+    """
     try:
         with closing(sqlite3.connect(database, timeout=20)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master")
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
+            if "alembic_version" not in tables:  # MLflow makes them
+                return
+            check_schema(connection, database)
+            if mended := mend_addresses(connection, database.parent):
+                print(mended, file=sys.stderr)  # Hydra has logging its way between jobs
     except sqlite3.Error as error:
         raise InputError(
             f"cannot keep runs in {database}: {error}; "
             "move it away or choose another folder with tracking.folder=<folder>"
         ) from error
+
+
+def check_schema(connection: sqlite3.Connection, database: Path) -> None:
+    """Refuse the tables of another MLflow, which this one cannot read, or would change unasked."""
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    revisions = ScriptDirectory(str(Path(mlflow.__file__).with_name("store") / "db_migrations"))
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if found is None or found[0] == revisions.get_current_head():
+        return
+    known = {each.revision for each in revisions.walk_revisions()}
+    another = "choose another folder with tracking.folder=<folder>"
+    if found[0] in known:
+        upgrade = mlflow_command("db", "upgrade", f"{SQLITE}{database}")
+        raise InputError(
+            f"{database} is of an MLflow older than {mlflow.__version__}: copy it, in case, and "
+            f"bring it up to date by `{upgrade}`, or {another}"
+        )
+    raise InputError(
+        f"{database} is of a newer MLflow{_find_writer(database)} than {mlflow.__version__}: "
+        f"upgrade MLflow here (`{shlex.quote(sys.executable)} -m pip install --upgrade mlflow`), "
+        f"or {another}"
+    )
+
+
+def _find_writer(database: Path) -> str:
+    """The MLflow that the last run in a store had, where it says so, after a space."""
+    left = (database.parent / ARTIFACTS).glob("*/*/versions.json")
+    for path in sorted(left, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
+        with suppress(OSError, ValueError, KeyError):
+            return f" ({json.loads(path.read_text())['mlflow']}, says its last run)"
+    return ""
+
+
+def mlflow_command(*words: str) -> str:
+    """MLflow's command line by this interpreter, which has it whatever the shell's PATH says."""
+    return shlex.join([sys.executable, "-m", "mlflow", *words])
 
 
 def check_server(uri: str, give_up: float) -> None:
@@ -140,6 +192,19 @@ def check_server(uri: str, give_up: float) -> None:
         raise InputError(
             f"tracking server {uri} does not answer: {reason}; start it or use tracking=sqlite"
         ) from error
+
+
+def find_version(uri: str) -> str:
+    """Find the version of MLflow that shows a store's pages; empty where a server tells none."""
+    if uri.startswith(SQLITE):
+        return importlib.metadata.version("mlflow")
+    import requests
+
+    try:
+        answer = requests.get(f"{uri}/version", timeout=ANSWER_SECONDS)
+    except requests.RequestException:
+        return ""
+    return answer.text if answer.ok else ""
 
 
 def call(function: Callable[[], T], uri: str, give_up: float) -> T:

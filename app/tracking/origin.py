@@ -31,7 +31,9 @@ def origin() -> dict[str, str]:
     module = main.name.removesuffix(".__main__") if main is not None else ""
     package = __name__.partition(".")[0]
     module = module if module.partition(".")[0] == package else package
-    tags = {"mlflow.source.name": f"python -m {module}", "mlflow.source.type": "LOCAL"}
+    script = Path(sys.argv[0]).stem  # of an installation: selective-units-train
+    program = script if script.startswith("selective-units") else f"python -m {module}"
+    tags = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
     with suppress(KeyError, OSError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
     return tags | find_commit(Path(__file__).parents[1])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,7 +13,11 @@ from app.files import to_json, whole, writing
 from app.findings.selection import Criterion
 from app.machine import GB, measure_peak
 from app.tracking.origin import versions
-from app.tracking.record import Description, Record, tag_notes
+from app.tracking.record import NOTE, Record, tag_notes
+
+# Of selected units, the highest score first: in selected.csv, which MLflow's page shows, and in the
+# run's description there. scores.parquet has all.
+LISTED, DESCRIBED = 1000, 100
 
 if TYPE_CHECKING:
     from app.config.schema import Config
@@ -23,21 +26,7 @@ if TYPE_CHECKING:
     from app.stimuli.localizer import Localizer
 
 
-def describe_run(
-    config: Config,
-    params: Mapping[str, Any],
-    subject: Subject,
-    parent: str | None,
-    tags: Mapping[str, str],
-) -> Description:
-    """Describe a run before it begins, nothing of its config left open; `tags` are further ones."""
-    parts = (config.model, config.layer, config.aggregation, config.metric)
-    name = "/".join(part.name for part in parts)
-    tags = {**_make_tags(config, subject), **tags}
-    return Description(name, params, tags, _ask(config), parent)
-
-
-def _make_tags(config: Config, subject: Subject) -> dict[str, str]:
+def make_tags(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter runs by, and what the sweep's report needs to show metrics as figures do."""
     metric = config.metric
     tags = {
@@ -56,7 +45,7 @@ def _make_tags(config: Config, subject: Subject) -> dict[str, str]:
     }
 
 
-def _ask(config: Config) -> str:
+def ask(config: Config) -> str:
     """What the run asks, in a sentence."""
     what = "units" if config.aggregation.name == "unit" else f"kernels ({config.aggregation.name})"
     criterion = config.metric.criterion
@@ -67,6 +56,20 @@ def _ask(config: Config) -> str:
     )
 
 
+def describe_selected(found: Findings, place: tuple[int, int, int] | None) -> str:
+    """Say in Markdown how many and which the metric selects, the first of them by score."""
+    what = "kernels" if place is None else "units"
+    made, selected = found.selectivity, found.list_selected(place, DESCRIBED)
+    told = f"**{made.count:,} of {made.units:,} {what} ({made.percent:.1f} %)**"
+    if selected.empty:
+        return told
+    columns = ["unit"] if place is None else ["channel", "row", "column"]
+    names = [":".join(map(str, row)) for row in selected[columns].to_numpy().tolist()]
+    how = f"{' '.join(names)}" + (" …" if made.count > DESCRIBED else "")
+    named = "" if place is None else " as channel:row:column"
+    return f"{told}, the highest score first{named}: {how}"
+
+
 def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, int, int]) -> None:
     """Write the run's tables, config, versions and metrics into its folder.
 
@@ -74,6 +77,7 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
     """
     place = shape if config.aggregation.name == "unit" else None
     texts = {
+        "selected.csv": found.list_selected(place, LISTED).to_csv(index=False, float_format="%.6g"),
         "config.yaml": to_yaml(config),
         "versions.json": json.dumps(versions(), indent=2),
         "metrics.json": to_json(found.metrics()),
@@ -104,7 +108,10 @@ def record_run(
     record.add_dataset(
         pd.DataFrame(columns), name=config.stimuli.name, source=shown.source, digest=shown.digest
     )
-    record.add_tags({**tag_notes(found.notes), "peak_memory_gb": f"{measure_peak() / GB:.2f}"})
+    place = subject.shape if config.aggregation.name == "unit" else None
+    page = f"{ask(config)}\n\n{describe_selected(found, place)}"
+    record.add_tags({**tag_notes(found.notes), NOTE: page})
+    record.add_tags({"peak_memory_gb": f"{measure_peak() / GB:.2f}"})
     record.add_metrics(found.metrics())
     record.add_curves(found.curves())
     record.add_artifacts(record.folder)

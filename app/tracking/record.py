@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.files import whole
+from app.tracking.client import DATABASE
+from app.tracking.moved import follow, is_same
 from app.tracking.origin import origin
 from app.tracking.store import connect
 
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 RESULT = "result.json"  # what a job tells its sweep, beside the record
 RUNNING = "RUNNING"
+NOTE = "mlflow.note.content"  # the tag that MLflow's page of a run shows, in Markdown
 # MLflow's limits, in characters.
 NAME_LENGTH = 250  # of a run, which SQLite does not hold to; PostgreSQL does
 PARAM_LENGTH = 6000
@@ -90,7 +93,7 @@ class Record:
         )
         own = {"record": record.key, "folder": str(folder.absolute()), "host": platform.node()}
         shown = {
-            "mlflow.note.content": description.sentence,
+            NOTE: description.sentence,
             "mlflow.parentRunId": description.parent,
         }
         record.add_tags({**origin(), **own, **description.tags})
@@ -234,12 +237,22 @@ def read(folder: Path) -> Record | None:
         artifacts = [tuple(entry) for entry in content["artifacts"]]
         fields = {each.name for each in dataclasses.fields(Record)}
         known = {name: value for name, value in content.items() if name in fields}
-        return Record(folder, **{**known, "points": points, "artifacts": artifacts})
+        record = Record(folder, **{**known, "points": points, "artifacts": artifacts})
+        return _move_along(record)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{path} cannot be read: {reason}; move it away") from error
+
+
+def _move_along(record: Record) -> Record:
+    """Let a record that was moved or copied name its new place, and the store beside it."""
+    old, new = Path(record.tags["folder"]), record.folder.absolute()
+    if not is_same(old, new):
+        database = follow(Path(record.store["folder"], DATABASE), old, new)
+        record.store["folder"], record.tags["folder"] = str(database.parent), str(new)
+    return record
 
 
 def write_text(path: Path, text: str) -> None:

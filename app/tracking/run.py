@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from app.errors import InputError
 from app.files import PARTIAL
-from app.tracking.record import RECORD, RUNNING, Description, Record, list_points, read
+from app.tracking.record import NOTE, RECORD, RUNNING, Description, Record, list_points, read
 from app.tracking.store import Store, connect
 
 log = logging.getLogger(__name__)
@@ -100,10 +100,20 @@ def open_run(store: Store, folder: Path, description: Description) -> str | None
         return None
     old = read(folder)
     if old is not None and old.status == RUNNING and old.run_id is not None:
+        with suppress(InputError):  # of a store that is away: what jobs find waits for it
+            return _identify(store, old)
         return old.run_id
     record = _begin(store, folder, description)
     _announce(record)
     return record.run_id
+
+
+def describe_run(folder: Path, page: str) -> None:
+    """Say in Markdown what MLflow's page of a run that is open is to show, if one is."""
+    record = read(folder)
+    if record is not None:
+        record.add_tags({NOTE: page})
+        record.save()
 
 
 def end_run(
@@ -163,9 +173,11 @@ def _announce(record: Record) -> None:
             settle_dead(store)
         # A job of a sweep does not wait: what it finds stays in its folder.
         with store.waiting(store.settings.patience_s if alone else 0):
-            if record.run_id is not None:
-                store.reopen(record.run_id)
-            store.log(_identify(store, record), record.params)
+            known = record.run_id is not None
+            run_id = _identify(store, record)
+            if known:
+                store.reopen(run_id)
+            store.log(run_id, record.params)
     except InputError:
         if alone and record.run_id is None:  # nothing has begun
             (record.folder / RECORD).unlink()
@@ -194,11 +206,21 @@ def _deliver(record: Record, patience: float) -> None:
 
 
 def _identify(store: Store, record: Record) -> str:
-    """MLflow's id of the run, which is created where it is not known."""
-    if record.run_id is None:
-        record.run_id = store.create_run(record.key, record.name, record.begun, record.tags)
-        record.save()
-    return record.run_id
+    """MLflow's id of the run, which is made where the store does not have it, or not any more.
+
+    The jobs of a sweep whose run was made again name the new one.
+    """
+    old, found = record.run_id, store.create_run(record.key, record.name, record.begun, record.tags)
+    if found == old:
+        return found
+    for job in map(read, find_runs(record.folder) if old is not None else ()):
+        if job is not None and job.parent == old:
+            job.parent, job.delivered = found, False
+            job.add_tags({"mlflow.parentRunId": found})
+            job.save()
+    record.run_id = found
+    record.save()
+    return found
 
 
 # --- what others left behind ----------------------------------------------------------------------
@@ -222,10 +244,12 @@ def settle(
     process is at it, `delivered`, `complete` where nothing was to be done, or `failed`, and then
     why. A sweep one of whose jobs is running or failed is left like that job, without a reason.
     """
-    left: dict[Path, str] = {}
+    left, troubles = dict[Path, str](), _make_lost_again(runs, patience)
     for folder in runs:
         outcome, reason = left.get(folder, ""), ""
-        if not outcome:
+        if not outcome and folder in troubles:
+            outcome, reason = "failed", troubles[folder]
+        elif not outcome:
             try:
                 outcome = _settle_run(folder, ended, patience)
             except (InputError, OSError) as error:  # another user's folder, say
@@ -233,6 +257,33 @@ def settle(
         if outcome in ("failed", "running"):
             left |= dict.fromkeys(folder.parents, outcome)
         yield outcome, reason
+
+
+def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, str]:
+    """Make runs again that their store lost: deleted ones, and all where the store is a new one.
+
+    They are to be delivered then, as their records have them. A sweep's is made before its jobs',
+    which name it. Tells why that failed, by folder.
+    """
+    had: dict[Store, dict[str, Path]] = {}
+    for folder in reversed(runs):
+        with suppress(InputError):  # told where the run is settled
+            record = read(folder)
+            if record is not None and record.run_id is not None:
+                had.setdefault(connect(record.settings), {})[record.run_id] = folder
+    troubles = dict[Path, str]()
+    for store, folders in had.items():
+        try:
+            with store.waiting(patience):
+                lost = store.find_lost(list(folders))
+                for folder in [folder for run_id, folder in folders.items() if run_id in lost]:
+                    if (record := read(folder)) is not None:
+                        record.delivered = False
+                        _identify(store, record)
+                        record.save()
+        except (InputError, OSError) as error:
+            troubles |= dict.fromkeys(folders.values(), str(error))
+    return troubles
 
 
 def _settle_run(folder: Path, ended: bool, patience: float) -> str:

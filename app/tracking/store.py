@@ -24,6 +24,8 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
+from app.tracking.moved import ARTIFACTS
+from app.tracking.view import View, make_query, make_tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 50_000  # runs that one question may return; MLflow's limit
+ASKED = 500  # runs that one question names
 
 
 def connect(settings: Tracking) -> Store:
@@ -115,13 +118,20 @@ class Store:
 
     def _prepare_database(self) -> str:
         folder = Path(self.settings.folder)
+        with self._alone():
+            return self._find_experiment((folder / ARTIFACTS).as_uri())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the database, which is sound, or not there yet."""
+        folder = Path(self.settings.folder)
         calls.import_mlflow(self.uri)  # takes seconds: not while holding the lock
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{DATABASE}.lock"):
                 if self._database.exists():
                     calls.check_database(self._database)
-                return self._find_experiment((folder / "artifacts").as_uri())
+                yield
         except OSError as error:
             raise InputError(
                 f"cannot keep runs in {folder}: {error.strerror or error}; "
@@ -143,8 +153,12 @@ class Store:
 
         experiment = self.call(find_or_create)
         if experiment.lifecycle_stage != "active":
+            restore = calls.mlflow_command(
+                "experiments", "restore", "--experiment-id", str(experiment.experiment_id)
+            )
             raise InputError(
-                f"the experiment {name!r} was deleted from {self.uri}; restore it there "
+                f"the experiment {name!r} was deleted from {self.uri}; restore it by "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {restore}`, "
                 "or choose another name with tracking.experiment=<name>"
             )
         return str(experiment.experiment_id)
@@ -154,7 +168,8 @@ class Store:
     def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
         """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
 
-        It is looked for first: an earlier attempt may have made it though the answer got lost.
+        It is looked for first: an earlier attempt may have made it though the answer got lost. One
+        that was deleted is restored.
         """
         from mlflow.entities import ViewType
 
@@ -162,6 +177,8 @@ class Store:
 
         def find_or_create(client: MlflowClient) -> StoredRun:
             found = client.search_runs([experiment], wanted, ViewType.ALL, max_results=1)
+            if found and found[0].info.lifecycle_stage != "active":
+                client.restore_run(found[0].info.run_id)
             return found[0] if found else client.create_run(experiment, begun, dict(tags), name)
 
         return str(self.call(find_or_create).info.run_id)
@@ -245,6 +262,15 @@ class Store:
         wanted = "attributes.status = 'RUNNING' and tags.record LIKE '%' and tags.folder LIKE '%'"
         return self._search(self.experiment_id(), wanted)
 
+    def find_lost(self, run_ids: Sequence[str]) -> set[str]:
+        """Find those of these runs that the store does not have, or has as deleted."""
+        lost = set(run_ids)
+        for start in range(0, len(run_ids), ASKED):
+            asked = ", ".join(f"'{each}'" for each in run_ids[start : start + ASKED])
+            found = self._search(self.experiment_id(), f"attributes.run_id IN ({asked})")
+            lost -= {run.info.run_id for run in found}
+        return lost
+
     def get_run(self, run_id: str) -> StoredRun:
         """A run of the store, which is not made where it is missing."""
         if self.off:
@@ -262,6 +288,9 @@ class Store:
                 f"{self._database} is no file: there are no runs; "
                 "name their folder with tracking.folder"
             )
+        else:
+            with self._alone():  # a database that was moved is mended
+                pass
         return self.call(lambda client: client.get_run(run_id))
 
     def children(self, parent: StoredRun) -> list[StoredRun]:
@@ -287,16 +316,33 @@ class Store:
             lambda client: list(client.search_runs(asked, wanted, max_results=MOST, order_by=order))
         )
 
-    def how_to_compare(self) -> str:
-        """Two lines for the end of a run: how to open MLflow's pages, and where to look."""
+    def save_view(self, view: View) -> str:
+        """Keep a sweep's view of the table of runs where the store's pages know how; its query."""
+        tag = make_tag(view, calls.find_version(self.uri), int(time.time() * 1000))
+        if tag is not None:
+            experiment = self.experiment_id()
+            self.call(lambda client: client.set_experiment_tag(experiment, *tag))
+        return make_query(view, saved=tag is not None)
+
+    def how_to_compare(self, run_id: str | None = None, query: str = "") -> str:
+        """Lines for the end of a run or sweep: how to open MLflow's pages, and where to look.
+
+        `run_id` is the run's, `query` what `save_view` returned.
+        """
         if self.off:
             return "Compare: nothing was tracked (tracking=none)"
         command = server = self.uri
         if self._in_sqlite:
-            # By this interpreter, which has MLflow whatever the shell's PATH says.
+            # By this interpreter, which has MLflow whatever the shell's PATH says. Without what
+            # serves language models: that is a dozen processes more.
             python, uri = shlex.quote(sys.executable), shlex.quote(self.uri)
-            command = f"{python} -m mlflow ui --backend-store-uri {uri}"
+            command = f"{calls.LIGHT} {python} -m mlflow server --workers 1"
+            command += f" --backend-store-uri {uri}"
             server = "http://127.0.0.1:5000"
-        # The runs' table: MLflow's start page is a view for language models.
-        page = f"{server}/#/experiments/{self.experiment_id()}/runs?workflowType=machine_learning"
-        return f"Compare: {command}\n    then: {page}"
+        # MLflow's start page, and that of a run, are views for language models otherwise.
+        kind = "workflowType=machine_learning"
+        table = f"{server}/#/experiments/{self.experiment_id()}/runs"
+        lines = [f"Compare: {command}", f"    then: {table}?{kind}{query and '&'}{query}"]
+        if run_id is not None:
+            lines.append(f"    page: {table}/{run_id}?{kind}")
+        return "\n".join(lines)

@@ -89,6 +89,11 @@ class Material:
         return list(dict.fromkeys(self.learned.images.labels[self.learned.faces :]))
 
     @property
+    def notes(self) -> list[str]:
+        """What is to be told of the files that were read, or not."""
+        return list(dict.fromkeys(self.learned.images.notes + self.held_out.images.notes))
+
+    @property
     def images(self) -> str:
         """What is learned and tested, in words that no other material shares."""
         return (
@@ -251,17 +256,21 @@ def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image
 def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     """Split the images of a task, "faces" or "objects", in what is learned and what tests it."""
     chosen, each = getattr(settings, task), settings.held_out_per_class
-    folders = ImageFolders(chosen.root, "class", f"{task}.root")
+    folders, most = ImageFolders(chosen.root, "class", f"{task}.root"), settings.megapixels
     if chosen.validation is not None:
         others = ImageFolders(chosen.validation, "class", f"{task}.validation")
         _check_same(task, folders.labels(), others.labels())
-        return folders.read(folders.find(at_least=1)), others.read(others.find(at_least=1))
+        learned, tested = folders.find(at_least=1), others.find(at_least=1)
+        return folders.read(learned, most), others.read(tested, most)
     found = folders.find(
         at_least=each + 1, because=f", as held_out_per_class={each} are not learned"
     )
     tested = {k: _choose_held_out(names, each, settings.split_seed) for k, names in found.items()}
     learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
-    return folders.read(learned), folders.read(tested)
+    return (
+        folders.read(learned, most, elsewhere=tested),
+        folders.read(tested, most, elsewhere=learned),
+    )
 
 
 def _choose_held_out(names: Sequence[str], count: int, seed: int) -> list[str]:

@@ -15,7 +15,6 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +23,7 @@ from app.config import schema
 from app.config.checks import checked, checked_model
 from app.config.schema import Config, Model, Stimuli
 from app.errors import InputError
-from app.launch import trust
+from app.launch import quoting, trust
 from app.launch.commandline import CONFIG_FOLDER, Parser, reason_of
 from app.memo import Memo
 from app.metrics.contrast import Contrast, contrast
@@ -53,11 +52,12 @@ def _compose(*groups: str) -> DictConfig:
 
 def compose_config(*words: str) -> DictConfig:
     """The config of a command line whose choices of groups come first."""
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    parsed = quoting.parse(words)
     values = [each for each in parsed if each.key_or_group not in GROUPS]
     config = copy.deepcopy(_compose(*words[: len(words) - len(values)]))
+    quoting.check_nulls(config, list(filter(quoting.holds_null, values)))
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    quoting.check_values(config, values, sweeps=False)
     return config
 
 

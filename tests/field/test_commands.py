@@ -7,7 +7,7 @@ from pathlib import Path
 
 import app
 from tests.conftest import finished, run_app
-from tests.field.asked import find_corrections, quoted, today
+from tests.field.asked import find_corrections, quoted
 from tests.field.inputs import HEIC, base, encoded, plant
 
 QUICK = ["lesion=none", "decoding=none", "figures=false", "stimuli=folder", "hydra.run.dir=run"]
@@ -28,14 +28,20 @@ def test_a_domain_may_be_called_as_people_call_it(tmp_path: Path):
     finished(run_app(tmp_path, *QUICK, *words))
 
 
-@today("Hydra's parser error")
 def test_a_path_is_told_how_to_quote_in_one_line(tmp_path: Path):
     process = run_app(tmp_path, "model.checkpoint=a/epoch=3.ckpt")
     assert process.returncode == 1 and process.stderr.count("\n") == 1
     assert "a/epoch=3.ckpt" in find_corrections(process.stderr, "model.checkpoint")
 
 
-@today("Hydra's version")
 def test_the_version_is_ours(tmp_path: Path):
     process = finished(run_app(tmp_path, "--version"))
     assert app.__version__ in process.stdout and "Hydra" not in process.stdout
+
+
+def test_the_same_picture_everywhere_is_drawn_as_nothing_scored(tmp_path: Path) -> None:
+    plant(tmp_path / "folder", {f"{name}/{n}.png": encoded() for name in "ab" for n in range(3)})
+    words = ["tracking=none", "stimuli.root=folder", "target=a", "figures=true"]
+    finished(run_app(tmp_path, *QUICK, *words))
+    drawn = {path.stem for path in (tmp_path / "run/figures").iterdir()}
+    assert drawn == {"scores", "responses", "overlap", "agreement"}

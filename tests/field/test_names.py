@@ -20,39 +20,14 @@ from tests.field.asked import (
     find_corrections,
     quoted,
     refusal,
-    today,
 )
 from tests.field.inputs import base, encoded, images, plant
 
-AS_VALUE = "read as another kind of value; how to quote it is not said"
-NAMES = [
-    ("001", ""),
-    ("1e3", ""),
-    ("1_1", ""),
-    ("0x10", ""),
-    ("12", ""),
-    ("1.50", ""),
-    ("nan", ""),
-    ("no", ""),
-    ("yes", ""),
-    ("null", AS_VALUE),
-    ("true", ""),
-    ("False", ""),
-    ("face+body", ""),
-    ("faces (adult)", "Hydra's parser error: an unknown function faces"),
-    ("face, adult", AS_VALUE),
-    ("a=b", AS_VALUE),
-    ("Häuser", AS_VALUE),
-]
+NAMES = ["001", "1e3", "1_1", "0x10", "12", "1.50", "nan", "no", "yes", "null", "true", "False",
+         "face+body", "faces (adult)", "face, adult", "a=b", "Häuser"]  # fmt: skip
 
 
-def rows(table: list[tuple[str, str]]):
-    return [
-        pytest.param(name, id=name, marks=[today(wrong)] if wrong else []) for name, wrong in table
-    ]
-
-
-@pytest.mark.parametrize("name", rows(NAMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_target_is_taken_by_its_name_or_told_how_to_quote(tmp_path: Path, name: str):
     plant(tmp_path, base(name))
     try:
@@ -70,7 +45,7 @@ def test_a_quoted_target_is_taken_by_its_name(tmp_path: Path, name: str):
     assert config.target == name and found.target.sum() == 3
 
 
-@pytest.mark.parametrize("names", rows([("001,002", ""), ("true,false", ""), ("1_1,2", "")]))
+@pytest.mark.parametrize("names", ["001,002", "true,false", "1_1,2"])
 def test_domains_of_numbers_are_told_how_to_quote(tmp_path: Path, names: str):
     target, other = names.split(",")
     plant(tmp_path, base(target) | images(other))
@@ -134,27 +109,24 @@ def test_domains_whose_names_are_alike_in_mlflow_keep_apart():
     assert as_text({"a+b": 1, "a=b": 2, "a-b": 3}) == {"a-b": "1", "a-b-": "2", "a-b--": "3"}
 
 
-GRAMMAR = "Hydra's parser error; how to quote it is not said"
-SWEPT = "the comma is taken for a sweep's; how to quote it is not said"
 PATHS = [
-    ("model.checkpoint", "a/epoch=3.ckpt", GRAMMAR),
-    ("model.checkpoint", "last-v1(2).ckpt", GRAMMAR),
-    ("stimuli.root", "/home/Müller/x (1)", GRAMMAR),
-    ("stimuli.root", "/home/Müller/x", GRAMMAR),
-    ("stimuli.root", "~/x", GRAMMAR),
-    ("stimuli.root", "/data/Ekman, 1976", SWEPT),
-    ("stimuli.root", "/data/Ekman & Friesen", GRAMMAR),
-    ("stimuli.root", "/data/O'Brien=1", GRAMMAR),
-    ("stimuli.root", "/data/[old]", GRAMMAR),
-    ("stimuli.root", "/data/{a}", GRAMMAR),
-    ("stimuli.root", "/data/100% #1!", GRAMMAR),
-    ("identities.root", "/data/刺激", GRAMMAR),
+    ("model.checkpoint", "a/epoch=3.ckpt"),
+    ("model.checkpoint", "last-v1(2).ckpt"),
+    ("stimuli.root", "/home/Müller/x (1)"),
+    ("stimuli.root", "/home/Müller/x"),
+    ("stimuli.root", "~/x"),
+    ("stimuli.root", "/data/Ekman, 1976"),
+    ("stimuli.root", "/data/Ekman & Friesen"),
+    ("stimuli.root", "/data/O'Brien=1"),
+    ("stimuli.root", "/data/[old]"),
+    ("stimuli.root", "/data/{a}"),
+    ("stimuli.root", "/data/100% #1!"),
+    ("stimuli.root", "2024_01"),
+    ("identities.root", "/data/刺激"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("setting", "path"), [pytest.param(*r[:2], id=r[1], marks=today(r[2])) for r in PATHS]
-)
+@pytest.mark.parametrize(("setting", "path"), PATHS)
 def test_paths_are_told_how_to_quote(setting: str, path: str):
     """The corrected override stands in the line in full, as a shell wants it."""
     assert path in find_corrections(refusal(f"{setting}={path}"), setting)

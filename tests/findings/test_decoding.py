@@ -24,9 +24,9 @@ from app.findings.decoding import (
     choose_kernels,
     decode,
     decode_random,
+    draw_again,
     find_top,
     note_identities,
-    resample_identities,
 )
 
 
@@ -371,8 +371,18 @@ def decoded() -> Decoded:
         {"fsi": decode(features[:, :4], names), "dprime": decode(features[:, 3:7], names)},
         decode_random(features, names, 4, 3, 0),
         decode(features, names),
-        resample_identities(12, seed=3),
+        draw_again(12, [3, 0]),
+        draw_again(decode(features, names).hits.shape[0], [3, 1]),
     )
+
+
+def by_drawing_both(apart: np.ndarray, decoded: Decoded) -> list[float]:
+    """The interval of a paired difference (folds, identities), each draw written out."""
+    means = []
+    for folds, persons in zip(decoded.fold_resamples, decoded.resamples, strict=True):
+        drawn = apart[np.repeat(np.arange(len(folds)), folds)]
+        means.append(drawn[:, np.repeat(np.arange(len(persons)), persons)].mean())
+    return [float(np.percentile(means, percent)) for percent in (2.5, 97.5)]
 
 
 def by_resampling(values: list[float], resamples: np.ndarray) -> list[float]:
@@ -388,10 +398,8 @@ def test_what_is_logged(decoded):
     own, other = decoded.by_metric.values()
     found, resamples = decoded.metrics("fsi"), decoded.resamples
     persons = range(12)
-    of_own, of_other, of_random = (
-        [float(np.mean(hits[:, person])) for person in persons]
-        for hits in (own.hits, other.hits, decoded.random_kernels.mean(axis=0))
-    )
+    of_own = [float(np.mean(own.hits[:, person])) for person in persons]
+    beside = {"dprime": other.hits, "random_kernels": decoded.random_kernels.mean(axis=0)}
     expected = {
         "decoding/accuracy": np.mean(own.folds),
         "decoding/ci95": own.ci95,
@@ -402,10 +410,9 @@ def test_what_is_logged(decoded):
         "decoding/random_kernels": decoded.random_kernels.mean(axis=(1, 2)).mean(),
         "decoding/all_kernels": decoded.all_kernels.accuracy,
     }
-    for name, values in (("dprime", of_other), ("random_kernels", of_random)):
-        apart = np.subtract(of_own, values).tolist()
-        expected[f"decoding/difference_{name}"] = np.mean(apart)
-        expected[f"decoding/difference_{name}_ci95"] = by_resampling(apart, resamples)
+    for name, hits in beside.items():
+        expected[f"decoding/difference_{name}"] = np.mean(own.hits - hits)
+        expected[f"decoding/difference_{name}_ci95"] = by_drawing_both(own.hits - hits, decoded)
     for name in [name for name in expected if name.endswith("ci95")]:
         expected[f"{name}_low"], expected[f"{name}_high"] = expected.pop(name)
     assert found == pytest.approx(expected)
@@ -433,13 +440,13 @@ def test_paired_differences_are_surer_than_their_parts(decoded):
 
 
 def test_resamples_are_drawn_with_replacement_from_the_seed():
-    drawn = resample_identities(50, seed=1, resamples=4000)
+    drawn = draw_again(50, [1], resamples=4000)
     assert drawn.shape == (4000, 50) and (drawn.sum(axis=1) == 50).all()
     # How often one is drawn is binomial, of mean 1 and variance 1 - 1/50.
     assert drawn.mean() == 1 and drawn.var() == pytest.approx(1 - 1 / 50, abs=0.02)
-    np.testing.assert_array_equal(drawn, resample_identities(50, seed=1, resamples=4000))
-    assert (drawn != resample_identities(50, seed=2, resamples=4000)).any()
-    assert len(resample_identities(3, seed=0)) == 1000
+    np.testing.assert_array_equal(drawn, draw_again(50, [1], resamples=4000))
+    assert (drawn != draw_again(50, [2], resamples=4000)).any()
+    assert len(draw_again(3, [0])) == 1000
 
 
 def test_intervals_over_identities_contain_the_truth_as_often_as_they_say():
@@ -449,9 +456,8 @@ def test_intervals_over_identities_contain_the_truth_as_often_as_they_say():
         chances = random.beta(8, 2, 60)
         hits = (random.random((10, 60)) < chances).astype(float)
         one = Decoding(hits, 1)
-        everything = Decoded(
-            ("x",) * 60, {"fsi": one}, hits[None], one, resample_identities(60, seed)
-        )
+        drawn = draw_again(60, [seed, 0]), draw_again(10, [seed, 1])
+        everything = Decoded(("x",) * 60, {"fsi": one}, hits[None], one, *drawn)
         found = everything.metrics("fsi")
         low, high = (found[f"decoding/accuracy_identities_ci95_{end}"] for end in ("low", "high"))
         inside += low <= 0.8 <= high

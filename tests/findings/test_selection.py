@@ -148,6 +148,27 @@ def test_a_curve_is_what_select_says_at_each_number(scores, rule):
     else:
         assert np.isnan(curve.percent).all()
     assert list(curve.metrics()) == ["threshold/criterion", "threshold/percent"]
+    assert len(set(curve.steps())) == len(curve.criteria), "MLflow keeps a value a step"
+
+
+@pytest.mark.parametrize(
+    ("rule", "number", "step", "axis"),
+    [
+        ("above", 0.3, 300, "threshold/criterion_x"),
+        ("above", -1.5, -1500, "threshold/criterion_x"),
+        ("above", 0.0003, 300, "threshold/criterion_x"),  # close: millionths
+        ("p", 0.001, 300, "threshold/log10_criterion_x"),
+        ("fdr_bh", 0.05, 130, "threshold/log10_criterion_x"),
+    ],
+)
+def test_steps_say_the_criterion(rule, number, step, axis):
+    curve = Criterion(rule, number).trace(np.zeros(3), {"paper": number})
+    at = curve.criteria.tolist().index(number)
+    assert curve.steps()[at] == step
+    logged = curve.logged("x")
+    assert set(logged) == {"threshold/criterion", "threshold/percent", axis}
+    assert logged["threshold/criterion"][step] == number
+    assert logged[axis][step] == pytest.approx(number if rule == "above" else np.log10(number))
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ DATA = Path(__file__).parent / "data"
 TABLES = ("scores", "lesion", "lesion_sets", "threshold")
 SHARED = ("name", "status", "params", "tags", "notes", "artifacts", "files", "datasets")
 
-# Of a run: who ran it when, where and from which code.
+# Of a run: who ran it when, where and from which code; and its page, which tells its tables again.
 PASSING = re.compile(
-    r"mlflow\.(source|user|parentRunId|log-model)|git\.|record$|folder$|host$|peak_"
+    r"mlflow\.(source|user|parentRunId|log-model|note)|git\.|record$|folder$|host$|peak_"
 )
 
 Found = dict[str, Any]  # code, jobs, sweep, report: see `of_folder`
@@ -91,11 +91,11 @@ def _of_job(
     found["notes"] = json.loads((place / "result.json").read_text())["notes"]
     files = {path for path in _names(place) if not path.startswith(".")}
     found["files"] = sorted(files - set(found["artifacts"]))  # that the store has not
-    logged = found["logged"]
+    logged, curves = found["logged"], found["tags"]["curves"].split(", ")
     found["logged"] = {
         name: value
         for name, value in logged.items()
-        if name not in metrics or metrics[name] != value
+        if name not in curves and (name not in metrics or metrics[name] != value)
     }
     if tables:
         found["curves"] = {

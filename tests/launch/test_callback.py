@@ -14,29 +14,35 @@ from omegaconf import OmegaConf
 from app.errors import InputError
 from app.launch.callback import check_launcher, make_plan
 from app.launch.trust import list_choices
-from app.sweeps.parent import Plan, read_plan
+from app.sweeps.parent import Plan, read_plan, write_plan
 from tests.conftest import SMALL, finished, run_app
 
 
 @pytest.mark.parametrize(
     ("overrides", "plan"),
     [
-        (["layer=conv2,conv13", "metric=fsi,dprime"], Plan(("conv13", "conv2"), 4)),
-        (["layer=choice(conv4, conv7)", "seed=1"], Plan(("conv4", "conv7"), 2)),
-        (["layer=conv2", "metric=fsi,dprime"], Plan((), 2)),
-        (["threshold.fsi=0.1,0.2", "target=faces,places"], Plan((), 4)),
-        (["seed=range(1,4)", "layer=conv2,conv4", "layer=conv2"], Plan((), 3)),
+        (["layer=conv2,conv13", "metric=fsi,dprime"], (("conv13", "conv2"), 4)),
+        (["layer=choice(conv4, conv7)", "seed=1"], (("conv4", "conv7"), 2)),
+        (["layer=conv2", "metric=fsi,dprime"], ((), 2)),
+        (["threshold.fsi=0.1,0.2", "target=faces,places"], ((), 4)),
+        (["seed=range(1,4)", "layer=conv2,conv4", "layer=conv2"], ((), 3)),
+        (["layer.name=fc6,fc7", "+x=1,2"], (("fc6", "fc7"), 4)),
     ],
 )
 def test_the_plan_that_overrides_make(overrides, plan):
     hydra = OmegaConf.create({"overrides": {"task": overrides}, "sweeper": None})
-    assert make_plan(list_choices(hydra)) == plan
+    made = make_plan(list_choices(hydra))
+    assert (made.layers, made.jobs) == plan
+    own = made.find_own([words[0] for words in list_choices(hydra).values()])
+    assert list(own) == list(made.swept), "what is given once is not swept"
+    assert all(value == made.swept[name][0] for name, value in own.items())
 
 
 def test_no_plan_is_one_job(tmp_path: Path):
-    assert read_plan(tmp_path) == Plan()
-    (tmp_path / "plan.json").write_text('{"layers": ["conv2"], "jobs": 3, "command": ["-m"]}')
-    assert read_plan(tmp_path) == Plan(("conv2",), 3, ("-m",))
+    assert read_plan(tmp_path) == Plan() and Plan().jobs == 1
+    plan = Plan({"layer": ["conv2", "conv4"]}, ["-m"])
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
 
 
 def test_a_launcher_that_is_not_installed_is_named():

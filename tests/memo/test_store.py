@@ -377,38 +377,55 @@ def test_reading_needs_no_lock(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> N
 
 READ_ONLY = """
 import os, sys
-from app.errors import InputError
+from pathlib import Path
 from app.memo import Memo
-from tests.memo.test_store import count_up
+from tests.memo.test_store import count_each, count_up
 
-memo = Memo(sys.argv[1])
-memo.path(count_up, 1)  # reads sources, which others may not
+shared, own, closed = sys.argv[1:]
+memos = Memo(shared, own), Memo(shared), Memo(shared, closed), Memo(own, own)
+items = {"a": 3, "b": 4}
+memos[0].path(count_up, 1), memos[0].path(count_each, items)  # sources, which others may not read
 if os.getuid() == 0:  # whom modes do not bind
-    memo(count_up, 1, 4)  # imports, from where others may not read
+    memos[0](count_up, 1, 4)  # imports, from where others may not read
     os.setuid(65534)
-print(memo(count_up, 1, 4)["a"].sum())
-try:
-    memo(count_up, 2, 4)
-except InputError as error:
-    print(error)
+for memo in memos:
+    print(memo(count_up, 1, 4)["a"].sum(), memo.note)
+    found = memo.each(count_each, items, ["a", "b"])
+    print(memo(count_up, 2, 4)["a"].sum(), [each.tolist() for each in found.values()], memo.note)
+print(len(list(Path(own).rglob("*.npz"))), len(list(Path(closed).rglob("*.npz"))))
 """
 
 
-def test_a_cache_that_may_only_be_read_is_read() -> None:
+def count_each(items: dict[str, int]) -> Any:
+    return {name: np.arange(number) for name, number in items.items()}
+
+
+def test_a_cache_that_may_only_be_read_is_read_and_the_rest_goes_elsewhere() -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own may not be entered by others
-        Path(folder).chmod(0o755)
-        memo = Memo(Path(folder) / "cache")
+        shared, own, closed = (Path(folder) / name for name in ("shared", "own", "closed"))
+        for path, mode in ((Path(folder), 0o755), (own, 0o777), (closed, 0o755)):
+            path.mkdir(exist_ok=True)
+            path.chmod(mode)
+        memo = Memo(shared)
         memo(count_up, 1, 4)
-        step = memo.folder / "count_up"
-        step.chmod(0o555)
-        command = [sys.executable, "-c", READ_ONLY, str(memo.folder)]
+        memo.each(count_each, {"a": 3}, ["a"])
+        modes = [shared, *shared.iterdir(), closed]
+        for path in modes:
+            path.chmod(0o555)
+        command = [sys.executable, "-c", READ_ONLY, *map(str, (shared, own, closed))]
         child = subprocess.run(
             command, cwd=repository(), timeout=60, capture_output=True, text=True
         )
-        step.chmod(0o755)
-    first, second = child.stdout.splitlines()
-    assert first == "6.0"
-    assert f"cannot store a result in {step}: Permission denied" in second
+        for path in modes:
+            path.chmod(0o755)
+    told = f"cache: {shared} may only be read; what it lacked was"
+    found = "6.0 [[0, 1, 2], [0, 1, 2, 3]]"
+    assert child.stdout.splitlines() == [
+        *("6.0 None", f"{found} {told} stored in {own}"),
+        *("6.0 None", f"{found} {told} not stored") * 2,
+        *("6.0 None", f"{found} None"),
+        "4 0",
+    ], child.stderr
 
 
 def used(memo: Memo, number: int, days: float) -> Path:

@@ -1,5 +1,7 @@
 """Networks of torchvision and timm: their own preprocessing, seeds, weights from a file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -153,6 +155,34 @@ def test_positions_of_another_size_are_resampled_and_that_is_said(tmp_path):
     assert loaded.settings.outputs == 7
     assert loaded.network.pos_embed.shape == (1, 37, 64)
     assert any("timm converted" in note for note in loaded.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_torchvisions_positions_are_resampled(checkpoint, tmp_path, monkeypatch):
+    """Of its own weights, and of a checkpoint: bicubic over the grid, the class's stays."""
+    own = settings(name="vit_b_32", source="torchvision", input_size=64)
+    models = import_torchvision("models")
+    state = load(own).network.state_dict()
+    state["encoder.pos_embedding"] = torch.randn(1, 50, 768)  # of 224 pixels: 7 x 7, and the class
+    monkeypatch.setattr(models.ViT_B_32_Weights, "get_state_dict", lambda *_, **__: state)
+    if checkpoint:
+        torch.save(state, tmp_path / "own.pth")
+        loaded = load(replace(own, input_size=96, checkpoint=str(tmp_path / "own.pth")))
+    else:
+        loaded = load(replace(own, input_size=96, weights="DEFAULT"))
+    grid = state["encoder.pos_embedding"][:, 1:].reshape(1, 7, 7, 768).permute(0, 3, 1, 2)
+    right = torch.nn.functional.interpolate(grid, size=3, mode="bicubic", align_corners=True)
+    found = loaded.network.encoder.pos_embedding
+    torch.testing.assert_close(found[0, 1:], right[0].flatten(1).T)
+    assert torch.equal(found[:, 0], state["encoder.pos_embedding"][:, 0])
+    assert any("converted" in note or "resampled for 96" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "maxvit_t"])
+def test_a_size_that_does_not_fit_is_no_missing_download(name):
+    with pytest.raises(InputError, match=f"{name} cannot be built as is asked: .*size"):
+        load(settings(name=name, source="torchvision", weights="DEFAULT", input_size=100))
 
 
 def test_features_alone_are_a_network_without_its_head(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from app.errors import InputError
 from app.stimuli.folders import ImageFolders
@@ -210,3 +210,24 @@ def test_a_truncated_image_is_named(tmp_path: Path, suffix: str):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=rf"cut\.{suffix} is truncated or damaged"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "texts.png"])
+def test_a_picture_beyond_pillow_s_limit_is_read_where_that_is_allowed(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "car").mkdir()
+    told = PngImagePlugin.PngInfo()
+    told.add_text("more", "x" * 2**21)  # than Pillow takes
+    options = {"pnginfo": told} if name == "texts.png" else {}
+    grey(5, (200, 100)).save(path := tmp_path / "car" / name, **options)
+    expected = np.asarray(read_image(path))
+    folders = ImageFolders(tmp_path, "category", "stimuli.root")
+    found = folders.find(at_least=1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)  # half of what is refused
+    for allowed in (None, 0.019):
+        with pytest.raises(InputError, match=f"{name} is too large .*megapixels="):
+            folders.read(found, allowed)
+    images = folders.read(found, 0.02)
+    assert images.digest == folders.read(found, 1).digest
+    np.testing.assert_array_equal(np.asarray(images.open(0)), expected)

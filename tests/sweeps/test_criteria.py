@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.colors import to_hex
 
 from app.figures.panels import at_criteria
 from app.sweeps import criteria, groups, report
@@ -163,6 +164,21 @@ def test_units_have_no_decoding_and_say_why():
     assert "Panel i is left out: kernels are decoded, not single units." in (
         found.sections[0].missing
     )
+
+
+def test_lines_of_pairs_have_the_colour_of_neither_metric():
+    (section,) = told(rows()).sections
+    (drawn,) = (each for each in report.list_drawn(section) if each[0] == "h")
+    styles, others = section.group.styles, {}
+    figure = report.panels.plot_panel(drawn, styles)
+    for line in [line for ax in figure.axes for line in ax.lines if line.get_marker() != "None"]:
+        others.setdefault(line.get_marker(), set()).add(to_hex(line.get_color()))
+    assert len(others) == len(styles)  # one look a metric, in all axes
+    colours = set.union(*others.values())
+    assert len(colours) == len(styles)
+    assert not colours & {style.colour.lower() for style in styles.values()}
+    legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
+    assert legend[: len(styles)] == [f"with {style.label}" for style in styles.values()]
 
 
 @pytest.mark.slow

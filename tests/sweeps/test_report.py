@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path):
         report.make_report(as_results(made[::-1]), "sweep"), tmp_path / "again"
     )
     names = sorted(path.name for path in first.iterdir())
-    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 25
+    assert names == sorted(path.name for path in again.iterdir()) and len(names) == 26
     for name in names:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -295,6 +296,30 @@ def test_each_target_and_model_has_its_own_section(tmp_path: Path):
     assert (folder / "figure.png").exists() and (folder / "panel_c_2.svg").exists()
     table = pd.read_parquet(folder / "panel_e.parquet")
     assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 8
+
+
+def test_headings_and_tables_shorten_long_values_to_what_differs():
+    paths = [f"/home/someone/experiments/of/2026/run_{number}/best.pth" for number in (1, 2)]
+    made = told(models=["mini"], **{"model.checkpoint": paths}, layers=["conv13"])
+    headings = [section.heading for section in made.sections]
+    assert headings == [f"mini, model.checkpoint=…run_{number}…" for number in (1, 2)]
+    page = report._write_page(made)
+    assert "| …run_2… |" in page and paths[1] not in page
+    assert set(made.jobs["model.checkpoint"]) == set(paths)
+
+
+def test_layers_are_drawn_by_depth_where_jobs_are_missing():
+    """The first of panel c's rows is of the deepest."""
+    made = report.make_report(
+        as_results([row for row in rows(models=["mini"]) if row["params"]["layer"] == "conv13"
+                    or row["params"]["aggregation"] == "l2"]), "sweep"
+    )  # fmt: skip
+    (section,) = made.sections
+    assert panels(made)["c"].table["layer"].iloc[0] == "conv13"
+    (figure,) = (report.panels.plot_panel(each, section.group.styles)
+                 for each in report.list_drawn(section) if each[0] == "c")  # fmt: skip
+    shown = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert shown == ["2", "7", "13"]
 
 
 @pytest.mark.slow
@@ -388,6 +413,26 @@ def test_undefined_findings_are_said_not_hidden():
     assert set(panels(made)["d"].table["metric"]) == {"dprime", "wilcoxon", "ttest"}
     consistency = panels(made)["f"]
     drawn = report.panels.plot_panel(
-        ("f", consistency.title, consistency.table), made.sections[0].group.styles
+        ("f", consistency.title, consistency.table.astype({"layer": "category"})),
+        made.sections[0].group.styles,
     )
     assert render({"f": drawn})
+
+
+def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
+    report.write_report(told(metrics=("fsi", "dprime"), layers=("conv2", "conv13")), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]{,30})', page)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert len(sources) == text.count("![") > 1
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
+    assert "<h1>sweep</h1>" in page and "<table>" in page and "http" not in page
+
+
+@pytest.mark.parametrize("seeds", [1, 40])
+def test_the_description_has_room_in_a_tag(seeds: int):
+    made = told(seed=[str(seed) for seed in range(seeds)], metrics=("fsi", "dprime"))
+    page = report.describe(made, "abc")
+    assert len(page) < 8000 and "get-artifact?path=figure.png&run_uuid=abc" in page
+    whole = len(made.jobs) == page.count("\n| ") - 2
+    assert whole == (seeds == 1) and ("The rest is in" in page) != whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -24,8 +25,13 @@ def test_results_are_read_as_they_were_written(tmp_path: Path):
 
 def test_what_is_not_finite_and_why_a_job_failed(tmp_path: Path):
     write_result(tmp_path / "0", Result("failed", "job", {}, reason="one\ntwo"))
-    write_result(tmp_path / "1", Result("finished", "job", {}, metrics={"a": math.nan}, job=1))
+    write_result(
+        tmp_path / "1",
+        Result("finished", "job", {"range": [-math.inf, 2]}, metrics={"a": math.nan}, job=1),
+    )
+    assert json.loads((tmp_path / "1/result.json").read_text())["metrics"] == {"a": None}
     failed, finished = read_results(tmp_path)
+    assert finished.params == {"range": "[-Infinity, 2]"}
     assert failed.failed and failed.reason_line == "one" and not finished.failed
     assert finished.metrics["a"] == pytest.approx(math.nan, nan_ok=True)
     assert count([failed, finished]) == (1, 1)

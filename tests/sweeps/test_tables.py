@@ -1,9 +1,11 @@
 """Tables fit the terminal and say what tells the jobs apart."""
 
+import dataclasses
 import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ METRICS = {
 }
 
 
+NOTE = "decoding: no kernel selected: decoded from the top 9"
+
+
 def job(layer: str = "conv2", metric: str = "fsi", number: int = 0, **params: Any) -> Result:
     asked = {
         "model": "dualtask_mini",
@@ -44,8 +49,7 @@ def job(layer: str = "conv2", metric: str = "fsi", number: int = 0, **params: An
         "seed": 0,
         "metric.contrast": "pooled" if metric == "fsi" else "each",
     }
-    notes = ["decoding: no kernel selected: decoded from the top 9"]
-    return Result("finished", "job", asked | params, metrics=METRICS, notes=notes, job=number)
+    return Result("finished", "job", asked | params, metrics=METRICS, notes=[NOTE], job=number)
 
 
 def failed(layer: str, metric: str, number: int = 0) -> Result:
@@ -71,8 +75,34 @@ def test_a_wide_terminal_gets_one_row_a_job() -> None:
     assert head == f"{expected} random all"
     row = "conv2 fsi 1,234 18.76 2 0.812 -0.291 0.623 [0.601, 0.646] 0.010 0.589 0.871"
     assert " ".join(lines[1].split()) == row
-    assert len(lines) == 1 + 8 + 2
-    assert lines[-1] == "8 of 8 jobs finished"
+    assert len(lines) == 1 + 8 + 3
+    assert lines[-2:] == ["8 of 8 jobs finished", f"note (8 of 8 jobs): {NOTE}"]
+
+
+def test_rows_follow_the_network_and_empty_columns_are_left_out() -> None:
+    depths = {"fc": 9.0, "layer1.0": 2.0, "conv1": 1.0}
+    asked = [("fc", "fsi"), ("conv1", "fsi"), ("layer1.0", "fsi"), ("fc", "ttest")]
+    found = {"selectivity/count": 3.0, "selectivity/percent": 1.5}
+    jobs = [
+        dataclasses.replace(
+            job(*each, number=n), metrics=found | {"layer/depth": depths[each[0]]}, notes=()
+        )
+        for n, each in enumerate(asked)
+    ]
+    lines = tables.describe_sweep(jobs).splitlines()
+    assert lines[0].split() == ["layer", "metric", "count", "%"]
+    layers = [line.split()[0] for line in lines[1:5]]
+    assert layers == ["conv1", "layer1.0", "fc", "fc"]
+    unknown = [job(layer, number=n) for n, layer in enumerate(["conv10", "conv9", "conv13"])]
+    rows = tables.describe_sweep(unknown).splitlines()[1:4]
+    assert [row.split()[0] for row in rows] == ["conv9", "conv10", "conv13"]
+
+
+def test_a_sweep_s_job_is_one_line() -> None:
+    line = tables.summarise_job(job(number=2), 8)
+    assert line.startswith("job 2 (3 of 8): job: count 1,234, % 18.76, undefined 2, consistency 0")
+    assert line.endswith("lesion r -0.291, decoding 0.623 [0.601, 0.646]")
+    assert tables.summarise_job(failed("a", "b"), 8) == "job 0 (1 of 8): job: failed: no such layer"
 
 
 def test_a_narrow_terminal_gets_two_tables_and_whole_numbers(
@@ -95,10 +125,18 @@ def test_only_params_that_tell_jobs_apart_are_columns() -> None:
     assert tables.describe_sweep(jobs).split()[:2] == ["threshold.fsi", "count"]
 
 
+def test_long_values_are_shortened_to_what_differs() -> None:
+    paths = [f"/home/someone/experiments/of/2026/run_{number}/best.pth" for number in (1, 2)]
+    jobs = [job(**{"model.checkpoint": path}) for path in paths]
+    rows = tables.describe_sweep(jobs).split("\n")
+    assert [row.split()[0] for row in rows[:3]] == ["model.checkpoint", "…run_1…", "…run_2…"]
+    assert paths[0] in tables.describe_sweep([job(), replace(jobs[0], status="failed", job=1)])
+
+
 def test_a_failed_job_is_listed_with_the_first_line_of_its_reason() -> None:
     lines = tables.describe_sweep([job("conv2"), failed("conv99", "fsi", 1)]).split("\n")
     assert "1 of 2 jobs finished" in lines
-    assert lines[-1] == "failed: layer=conv99: no such layer"
+    assert "failed: layer=conv99: no such layer" in lines
     row = next(line for line in lines if line.startswith("conv99"))
     assert set(row.split()) == {"conv99", "-"}
 
@@ -106,15 +144,18 @@ def test_a_failed_job_is_listed_with_the_first_line_of_its_reason() -> None:
 def test_one_job_in_a_sweep() -> None:
     lines = tables.describe_sweep([job()]).split("\n")
     assert lines[0].split()[0] == "count"
-    assert lines[-1] == "1 of 1 jobs finished"
+    assert lines[-2] == "1 of 1 jobs finished"
     assert "failed: model=dualtask_mini" in tables.describe_sweep([failed("a", "b")])
 
 
 def test_a_job() -> None:
     lines = tables.describe_job(job()).split("\n")
-    assert lines[0].split(" / ") == ["dualtask_mini", "conv2", "fsi", "paper", "l2", "0"]
-    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:-1]}
+    cells = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[:-1]}
     assert "count 1,234" in cells["selectivity"]
+    units = replace(job(), metrics={"selectivity/units": 128.0})
+    for aggregation, counted in (("l2", "kernels 128"), ("unit", "units 128")):
+        params = {**units.params, "aggregation": aggregation}
+        assert counted in tables.describe_job(replace(units, params=params))
     assert "spearman -0.291, spearman object undefined" in cells["lesion"]
     assert "accuracy 0.623 [0.601, 0.646]" in cells["decoding"]
     assert "difference fsi 0.012 [-0.010, 0.035], chance" in cells["decoding"]

@@ -3,15 +3,19 @@
 import base64
 import http.server
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -82,9 +86,15 @@ def test_the_command_that_opens_the_pages(tmp_path: Path) -> None:
     assert connect(settings).uri == uri
     page = "#/experiments/1/runs?workflowType=machine_learning"
     assert connect(settings).how_to_compare() == (
-        f"Compare: {sys.executable} -m mlflow ui --backend-store-uri '{uri}'\n"
+        "Compare: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
+        f"{sys.executable} -m mlflow server --workers 1 --backend-store-uri '{uri}'\n"
         f"    then: http://127.0.0.1:5000/{page}"
     )
+    alone, query = page.replace("runs?", "runs/abc?"), "viewStateShareKey=abc"
+    assert connect(settings).how_to_compare("abc", query).splitlines()[1:] == [
+        f"    then: http://127.0.0.1:5000/{page}&{query}",
+        f"    page: http://127.0.0.1:5000/{alone}",
+    ]
 
 
 # --- what can be wrong ----------------------------------------------------------------------------
@@ -135,7 +145,39 @@ def test_a_deleted_experiment(store: Tracking) -> None:
     experiment = client.get_experiment_by_name("old")
     assert experiment is not None
     client.delete_experiment(experiment.experiment_id)
-    assert "experiment 'old' was deleted" in refused(settings)
+    assert refused(settings) == (
+        f"the experiment 'old' was deleted from {connect(store).uri}; restore it by "
+        f"`MLFLOW_TRACKING_URI='{connect(store).uri}' {sys.executable} -m mlflow experiments "
+        f"restore --experiment-id {experiment.experiment_id}`, "
+        "or choose another name with tracking.experiment=<name>"
+    )
+
+
+@pytest.mark.parametrize("found", ["ffffffffffff", "0584bdc529eb"])  # later, and one of the first
+def test_the_tables_of_another_mlflow(store: Tracking, tmp_path: Path, found: str) -> None:
+    database = Path(shutil.copy(Path(store.folder, "mlflow.db"), tmp_path))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [found])
+    before, settings = database.read_bytes(), Tracking(name="sqlite", folder=str(tmp_path))
+    another = ", or choose another folder with tracking.folder=<folder>"
+    if found == "0584bdc529eb":
+        upgrade = f"{sys.executable} -m mlflow db upgrade sqlite:///{database}"
+        assert refused(settings) == (
+            f"{database} is of an MLflow older than {mlflow.__version__}: copy it, in case, and "
+            f"bring it up to date by `{upgrade}`{another}"
+        )
+    else:
+        for number, version in enumerate(("3.1.0", "9.0.0")):
+            written = tmp_path / f"artifacts/{number}/artifacts/versions.json"
+            written.parent.mkdir(parents=True)
+            written.write_text(f'{{"mlflow": "{version}"}}')
+            os.utime(written, (number, number))
+        assert refused(settings) == (
+            f"{database} is of a newer MLflow (9.0.0, says its last run) than "
+            f"{mlflow.__version__}: upgrade MLflow here "
+            f"(`{sys.executable} -m pip install --upgrade mlflow`){another}"
+        )
+    assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("uri", ["ftp://host", "mlruns", "http://", "postgresql://u:pw@host/db"])

@@ -57,6 +57,15 @@ def test_validation_folders_hold_images_out_instead(photos: Path, tmp_path: Path
     assert [found.held_out.outputs.count(output) for output in range(5)] == [4, 2, 3, 3, 3]
 
 
+def test_what_is_passed_over_is_told_once(photos: Path):
+    (photos / "faces" / "list.csv").write_text("not an image")
+    (photos / "objects" / "car" / "notes.txt").write_text("nor this")
+    assert make_material(ours(photos)).notes == [
+        "faces: 1 file(s) or folder(s) are not used: list.csv",
+        "objects: 1 file(s) or folder(s) are not used: car/notes.txt",
+    ]
+
+
 def test_digests_follow_contents_names_and_classes(photos: Path):
     first = make_material(ours(photos))
     assert make_material(ours(photos)).images == first.images
