@@ -14,7 +14,7 @@ import torch
 from app.errors import InputError
 from app.notebook import ask
 from app.tracking.outputs import write_run
-from tests.field.asked import check_config
+from tests.composing import check_config
 
 X, Y = [2.0, 3.0, 4.0], [1.0, 1.5, 2.0, 2.2]
 RESPONSES = np.array([X + Y]).T
