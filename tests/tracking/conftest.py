@@ -1,6 +1,9 @@
-"""A store that the tests of a file share."""
+"""Stores of runs: MLflow makes one in seconds, the others are copies of it."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +11,18 @@ from app.config.schema import Tracking
 from app.tracking.store import connect
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without runs, as the program makes it."""
+    folder = tmp_path_factory.mktemp("made")
+    connect(Tracking(name="sqlite", folder=str(folder))).prepare()
+    return Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("empty")))
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
-    """A store of its own in a folder whose name needs quoting; building one takes seconds."""
-    settings = Tracking(name="sqlite", folder=str(tmp_path_factory.mktemp("a store") / "é #1"))
-    connect(settings).prepare()
-    return settings
+def store(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    """A store that the tests of a file share, in a folder whose name needs quoting."""
+    folder = tmp_path_factory.mktemp("a store") / "é #1"
+    folder.mkdir()
+    shutil.copy(made, folder)
+    return Tracking(name="sqlite", folder=str(folder))
