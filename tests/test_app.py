@@ -70,11 +70,6 @@ def test_findings_are_those_that_were_kept(sweep):
     assert differences("main", sweep[0]) == []
 
 
-def test_a_sweep_over_thresholds_finds_what_was_kept(sweep):
-    run_golden("threshold", sweep[0])
-    assert differences("threshold", sweep[0]) == []
-
-
 def test_eight_finished_children_under_one_parent(runs):
     parent, children = runs
     assert parent.info.status == "FINISHED"
@@ -343,6 +338,11 @@ def test_another_target_and_other_options(sweep):
     )  # fmt: skip
     newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
     assert "target: places" in (newest / "config.yaml").read_text()
+
+
+def test_a_sweep_over_thresholds_finds_what_was_kept(sweep):
+    run_golden("threshold", sweep[0])
+    assert differences("threshold", sweep[0]) == []
 
 
 def test_greedy_lesions(sweep):

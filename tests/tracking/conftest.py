@@ -9,14 +9,15 @@ import pytest
 
 from app.config.schema import Tracking
 from app.tracking.store import connect
+from tests.warm import empty_store
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without runs, as the program makes it."""
-    folder = tmp_path_factory.mktemp("made")
-    connect(Tracking(name="sqlite", folder=str(folder))).prepare()
-    return Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("empty")))
+    """A database without experiments, which would know its folder."""
+    path = tmp_path_factory.mktemp("made") / "mlflow.db"
+    path.write_bytes(empty_store())
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -25,4 +26,6 @@ def store(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracking:
     folder = tmp_path_factory.mktemp("a store") / "é #1"
     folder.mkdir()
     shutil.copy(made, folder)
-    return Tracking(name="sqlite", folder=str(folder))
+    settings = Tracking(name="sqlite", folder=str(folder))
+    connect(settings).prepare()
+    return settings
