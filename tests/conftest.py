@@ -13,7 +13,9 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -22,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 600  # that a command may take
+# This checkout's program, whichever is installed.
+OURS = {"COLUMNS": "120", "PYTHONPATH": str(REPOSITORY)}
 
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
 SMALL = [
@@ -36,6 +40,12 @@ SMALL = [
 ]
 
 
+class Ended(subprocess.CompletedProcess[str]):
+    """What a fork of the warm process left, and for how long it kept a processor busy."""
+
+    seconds: float
+
+
 def run_app(
     folder: Path, *arguments: str, module: str = "app", fresh: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -44,15 +54,12 @@ def run_app(
     By default as a fork of a process that has imported everything (see `tests.warm`); in a new
     interpreter where it is `fresh`: what is read on import, such as `OMP_NUM_THREADS`, needs one.
     """
-    command = [sys.executable, "-m", module, *arguments]
-    # This checkout's program, whichever is installed.
-    whole = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY), **environment}
     if not fresh:
-        return _run_warm(folder, command, whole)
+        return run_warm(folder, *arguments, module=module, environment=environment)
     return subprocess.run(
-        command,
+        [sys.executable, "-m", module, *arguments],
         cwd=folder,
-        env=whole,
+        env={**os.environ, **OURS, **environment},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -60,10 +67,20 @@ def run_app(
     )
 
 
-def _run_warm(
-    folder: Path, command: list[str], environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    _, _, module, *arguments = command
+def run_warm(
+    folder: Path,
+    *arguments: str,
+    module: str = "app",
+    environment: Mapping[str, str] = MappingProxyType({}),
+    bare: bool = False,
+    dies_after: float | None = None,
+    file_bytes: int | None = None,
+) -> Ended:
+    """`python -m app …` as a fork of the warm process.
+
+    Of the one that has imported nothing of the program, where it is `bare`. The command is killed
+    when it `dies_after` so many seconds of work, and can write no file of more than `file_bytes`.
+    """
     with tempfile.TemporaryDirectory() as streams:
         paths = [Path(streams) / name for name in ("stdout", "stderr")]
         for path in paths:
@@ -72,30 +89,34 @@ def _run_warm(
             "folder": str(folder),
             "module": module,
             "arguments": arguments,
-            "environment": environment,
+            "environment": {**os.environ, **OURS, **environment},
+            "dies_after": dies_after,
+            "file_bytes": file_bytes,
             "streams": list(map(str, paths)),
         }
-        server = _warm()
+        server = _warm(*(["bare"] if bare else []))
         assert server.stdin is not None and server.stdout is not None
         # The children are of its group: a command that does not end is ended with it.
         watch = threading.Timer(SECONDS, os.killpg, (server.pid, signal.SIGKILL))
         watch.start()
         try:
             print(json.dumps(asked), file=server.stdin, flush=True)
-            code = int(server.stdout.readline())
+            code, seconds = server.stdout.readline().split()
         finally:
             watch.cancel()
         stdout, stderr = (path.read_text() for path in paths)
-    return subprocess.CompletedProcess(command, code, stdout, stderr)
+    ended = Ended([module, *arguments], int(code), stdout, stderr)
+    ended.seconds = float(seconds)
+    return ended
 
 
 @functools.cache
-def _warm() -> subprocess.Popen[str]:
+def _warm(*kind: str) -> subprocess.Popen[str]:
     """The process that forks, ended with this one: its standard input closes."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm"],
+        [sys.executable, "-m", "tests.warm", *kind],
         cwd=REPOSITORY,
-        env={**os.environ, "COLUMNS": "120", "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, **OURS},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -131,7 +152,7 @@ def computed(folder: Path) -> Counter[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules that run the command line are `cli`, and what is `cli` is slow."""
     for item in items:
-        if "run_app" in vars(getattr(item, "module", item)):
+        if {"run_app", "run_warm"} & vars(getattr(item, "module", item)).keys():
             item.add_marker("cli")
         if item.get_closest_marker("cli"):
             item.add_marker("slow")

@@ -6,14 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 
 from app import experiment
-from app.config import schema
-from app.config.checks import checked
 from app.config.schema import Model
-from app.launch.commandline import CONFIG_FOLDER
 from app.models.loading import load
 from app.models.network import Network
 from app.responses import units as units_room
@@ -22,6 +18,7 @@ from app.responses.kernels import read_kernels
 from app.responses.units import read_units
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
+from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app
 
 UNTRAINED = ["model=timm", "model.weights=null", "layer=module", "stimuli.images_per_category=4",
@@ -99,10 +96,8 @@ def test_units_of_any_output_are_those_of_one_pass(monkeypatch, name, output, la
 
 def scores_here(folder: Path, *overrides: str) -> pd.DataFrame:
     """The scores of a run in this process."""
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        config = compose("config", [*overrides, f"cache={folder}/cache", "tracking=none"])
-    experiment.run(checked(config), folder / "run")
+    config = check_config(*overrides, f"cache={folder}/cache", "tracking=none")
+    experiment.run(config, folder / "run")
     return table(folder / "run")
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,14 +23,14 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from safetensors.torch import save
 
-from app.config import schema
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.errors import InputError
 from app.launch import trust
-from app.launch.commandline import CONFIG_FOLDER, reason_of
+from app.launch.commandline import reason_of
 from app.models import checkpoint
 from app.stimuli.images import Preprocessing, read_image
+from tests.composing import compose_config
 
 EXAMPLES = int(os.environ.get("FUZZ", "0"))
 PREPARE = Preprocessing(16, 16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -51,9 +50,7 @@ def few(default: int) -> settings:
 @functools.cache
 def names() -> list[str]:
     """Every dotted name of the config, those of groups among them."""
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config"))
+    tree = OmegaConf.to_container(compose_config())
 
     def below(node, path: str):
         yield path
@@ -75,7 +72,7 @@ VALUES = st.one_of(
 
 
 @pytest.mark.slow
-@few(8)  # half a second each
+@few(20)
 @given(st.data())
 def test_any_override_makes_a_sound_config_or_one_line(data: st.DataObject) -> None:
     known = data.draw(st.just(names()))
@@ -89,8 +86,8 @@ def test_any_override_makes_a_sound_config_or_one_line(data: st.DataObject) -> N
         for sign, name, value in data.draw(st.lists(override, min_size=1, max_size=2))
     ]
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"), trust.composing():
-            composed = compose("config", words)
+        with trust.composing():
+            composed = compose_config(*words)
         config = checked(composed)
     except (InputError, HydraException, OmegaConfBaseException) as error:
         assert "\n" not in reason_of(error)

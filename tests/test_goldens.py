@@ -2,8 +2,8 @@
 
 Compared where it is given: what is said of wrong input (`tests.test_bad_input`) and of files that
 are not trusted (`tests.launch.test_trust`), and what the main job and others of `tests.test_app`
-find. Commands of several minutes are compared with `GOLDENS=full` in the environment: before and
-after code moves.
+and the sweep of `tests.test_report` find. Commands of several minutes are compared with
+`GOLDENS=full` in the environment: before and after code moves.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.goldens import collect, refused
-from tests.goldens.commands import COMMANDS, REFUSED, found, refusal
+from tests.goldens.commands import COMMANDS, REFUSED, UNFIT, found
+from tests.test_bad_input import refuse_here
 
-ELSEWHERE = ("main", "greedy", "unit")  # compared in `tests.test_app`, which runs them
+# Compared where they are run: in `tests.test_app`, the last in `tests.test_report`.
+ELSEWHERE = ("main", "greedy", "unit", "threshold", "figure1")
 SHOWN = 60  # differences, at most, of a command
 FULL = pytest.mark.skipif(os.environ.get("GOLDENS") != "full", reason="asked for by GOLDENS=full")
 
@@ -34,7 +36,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[FULL] if command.slow else [])
+        pytest.param(name, marks=[pytest.mark.cli, *([FULL] if command.slow else [])])
         for name, command in COMMANDS.items()
         if name not in ELSEWHERE
     ],
@@ -48,9 +50,15 @@ def test_every_refusal_is_kept():
     assert list(refused.kept()) == REFUSED
 
 
-@pytest.mark.parametrize("case", [case for case in REFUSED if case.startswith("network: ")])
-def test_refusals_are_those_that_were_kept(case: str, tmp_path: Path, outputs: Path):
-    assert refusal(case, tmp_path, outputs) == refused.kept()[case]
+@pytest.mark.slow
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_fits_no_network_is_refused_as_it_was(
+    case: str, tmp_path: Path, outputs: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(outputs)
+    process = refuse_here([*UNFIT[case], "tracking=none"], tmp_path, monkeypatch, capsys)
+    now = refused.told(process, root=tmp_path, outputs=outputs)
+    assert now == refused.kept()[f"network: {case}"]
 
 
 def test_a_difference_names_job_and_value_and_both_values():

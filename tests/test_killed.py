@@ -8,22 +8,18 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from safetensors.numpy import load_file
 
-from tests.conftest import REPOSITORY, SMALL
+from tests.conftest import SMALL, Ended, finished, run_app, run_warm
 
-pytestmark = pytest.mark.cli
 KILLS = int(os.environ.get("KILLS", 0))
-FIRST = 0.0 if KILLS else 0.6  # of its work: with few kills none while it still imports
+FIRST = 0.0 if KILLS else 0.3  # of its work
 SEED = int(os.environ.get("KILLS_SEED", 0))
 FEW = ["layer=conv13", *SMALL, "stimuli.images_per_category=4", "lesion.sets=[50]"]
 RUN = ["app", "metric=fsi", "lesion=none", "decoding=none", "figures=false", *FEW]
@@ -37,38 +33,14 @@ TRAINING = [
 CASES = {"sweep": (SWEEP, KILLS - KILLS // 3), "training": (TRAINING, KILLS // 3)}
 
 
-def began(command: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def seconds(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return used.user + used.system
-
-
-def killed_at(process: subprocess.Popen[str], moment: float) -> bool:
-    """Kill a process when it has used that much of a processor; False: it had ended before.
+def killed_after(moment: float, folder: Path, *words: str, module: str = "app") -> Ended:
+    """`python -m app …`, killed when it has kept a processor busy for that long, if it then works.
 
     Not by the clock: how far a process comes by then should not depend on what else runs.
     """
-    watched = psutil.Process(process.pid)
-    try:
-        while process.poll() is None:
-            if seconds(watched) >= moment:
-                watched.kill()
-                process.wait()
-                return process.returncode == -9
-            time.sleep(0.002)
-    except psutil.NoSuchProcess:
-        pass
-    return False
+    ended = run_warm(folder, *words, module=module, dies_after=moment)
+    assert ended.returncode in (0, -signal.SIGPROF), ended.stdout + ended.stderr
+    return ended
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -107,34 +79,27 @@ def test_killed_at_any_moment_then_the_same_command(command, kills, tmp_path: Pa
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-    undisturbed = began([*command, "tracking=none"], whole)
-    watched, lasts = psutil.Process(undisturbed.pid), 0.0
-    while undisturbed.poll() is None:
-        lasts = max(lasts, seconds(watched))
-        time.sleep(0.01)
-    said = undisturbed.communicate()[0]
-    assert undisturbed.returncode == 0, said
+    module, *words = command
+    undisturbed = run_warm(whole, *words, "tracking=none", module=module)
+    finished(undisturbed)
     expected = results(whole)
     assert any(name.endswith((".parquet", ".safetensors")) for name in expected)
 
     moments, outcomes = random.Random(SEED), Counter[str]()
-    tried = 0
+    tried, lasts = 0, undisturbed.seconds
     while tried < kills:
-        process = began(command, cut)
-        if killed_at(
-            process, moments.uniform(FIRST * lasts, 1.4 * lasts)
-        ):  # MLflow's part comes on top
+        # MLflow's part comes on top.
+        process = killed_after(
+            moments.uniform(FIRST * lasts, 1.4 * lasts), cut, *words, module=module
+        )
+        if process.returncode == -signal.SIGPROF:
             tried += 1
         else:  # the rest was less work than the moment: it finished, and all begins anew
-            said = process.communicate()[0]
-            assert process.returncode == 0, said
             check(cut, expected)
             outcomes["finished between"] += 1
             for place in ("outputs", *(["mlruns"] if moments.random() < 0.5 else [])):
                 shutil.rmtree(cut / place)
-    process = began(command, cut)
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
+    finished(run_app(cut, *words, module=module))
     states = check(cut, expected)
     print(
         f"\n{' '.join(command[:3])}: {tried} kills tried and survived, of {lasts:.1f} s of work; "

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from app.stimuli.synthetic import DOMAINS
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import SMALL, finished, run_warm
 
 REPOSITORY = Path(__file__).parents[1]
 MODULE = '''"""How often the target's response is above the median of the others."""
@@ -47,7 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def jobs(copy: Path) -> list[Path]:
     """The folders of a sweep over the new metric's number."""
-    process = finished(run_app(copy, "-m", *QUICK, "threshold.novel=0.6,0.9", fresh=True))
+    process = finished(run_warm(copy, "-m", *QUICK, "threshold.novel=0.6,0.9", bare=True))
     assert "2 of 2 jobs finished" in process.stdout
     assert "\nthreshold.novel  " in process.stdout, "the table names what was swept"
     return sorted(copy.glob("outputs/sweeps/*/*/?"))
@@ -101,7 +101,7 @@ def test_its_stored_scores_are_outdated_when_its_file_changes(copy: Path, jobs: 
     assert len(stored(copy, "score_kernels")) == 5
     changed = MODULE.replace("Scores(share,", "Scores(1 - share,")
     (copy / "app/metrics/novel.py").write_text(changed)
-    finished(run_app(copy, *QUICK, "lesion=none", "decoding=none", "figures=false", fresh=True))
+    finished(run_warm(copy, *QUICK, "lesion=none", "decoding=none", "figures=false", bare=True))
     assert len(stored(copy, "score_kernels")) == 6
     (table,) = copy.glob("outputs/runs/*/*/scores.parquet")
     before, after = pd.read_parquet(jobs[0] / "scores.parquet"), pd.read_parquet(table)

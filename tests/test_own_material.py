@@ -10,20 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app import experiment
-from app.config import schema
-from app.config.checks import checked
-from app.launch.commandline import CONFIG_FOLDER
 from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Preprocessing
 from app.sweeps.results import Result
+from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app
 
 FAST = ["tracking=none", "figures=false", "lesion=none"]
@@ -49,34 +46,33 @@ def only_run(folder: Path) -> Path:
     return path
 
 
-def images_of(run: Path) -> int:
-    (entry,) = run.parents[2].glob("cache/read_kernels/*.npz")
+def score(folder: Path, *overrides: str) -> None:
+    """A run in this process that does nothing more."""
+    config = check_config(*FAST, "decoding=none", f"cache={folder}/cache", *overrides)
+    experiment.run(config, folder / "run")
+
+
+def count_images(folder: Path) -> int:
+    (entry,) = folder.glob("cache/read_kernels/*.npz")
     with np.load(entry) as arrays:
         return len(arrays["l2"])
 
 
 def test_the_folders_of_floc_without_scrambled(floc: Path, tmp_path: Path):
-    arguments = [*FAST, "decoding=none", "stimuli=floc", f"stimuli.root={floc}"]
-    finished(run_app(tmp_path, *arguments, "metric=dprime"))
-    run = only_run(tmp_path)
-    assert images_of(run) == 40
-    assert pd.read_parquet(run / "scores.parquet")["dprime"].notna().any()
+    score(tmp_path, "stimuli=floc", f"stimuli.root={floc}", "metric=dprime")
+    assert count_images(tmp_path) == 40
+    assert pd.read_parquet(tmp_path / "run/scores.parquet")["dprime"].notna().any()
 
 
 def test_any_folder_with_domains_of_ones_own(floc: Path, tmp_path: Path):
-    finished(
-        run_app(
-            tmp_path, *FAST, "decoding=none", "stimuli=folder", f"stimuli.root={floc}",
-            "stimuli.domains={living:[adult,child,body],made:[car,house]}", "target=made",
-        )
-    )  # fmt: skip
-    assert images_of(only_run(tmp_path)) == 20
+    domains = "stimuli.domains={living:[adult,child,body],made:[car,house]}"
+    score(tmp_path, "stimuli=folder", f"stimuli.root={floc}", domains, "target=made")
+    assert count_images(tmp_path) == 20
 
 
 def test_any_folder_each_category_its_own_domain(floc: Path, tmp_path: Path):
-    arguments = [*FAST, "decoding=none", "stimuli=folder", f"stimuli.root={floc}"]
-    finished(run_app(tmp_path, *arguments, "target=house", "metric=wilcoxon"))
-    assert images_of(only_run(tmp_path)) == 43  # `scrambled` is a category like any other
+    score(tmp_path, "stimuli=folder", f"stimuli.root={floc}", "target=house", "metric=wilcoxon")
+    assert count_images(tmp_path) == 43  # `scrambled` is a category like any other
 
 
 def identity_folders(root: Path, suffix: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -143,10 +139,8 @@ LESIONS = [*SMALL, "tracking=none", "decoding=none", "metric=dprime"]
 
 def run_here(folder: Path, results: Path, *overrides: str) -> Result:
     """A run in this process, with the cache of `folder`."""
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        config = compose("config", [*LESIONS, f"cache={folder}/outputs/cache", *overrides])
-    return experiment.run(checked(config), results)
+    config = check_config(*LESIONS, f"cache={folder}/outputs/cache", *overrides)
+    return experiment.run(config, results)
 
 
 @pytest.fixture(scope="module")
@@ -219,23 +213,19 @@ def test_a_checkpoint_by_path_gives_the_scores_of_the_same_weights(tmp_path: Pat
     torch.save(wrapped, tmp_path / "weights.pth")
     tables = []
     for name, overrides in (("a", []), ("b", [f"model.checkpoint={tmp_path}/weights.pth"])):
-        (tmp_path / name).mkdir()
-        arguments = [*SMALL, *FAST, "decoding=none", "layer=conv7", *overrides]
-        finished(run_app(tmp_path / name, *arguments))
-        tables.append(pd.read_parquet(only_run(tmp_path / name) / "scores.parquet"))
+        score(tmp_path / name, *SMALL, "layer=conv7", *overrides)
+        tables.append(pd.read_parquet(tmp_path / name / "run/scores.parquet"))
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 def test_the_full_size_network_runs_at_224_pixels(floc: Path, tmp_path: Path):
     categories = "{faces:[adult],places:[house]}"
-    finished(
-        run_app(
-            tmp_path, *FAST, "decoding=none", "model=dualtask_vgg16_untrained", "stimuli=folder",
-            f"stimuli.root={floc}", f"stimuli.domains={categories}", "layer=conv3", "metric=ttest",
-            "model.hidden=8",  # the linear layers play no part here; small ones are quickly drawn
-        )
+    score(
+        tmp_path, "model=dualtask_vgg16_untrained", "stimuli=folder", f"stimuli.root={floc}",
+        f"stimuli.domains={categories}", "layer=conv3", "metric=ttest",
+        "model.hidden=8",  # the linear layers play no part here; small ones are quickly drawn
     )  # fmt: skip
-    assert len(pd.read_parquet(only_run(tmp_path) / "scores.parquet")) == 128
+    assert len(pd.read_parquet(tmp_path / "run/scores.parquet")) == 128
 
 
 @pytest.mark.parametrize(

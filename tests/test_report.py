@@ -1,4 +1,4 @@
-"""A sweep's report through the real command line, its numbers recomputed from the jobs' tables."""
+"""A sweep's report through the command line, its numbers recomputed from the jobs' tables."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ from app.sweeps import report
 from app.sweeps.results import read_results, read_sweep, tabulate
 from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
+from tests.goldens.commands import differences, run_golden
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
-SWEPT = ("fsi", "ttest")
-LAYERS = ("conv10", "conv13")
-REDUCED = ["+experiment=figure1", "model=dualtask_mini", f"layer={','.join(LAYERS)}",
-           f"metric={','.join(SWEPT)}", "lesion.layers=null", "decoding.layers=null"]  # fmt: skip
+SWEPT = ("fsi", "dprime")  # by the golden
+LAYERS = ("conv7", "conv13")
+MODEL = "dualtask_mini"
+ASKED = ("model", "aggregation", "layer", "metric")
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory):
-    """Figure 1 in little: its folder, its sweep's folder and what it printed."""
+    """Figure 1 in little, as `tests.goldens` runs it: its folder, its sweep's and what it said."""
     folder = tmp_path_factory.mktemp("figure1")
-    process = finished(run_app(folder, *REDUCED, "aggregation=unit,l2", *SMALL))
-    (swept,) = folder.glob("outputs/sweeps/*/*")
-    return folder, swept, process.stdout
+    return folder, folder / "figure1", run_golden("figure1", folder).stdout
+
+
+def test_findings_are_those_that_were_kept(sweep):
+    assert differences("figure1", sweep[0]) == []
 
 
 @pytest.fixture(scope="module")
-def jobs(sweep) -> dict[tuple[str, str, str], dict]:
+def jobs(sweep) -> dict[tuple[str, ...], dict]:
     """Of each job: its scores, its lesions' effects and what it logged."""
     found = {}
     for path in sweep[1].glob("*/result.json"):
         result, folder = json.loads(path.read_text()), path.parent
-        asked = tuple(result["params"][name] for name in ("aggregation", "layer", "metric"))
+        asked = tuple(result["params"][name] for name in ASKED)
         found[asked] = {"scores": pd.read_parquet(folder / "scores.parquet")}
         if (folder / "lesion.parquet").is_file():
             found[asked]["lesion"] = pd.read_parquet(folder / "lesion.parquet")
@@ -98,7 +101,7 @@ def test_selections_recounted(sweep, jobs, letter: str, aggregation: str):
     table = panel(sweep, letter)
     assert len(table) == len(LAYERS) * len(SWEPT)
     for row in table.to_dict("records"):
-        scores = jobs[aggregation, row["layer"], row["metric"]]["scores"]
+        scores = jobs[MODEL, aggregation, row["layer"], row["metric"]]["scores"]
         selected = scores[f"selected_{row['metric']}"]
         assert row["count"] == selected.sum() and row["units"] == len(scores)
         assert row["percent"] == pytest.approx(100 * selected.sum() / len(scores))
@@ -107,9 +110,9 @@ def test_selections_recounted(sweep, jobs, letter: str, aggregation: str):
 
 def test_lesions_recomputed(sweep, jobs):
     table = panel(sweep, "d")
-    assert len(table) == len(LAYERS) * len(SWEPT)
+    assert list(table["metric"]) == list(SWEPT) and set(table["layer"]) == {"conv13"}
     for row in table.to_dict("records"):
-        job = jobs["l2", row["layer"], row["metric"]]
+        job = jobs[MODEL, "l2", row["layer"], row["metric"]]
         score, defined = job["scores"][row["metric"]], job["scores"][row["metric"]].notna()
         for task, column in (("face", "spearman"), ("object", "spearman_object")):
             left = -job["lesion"][f"{task}_loss"]
@@ -121,12 +124,12 @@ def test_lesions_recomputed(sweep, jobs):
             assert row[f"with_{other}"] == pytest.approx(expected)
 
 
-def test_decoding_is_that_of_the_deepest_layer(sweep, jobs):
+def test_decoding_is_what_the_jobs_logged(sweep, jobs):
     table = panel(sweep, "e")
     assert list(table["metric"]) == list(SWEPT) and set(table["layer"]) == {"conv13"}
     for row in table.to_dict("records"):
-        logged = jobs["l2", "conv13", row["metric"]]["logged"]
-        scores = jobs["l2", "conv13", row["metric"]]["scores"]
+        job = jobs[MODEL, "l2", "conv13", row["metric"]]
+        logged, scores = job["logged"], job["scores"]
         counts = [scores[f"selected_{name}"].sum() for name in METRICS]
         assert row["kernels"] == min(count for count in counts if count)
         for name in ("accuracy", "ci95_low", "ci95_high", "chance", "random_kernels"):
@@ -135,9 +138,11 @@ def test_decoding_is_that_of_the_deepest_layer(sweep, jobs):
 
 def test_consistency_recomputed(sweep, jobs):
     table = panel(sweep, "f")
-    assert list(table["layer"]) == list(LAYERS) and table["trained"].all()
+    assert list(table["layer"]) == [*LAYERS, *LAYERS]
+    assert list(table["trained"]) == [True, True, False, False]
     for row in table.to_dict("records"):
-        scores = jobs["unit", row["layer"], "fsi"]["scores"]
+        model = MODEL if row["trained"] else f"{MODEL}_untrained"
+        scores = jobs[model, "unit", row["layer"], "fsi"]["scores"]
         pairs = []
         for first, second in combinations(METRICS, 2):
             pair = scores[[first, second]].dropna()
@@ -153,11 +158,12 @@ def test_the_terminal_says_what_each_panel_shows(sweep):
         "c": "only FSI grows with depth.",
         "d": "FSI closest, r = −0.29",
         "e": "highly similar across metrics.",
-        "f": "no untrained network was asked. The paper: trained above untrained",
+        "f": "The paper: trained above untrained",
     }.items():
         assert f" {letter}: " in printed and paper in printed
     text = (sweep[1] / "report" / "report.md").read_text()
-    assert "8 of 8 jobs finished. Swept: layer (2), metric (2) and aggregation (2)." in text
+    swept = "model (2), layer (2), metric (2) and aggregation (2)"
+    assert f"16 of 16 jobs finished. Swept: {swept}." in text
     most = panel(sweep, "b").groupby("metric")["percent"].max()
     assert f"FSI up to {most['fsi']:.1f} %" in text
 
@@ -168,7 +174,7 @@ def test_pictures_of_all_and_of_each_panel(sweep):
              for kind in ("png", "svg")}  # fmt: skip
     assert drawn <= names
     assert {"report.md", "jobs.csv", "jobs.parquet"} <= names
-    assert len(pd.read_csv(sweep[1] / "report" / "jobs.csv")) == 8
+    assert len(pd.read_csv(sweep[1] / "report" / "jobs.csv")) == 16
 
 
 def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
@@ -200,8 +206,8 @@ def test_without_tracking(sweep):
     folder, swept, _ = sweep
     finished(
         run_app(
-            folder, *REDUCED, "layer=conv13", "aggregation=l2", "tracking=none",
-            "hydra.sweep.dir=untracked", *SMALL,
+            folder, "+experiment=figure1", f"model={MODEL}", f"metric={','.join(SWEPT)}",
+            "layer=conv13", "aggregation=l2", "tracking=none", "hydra.sweep.dir=untracked", *SMALL,
         )
     )  # fmt: skip
     made = folder / "untracked" / "report"
@@ -222,6 +228,9 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
         "identities.root=nowhere", "lesion=none", "figures=false", "hydra.sweep.dir=failing",
     )  # fmt: skip
     assert process.returncode == 1 and "1 of 4 jobs finished" in process.stdout
+    assert process.stderr.count("error: ") == 3 and "Traceback" not in process.stderr
+    assert len(list(folder.glob("failing/*/result.json"))) == 4
+    assert (folder / "failing/0/scores.parquet").is_file()
     text = (folder / "failing/report/report.md").read_text()
     assert "1 of 4 jobs finished" in text
     assert text.count("target=cats is no domain of the stimuli") == 2
@@ -229,7 +238,8 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
     parent = json.loads((folder / "failing/record.json").read_text())["run_id"]
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     assert client.get_run(parent).info.status == "FAILED"
-    children = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+    experiment = client.get_run(parent).info.experiment_id
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     states = {run.data.tags["job"]: run.info.status for run in children}
     assert states == {"0": "FINISHED", "1": "FAILED", "2": "FAILED", "3": "FAILED"}
     (cats,) = [run for run in children if run.data.tags["job"] == "2"]

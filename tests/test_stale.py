@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import REPOSITORY, SMALL
+from tests.conftest import REPOSITORY, SMALL, finished, run_warm
 
-pytestmark = pytest.mark.cli
 QUICK = [*SMALL, "figures=false", "tracking=none", "lesion.sets=[]"]
 
 
@@ -32,10 +29,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(program: Path, *arguments: str) -> Path:
     """The folder of what a run of that program found."""
-    environment = {**os.environ, "PYTHONPATH": str(program)}
-    command = [sys.executable, "-m", "app", *QUICK, *arguments]
-    done = subprocess.run(command, cwd=program, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    finished(run_warm(program, *QUICK, *arguments, bare=True))
     return max((program / "outputs" / "runs").glob("*/*"), key=os.path.getmtime)
 
 
@@ -100,9 +94,3 @@ def test_a_change_of_the_program_is_not_answered_from_store(
     finally:
         back()
     assert moved(before, after), "the old numbers were served"
-
-
-def test_what_was_found_before_is_found_again(program: Path, before: Path) -> None:
-    """When all changes are taken back."""
-    again = scores(run(program, *ASKED))
-    pd.testing.assert_frame_equal(scores(before), again, check_exact=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -18,10 +17,10 @@ import app
 from app import train
 from app.config.training import Train, check
 from app.errors import InputError
-from app.launch.commandline import CONFIG_FOLDER
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
 from app.training import loop, material, outputs
 from tests import conftest  # the module is not `cli`: most of its tests run no command
+from tests.composing import compose_config
 
 WEIGHTS = Path(app.__file__).parent / "models" / "weights"
 WIDTHS = [2] * 13
@@ -36,8 +35,7 @@ COMMAND = [*TINY, "drawn.images_per_person=4", "epochs=2"]
 
 def settings(*overrides: str) -> Train:
     """What the command line would make of the overrides, for a tiny network."""
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = compose("train", overrides=[*TINY, *overrides])
+    composed = compose_config(*TINY, *overrides, name="train")
     return OmegaConf.to_object(composed)  # type: ignore[return-value]
 
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import random
-import resource
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
-from hydra import compose, initialize_config_dir
 
 from app import experiment
-from app.config import schema
-from app.config.checks import checked
 from app.config.schema import metric_set
-from app.launch.commandline import CONFIG_FOLDER
 from app.responses import units
-from tests.conftest import SMALL, finished, run_app
-from tests.test_killed import began, killed_at, seconds
+from tests.composing import check_config
+from tests.conftest import SMALL, finished, run_app, run_warm
+from tests.test_killed import killed_after
 
 UNITS = [*SMALL, "aggregation=unit", "layer=conv2", "metric=wilcoxon", "figures=false"]
 
@@ -37,10 +29,17 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The folder of an undisturbed run, and the seconds of work that it was."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finished(run_app(folder, *UNITS))
-    return folder
+    ended = run_warm(folder, *UNITS)
+    finished(ended)
+    return folder, ended.seconds
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: tuple[Path, float]) -> Path:
+    return run[0]
 
 
 def test_every_unit_is_scored(undisturbed: Path):
@@ -52,12 +51,9 @@ def test_every_unit_is_scored(undisturbed: Path):
     assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
 
 
-@pytest.mark.parametrize("rows", [7, 30])
-def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(units, "fit_rows", lambda *_, **__: rows)
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        config = checked(compose("config", [*UNITS, f"cache={tmp_path}", "tracking=none"]))
+def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "fit_rows", lambda *_, **__: 7)  # the last block has fewer
+    config = check_config(*UNITS, f"cache={tmp_path}", "tracking=none")
     experiment.run(config, tmp_path / "run")
     table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
     for name in metric_set(config):
@@ -67,17 +63,7 @@ def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monk
 def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
     """No file may grow beyond 2 MB: scores with four contrasts of 65,536 units do."""
 
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-
-    process = subprocess.run(
-        [sys.executable, "-m", "app", *UNITS, "tracking=none"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=full,
-        timeout=300,
-    )
+    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=2_000_000)
     assert process.returncode == 1
     message = process.stderr.strip()
     assert len(message.splitlines()) == 1 and message.startswith("error: cannot store a result in")
@@ -92,13 +78,10 @@ def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
     )
 
 
-def test_killed_at_any_moment_the_same_command_finishes(undisturbed: Path, tmp_path: Path):
-    chance = random.Random(0)
+def test_killed_at_any_moment_the_same_command_finishes(run, undisturbed: Path, tmp_path: Path):
+    chance, lasts = random.Random(0), run[1]
     for _ in range(2):
-        process = began(["app", *UNITS], tmp_path)
-        while not list(tmp_path.glob("outputs/cache/*/*")) and process.poll() is None:
-            time.sleep(0.01)
-        killed_at(process, seconds(psutil.Process(process.pid)) + chance.uniform(0, 2))
+        killed_after(chance.uniform(0.3 * lasts, lasts), tmp_path, *UNITS)
     finished(run_app(tmp_path, *UNITS))
     assert not leftovers(tmp_path)
     pd.testing.assert_frame_equal(

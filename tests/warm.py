@@ -5,6 +5,8 @@ The child is `python -m <module> …` in all but that: it has the command's fold
 arguments and standard streams, runs the module as `__main__`, and ends as any interpreter does,
 with its traceback, exit handlers and exit code. `tests/test_warm.py` compares the two. Where its
 folder has no store of runs, the child finds an empty one: MLflow takes seconds for the tables.
+
+`python -m tests.warm bare` has imported nothing of the program itself, which may be another copy.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import gc
 import json
 import os
 import random
+import resource
 import runpy
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -58,8 +62,9 @@ MODULES = (
 
 
 def serve() -> dict[str, Any]:
-    """Fork for each line of standard input, a command as JSON; answer with its exit status.
+    """Fork for each line of standard input, a command as JSON; answer with its end.
 
+    That is its exit status, and how long it kept a processor busy, in seconds.
     Returns in the children, with the command. Ends with standard input: with who started it.
     """
     for line in sys.stdin:
@@ -67,8 +72,8 @@ def serve() -> dict[str, Any]:
         child = os.fork()
         if child == 0:
             return command
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        _, status, used = os.wait4(child, 0)
+        print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
     sys.exit()
 
 
@@ -82,7 +87,7 @@ def empty_store() -> bytes:
         return path.read_bytes()
 
 
-def become(command: dict[str, Any], store: bytes) -> None:
+def become(command: dict[str, Any], store: bytes | None) -> None:
     """Make this process the one that the command asks for."""
     streams = (os.devnull, os.O_RDONLY), *((path, os.O_WRONLY) for path in command["streams"])
     for number, (path, flags) in enumerate(streams):
@@ -94,7 +99,7 @@ def become(command: dict[str, Any], store: bytes) -> None:
     tracked = command["module"] == "app" and not {"tracking=none", "tracking=server"} & {
         *command["arguments"]
     }
-    if tracked and not Path("mlruns").exists():
+    if tracked and store is not None and not Path("mlruns").exists():
         Path("mlruns").mkdir()
         Path("mlruns/mlflow.db").write_bytes(store)
         with closing(sqlite3.connect("mlruns/mlflow.db")) as database, database:
@@ -105,19 +110,33 @@ def become(command: dict[str, Any], store: bytes) -> None:
     sys.path[0] = command["folder"]
     sys.argv = [command["module"], *command["arguments"]]
     random.seed()  # else all children would draw the same
+    if command["file_bytes"] is not None:  # that a file may have: a disk that is full
+        resource.setrlimit(resource.RLIMIT_FSIZE, (command["file_bytes"],) * 2)
+    if command["dies_after"] is not None:  # of its work: the signal ends it as SIGKILL does
+        signal.setitimer(signal.ITIMER_PROF, command["dies_after"])
 
 
-if __name__ == "__main__":
+def warm_up() -> bytes:
+    """Import what commands do, and return an empty store of runs."""
     from app.memo import keys
     from app.tracking.client import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)  # which MLflow reads when it is imported
     for module in MODULES:
         import_module(module)
-    store = empty_store()
     # Read once for all children: the sources that keys of stored results are made of.
     for module in [name for name in sys.modules if name.startswith("app.")]:
         keys.digest_source(module)
+    return empty_store()
+
+
+if __name__ == "__main__":
+    store = None
+    if sys.argv[1:] == ["bare"]:
+        for module in [each for each in MODULES if not each.startswith(("app.", "mlflow."))]:
+            import_module(module)
+    else:
+        store = warm_up()
     # A fork has one thread, and what locks the others held. jemalloc, pyarrow's, prepares for that.
     tasks = [path for path in Path("/proc/self/task").glob("*") if path.name != str(os.getpid())]
     names = [(path / "comm").read_text().strip() for path in tasks]

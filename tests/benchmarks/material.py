@@ -5,17 +5,14 @@ from __future__ import annotations
 from statistics import NormalDist
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from app.config import schema
-from app.config.checks import checked
 from app.config.schema import Config
-from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Question, Scores
 from app.metrics.layer_scoring import make_questions
 from app.metrics.scoring import score_blocks
 from app.stimuli.images import Images, drawn
+from tests.composing import check_config
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 CHUNK = 1000  # units that are drawn at once
@@ -49,9 +46,7 @@ def simulated(units: int, images: int, zeros: float | None) -> NDArray[np.float3
 
 def composed(*overrides: str) -> Config:
     """The program's config, with fLoc's categories."""
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return checked(compose("config", overrides=["stimuli=floc", *overrides]))
+    return check_config("stimuli=floc", *overrides)
 
 
 def questions(images: int, *names: str) -> dict[str, Question]:

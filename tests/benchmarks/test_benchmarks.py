@@ -1,39 +1,38 @@
 """The command of the benchmarks. Timings never make a test fail."""
 
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
+import pytest
+
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import scoring
 from tests.benchmarks.report import Goal, Row, Way, duration, row_cells
+from tests.benchmarks.sizes import QUICK
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str):
-    return subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+FEW = replace(QUICK, rounds=1, units=400, plain_units=200)
 
 
-def test_a_row_from_the_command_line():
-    process = run("--quick", "--only", "rank-sum", "--markdown")
-    assert process.returncode == 0, process.stdout + process.stderr
-    table = [line for line in process.stdout.splitlines() if line.startswith("|")]
+@pytest.mark.slow
+def test_a_row_from_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys):
+    """One of the two rows, of a few units."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # and back: the command takes all cores
+    monkeypatch.setitem(command.SECTIONS, "rank-sum", lambda _: [next(scoring.rank_sum(FEW))])
+    monkeypatch.setattr("sys.argv", ["x", "--quick", "--only", "rank-sum", "--markdown"])
+    assert command.main() == 0
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith("|")]
     assert table[0].startswith("| what | this software | plain way ÷ this | this ÷ bare limit |")
-    assert [line.split(",")[0] for line in table[2:]] == ["| rank-sum"] * 2
-    assert all("(scipy: " in line and "(one sort, one core: " in line for line in table[2:])
-    assert "≥ 25× scipy: " in table[2]
-    assert "processors" in process.stdout
+    (row,) = table[2:]
+    assert row.startswith("| rank-sum, 400 units × 1,440, 60 % zeros |")
+    assert "(scipy: " in row and "(one sort, one core: " in row and "≥ 25× scipy: " in row
+    assert "processors" in out
 
 
-def test_an_unknown_row_is_refused_with_those_there_are():
-    process = run("--only", "nothing")
-    assert process.returncode == 2
-    assert "rank-sum" in process.stderr
+def test_an_unknown_row_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.argv", ["x", "--only", "nothing"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2 and "rank-sum" in capsys.readouterr().err
 
 
 def test_cells():

@@ -1,5 +1,6 @@
 """The schema and its checks, without running anything."""
 
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from app.__main__ import check_metrics
-from app.config import schema
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.config.schema import metric_set
 from app.errors import InputError
+from tests.composing import check_config, compose_config, register
 
-FOLDER = str(Path(__file__).parents[2] / "conf")
+FOLDER = Path(__file__).parents[2] / "conf"
 FULL_SIZE = ["model=dualtask_vgg16_untrained"]
 
 
@@ -27,19 +28,38 @@ NEEDED = {
 }
 
 
-def composed(*overrides: str):
-    schema.register()
-    with initialize_config_dir(FOLDER, version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [["model"], ["layer", "metric", "threshold", "aggregation"]])
+def test_every_option_of_the_groups_composes_and_passes(groups: list[str]):
+    """The first of each group together, then the second of each, and so on."""
+    options = [sorted(path.stem for path in (FOLDER / group).glob("*.yaml")) for group in groups]
+    for row in zip_longest(*options):
+        chosen = {group: option for group, option in zip(groups, row, strict=True) if option}
+        words = [f"{group}={option}" for group, option in chosen.items()]
+        needed = [word for option in chosen.values() for word in NEEDED.get(option, ([],))[0]]
+        found = parameters(check_config(*words, *needed))
+        for group, option in chosen.items():
+            assert found[group] == NEEDED.get(option, ([], option))[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["model", "layer", "metric", "threshold", "aggregation"])
-def test_every_option_of_the_groups_composes_and_passes(group: str):
-    for path in sorted((Path(FOLDER) / group).glob("*.yaml")):
-        overrides, name = NEEDED.get(path.stem, ([], path.stem))
-        config = composed(f"{group}={path.stem}", *overrides)
-        assert parameters(checked(config))[group] == name
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["target=places", "metric=auc", "lesion.sets=[10,50]", "hydra.run.dir=x", "threads=2"],
+        ["+experiment=figure1", "layer=conv2", "+metric@metrics.auc=auc", "threshold.auc=0.9"],
+        ["+metric.options.foo=1", "~metrics.fsi", "hydra/launcher=joblib"],
+    ],
+)
+def test_what_tests_compose_is_what_hydra_composes(words: list[str]):
+    register()
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        expected = compose("config", words, return_hydra_config=True)
+    found = compose_config(*words, hydra=True)
+    for config in (expected, found):
+        config.hydra.job.override_dirname, config.hydra.overrides.hydra = "", []
+    assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+    assert OmegaConf.get_type(found, "metric") is OmegaConf.get_type(expected, "metric")
 
 
 def test_the_groups_of_the_design_are_all_there():
@@ -63,12 +83,12 @@ def test_the_groups_of_the_design_are_all_there():
         "decoding": {"svm", "logistic", "lda", "nearest_centroid", "none"},
     }
     for group, options in expected.items():
-        present = {path.stem for path in (Path(FOLDER) / group).glob("*.yaml")}
+        present = {path.stem for path in (FOLDER / group).glob("*.yaml")}
         assert options <= present, group
 
 
 def test_the_paper_criteria():
-    config = composed()
+    config = compose_config()
     rules = {name: metric.criterion for name, metric in config.metrics.items()}
     assert {name: (rule.rule, rule.threshold) for name, rule in rules.items()} == {
         "fsi": ("above", 0.3),
@@ -79,35 +99,35 @@ def test_the_paper_criteria():
 
 
 def test_a_threshold_override_reaches_the_chosen_metric_and_the_set():
-    config = composed("metric=fsi", "threshold.fsi=0.2")
+    config = compose_config("metric=fsi", "threshold.fsi=0.2")
     assert config.metric.criterion.threshold == 0.2
     assert metric_set(config)["fsi"].criterion.threshold == 0.2
 
 
 def test_the_chosen_metric_keeps_its_own_settings_in_the_set():
-    config = composed("metric=ttest", "metric.options.equal_variance=false")
+    config = compose_config("metric=ttest", "metric.options.equal_variance=false")
     assert metric_set(config)["ttest"].options["equal_variance"] is False
     assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest"]
 
 
 def test_a_metric_beyond_the_paper_s_joins_the_set_with_its_own_number():
-    config = composed("metric=auc", "threshold=strict")
+    config = compose_config("metric=auc", "threshold=strict")
     assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest", "auc"]
     assert metric_set(config)["auc"].criterion.threshold == 0.76
-    config = checked(composed("metric=fsi", "+metric@metrics.auc=auc", "threshold.auc=0.9"))
+    config = check_config("metric=fsi", "+metric@metrics.auc=auc", "threshold.auc=0.9")
     assert list(metric_set(config)) == ["fsi", "dprime", "wilcoxon", "ttest", "auc"]
     assert metric_set(config)["auc"].criterion.threshold == 0.9
     assert metric_set(config)["fsi"].criterion.threshold == 0.3
 
 
 def test_a_threshold_of_a_metric_that_is_not_asked_is_no_mistake():
-    config = checked(composed("metric=fsi", "threshold.auc=0.8"))  # as in a sweep over metrics
+    config = check_config("metric=fsi", "threshold.auc=0.8")  # as in a sweep over metrics
     assert parameters(config)["threshold.auc"] == 0.8
 
 
 def test_a_preset_of_ones_own_with_a_number_a_metric():
     own = {"name": "mine", "fsi": 0.25, "dprime": 0.7, "wilcoxon": 0.02}
-    config = composed()
+    config = compose_config()
     config.threshold = own
     with pytest.raises(
         InputError, match="ttest has no number for threshold=mine: .*liberal, level_4, paper"
@@ -122,7 +142,7 @@ def test_a_preset_of_ones_own_with_a_number_a_metric():
 
 
 def test_parameters_lead_with_the_names_of_the_design():
-    flat = parameters(checked(composed("layer=conv2", "metric=dprime")))
+    flat = parameters(check_config("layer=conv2", "metric=dprime"))
     assert list(flat)[:8] == [
         "model", "layer", "metric", "threshold", "aggregation", "stimuli", "target", "seed",
     ]  # fmt: skip
@@ -134,7 +154,7 @@ def test_parameters_lead_with_the_names_of_the_design():
     }  # fmt: skip
     assert not any("presets" in key or "colour" in key for key in flat)
     assert flat["metrics.wilcoxon.criterion.rule"] == "p"
-    config = composed()
+    config = compose_config()
     leaves = OmegaConf.to_container(config, resolve=True)
     assert flat["model.widths"] == leaves["model"]["widths"]
 
@@ -178,7 +198,7 @@ def test_parameters_lead_with_the_names_of_the_design():
 )
 def test_what_types_cannot_say_is_refused_in_one_line(overrides: list[str], message: str):
     with pytest.raises(InputError) as caught:
-        checked(composed(*overrides))
+        check_config(*overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -194,6 +214,6 @@ def test_what_types_cannot_say_is_refused_in_one_line(overrides: list[str], mess
     ],
 )
 def test_thresholds_are_held_against_the_metrics_that_there_are(override: str, message: str):
-    config = checked(composed(override))
+    config = check_config(override)
     with pytest.raises(InputError, match=message):
         check_metrics(config)

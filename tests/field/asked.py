@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import shlex
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -19,20 +15,19 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from app.config import schema
-from app.config.checks import checked, checked_model
+from app.config.checks import checked_model
 from app.config.schema import Config, Model, Stimuli
 from app.errors import InputError
-from app.launch import quoting, trust
+from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser, reason_of
 from app.memo import Memo
 from app.metrics.contrast import Contrast, contrast
 from app.models.loading import Loaded, load
 from app.stimuli.images import Preprocessing, read_image
 from app.stimuli.localizer import Localizer, make_localizer
+from tests.composing import check_config, register
 from tests.field.inputs import SIDE
 
-GROUPS = [path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()]
 REFUSALS = (InputError, HydraException, OmegaConfBaseException)  # told in one line
 OWN_SIZE = Preprocessing(SIDE, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -40,29 +35,6 @@ OWN_SIZE = Preprocessing(SIDE, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def today(wrong: str) -> pytest.MarkDecorator:
     """What is not right yet, and what happens instead; a mend removes the mark."""
     return pytest.mark.xfail(strict=True, reason=wrong)
-
-
-@functools.cache
-def _compose(*groups: str) -> DictConfig:
-    """A config of choices alone, once: composing takes the better part of a second."""
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("config", list(groups))
-
-
-def compose_config(*words: str) -> DictConfig:
-    """The config of a command line whose choices of groups come first."""
-    parsed = quoting.parse(words)
-    values = [each for each in parsed if each.key_or_group not in GROUPS]
-    config = copy.deepcopy(_compose(*words[: len(words) - len(values)]))
-    quoting.check_nulls(config, list(filter(quoting.holds_null, values)))
-    ConfigLoaderImpl._apply_overrides_to_config(values, config)
-    quoting.check_values(config, values, sweeps=False)
-    return config
-
-
-def check_config(*words: str) -> Config:
-    return checked(compose_config(*words))
 
 
 def quoted(key: str, value: str | Path) -> str:
@@ -112,7 +84,7 @@ def load_network(source: str, **settings: Any) -> Loaded:
 
 def refusal(*words: str) -> str:
     """The line that a command which is refused before any work ends with."""
-    schema.register()
+    register()
     with pytest.raises(REFUSALS) as caught:
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
         trust.check_command(options, CONFIG_FOLDER, "config")

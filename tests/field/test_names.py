@@ -12,11 +12,10 @@ from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
 from app.tracking.record import Description, Record, as_text
+from tests.composing import check_config, compose_config
 from tests.field.asked import (
     REFUSALS,
-    check_config,
     compare,
-    compose_config,
     find_corrections,
     quoted,
     refusal,

@@ -14,7 +14,7 @@ import torch
 from app.errors import InputError
 from app.notebook import ask
 from app.tracking.outputs import write_run
-from tests.field.asked import check_config
+from tests.composing import check_config
 
 X, Y = [2.0, 3.0, 4.0], [1.0, 1.5, 2.0, 2.2]
 RESPONSES = np.array([X + Y]).T
@@ -131,7 +131,10 @@ def test_what_is_no_response_is_refused(responses, labels, words):
 
 
 def test_an_undefined_number_is_written_as_json_has_it(tmp_path: Path):
-    found = SimpleNamespace(metrics=lambda: {"a": float("nan"), "b": 1.0}, tables=lambda _: {})
+    numbers = {"a": float("nan"), "b": 1.0}
+    found = SimpleNamespace(
+        metrics=lambda: numbers, tables=lambda _: {}, list_selected=lambda *_: pd.DataFrame()
+    )
     write_run(tmp_path, check_config("stimuli=folder", "stimuli.root=x"), found, (1, 1, 1))
     text = (tmp_path / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": 1.0}

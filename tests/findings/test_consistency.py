@@ -33,7 +33,7 @@ def by_scipy(a, b):
     return stats.spearmanr(a[defined], b[defined]).statistic
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(tables())
 def test_against_scipy(table):
     result = measure_consistency(table).pairs

@@ -43,7 +43,7 @@ def test_selections_against_sets(values, criterion):
     assert 0 not in found.values()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(scores(2))
 def test_shared_tops_against_sets(values):
     a, b = values

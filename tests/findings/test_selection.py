@@ -39,7 +39,7 @@ def test_uncorrected(scores, threshold):
     np.testing.assert_array_equal(select(scores, "p", threshold), expected)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(scores(), st.sampled_from(["fdr_bh", "fdr_by"]), st.sampled_from([0.0123, 0.0567, 0.3]))
 def test_false_discovery_rate_against_statsmodels(scores, rule, rate):
     """What its procedure rejects at one rate is what the adjusted p-values say at every rate."""
@@ -131,7 +131,7 @@ def test_rules_by_name():
     assert tuple(RULES) == choices.RULES
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(scores(), st.sampled_from(choices.RULES))
 def test_a_curve_is_what_select_says_at_each_number(scores, rule):
     number = 0.3 if rule == "above" else 0.05

@@ -94,6 +94,12 @@ def run_golden(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return finished(run_app(folder, *COMMANDS[name].arguments, *places))
 
 
+def differences(name: str, folder: Path) -> list[str]:
+    """From what was kept of the command of this name, which was run in `folder`."""
+    now = collect.of_folder(folder, name, tables=COMMANDS[name].tables)
+    return collect.differences(collect.read(name), now, name)
+
+
 def found(name: str, folder: Path) -> collect.Found:
     """What the command of this name finds, run in `folder`."""
     run_golden(name, folder)

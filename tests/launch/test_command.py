@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from app.config import schema
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser
+from tests.composing import register
 
 CALL = "hydra: {callbacks: {more: {_target_: os.system, command: 'true'}}}"
 FILES = {
@@ -41,7 +41,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def check(*arguments: str) -> None:
-    schema.register()
+    register()
     options = Parser(parents=[get_args_parser()], add_help=False).parse_args(arguments)
     trust.check_command(options, CONFIG_FOLDER, "config")
 

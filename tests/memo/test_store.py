@@ -215,7 +215,7 @@ def test_damage_is_noticed_reported_and_mended(
     assert not caplog.messages
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_a_result(
     tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
@@ -279,6 +279,7 @@ print(Memo(sys.argv[1])(wait, sys.argv[2])["a"].sum())
 """
 
 
+@pytest.mark.slow
 def test_four_processes_compute_once(tmp_path: Path) -> None:
     record, go = tmp_path / "record", tmp_path / "go"
     command = [sys.executable, "-c", PROCESS, str(tmp_path / "cache"), str(record), str(go)]

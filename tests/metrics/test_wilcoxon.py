@@ -24,7 +24,7 @@ def by_scipy(target, other):
     return np.sign(distance) * (abs(distance) - 0.5) / s, p
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(cases())
 def test_against_scipy(case):
     responses, chosen = case
@@ -108,7 +108,7 @@ def test_values_that_single_precision_cannot_tell_apart():
     assert np.isnan(score(responses.astype(np.float32), chosen).score)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(cases())
 def test_torch_counts_the_same_integers(case):
     responses, chosen = case

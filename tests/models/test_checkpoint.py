@@ -46,25 +46,12 @@ def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tens
         assert torch.equal(value, state[key]), key
 
 
-@pytest.fixture(scope="module")
-def full_size() -> dict[str, Tensor]:
-    return seeded(5).state_dict()
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["bare", "model_state_dict", "safetensors"])
-def test_the_full_size_there_and_back(
-    tmp_path: Path, full_size: dict[str, Tensor], form: str
-) -> None:
-    """VGG-16 with 2,137 outputs, which are read from the weights: half a gigabyte a file."""
-    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth.tar")
-    if form == "safetensors":
-        save_file(full_size, path)
-    elif form == "bare":
-        torch.save(full_size, path)
-    else:
-        prefixed = {f"module.{key}": value for key, value in full_size.items()}
-        torch.save({"epoch": 49, "model_state_dict": prefixed, "optimizer": {"lr": 1e-3}}, path)
+def test_the_full_size_there_and_back(tmp_path: Path) -> None:
+    """VGG-16 with 2,137 outputs, which are read from the weights: half a gigabyte."""
+    path, full_size = tmp_path / "weights.pth.tar", seeded(5).state_dict()
+    prefixed = {f"module.{key}": value for key, value in full_size.items()}
+    torch.save({"epoch": 49, "model_state_dict": prefixed, "optimizer": {"lr": 1e-3}}, path)
     settings = Model(
         name="dualtask_vgg16",
         source="vgg",

@@ -115,6 +115,7 @@ def test_weights_that_cannot_be_had_are_one_line(build, tmp_path, monkeypatch):
     """Without access: a proxy that refuses, and a hub that is told not to try for a minute."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # made once, it would keep the proxies
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError, match="cannot be had: .*; give the network access") as error:

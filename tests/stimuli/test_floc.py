@@ -21,16 +21,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from app.config import schema
-from app.config.checks import checked
 from app.errors import InputError
-from app.launch.commandline import CONFIG_FOLDER
 from app.stimuli import floc
 from app.stimuli.folders import ImageFolders
 from app.stimuli.localizer import make_localizer
+from tests.composing import check_config
 
 EACH = 3
 CATEGORIES = (
@@ -347,9 +345,7 @@ def unused(*_: object, **__: object):
 
 
 def composed(folder: Path, *overrides: str) -> schema.Config:
-    schema.register()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return checked(compose("config", ["stimuli=floc", f"stimuli.folder={folder}", *overrides]))
+    return check_config("stimuli=floc", f"stimuli.folder={folder}", *overrides)
 
 
 @pytest.mark.parametrize(

@@ -182,12 +182,8 @@ def test_lines_of_pairs_have_the_colour_of_neither_metric():
 
 
 @pytest.mark.slow
-def test_saved_twice_the_same_bytes(tmp_path: Path):
-    for name in ("first", "again"):
-        made = rows(metrics=("fsi", "wilcoxon"), layers=("conv13",))
-        report.write_report(told(made), tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "first").iterdir())
+def test_each_panel_has_its_figure_and_its_table(tmp_path: Path):
+    made = rows(metrics=("fsi", "wilcoxon"), layers=("conv13",))
+    files = {path.name for path in report.write_report(told(made), tmp_path).iterdir()}
     assert {f"panel_{letter}.{suffix}" for letter in "ghij" for suffix in
-            ("png", "svg", "csv", "parquet")} <= set(files)  # fmt: skip
-    for name in files:
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+            ("png", "svg", "csv", "parquet")} <= files  # fmt: skip

@@ -79,8 +79,9 @@ def test_versions() -> None:
     assert {"numpy", "mlflow", "hydra-core", "pandas", "scipy"} <= found.keys()
 
 
-@pytest.mark.slow
-def test_the_command_that_opens_the_pages(tmp_path: Path) -> None:
+def test_the_command_that_opens_the_pages(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "my runs").mkdir()
+    shutil.copy(made, tmp_path / "my runs")
     settings = Tracking(name="sqlite", folder=str(tmp_path / "my runs"))
     uri = f"sqlite:///{tmp_path}/my runs/mlflow.db"
     assert connect(settings).uri == uri

@@ -24,6 +24,7 @@ from app.models.loading import load
 from app.models.vgg import DualTaskVGG, seeded
 from app.responses import hardware
 from app.training import loop, outputs
+from tests import conftest  # the module is not `cli`: most of its tests run no command
 from tests.test_train import TINY, WIDTHS, same, settings
 from tests.training.conftest import write
 
@@ -42,22 +43,22 @@ def overrides(root: Path, *more: str) -> list[str]:
 def test_a_training_killed_at_any_time_ends_with_the_bits_of_an_undisturbed_one(
     photos: Path, tmp_path: Path
 ):
-    chosen = overrides(photos, "epochs=12")
+    chosen = overrides(photos, "epochs=6")
     train.train(settings(*chosen), tmp_path / "whole")
 
     cut = tmp_path / "cut"
-    command = [sys.executable, "-m", "app.train", *TINY, *chosen, f"output={cut}"]
+    words = [*TINY, *chosen, f"output={cut}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # Whichever processes read the images.
-    process = subprocess.Popen([*command, "workers=2"], **quiet)
+    process = subprocess.Popen([sys.executable, "-m", "app.train", *words, "workers=2"], **quiet)
     until = time.monotonic() + 120
-    while not list(cut.glob("checkpoints/epoch-000[4-9].pth")) and time.monotonic() < until:
+    while not list(cut.glob("checkpoints/epoch-000[2-4].pth")) and time.monotonic() < until:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (cut / outputs.LAST).exists() and not (cut / outputs.RESULTS).exists()
 
-    subprocess.run(command, check=True, **quiet)
+    conftest.finished(conftest.run_app(tmp_path, *words, module="app.train"))
     for name in (outputs.LAST, outputs.BEST, outputs.INITIAL):
         assert same(load_file(cut / name), load_file(tmp_path / "whole" / name)), name
     histories = [json.loads((f / outputs.RESULTS).read_text()) for f in (cut, tmp_path / "whole")]
@@ -65,7 +66,7 @@ def test_a_training_killed_at_any_time_ends_with_the_bits_of_an_undisturbed_one(
         for figures in run["history"]:
             del figures["train/seconds"]
     assert histories[0]["history"] == histories[1]["history"]
-    assert len(histories[0]["history"]) == 12
+    assert len(histories[0]["history"]) == 6
 
 
 @pytest.fixture()
@@ -176,7 +177,7 @@ def test_another_dataset_architecture_or_writer_is_refused(photos: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")  # of torch, not of files left open
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_mixed_precision_learns_and_its_scale_is_resumed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
@@ -220,17 +221,7 @@ def test_a_training_that_diverges_says_so_and_keeps_what_was_before(photos: Path
 def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(photos: Path, tmp_path: Path):
     """A limit on the size of files stands for the disk: weights fit, a checkpoint does not."""
     arguments = [*TINY, *overrides(photos, "epochs=1"), f"output={tmp_path}/out"]
-    code = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "from app import train\n"
-        "sys.argv = ['app.train', *sys.argv[1:]]\n"
-        "train.main()"
-    )
-    failed = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
+    failed = conftest.run_warm(tmp_path, *arguments, module="app.train", file_bytes=20_000)
     assert failed.returncode == 1, failed.stderr
     last = failed.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and f"cannot write the training to {tmp_path}/out: " in last
