@@ -67,7 +67,7 @@ def draw_resamples(count: int, categories: Sequence[str | None], seed: int) -> D
     members = _list_members(categories)
     times = []
     for _ in range(count):
-        drawn = [random.choice(own, len(own)) for own in members]
+        drawn = [own[random.integers(len(own), size=len(own))] for own in members]
         times.append(np.bincount(np.concatenate(drawn), minlength=images))
     return _keep(times, images)
 
