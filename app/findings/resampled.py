@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
 VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
-FEWEST_IMAGES = 4  # of a group that is halved: a variance needs two
+FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
 FEWEST_UNITS = 10  # that correlations over units are worth an interval
 
 
@@ -79,13 +79,18 @@ class Inquiry:
 
     def spare_halves(self) -> tuple[Inquiry, list[str]]:
         """Leave halves out where a group has too few images for two, and say so."""
+        if not self.plan.splits:
+            return self, []
+        halves = draw_halves(self.plan.splits, self.categories, self.seed)
         asked = [question.contrast for question in self.questions.values()]
-        fewest = min(len(members) for contrast in asked for members in contrast.images)
-        if fewest >= FEWEST_IMAGES or not self.plan.splits:
+        groups = [members for contrast in asked for members in contrast.images]
+        fewest = min(half.times[:, own].sum(axis=1).min() for half in halves for own in groups)
+        if fewest >= FEWEST_IMAGES:
             return self, []
         note = (
-            f"certainty: no split halves: the smallest group that is compared has {fewest} images, "
-            f"and halves need {FEWEST_IMAGES} or more"
+            "certainty: no split halves: a half of the smallest group that is compared, of "
+            f"{min(map(len, groups))} images, would have {fewest}, and a variance needs "
+            f"{FEWEST_IMAGES}"
         )
         return replace(self, plan=replace(self.plan, splits=0)), [note]
 
