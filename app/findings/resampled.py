@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
 VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
 FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
+FEWEST_DRAWN = 5  # of a category: what is drawn of n images varies (n - 1) / n as much as new ones
 FEWEST_UNITS = 10  # that correlations over units are worth an interval
 
 
@@ -295,6 +297,12 @@ def certify_layer(
         found = memo(certify_units, *asked)
     else:
         found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
+    smallest = min(Counter(filter(None, inquiry.categories)).values())
+    if inquiry.plan.resamples and smallest < FEWEST_DRAWN:
+        notes.append(
+            f"certainty: a category has {smallest} images: drawing them again varies less than new "
+            f"images would, and intervals are too narrow; {FEWEST_DRAWN} or more are better"
+        )
     for name, each in found.metrics.items():
         if each.unsure:
             notes.append(

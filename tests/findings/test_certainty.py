@@ -456,3 +456,22 @@ def test_of_lesions_nothing_is_logged_that_was_not_drawn(inquiry, found):
     logged = certify_lesions(lesions, shown, scores, asked).metrics(0.5)
     assert {name for name in logged if "ci95" in name} == set()
     assert "lesion/reliability" in logged and "lesion/ceiling" in logged
+
+
+def test_only_fsis_null_grows_with_sparseness():
+    """What is not selective: units that are silent for more and more images."""
+    random = np.random.default_rng(0)
+    categories = [c for c in ("adult", "body", "child", "house") for _ in range(36)]
+    asked = ask(categories, Plan(0, 0, 20))
+    asked = replace(asked, criteria={**CRITERIA, "wilcoxon": Criterion("p", 0.001)})
+    drive = random.normal(size=(len(categories), 400))
+    null = {name: [] for name in KINDS}
+    for silent in (0.5, 0.8, 0.97):
+        responses = np.maximum(drive - stats.norm.ppf(silent), 0).astype(np.float32)
+        found = certify_kernels(asked, responses, HARDWARE)
+        for name, own in null.items():
+            own.append(found[name].null.mean())
+    few, some, many = null["fsi"]
+    assert few < 1 and few < some < many and many > 10, null
+    for name in ("dprime", "wilcoxon", "ttest"):
+        assert max(null[name]) < 0.5, null
