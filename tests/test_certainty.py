@@ -70,10 +70,14 @@ def test_a_criterion_that_selects_nothing_by_chance(tmp_path: Path):
         ("certainty.shuffles=-1", "certainty.shuffles=-1"),
         ("certainty=much", "certainty"),
         ("target=nothing", "target"),
-        ("stimuli.domains={faces:[adult]}", "domain"),
+        (
+            "~stimuli.domains.bodies ~stimuli.domains.characters ~stimuli.domains.places "
+            "~stimuli.domains.objects",
+            "a contrast needs at least two domains; 'faces' is the only one",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(words: str, line: str, tmp_path: Path):
-    process = run_app(tmp_path, *PLAIN, words)
+    process = run_app(tmp_path, *PLAIN, *words.split())
     assert process.returncode != 0
     assert line in process.stderr and "Traceback" not in process.stderr

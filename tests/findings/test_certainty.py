@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 from math import isnan, nan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from app.findings.resampled import (
     Plan,
     certify,
     certify_kernels,
+    certify_layer,
     look_everywhere,
 )
 from app.findings.selection import Criterion, measure
@@ -42,6 +44,7 @@ from app.metrics.scores import find_function
 from app.responses.hardware import Hardware
 from app.stimuli.classes import OwnClasses
 from app.stimuli.images import drawn
+from tests.findings.sites import compute
 
 DOMAINS = {"faces": ["adult", "child"], "bodies": ["body"], "places": ["house"]}
 CATEGORIES = [c for c in ("adult", "body", "child", "house") for _ in range(9)]
@@ -334,6 +337,26 @@ def test_groups_too_small_to_halve_are_told():
     (note,) = notes
     assert "no split halves" in note and "3 images" in note
     assert ask().spare_halves()[1] == []
+
+
+def certify_responses(inquiry: Inquiry, responses: np.ndarray) -> list[str]:
+    """The notes of a layer whose kernels respond so."""
+    reader = SimpleNamespace(memo=compute, hardware=HARDWARE, read=lambda _: {"l2": responses})
+    return certify_layer(inquiry, reader, None, "l2")[1]
+
+
+def test_what_an_interval_cannot_tell_is_noted():
+    assert [note for note in certify_responses(ask(), respond()[:, :20])] == []
+    (note,) = certify_responses(ask(), respond())[:1]
+    assert note == (
+        "certainty: fsi is undefined for 1 units in some of 40 resamples; their intervals rest on "
+        "the others"
+    )
+    notes = certify_responses(ask(), respond()[:, :9])
+    assert len(notes) == 4 and all("fewer than 10 units" in note for note in notes)
+    categories = CATEGORIES[:-9] + ["house"] * 2
+    (note,) = certify_responses(ask(categories, replace(PLAN, splits=0)), respond()[:-7, :20])
+    assert "a category has 2 images" in note and "too narrow" in note
 
 
 def test_categories_of_one_image_each_are_not_halved_into_nothing():
