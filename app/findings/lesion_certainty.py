@@ -21,7 +21,7 @@ from app.findings.certainty import (
 )
 from app.findings.consistency import spearman
 from app.findings.lesioned import Lesioned
-from app.metrics.draws import Draws, draw_halves, draw_resamples
+from app.metrics.draws import TEST_IMAGES, Draws, draw_halves, draw_resamples
 
 if TYPE_CHECKING:
     from app.findings.resampled import Inquiry
@@ -63,8 +63,8 @@ def certify_lesions(
         notes.append(
             "certainty: some classes have one test image: test images are drawn within tasks"
         )
-    drawn = draw_resamples(len(scores.resampled), classes, inquiry.seed)
-    both = draw_halves(inquiry.plan.splits, classes, inquiry.seed)
+    drawn = draw_resamples(len(scores.resampled), classes, inquiry.seed, TEST_IMAGES)
+    both = draw_halves(inquiry.plan.splits, classes, inquiry.seed, TEST_IMAGES)
     correlations, halves = {}, {}
     for task in lesions.tasks:
         own = tasks == task
@@ -72,7 +72,8 @@ def certify_lesions(
         if task not in lesions.searches:
             remains = measure_remains(lesions, own, drawn)
             first, second = (measure_remains(lesions, own, half) for half in both)
-            halves[task] = np.array(list(map(spearman, first, second)))
+            if len(first):
+                halves[task] = np.array(list(map(spearman, first, second)))
         correlations[task] = np.array(list(map(spearman, scores.resampled, remains)))
     if lesions.searches:
         notes.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
 VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
-FEWEST_IMAGES = 4  # of a group that is halved: a variance needs two
+FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
+FEWEST_DRAWN = 5  # of a category: what is drawn of n images varies (n - 1) / n as much as new ones
 FEWEST_UNITS = 10  # that correlations over units are worth an interval
 
 
@@ -80,13 +82,18 @@ class Inquiry:
 
     def spare_halves(self) -> tuple[Inquiry, list[str]]:
         """Leave halves out where a group has too few images for two, and say so."""
+        if not self.plan.splits:
+            return self, []
+        halves = draw_halves(self.plan.splits, self.categories, self.seed)
         asked = [question.contrast for question in self.questions.values()]
-        fewest = min(len(members) for contrast in asked for members in contrast.images)
-        if fewest >= FEWEST_IMAGES or not self.plan.splits:
+        groups = [members for contrast in asked for members in contrast.images]
+        fewest = min(half.times[:, own].sum(axis=1).min() for half in halves for own in groups)
+        if fewest >= FEWEST_IMAGES:
             return self, []
         note = (
-            f"certainty: no split halves: the smallest group that is compared has {fewest} images, "
-            f"and halves need {FEWEST_IMAGES} or more"
+            "certainty: no split halves: a half of the smallest group that is compared, of "
+            f"{min(map(len, groups))} images, would have {fewest}, and a variance needs "
+            f"{FEWEST_IMAGES}"
         )
         return replace(self, plan=replace(self.plan, splits=0)), [note]
 
@@ -311,6 +318,12 @@ def certify_layer(
         found = memo(certify_units, *asked)
     else:
         found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
+    smallest = min(Counter(filter(None, inquiry.categories)).values())
+    if inquiry.plan.resamples and smallest < FEWEST_DRAWN:
+        notes.append(
+            f"certainty: a category has {smallest} images: drawing them again varies less than new "
+            f"images would, and intervals are too narrow; {FEWEST_DRAWN} or more are better"
+        )
     for name, each in found.metrics.items():
         if each.unsure:
             notes.append(

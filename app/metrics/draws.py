@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from app.metrics.contrast import Contrast
 
+# The two sets of images that are drawn, independently of each other.
+LOCALIZER, TEST_IMAGES = 0, 1
 TOGETHER = 256  # draws whose counts stay in a processor's cache
 
 Counts = NDArray[np.int16]  # how often an image is in a group
@@ -53,27 +55,32 @@ def _list_members(categories: Sequence[str | None]) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(every == name) for name in names]
 
 
-def draw_resamples(count: int, categories: Sequence[str | None], seed: int) -> Draws:
+def draw_resamples(
+    count: int, categories: Sequence[str | None], seed: int, of: int = LOCALIZER
+) -> Draws:
     """Draw as many images of each category as it has, with replacement, `count` times.
 
     The stratified bootstrap (Efron & Tibshirani 1993, *An introduction to the bootstrap*, ch. 8).
-    `categories` has that of each image; those of None are in no draw.
+    `categories` has that of each image; those of None are in no draw. `of` is which set of images
+    these are.
     """
-    random, images = np.random.default_rng([seed, 0]), len(categories)
+    random, images = np.random.default_rng([seed, 0, of]), len(categories)
     members = _list_members(categories)
     times = []
     for _ in range(count):
-        drawn = [random.choice(own, len(own)) for own in members]
+        drawn = [own[random.integers(len(own), size=len(own))] for own in members]
         times.append(np.bincount(np.concatenate(drawn), minlength=images))
     return _keep(times, images)
 
 
-def draw_halves(count: int, categories: Sequence[str | None], seed: int) -> tuple[Draws, Draws]:
+def draw_halves(
+    count: int, categories: Sequence[str | None], seed: int, of: int = LOCALIZER
+) -> tuple[Draws, Draws]:
     """Split the images of each category into halves at random, `count` times.
 
     Of an odd number either half, in turn, has one more. Images of no category are in neither.
     """
-    random, images = np.random.default_rng([seed, 1]), len(categories)
+    random, images = np.random.default_rng([seed, 1, of]), len(categories)
     members = _list_members(categories)
     halves: tuple[list[NDArray[np.int64]], ...] = ([], [])
     for number in range(count):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.config.schema import Config
+from app.findings.resampled import Inquiry, Plan
+from app.findings.selection import make_criteria
 from app.metrics import Question, Scores
 from app.metrics.layer_scoring import make_questions
 from app.metrics.scoring import score_blocks
@@ -56,6 +58,15 @@ def questions(images: int, *names: str) -> dict[str, Question]:
     categories = np.resize([name for members in domains.values() for name in members], images)
     metrics = {name: config.metrics[name] for name in names or METRICS}
     return make_questions(metrics, categories.tolist(), domains, config.target, "cpu")
+
+
+def inquiry(images: int, plan: Plan, *names: str) -> Inquiry:
+    """The metrics' questions and the paper's criteria, asked of so many images again."""
+    config = composed()
+    domains = config.stimuli.domains
+    categories = np.resize([name for members in domains.values() for name in members], images)
+    criteria = make_criteria({name: config.metrics[name] for name in names or METRICS})
+    return Inquiry(questions(images, *names), criteria, categories.tolist(), plan, config.seed)
 
 
 def scored(responses: NDArray[np.float32], asked: dict[str, Question]) -> dict[str, Scores]:

@@ -20,6 +20,8 @@ class Sizes:
     units: int = 20_000  # of the rank-sum test
     conv13_units: int = 512 * 14 * 14
     plain_units: int = 2_000  # that scipy is given
+    certainty_kernels: int = 512
+    certainty_resamples: int = 1000  # of intervals alone, beside scipy's
     conv2_images: int = 1440
     bare_images: int = 144  # of the forward pass to conv2 alone
     forward_images: int = 32
@@ -42,6 +44,8 @@ QUICK = Sizes(
     units=4_000,
     conv13_units=20_000,
     plain_units=400,
+    certainty_kernels=128,
+    certainty_resamples=100,
     conv2_images=144,
     bare_images=16,
     forward_images=8,
