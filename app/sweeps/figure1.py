@@ -246,8 +246,8 @@ def _find_consistency(group: Group) -> pd.DataFrame:
     runs = runs[runs.groupby("aggregation")["layer"].transform("nunique") > 1]
     if runs.empty:
         raise Missing("one layer has no course over depth")
-    ranks = {"aggregation": ["unit", *PREFERRED].index, "layer": group.layers.index,
-             "trained": [True, False].index}  # fmt: skip
+    ranks = {"aggregation": ["unit", *PREFERRED].index, "trained": [True, False].index,
+             "layer": group.layers.index}  # fmt: skip
     return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[str(column.name)]))
 
 

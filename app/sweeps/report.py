@@ -240,7 +240,7 @@ def describe(report: Report, run_id: str) -> str:
     rows = [row if row.startswith("| ---") else row.replace(" |", "&emsp;|") for row in rows]
     text, rest = "", "\nThe rest is in `report.html`."
     for line in (*parts, "", *rows):
-        if len(text) + len(line) + len(rest) >= TAG_LENGTH:
+        if len(text) + len(line) + 1 + len(rest) >= TAG_LENGTH:
             return text + rest
         text += f"{line}\n"
     return text
