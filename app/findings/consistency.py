@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +59,29 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return nan
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+
+
+def correlate_draws(
+    scores: Mapping[str, NDArray[Any]],
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Correlate the ranks of each pair of scores (draws, units) in each draw, as `spearman` does.
+
+    All draws at once where none leaves a score undefined, but for units that no score knows.
+    """
+    known = ~np.logical_and.reduce([np.isnan(each).all(axis=0) for each in scores.values()])
+    scores = {name: each[:, known].astype(np.float64) for name, each in scores.items()}
+    ranks = {}
+    for name, each in scores.items():
+        if each.shape[1] > 2 and not np.isnan(each).any():
+            centred = rankdata(each, axis=1) - (each.shape[1] + 1) / 2
+            size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+            ranks[name] = centred / np.where(size > 0, size, nan)
+    return {
+        (a, b): np.einsum("du,du->d", ranks[a], ranks[b])
+        if a in ranks and b in ranks
+        else np.array(list(map(spearman, scores[a], scores[b])))
+        for a, b in combinations(scores, 2)
+    }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from app.findings.certainty import (
     lengthen,
     name_interval,
 )
-from app.findings.consistency import spearman
+from app.findings.consistency import correlate_draws
 from app.findings.lesioned import Lesioned
 from app.metrics.draws import TEST_IMAGES, Draws, draw_halves, draw_resamples
 
@@ -73,8 +73,9 @@ def certify_lesions(
             remains = measure_remains(lesions, own, drawn)
             first, second = (measure_remains(lesions, own, half) for half in both)
             if len(first):
-                halves[task] = np.array(list(map(spearman, first, second)))
-        correlations[task] = np.array(list(map(spearman, scores.resampled, remains)))
+                (halves[task],) = correlate_draws({"first": first, "second": second}).values()
+        asked = {"score": scores.resampled, "remains": remains}
+        (correlations[task],) = correlate_draws(asked).values()
     if lesions.searches:
         notes.append(
             "certainty: a greedy search is not made again: intervals rest on localizer images alone"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from app.findings.certainty import Certainty, MetricCertainty, average, find_intervals
-from app.findings.consistency import Consistency, jaccard, measure_consistency, spearman
+from app.findings.consistency import correlate_draws, jaccard, spearman
 from app.findings.selection import Criterion, measure
 from app.metrics import Question
 from app.metrics.draws import Counts, Draws, draw_halves, draw_resamples, draw_shuffles
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
 VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
+TOGETHER = 2**21  # scores of a metric that are correlated, or judged, at once
 FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
 FEWEST_DRAWN = 5  # of a category: what is drawn of n images varies (n - 1) / n as much as new ones
 FEWEST_UNITS = 10  # that correlations over units are worth an interval
@@ -50,7 +51,7 @@ class Plan:
 
 
 # Of layers of at most so many units: single units by the million are halved and shuffled alone.
-PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 10, 50), math.inf: Plan(0, 2, 20)}
+PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
 
 
 def make_plan(settings: Settings, units: int) -> Plan:
@@ -212,27 +213,32 @@ def certify(
 
     `keep`: also the scores of every resample.
     """
+
+    def split(draws: int) -> list[slice]:
+        """Few draws at a time of many units."""
+        some = max(1, TOGETHER // units)
+        return [slice(start, start + some) for start in range(0, draws, some)]
+
     with ThreadPoolExecutor(hardware.threads) as pool:
         metrics, scores = {}, {}
         for name, criterion in inquiry.criteria.items():
             seen = {kind: looked for (metric, kind), looked in found.items() if metric == name}
-            if criterion.together:
-                chosen = {kind: pool.map(criterion.judge, looked.verdict)
-                          for kind, looked in seen.items()}  # fmt: skip
-                seen = {kind: Looked(seen[kind].score, np.array(list(masks)))
-                        for kind, masks in chosen.items()}  # fmt: skip
+            for kind, (score, kept) in seen.items() if criterion.together else ():
+                parts = [kept[some] for some in split(len(kept))]
+                seen[kind] = Looked(score, np.concatenate(list(pool.map(criterion.judge, parts))))
             metrics[name] = _certify_metric(seen, units, keep)
             if "resample" in seen:
                 scores[name] = seen["resample"].score
 
-        def agree(draw: int) -> Consistency:
-            own = {name: each[draw] for name, each in scores.items()}
-            return measure_consistency(own, inquiry.baselines)
+        def correlate(some: slice) -> dict[tuple[str, str], NDArray[np.float64]]:
+            return correlate_draws({name: each[some] for name, each in scores.items()})
 
-        agreed = list(pool.map(agree, range(inquiry.plan.resamples)))
-    pairs = {f"{a} {b}": np.array([each.pairs[a, b] for each in agreed])
-             for a, b in combinations(inquiry.criteria, 2)}  # fmt: skip
-    return Certainty(metrics, pairs, np.array([each.mean for each in agreed]))
+        agreed = list(pool.map(correlate, split(inquiry.plan.resamples)))
+    pairs = {pair: np.concatenate([each[pair] for each in agreed])
+             for pair in combinations(scores, 2)}  # fmt: skip
+    counted = [each for pair, each in pairs.items() if not {*pair} & {*inquiry.baselines}]
+    mean = np.array([average(each) for each in np.transpose(counted)])
+    return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 
 def _certify_metric(seen: Mapping[str, Looked], units: int, keep: bool) -> MetricCertainty:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import false_discovery_control, rankdata
 
 from app import names
 from app.errors import InputError
@@ -162,10 +162,19 @@ class Criterion:
         return np.where(np.isnan(scores.statistic), np.nan, signed).astype(np.float32)
 
     def judge(self, kept: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Select (units,) by what was kept of all units."""
-        sign = np.where(np.isnan(kept), np.nan, np.copysign(1.0, kept))
-        p = np.abs(kept).astype(np.float64)
-        return self.select(measure(Scores(kept[0].astype(np.float64), sign, p), self.rule))
+        """Select (draws, units) by what was kept of all units, (draws, contrasts or 1, units)."""
+        if self.rule == TOP:
+            scores = kept[:, 0].astype(np.float64)
+            return self.select(np.stack([measure(Scores(each, each), TOP) for each in scores]))
+        p, defined = np.abs(kept).astype(np.float64), ~np.isnan(kept)
+        method = cast(Literal["bh", "by"], self.rule.removeprefix("fdr_"))
+        whole = defined.all(axis=-1)
+        p[whole] = false_discovery_control(p[whole], axis=-1, method=method)
+        for row in map(tuple, np.argwhere(~whole)):
+            if defined[row].any():
+                p[row][defined[row]] = false_discovery_control(p[row][defined[row]], method=method)
+        positive = defined & ~np.signbit(kept)
+        return self.select(np.where(positive, p, inf).max(axis=-2))
 
     def mark(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
         """Find the score from which on units (units,) are selected; None: there is none."""

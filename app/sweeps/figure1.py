@@ -246,9 +246,12 @@ def _find_consistency(group: Group) -> pd.DataFrame:
     runs = runs[runs.groupby("aggregation")["layer"].transform("nunique") > 1]
     if runs.empty:
         raise Missing("one layer has no course over depth")
-    ranks = {"aggregation": ["unit", *PREFERRED].index, "trained": [True, False].index,
-             "layer": group.layers.index}  # fmt: skip
-    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[str(column.name)]))
+    ranks: dict[Any, Any] = {
+        "aggregation": ["unit", *PREFERRED].index,
+        "trained": [True, False].index,
+        "layer": group.layers.index,
+    }
+    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]))
 
 
 MAKERS = dict(b=make_panel_b, c=make_panel_c, d=make_panel_d, e=make_panel_e, f=make_panel_f)

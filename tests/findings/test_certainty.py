@@ -302,12 +302,13 @@ def p_values(draw):
 
 
 @settings(deadline=None)
-@given(p_values(), st.sampled_from(["fdr_bh", "fdr_by", "p"]), st.sampled_from([0.05, 0.3]))
+@given(p_values(), st.sampled_from(["fdr_bh", "fdr_by"]), st.sampled_from([0.05, 0.3]))
 def test_a_draw_is_judged_as_a_layer_is(scores, rule, number):
     signed = np.where(np.isnan(scores.statistic), nan, np.copysign(scores.p, scores.statistic))
     criterion = Criterion(rule, number)
     expected = criterion.select(measure(scores, rule))
-    np.testing.assert_array_equal(criterion.judge(signed), expected)
+    again = np.stack([signed, signed[:, ::-1]])
+    np.testing.assert_array_equal(criterion.judge(again), [expected, expected[::-1]])
 
 
 def test_p_is_never_0():

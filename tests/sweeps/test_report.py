@@ -265,7 +265,7 @@ def test_consistency_that_training_does_not_change_disagrees():
 )
 def test_growth_with_depth(values: list[float], grows: str | None):
     layers = [str(place) for place in range(len(values))]
-    sure = {name: Estimate(value, np.full(50, value)) for name, value in zip(layers, values, strict=True)}
+    sure = {name: Estimate(values[int(name)], np.full(50, values[int(name)])) for name in layers}
     depth = figure1._follow(sure, layers)
     assert (depth and depth.is_above(figure1.GROWS)) == grows
     if depth is not None and len({*values}) > 1:
