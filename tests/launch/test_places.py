@@ -12,7 +12,7 @@ import pytest
 from app.errors import InputError
 from app.launch.commandline import RESULTS, run_hydra
 from app.launch.places import check_places
-from tests.field.asked import compose_config
+from tests.composing import compose_config
 
 WRITES = ("tracking.folder", "cache")
 
