@@ -68,7 +68,7 @@ def test_a_difference_names_job_and_value_and_both_values():
     job["metrics"]["consistency/mean"] *= 1 + 1e-6  # within what floats may differ
     job["tables"]["scores"].loc[5, "selected_fsi"] ^= True
     del job["params"]["seed"]
-    now["report"]["text"] = now["report"]["text"].replace("Agrees", "Disagrees", 1)
+    now["report"]["text"] = now["report"]["text"].replace("finished", "failed", 1)
     lines = collect.differences(golden, now, "main")
     before, after = (each["jobs"]["3"]["metrics"]["decoding/accuracy"] for each in (golden, now))
     accuracy = f"main: jobs: 3: metrics: decoding/accuracy: was {before!r}, is {after!r}"

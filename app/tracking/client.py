@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one a file would be no progress
     "GIT_PYTHON_REFRESH": "quiet",
     # `call` repeats what failed: MLflow would create a run twice whose answer got lost.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
