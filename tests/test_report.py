@@ -312,10 +312,14 @@ def test_jobs_that_were_deleted_are_told_of_and_the_larger_report_stays(sweep):
 def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, tmp_path: Path):
     (tmp_path / "mlruns").mkdir()
     shutil.copy(sweep[0] / "mlruns/mlflow.db", tmp_path / "mlruns")
-    MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db").delete_experiment("1")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("selectivity")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
     process = run_app(tmp_path, "-m", "metric=fsi,ttest", *SMALL)
     lines = process.stderr.splitlines()
     assert process.returncode == 1 and process.stdout.startswith("A sweep: metric=fsi,ttest ")
     assert "came from" in lines[0] and len(lines) == 2  # the store was copied
-    assert "mlflow experiments restore --experiment-id 1`, or choose" in lines[1]
+    number = experiment.experiment_id
+    assert f"mlflow experiments restore --experiment-id {number}`, or choose" in lines[1]
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/*"))
