@@ -140,9 +140,12 @@ class Certainty:
 
 def name_interval(name: str, values: Numbers) -> dict[str, float]:
     """Name a number's interval, as it is logged; nothing without draws."""
-    if not len(values):
-        return {}
-    return {name + end: value for end, value in zip(names.CI95, find_interval(values), strict=True)}
+    return name_ends(name, find_interval(values)) if len(values) else {}
+
+
+def name_ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
+    """Name the ends of a number's interval, as they are logged."""
+    return {name + end: value for end, value in zip(names.CI95, interval, strict=True)}
 
 
 def find_interval(values: NDArray[Any]) -> tuple[float, float]:

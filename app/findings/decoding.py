@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 from app import names
 from app.errors import InputError
+from app.findings.certainty import find_interval, name_ends
 from app.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ class Decoded:
         found = {
             names.ACCURACY: chosen.accuracy,
             **dict(zip((names.ACCURACY_LOW, names.ACCURACY_HIGH), chosen.ci95, strict=True)),
-            **_name_ends(names.ACCURACY_CORRECTED, chosen.corrected_ci95),
-            **_name_ends(names.ACCURACY_IDENTITIES, self._bound(chosen.hits.mean(axis=0))),
+            **name_ends(names.ACCURACY_CORRECTED, chosen.corrected_ci95),
+            **name_ends(names.ACCURACY_IDENTITIES, self._bound(chosen.hits.mean(axis=0))),
             names.DECODED_KERNELS: float(chosen.kernels),
             names.CHANCE: chance(self.identities),
             names.RANDOM_KERNELS: float(self.random_kernels.mean()),
@@ -132,14 +133,12 @@ class Decoded:
         for name, hits in beside.items():
             difference, apart = f"{names.DIFFERENCE}{name}", chosen.hits - hits
             found[difference] = float(apart.mean())
-            found |= _name_ends(difference, self._bound(self.fold_resamples @ apart / len(apart)))
+            found |= name_ends(difference, self._bound(self.fold_resamples @ apart / len(apart)))
         return found
 
     def _bound(self, hits: NDArray[np.float64]) -> tuple[float, float]:
         """Percentile interval of the mean of hits (identities,), or (resamples, identities)."""
-        means = (self.resamples * hits).mean(axis=1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        return float(low), float(high)
+        return find_interval((self.resamples * hits).mean(axis=1))
 
     def table(self) -> pd.DataFrame:
         """A row a fold and identity: the fraction of its images there that were named right.
@@ -152,10 +151,6 @@ class Decoded:
         hits["all_kernels"] = self.all_kernels.hits
         where = {"fold": fold.ravel(), "identity": np.array(self.identities)[identity.ravel()]}
         return pd.DataFrame(where | {name: each.ravel() for name, each in hits.items()})
-
-
-def _name_ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
-    return {f"{name}{end}": value for end, value in zip(names.CI95, interval, strict=True)}
 
 
 def assign_folds(identities: Sequence[str]) -> NDArray[np.int64]:
