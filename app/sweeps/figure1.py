@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -149,7 +150,7 @@ def make_panel_d(group: Group) -> Panel:
     if not greedy:
         what = "the face performance that remains without the kernel"
     says = (
-        f"{groups.name_place(table[table['layer'] == last['layer'].iloc[0]])}, Spearman's r of "
+        f"{groups.name_place(last)}, Spearman's r of "
         f"score and {what} is {groups.list_metrics(group, told[~baseline])} (negative: selective "
         "kernels matter)"
     )
@@ -170,7 +171,8 @@ def _compare_lesions(
     closest, below = claim("FSI closest", closer), (0 - r[fsi]).is_above()
     among = [group.estimate(by_metric[a], f"with_{b}") for a, b in combinations(others, 2)]
     apart = [group.estimate(by_metric[fsi], f"with_{name}") for name in others]
-    alike = combine(mean_of, among) - combine(mean_of, apart)
+    mean: Any = partial(np.mean, axis=0)
+    alike = combine(mean, among) - combine(mean, apart)
     return [
         replace(closest, holds=join([closest.holds, below])),
         claim("the other three more alike among themselves than with FSI", {"": alike}),
@@ -335,19 +337,11 @@ def _estimate(
     group: Group, runs: pd.DataFrame, column: str, by: str, function: Any
 ) -> dict[str, Estimate]:
     """A number of runs made one by a function of the first axis, for each value of `by`."""
-
-    def reduce(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(function(values, axis=0))
-
+    reduce = partial(function, axis=0)
     return {
         str(name): combine(reduce, [group.estimate(run, column) for _, run in own.iterrows()])
         for name, own in runs.groupby(by, sort=False)
     }
-
-
-def mean_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over the first axis."""
-    return np.asarray(values.mean(axis=0))
 
 
 def _follow(by_layer: Mapping[str, Estimate], layers: Sequence[str]) -> Estimate | None:
