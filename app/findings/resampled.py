@@ -20,7 +20,7 @@ from app.findings.certainty import Certainty, MetricCertainty, average, find_int
 from app.findings.consistency import correlate_draws, jaccard, spearman
 from app.findings.selection import Criterion, measure
 from app.metrics import Question
-from app.metrics.draws import Counts, Draws, draw_halves, draw_resamples, draw_shuffles
+from app.metrics.draws import Draws, Membership, draw_halves, draw_resamples, draw_shuffles, join
 from app.metrics.resampling import Sample, resample
 from app.metrics.scoring import still_noise
 from app.progress import progress_bar
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.stimuli.images import Images
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
-VALUES = 2**19  # of the statistics of a kind of draws that a thread makes at once
+VALUES = 2**19  # of statistics that a thread makes at once
 TOGETHER = 2**21  # scores of a metric that are correlated, or judged, at once
 FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
 FEWEST_DRAWN = 5  # of a category: what is drawn of n images varies (n - 1) / n as much as new ones
@@ -51,7 +51,7 @@ class Plan:
 
 
 # Of layers of at most so many units: single units by the million are halved and shuffled alone.
-PLANS = {2**14: Plan(1000, 20, 200), 2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
+PLANS = {2**12: Plan(1000, 20, 200), 2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
 
 
 def make_plan(settings: Settings, units: int) -> Plan:
@@ -100,7 +100,7 @@ class Inquiry:
 
 
 class Looked(NamedTuple):
-    """What a metric said of units in each draw of a kind."""
+    """What a metric said of units in each draw."""
 
     score: NDArray[np.float32]  # (draws, units)
     # (draws, units) what is selected; (draws, contrasts, units) what a criterion keeps that needs
@@ -111,42 +111,40 @@ class Looked(NamedTuple):
 Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
 
 
-Counted = dict[tuple[str, str], list[Counts]]  # by metric and kind of draws
-
-
-def count_groups(inquiry: Inquiry, draws: Mapping[str, Draws]) -> Counted:
-    """Count the images of every group in every draw: once where metrics have one contrast."""
-    shared: dict[tuple[bytes, str], list[Counts]] = {}
-    counted: Counted = {}
+def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
+    """Find who is in the groups of each metric: once where metrics have one contrast."""
+    shared: dict[bytes, list[Membership]] = {}
+    found = {}
     for name, question in inquiry.questions.items():
         groups = np.stack([question.contrast.target, *question.contrast.others]).tobytes()
-        for kind, some in draws.items():
-            if (groups, kind) not in shared:
-                shared[groups, kind] = some.count(question.contrast)
-            counted[name, kind] = shared[groups, kind]
-    return counted
+        if groups not in shared:
+            shared[groups] = draws.find_members(question.contrast)
+        found[name] = shared[groups]
+    return found
 
 
 def look(
     inquiry: Inquiry,
     draws: Mapping[str, Draws],
-    counted: Counted,
+    members: Mapping[str, Sequence[Membership]],
     responses: NDArray[Any],
     device: str,
 ) -> Found:
     """Ask every metric of every draw of the images."""
-    sample = Sample(responses, device)
+    sample, every = Sample(responses, device), join(list(draws.values()))
+    ends = np.cumsum([len(some) for some in draws.values()])[:-1]
     found: Found = {}
     for name, question in inquiry.questions.items():
         criterion = inquiry.criteria[name]
-        for kind, some in draws.items():
-            said = resample(question, sample, some, counted[name, kind])
-            verdict: NDArray[Any]
-            if criterion.together:
-                verdict = criterion.keep(said)
-            else:
-                verdict = criterion.select(measure(said, criterion.rule))
-            found[name, kind] = Looked(said.score.astype(np.float32), verdict)
+        said = resample(question, sample, every, members[name])
+        verdict: NDArray[Any]
+        if criterion.together:
+            verdict = criterion.keep(said)
+        else:
+            verdict = criterion.select(measure(said, criterion.rule))
+        scores, verdicts = np.split(said.score.astype(np.float32), ends), np.split(verdict, ends)
+        for kind, score, part in zip(draws, scores, verdicts, strict=True):
+            found[name, kind] = Looked(score, part)
     return found
 
 
@@ -161,16 +159,17 @@ def look_everywhere(
     Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
     """
     draws = inquiry.draw()
+    every = join(list(draws.values()))
+    members = find_members(inquiry, every)
     whole: Found = {}
-    counted = count_groups(inquiry, draws)
     asked = inquiry.questions.values()
     compared = np.any([question.contrast.included for question in asked], axis=0)
     groups = sum(1 + len(question.contrast.others) for question in asked)
-    width = max(1, VALUES // (groups * max(map(len, draws.values()), default=1)))
+    width = max(1, VALUES // (groups * len(every)))
 
     def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Found:
         part = still_noise(numbers, responses, compared)
-        return look(inquiry, draws, counted, part, hardware.device.type)
+        return look(inquiry, draws, members, part, hardware.device.type)
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (

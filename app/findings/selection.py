@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import rankdata
 
 from app import names
 from app.errors import InputError
@@ -166,15 +166,13 @@ class Criterion:
         if self.rule == TOP:
             scores = kept[:, 0].astype(np.float64)
             return self.select(np.stack([measure(Scores(each, each), TOP) for each in scores]))
-        p, defined = np.abs(kept).astype(np.float64), ~np.isnan(kept)
-        method = cast(Literal["bh", "by"], self.rule.removeprefix("fdr_"))
-        whole = defined.all(axis=-1)
-        p[whole] = false_discovery_control(p[whole], axis=-1, method=method)
-        for row in map(tuple, np.argwhere(~whole)):
-            if defined[row].any():
-                p[row][defined[row]] = false_discovery_control(p[row][defined[row]], method=method)
-        positive = defined & ~np.signbit(kept)
-        return self.select(np.where(positive, p, inf).max(axis=-2))
+        # As adjusted p-values say: all up to the largest p that is at most its share of the rate.
+        p, tests = np.abs(kept), np.count_nonzero(~np.isnan(kept), axis=-1, keepdims=True)
+        ascending, place = np.sort(p, axis=-1), np.arange(1, p.shape[-1] + 1)
+        dependence = np.cumsum(1 / place)[tests - 1] if self.rule == "fdr_by" else 1
+        rejected = ascending * (tests * dependence) <= self.number * place
+        cut = np.max(ascending, axis=-1, keepdims=True, where=rejected, initial=-1)
+        return np.asarray(((p <= cut) & ~np.signbit(kept)).all(axis=-2))
 
     def mark(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
         """Find the score from which on units (units,) are selected; None: there is none."""

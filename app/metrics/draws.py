@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,25 @@ from app.metrics.contrast import Contrast
 LOCALIZER, TEST_IMAGES = 0, 1
 TOGETHER = 256  # draws whose counts stay in a processor's cache
 
-Counts = NDArray[np.int16]  # how often an image is in a group
+
+@dataclass(frozen=True, eq=False)
+class Membership:
+    """Which group of a contrast each image is in, in some draws, and how often."""
+
+    group: NDArray[np.int16]  # (images, draws) 0 is the target
+    times: NDArray[np.int16]  # (images, draws) 0: it is in no group
+    groups: int
+
+    @cached_property
+    def counts(self) -> list[NDArray[np.int16]]:
+        """How often each image is in each group, (images, draws)."""
+        return [np.where(self.group == number, self.times, 0) for number in range(self.groups)]
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """The images of each group, (draws, groups)."""
+        sizes = [own.sum(axis=0, dtype=np.int64) for own in self.counts]
+        return np.stack(sizes, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +51,30 @@ class Draws:
     def __len__(self) -> int:
         return len(self.times)
 
-    def count(self, contrast: Contrast) -> list[Counts]:
-        """Count the images of each group of a contrast: (groups, images, draws), in some parts."""
+    def find_members(self, contrast: Contrast) -> list[Membership]:
+        """Find the images of each group of a contrast, of some draws after others.
+
+        Those in which images have their own labels are by themselves: their groups are alike.
+        """
+        group_of = np.full(len(contrast.target), -1, dtype=np.int16)
+        for number, mask in enumerate((contrast.target, *contrast.others)):
+            group_of[mask] = number
+        moved = (self.label_of != np.arange(len(group_of))).any(axis=1)
         found = []
-        for start in range(0, len(self), TOGETHER):
-            some = slice(start, start + TOGETHER)
-            label_of, times = self.label_of[some].T, self.times[some].T
-            groups = (contrast.target, *contrast.others)
-            found.append(np.stack([mask[label_of] * times for mask in groups]))
+        for alike in np.split(np.arange(len(self)), np.flatnonzero(np.diff(moved)) + 1):
+            for part in np.array_split(alike, -(-len(alike) // TOGETHER)):
+                group = np.ascontiguousarray(group_of[self.label_of[part].T])
+                times = np.where(group < 0, np.int16(0), np.ascontiguousarray(self.times[part].T))
+                found.append(Membership(np.maximum(group, 0), times, 1 + len(contrast.others)))
         return found
+
+
+def join(parts: Sequence[Draws]) -> Draws:
+    """Make one of several sets of draws of the same images."""
+    return Draws(
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.label_of for part in parts]),
+    )
 
 
 def _keep(times: Sequence[NDArray[np.int64]], images: int) -> Draws:

@@ -22,7 +22,7 @@ from app.metrics.ranks import Pairs
 from app.metrics.scores import Question, Scores
 
 if TYPE_CHECKING:
-    from app.metrics.draws import Counts, Draws
+    from app.metrics.draws import Draws, Membership
 
 # Of a sum of squares, what rounding may leave where there is no variance: that of float32 responses
 # relative to their size, squared.
@@ -35,7 +35,7 @@ class Sample:
     def __init__(self, responses: NDArray[Any], device: str = "cpu") -> None:
         self.responses, self.device = responses, device
         self.low = responses.min(axis=0).astype(np.float64)
-        self.moments: dict[int, Moments] = {}  # by the counts that they are of
+        self.moments: dict[Membership, Moments] = {}
 
     @cached_property
     def powers(self) -> tuple[Any, Any]:
@@ -63,40 +63,39 @@ class Sample:
 
 
 def resample(
-    question: Question, sample: Sample, draws: Draws, counted: Sequence[Counts] | None = None
+    question: Question, sample: Sample, draws: Draws, members: Sequence[Membership] = ()
 ) -> Scores:
     """Ask a metric of every draw: scores (draws, units), statistics (draws, contrasts, units).
 
     Equal, within rounding, to asking it of the images of each draw. Groups of a draw must have two
-    images or more. `counted` is what `draws.count` finds, which metrics of one contrast and samples
-    of the same images can share.
+    images or more. `members` is what `draws.find_members` finds, which metrics of one contrast and
+    samples of the same images can share.
     """
     options = {name: value for name, value in question.options.items() if name != "device"}
     if question.from_moments is None and question.from_pairs is None:
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
-    for counts in draws.count(question.contrast) if counted is None else counted:
+    for part in members or draws.find_members(question.contrast):
         if question.from_moments is not None:
-            if id(counts) not in sample.moments:
-                sample.moments[id(counts)] = compute_moments(sample, counts)
-            target, others = sample.moments[id(counts)].split()
-            parts.append(question.from_moments(target, others, **options))
+            if part not in sample.moments:
+                sample.moments[part] = compute_moments(sample, part)
+            parts.append(question.from_moments(*sample.moments[part].split(), **options))
         else:
             assert question.from_pairs is not None
-            parts.append(question.from_pairs(count_pairs(sample, counts), **options))
+            parts.append(question.from_pairs(count_pairs(sample, part), **options))
     return _join(parts)
 
 
-def compute_moments(sample: Sample, counts: Counts) -> Moments:
-    """Compute moments (draws, groups, units) of the images that the counts say.
+def compute_moments(sample: Sample, members: Membership) -> Moments:
+    """Compute moments (draws, groups, units) of the groups' images.
 
     As `app.metrics.moments.compute_moments`, by sums of squares: squares are 0 where they are less
     than rounding makes of them.
     """
-    groups, _, draws = counts.shape
-    sizes = counts.sum(axis=1, dtype=np.int64).T[:, :, None]
+    draws, groups = members.sizes.shape
+    sizes = members.sizes[:, :, None]
     total = np.empty((2, draws, groups, sample.responses.shape[1]))
-    for group, own in enumerate(counts):
+    for group, own in enumerate(members.counts):
         shown = np.flatnonzero(own.any(axis=1))
         times = sample.place(own[shown].T.astype(np.float64))
         for place, power in enumerate(sample.powers):
@@ -111,18 +110,17 @@ def compute_moments(sample: Sample, counts: Counts) -> Moments:
     return Moments(sizes, mean, squares)
 
 
-def count_pairs(sample: Sample, counts: Counts) -> Pairs:
+def count_pairs(sample: Sample, members: Membership) -> Pairs:
     """Count the pairs of the target's and each other group's responses in each draw.
 
     As `app.metrics.ranks.count_pairs`; an image that a draw has twice is tied with itself.
     """
     order, above = sample.ranking
-    groups, _, draws = counts.shape
-    sizes = counts.sum(axis=1, dtype=np.int64).T
-    twice_u, ties = np.empty((2, draws, groups - 1, len(order)))
-    _count(order, above, counts, counts.max(axis=2), sizes, twice_u, ties)
-    target, others = sizes[:, :1, None], sizes[:, 1:, None]
-    return Pairs(target, others, twice_u, ties)
+    fixed = (members.group == members.group[:, :1]).all(axis=1)
+    twice_u, ties = np.empty((2, *(members.sizes[:, 1:].shape), len(order)))
+    images = members.group, members.times, fixed
+    _count(order, above, images, members.sizes.T.astype(np.float64), twice_u, ties)
+    return Pairs(members.sizes[:, :1, None], members.sizes[:, 1:, None], twice_u, ties)
 
 
 def _ask(question: Question, responses: NDArray[Any], draws: Draws, number: int) -> Scores:
@@ -143,80 +141,66 @@ def _join(parts: list[Scores]) -> Scores:
 
 
 @compiled
-def _count(  # noqa: PLR0913, PLR0912, C901  one compiled pass, which fills arrays it is given
+def _count(  # noqa: PLR0912, C901  one compiled pass
     order: NDArray[np.int32],
     above: NDArray[np.bool_],
-    counts: Counts,
-    most: Counts,
-    sizes: NDArray[np.int64],
+    images: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]],
+    sizes: NDArray[np.float64],
     twice_u: NDArray[np.float64],
     ties: NDArray[np.float64],
 ) -> None:
-    """One pass over each unit's images in order, for all draws side by side.
+    """One pass over each unit's images from the highest response down, all draws side by side.
 
-    `counts` is (groups, images, draws), the target first, `most` (groups, images) the largest over
-    draws, `sizes` (draws, groups); filled are (draws, contrasts, units), with whole numbers that
-    float64 holds exactly up to 2**53. Ties are c³ - c of runs of c equal responses.
+    `images` are those of a `Membership`, (images, draws), and which are in one group in all draws;
+    `sizes` (groups, draws). Filled are (draws, contrasts, units), with whole numbers that float64
+    holds exactly up to 2**53. Ties are c³ - c of runs of c equal responses.
     """
-    groups, images, draws = counts.shape
-    target = np.empty(draws)  # images of it so far
-    run = np.empty((groups, draws))  # of equal responses, by group
-    lost = np.empty((groups, draws))  # pairs in which the target responds less
+    group_of, times, fixed = images
+    groups, draws = sizes.shape
+    passed = np.empty((groups, draws))  # images so far
+    won = np.empty((groups, draws))  # pairs in which the target responds more
     tied = np.empty((groups, draws))
     cubes = np.empty((groups, draws))
+    run = np.empty((groups, draws))  # of equal responses
     for unit in range(len(order)):
-        target[:] = 0
-        lost[:] = 0
-        tied[:] = 0
-        cubes[:] = 0
-        start = 0
-        while start < images:
-            stop = start + 1
-            while stop < images and not above[unit, stop]:
-                stop += 1
-            if stop == start + 1:  # a response of one image, which is in one group of each draw
-                image = order[unit, start]
-                for group in range(groups):
-                    if most[group, image] > 0:
-                        _add_products(lost[group], counts[group, image], target)
-                    if most[group, image] > 1:  # tied with itself
-                        _add_cubes(cubes[group], counts[group, image])
-                if most[0, image] > 0:
-                    _add(target, counts[0, image])
-            else:
+        for sums in (passed, won, tied, cubes):
+            sums[:] = 0
+        stop = order.shape[1]
+        while stop > 0:
+            start = stop - 1
+            while not above[unit, start]:
+                start -= 1
+            image = np.uint64(order[unit, start])
+            if start == 0:  # most often the zeros that a ReLU leaves: all that is left
+                run[:] = sizes - passed
+            elif start < stop - 1:
                 run[:] = 0
-                for image in order[unit, start:stop]:
-                    for group in range(groups):
-                        if most[group, image] > 0:
-                            _add(run[group], counts[group, image])
-                for group in range(1, groups):
-                    _add_products(lost[group], run[group], target)
-                    _add_products(tied[group], run[group], run[0])
-                    _add_cubes(cubes[group], run[0] + run[group])
-                _add(target, run[0])
-            start = stop
-        for group in range(1, groups):
-            won = sizes[:, 0] * sizes[:, group] - lost[group] - tied[group]
-            twice_u[:, group - 1, unit] = 2 * won + tied[group]
-            ties[:, group - 1, unit] = cubes[group] + cubes[0]
-
-
-@compiled
-def _add(total: NDArray[np.float64], counts: NDArray[Any]) -> None:
-    for draw in range(len(total)):
-        total[draw] += counts[draw]
-
-
-@compiled
-def _add_products(
-    total: NDArray[np.float64], counts: NDArray[Any], others: NDArray[np.float64]
-) -> None:
-    for draw in range(len(total)):
-        total[draw] += counts[draw] * others[draw]
-
-
-@compiled
-def _add_cubes(total: NDArray[np.float64], counts: NDArray[Any]) -> None:
-    for draw in range(len(total)):
-        times = np.float64(counts[draw])
-        total[draw] += times * times * times - times
+                for place in range(start, stop):
+                    image = np.uint64(order[unit, place])
+                    for draw in range(draws):
+                        run[np.uint64(group_of[image, draw]), draw] += times[image, draw]
+            elif fixed[image]:
+                group = np.uint64(group_of[image, 0])
+                for draw in range(draws):
+                    some = np.float64(times[image, draw])
+                    won[group, draw] += some * passed[0, draw]
+                    passed[group, draw] += some
+                    cubes[group, draw] += some * some * some - some  # tied with itself
+            else:
+                for draw in range(draws):
+                    group, some = np.uint64(group_of[image, draw]), np.float64(times[image, draw])
+                    won[group, draw] += some * passed[0, draw]
+                    passed[group, draw] += some
+                    cubes[group, draw] += some * some * some - some
+            if start == 0 or start < stop - 1:
+                for other in range(1, groups):
+                    for draw in range(draws):
+                        won[other, draw] += run[other, draw] * passed[0, draw]
+                        tied[other, draw] += run[other, draw] * run[0, draw]
+                        both = run[other, draw] + run[0, draw]
+                        cubes[other, draw] += both * both * both - both
+                passed += run
+            stop = start
+        for other in range(1, groups):
+            twice_u[:, other - 1, unit] = 2 * won[other] + tied[other]
+            ties[:, other - 1, unit] = cubes[other] + cubes[0]

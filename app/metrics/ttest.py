@@ -29,7 +29,10 @@ def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool =
 def from_moments(target: Moments, others: Moments, *, equal_variance: bool = True) -> Scores:
     """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
     t, freedom = (run_student if equal_variance else run_welch)(target, others)
-    return Scores(smallest(t), t, 2 * special.stdtr(freedom, -np.abs(t)))
+    p = np.asarray(
+        special.fdtrc(1, freedom, t**2), np.float64
+    )  # of t², an F with 1 degree of freedom
+    return Scores(smallest(t), t, p)
 
 
 def run_student(target: Moments, others: Moments) -> tuple[NDArray[np.float64], NDArray[Any]]:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from app.metrics import Question, Scores, load
 from app.metrics.contrast import Contrast, contrast
-from app.metrics.draws import TOGETHER, Draws, draw_halves, draw_resamples, draw_shuffles
+from app.metrics.draws import TOGETHER, Draws, draw_halves, draw_resamples, draw_shuffles, join
 from app.metrics.resampling import Sample, resample
 from app.metrics.scores import find_function
 from tests.metrics.cases import VALUES
@@ -219,9 +219,18 @@ def test_contrasts_share_the_draws(kind):
     draws = draw_shuffles(5, categories, 0)
     domains = {"x": ["a", "b"], "y": ["c"], "z": ["d"]}
     chosen = contrast(categories, domains, "x", kind=kind)
-    (counts,) = draws.count(chosen)
-    np.testing.assert_array_equal(counts.sum(axis=0).T, draws.times)
+    (members,) = draws.find_members(chosen)
+    np.testing.assert_array_equal(sum(members.counts).T, draws.times)
     for number, label_of in enumerate(draws.label_of):
-        np.testing.assert_array_equal(counts[0, :, number], chosen.target[label_of])
+        np.testing.assert_array_equal(members.counts[0][:, number], chosen.target[label_of])
     halved = replace(draws, times=np.zeros_like(draws.times))
-    assert not halved.count(chosen)[0].any()
+    assert not halved.find_members(chosen)[0].sizes.any()
+
+
+def test_draws_with_own_labels_are_by_themselves():
+    categories = list("aabbccdd")
+    chosen = contrast(categories, {k: [k] for k in "abcd"}, "a")
+    draws = join([draw_resamples(TOGETHER + 1, categories, 0), draw_shuffles(3, categories, 0)])
+    members = draws.find_members(chosen)
+    assert [len(part.sizes) for part in members] == [129, 128, 3]
+    assert [(part.group == part.group[:, :1]).all() for part in members] == [True, True, False]
