@@ -137,7 +137,6 @@ def _record_results(record: Record, folder: Path, results: Results) -> None:
     for name, value in results.untrained.items():
         record.add_metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
     record.add_artifacts(folder, outputs.SMALL)
-    record.add_artifacts(folder / outputs.PACKAGE)  # after folders there is none
 
 
 def job(config: DictConfig) -> None:
@@ -157,8 +156,6 @@ def job(config: DictConfig) -> None:
         best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
         print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
         print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")
-        if not settings.from_folders:
-            print(f"Weights and model card: {folder / outputs.PACKAGE}")
         if undelivered is not None:
             tell_undelivered(undelivered, folder)
             sys.exit(UNDELIVERED)

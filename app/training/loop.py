@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from app.config.training import Schedule, Stopping, Train
 from app.errors import InputError
-from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
+from app.models.vgg import DualTaskVGG, add_batch_norm, seeded
 from app.training.material import Material, read_batches
 
 History = list[dict[str, float]]  # the figures of each epoch
@@ -47,8 +47,13 @@ def initialise(settings: Train) -> DualTaskVGG:
 
 def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     """Make a network ready to learn, so many steps an epoch, and what makes it learn."""
-    network = _trainable(initialise(settings), settings).to(device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = initialise(settings)
+    if settings.batch_norm:
+        network = add_batch_norm(network)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = settings.dropout
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
@@ -64,21 +69,6 @@ def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     halved = settings.precision == "float16"
     scaler = torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=halved)
     return Learner(network, optimiser, schedule, scaler)
-
-
-def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
-    if settings.batch_norm:
-        return add_batch_norm(plain, settings.dropout)
-    for module in plain.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = settings.dropout
-    return plain.train()
-
-
-def without_norm(network: DualTaskVGG) -> DualTaskVGG:
-    """Return the network in evaluation mode, batch normalisation folded in (a copy on the CPU)."""
-    normalised = any(isinstance(module, nn.BatchNorm2d) for module in network.features)
-    return fold_batch_norm(network) if normalised else network.eval()
 
 
 def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from app.config.training import Train
 from app.errors import InputError
 from app.files import to_json, whole
 from app.models import checkpoint
-from app.models.vgg import DualTaskVGG
+from app.models.vgg import DualTaskVGG, fold_batch_norm
 from app.tracking.origin import versions
 from app.training import loop
 from app.training.loop import History, Learner
@@ -37,7 +36,6 @@ HELD_OUT, RESULTS, CONFIG = "held_out.csv", "results.json", "config.yaml"
 VERSIONS = "versions.json"
 SMALL = (FACES, OBJECTS, HELD_OUT, RESULTS, CONFIG, VERSIONS)  # what MLflow gets, too
 STATES = ("optimiser", "schedule", "scaler")  # of a learner, beside its network's
-PACKAGE = "weights"  # the folder of what ships, after a training on drawn images
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def save(training: Training) -> None:
     # The linear layers, most of VGG-16, are the same memory, which torch writes once.
     plain = {
         key: network[key] if key.startswith("classifier.") else value.cpu()
-        for key, value in loop.without_norm(learner.network).state_dict().items()
+        for key, value in fold_batch_norm(learner.network).state_dict().items()
     }
     content = {
         "model_state_dict": plain,
@@ -174,9 +172,9 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
 
 
 def write_results(training: Training) -> Results:
-    """Write the last weights and all figures; after drawn images also what ships."""
+    """Write the last weights and all figures."""
     settings, material, device = training.settings, training.material, training.learner.device
-    trained, start = loop.without_norm(training.learner.network), loop.initialise(settings)
+    trained, start = fold_batch_norm(training.learner.network), loop.initialise(settings)
     _write_weights(training, LAST, trained)
     first = settings.model.face_classes
     results = Results(
@@ -188,43 +186,7 @@ def write_results(training: Training) -> Results:
         training.identity,
     )
     _write_text(training.folder / RESULTS, to_json(vars(results)))
-    if not settings.from_folders:
-        package = training.folder / PACKAGE
-        package.mkdir(exist_ok=True)
-        shutil.copyfile(training.folder / LAST, package / f"{settings.name}.safetensors")
-        untrained = package / f"{settings.name}_untrained.safetensors"
-        shutil.copyfile(training.folder / INITIAL, untrained)
-        _write_text(package / f"{settings.name}.md", make_card(settings, results))
     return results
-
-
-def make_card(settings: Train, results: Results) -> str:
-    """Tell, as Markdown, what a user needs to know of weights that learned drawn images."""
-    drawn, model, each = settings.drawn, settings.model, settings.held_out_per_class
-    adamw, momentum = settings.optimiser.name == "adamw", settings.optimiser.momentum
-    rates = {"onecycle": "one-cycle", "step": "stepwise falling"}
-    folded = "; the batch normalisation of\n  training is folded into the convolutions"
-    return (Path(__file__).with_name("card.md").read_text(encoding="utf-8")).format(
-        settings=settings,
-        drawn=drawn,
-        trained=results.trained,
-        untrained=results.untrained,
-        face_images=drawn.people * each,
-        object_images=drawn.objects * each,
-        face_chance=1 / drawn.people,
-        object_chance=1 / drawn.objects,
-        classes=drawn.people + drawn.objects,
-        last_face=drawn.people - 1,
-        last_object=model.face_classes + drawn.objects - 1,
-        per_object=round(drawn.people * drawn.images_per_person / drawn.objects),
-        folded=folded if settings.batch_norm else "",
-        optimiser="AdamW" if adamw else f"SGD (momentum {momentum:g})",
-        schedule=rates.get(settings.schedule.name, settings.schedule.name),
-        epochs=len(results.history),
-        minutes=results.seconds / 60,
-        plural="s" if settings.threads > 1 else "",
-        torch=torch.__version__.split("+")[0],
-    )
 
 
 def _path(folder: Path, epoch: int) -> Path:
@@ -240,7 +202,7 @@ def _epochs(folder: Path) -> list[int]:
 
 def _write_weights(training: Training, name: str, network: DualTaskVGG, **more: str) -> None:
     """Write the plain network as a safetensors file, its architecture among the metadata."""
-    plain, material = loop.without_norm(network), training.material
+    plain, material = fold_batch_norm(network), training.material
     about = {
         "widths": json.dumps(plain.widths),
         "hidden": str(plain.hidden),

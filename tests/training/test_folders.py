@@ -159,7 +159,7 @@ def test_what_is_missing_or_damaged_is_named_in_one_line(photos: Path, tmp_path:
     assert "'ann'" in few and "has 10 image(s): at least 11 are needed, as held_out" in few
     assert "batch_size=36 is more than the 35 images" in refused(ours(photos, "batch_size=36"))
     write(tmp_path / "val", {"bob": 2, "eve": 2})
-    assert "class 'ann' that faces.validation lacks" in refused(
+    assert "no folder 'ann' for that class" in refused(
         ours(photos, f"faces.validation={tmp_path}/val")
     )
     assert "model.outputs=4: the classes of faces and objects need 5" in refused(
