@@ -8,15 +8,19 @@ interruption fetches only what is missing. No archive is unpacked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from app.errors import InputError
 from app.files import writing
 from app.progress import Progress, progress_bar
+
+if TYPE_CHECKING:
+    from pooch import Pooch
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
@@ -52,6 +56,8 @@ def fetch(
     folders, below `folder`. InputError for files that cannot be fetched after a few attempts or
     stored, or are not what their digests say; what was verified by then stays.
     """
+    import pooch  # slow to import, and most runs fetch nothing
+
     wanted: dict[str, str] = {}
     for category in categories:
         if category not in digests:
@@ -62,23 +68,28 @@ def fetch(
         writing("store the images of fLoc in", folder, another),
         progress_bar("images of fLoc", len(wanted)) as progress,
     ):
-        missing = {k: v for k, v in wanted.items() if not _is_sound(folder / k, v)}
+        missing = [
+            name
+            for name, digest in wanted.items()
+            if not (folder / name).exists() or pooch.file_hash(folder / name) != digest
+        ]
         progress(len(wanted) - len(missing))
         if missing:
-            folder.mkdir(parents=True, exist_ok=True)
+            for parent in {(folder / name).parent for name in missing}:
+                parent.mkdir(parents=True, exist_ok=True)
+            source = pooch.create(
+                path=folder,
+                base_url=address.rstrip("/") + "/",
+                registry={name: f"sha256:{digest}" for name, digest in wanted.items()},
+                retry_if_failed=RETRIES,
+            )
             with FileLock(folder / ".lock"):  # the system releases it if this process dies
-                _download(missing, folder, address, progress)
+                _download(source, missing, progress)
     return folder / STIMULI
 
 
-def _is_sound(path: Path, digest: str) -> bool:
-    import pooch  # slow to import, and most runs fetch nothing
-
-    return path.exists() and pooch.file_hash(path) == digest
-
-
-def _download(missing: Mapping[str, str], folder: Path, address: str, progress: Progress) -> None:
-    """Fetch the files that no other process has fetched by now. The caller holds the lock.
+def _download(source: Pooch, names: Sequence[str], progress: Progress) -> None:
+    """Fetch those of the files that no other process has fetched by now.
 
     A process that is killed leaves files without an ending, which no image is looked for in.
     """
@@ -86,14 +97,6 @@ def _download(missing: Mapping[str, str], folder: Path, address: str, progress: 
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)  # it would name every file
-    for parent in {(folder / name).parent for name in missing}:
-        parent.mkdir(parents=True, exist_ok=True)
-    source = pooch.create(
-        path=folder,
-        base_url=address.rstrip("/") + "/",
-        registry={name: f"sha256:{digest}" for name, digest in missing.items()},
-        retry_if_failed=RETRIES,
-    )
     downloader = pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16)
 
     def get(name: str) -> None:
@@ -107,7 +110,7 @@ def _download(missing: Mapping[str, str], folder: Path, address: str, progress: 
             ) from error
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for _ in pool.map(get, missing):  # where one fails, those that wait are given up
+        for _ in pool.map(get, names):  # where one fails, those that wait are given up
             progress(1)
 
 

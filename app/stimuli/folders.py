@@ -105,13 +105,12 @@ class ImageFolders:
         megapixels: float | None = None,
         *,
         aside: Collection[str] = (),
-        elsewhere: Mapping[str, Sequence[str]] | None = None,
     ) -> Images:
         """Return the images that `find` found, of up to so many pixels, known by their content.
 
-        Their notes tell of what is not among them: all but hidden files, the labels `aside`, and
-        images that are used `elsewhere`.
-        InputError for a file that cannot be read, or does not begin as an image does.
+        Their notes tell of what is odd about them, and of what is no image of theirs, but for
+        hidden files and the labels `aside`. InputError for a file that cannot be read, or does not
+        begin as an image does.
         """
         files = [name for each in found.values() for name in each]
         labels = tuple(label for label, each in found.items() for _ in each)
@@ -130,19 +129,17 @@ class ImageFolders:
                     told[each].append(name)
                 progress(1)
         notes = tuple(self._note(those, "image(s)", said) for said, those in told.items())
-        if unused := self._list_unused((found, elsewhere or {}), aside):
+        if unused := self._list_unused(found, aside):
             notes += (self._note(unused, "file(s) or folder(s)", "are not used"),)
         source = spell(str(self.root))
         return Images(names, labels, digest.hexdigest(), source, paths, notes, megapixels)
 
-    def _list_unused(
-        self, parts: Sequence[Mapping[str, Sequence[str]]], aside: Collection[str]
-    ) -> list[str]:
-        used = {name for part in parts for each in part.values() for name in each}
-        found, folders = {label: None for part in parts for label in part}, self._folders()
+    def _list_unused(self, labels: Collection[str], aside: Collection[str]) -> list[str]:
+        folders = self._folders()
         top = {spell(name) for name in os.listdir(self.root) if not name.startswith(".")}
-        below = [each for label in found for each in self._walk(folders[label])]
-        return sorted(top - {*found, *aside}) + [spell(each) for each in below if each not in used]
+        below = [each for label in labels for each in self._walk(folders[label])]
+        others = [spell(each) for each in below if not _is_image(self.root / each)]
+        return sorted(top - {*labels, *aside}) + others
 
     def __str__(self) -> str:
         return f"{self.setting}={self.root}"

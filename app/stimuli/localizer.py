@@ -45,7 +45,11 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         present = [category for members in DOMAINS.values() for category in members]
     else:
         present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
-    left = [_find_left(name, present) for name in settings.leave_out]
+    left = []
+    for name in settings.leave_out:
+        if (known := find_name(name, present)) is None:
+            raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
+        left.append(known)
     domains = {}
     for domain, members in (settings.domains or {}).items():
         own = [find_name(name, present) or name for name in members]
@@ -62,12 +66,6 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
         images = folders.read(found, megapixels, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
-
-
-def _find_left(name: str, present: Sequence[str]) -> str:
-    if (found := find_name(name, present)) is None:
-        raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
-    return found
 
 
 def _draw(settings: Stimuli, left: Sequence[str], memo: Memo) -> Images:

@@ -191,13 +191,14 @@ def _draw(settings: Train, first: int, per_person: int, per_object: int, look: L
 
 def read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Examples]:
     """List what is learned and what is held out of both tasks' folders."""
-    looks = partial(show_part, settings.augmentation, prepare), prepare.crop
-    pairs = zip(_split_task("faces", settings), _split_task("objects", settings), strict=True)
-    learned, held_out = (
-        _make_examples(settings, _join(*pair), len(pair[0]), look)
-        for pair, look in zip(pairs, looks, strict=True)
+    faces, tested_faces = _split_task("faces", settings)
+    objects, tested_objects = _split_task("objects", settings)
+    varied = partial(show_part, settings.augmentation, prepare)
+    tested = _join(tested_faces, tested_objects)
+    return (
+        _make_examples(settings, _join(faces, objects), len(faces), varied),
+        _make_examples(settings, tested, len(tested_faces), prepare.crop),
     )
-    return learned, held_out
 
 
 def _join(faces: Images, objects: Images) -> Images:
@@ -243,10 +244,7 @@ def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     )
     tested = {k: _choose_held_out(names, each, settings.split_seed) for k, names in found.items()}
     learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
-    return (
-        folders.read(learned, most, elsewhere=tested),
-        folders.read(tested, most, elsewhere=learned),
-    )
+    return folders.read(learned, most), folders.read(tested, most)
 
 
 def _choose_held_out(names: Sequence[str], count: int, seed: int) -> list[str]:
