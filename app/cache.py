@@ -56,11 +56,9 @@ def job(config: DictConfig) -> None:
 def check(settings: Settings) -> None:
     """Refuse bounds that are none; InputError with one line."""
     limits.check(settings)
-    for name in ("keep_gb", "older_than"):
-        if (value := getattr(settings, name)) is not None and not settings.prune:
-            raise InputError(f"{name}={value} deletes nothing by itself: add prune=true")
-    if settings.dry_run and not settings.prune:
-        raise InputError("dry_run=true says what prune=true would delete: add prune=true")
+    asked = settings.dry_run or settings.keep_gb is not None or settings.older_than is not None
+    if asked and not settings.prune:
+        raise InputError("keep_gb, older_than and dry_run are of prune=true: add prune=true")
 
 
 def prune(settings: Settings, folder: Path) -> None:
