@@ -113,13 +113,9 @@ def timm(settings: Model) -> Found:
     if base not in known:
         raise _unknown("model.name", name, known, "timm")
     tags = [full.partition(".")[2] for full in library.list_pretrained(f"{base}.*")]
-    if tag and tag not in tags:
-        raise _unknown("model.name", name, [f"{base}.{t}" for t in tags], "timm")
-    like = settings.weights_like or tag
-    if like != tag and (tag or like not in tags):
-        raise _unknown("model.weights_like", like, [tag] if tag else tags, name)
-    if weights and not tags:
-        raise InputError(f"timm has no weights for {name}: take model.weights=null")
+    if (like := settings.weights_like or tag) and like not in tags:
+        setting = "model.weights_like" if settings.weights_like else "model.name"
+        raise _unknown(setting, like, tags, base)
     full = f"{base}.{like}" if like else base
     config: Any = library.get_pretrained_cfg(full, allow_unregistered=True)
     size = settings.input_size
@@ -181,8 +177,6 @@ def import_torchvision(module: str) -> Any:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
     for operator in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{operator}",

@@ -48,15 +48,13 @@ def load(settings: Model) -> Loaded:
 
 def make_preprocessing(settings: Model) -> Preprocessing:
     """How the network's images are prepared; settings that nothing is left open in."""
-    mean: Any = tuple(given(settings.mean))
-    sd: Any = tuple(given(settings.sd))
     return Preprocessing(
-        resize=given(settings.resize),
-        size=given(settings.input_size),
-        mean=mean,
-        sd=sd,
-        interpolation=settings.interpolation or "bilinear",
-        squash=bool(settings.squash),
+        given(settings.resize),
+        given(settings.input_size),
+        tuple(given(settings.mean)),
+        tuple(given(settings.sd)),
+        settings.interpolation or "bilinear",
+        bool(settings.squash),
     )
 
 
@@ -79,13 +77,8 @@ def digest_weights(settings: Model) -> str:
         origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
         return f"{origin}, {versions}"
     path = locate_checkpoint(settings.checkpoint)
-    try:
-        status = path.stat()
-        return _digest_file(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise InputError(
-            f"model.checkpoint={settings.checkpoint} cannot be read: {error.strerror or error}"
-        ) from None
+    status = path.stat()
+    return _digest_file(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte

@@ -45,8 +45,8 @@ class Preprocessing:
 
     resize: int
     size: int
-    mean: tuple[float, float, float]
-    sd: tuple[float, float, float]
+    mean: tuple[float, ...]  # of the three channels
+    sd: tuple[float, ...]
     interpolation: str = "bilinear"
     squash: bool = False
 

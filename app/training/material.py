@@ -21,7 +21,7 @@ from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, Preprocessing, drawn, join_images, to_rgb
-from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
+from app.stimuli.synthetic import HELD_OUT, draw_identities, draw_objects
 
 v2 = import_torchvision("transforms.v2")
 
@@ -174,12 +174,11 @@ def draw_held_out(settings: Train) -> Examples:
 def _draw(settings: Train, first: int, per_person: int, per_object: int, look: Look) -> Examples:
     """Draw images from number `first` on, a round of all people or all categories at a time."""
     asked, size = settings.drawn, settings.model.input_size
-    categories = OBJECT_CATEGORIES[: asked.objects]
     people = draw_identities(
         asked.seed, asked.people, per_person, split="network", first_image=first, size=size
     )
     objects = draw_objects(
-        asked.seed, per_object, first_image=first, size=size, categories=categories
+        asked.seed, per_object, count=asked.objects, first_image=first, size=size
     )
     faces = np.arange(len(people.labels)).reshape(-1, per_person).T.ravel()
     others = np.arange(len(objects.labels)).reshape(-1, per_object).T.ravel()
