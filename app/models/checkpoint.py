@@ -111,12 +111,6 @@ def read_key_map(name: str) -> dict[str, str]:
     return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 
 
-def count_outputs(state: State, head: str) -> int | None:
-    """How many outputs a file's weights have: the rows of the last layer; None: it has none."""
-    weight = state.get(f"{head}.weight")
-    return None if weight is None or weight.ndim < 2 else len(weight)
-
-
 def behead(network: nn.Module, state: State, heads: Sequence[str]) -> dict[str, Tensor]:
     """Take the modules that give the outputs, which the file lacks, out of a network.
 

@@ -1,6 +1,6 @@
-"""Networks of torchvision and timm, by name, with the preprocessing that these give them.
+"""How networks are built: the dual-task one; torchvision's and timm's, as these prepare images.
 
-Both keep downloaded weights in their own folders, checked against their own digests.
+Both libraries keep downloaded weights in their own folders, checked against their own digests.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import InputError
+from app.models.vgg import DualTaskVGG, seeded
 
 if TYPE_CHECKING:
     from app.config.schema import Model
 
 
 class Found(NamedTuple):
-    """A network of a library, in evaluation mode."""
+    """A network, in evaluation mode."""
 
     network: nn.Module
     own: dict[str, Any]  # what it has for settings of `app.config.schema.Model` that are left open
@@ -32,6 +33,17 @@ class Found(NamedTuple):
     # What the library does to weights that were saved under other names or at another input size.
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
     notes: tuple[str, ...] = ()  # what else became of the library's weights
+
+
+def vgg(settings: Model) -> Found:
+    """A dual-task network; without values where a checkpoint brings them."""
+    widths, outputs, size = settings.widths, settings.outputs or 1, settings.input_size or 224
+    if settings.checkpoint is None:
+        network = seeded(settings.seed, widths, settings.hidden, outputs, size)
+    else:
+        with torch.device("meta"):
+            network = DualTaskVGG(widths, settings.hidden, outputs, size).eval()
+    return Found(network, {"outputs": settings.outputs}, ["classifier.6"])
 
 
 def torchvision(settings: Model) -> Found:
@@ -157,7 +169,7 @@ def _note_size(own: int, size: int) -> tuple[str, ...]:
     return () if own == size else (said,)
 
 
-LIBRARIES = {"torchvision": torchvision, "timm": timm}
+BUILDERS = {"vgg": vgg, "torchvision": torchvision, "timm": timm}
 
 
 def import_torchvision(module: str) -> Any:
