@@ -21,7 +21,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy as np
 from filelock import FileLock, Timeout
 
-from app.errors import InputError
 from app.files import PARTIAL, whole, writing
 from app.memo.keys import PACKAGE, derive_key
 
@@ -266,7 +265,6 @@ def remove(entry: Entry) -> bool:
     """Delete a file unless a process holds its entry's lock; whether it is gone.
 
     Whoever reads the file goes on reading; an unfinished file without a lock has no writer.
-    InputError where it may not be deleted.
     """
     stem = entry.path.name.lstrip(".").partition(".")[0]
     try:
@@ -274,9 +272,4 @@ def remove(entry: Entry) -> bool:
             entry.path.unlink(missing_ok=True)
     except Timeout:
         return False
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"{entry.path} cannot be deleted: {reason}; its owner may prune the cache"
-        ) from error
     return True

@@ -102,11 +102,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_key_map(name: str) -> dict[str, str]:
     """The keys in a file of lines `theirs: own`."""
-    try:
-        lines = Path(name).expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
-        raise InputError(f"model.key_map={name} {reason}") from None
+    lines = Path(name).expanduser().read_text(errors="replace").splitlines()
     pairs = [line.rpartition(":") for line in lines]
     return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 

@@ -152,7 +152,7 @@ class ImageFolders:
         """The folder of each label, as the file system has its name."""
         if not self.root.is_dir():
             raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
-        _, names, _ = next(os.walk(self.root, onerror=self._refuse))
+        names = [place.name for place in os.scandir(self.root) if place.is_dir()]
         shown = [name for name in sorted(names) if name[0] != "." and name not in _SYSTEM]
         folders = {spell(name): name for name in shown}
         if len(folders) < len(shown):
@@ -163,7 +163,7 @@ class ImageFolders:
         """Yield the paths below the root of a folder's files, and of folders not entered."""
         start = self.root / folder
         entered = {real := os.path.realpath(start), *map(str, Path(real).parents)}
-        for place, below, files in os.walk(start, followlinks=True, onerror=self._refuse):
+        for place, below, files in os.walk(start, followlinks=True, onerror=_raise):
             for name in sorted(below):
                 real = os.path.realpath(path := Path(place, name))
                 # A folder that is called as an image is taken for one, and refused when it is read.
@@ -175,9 +175,9 @@ class ImageFolders:
             shown = [Path(place, name) for name in files if not name.startswith(".")]
             yield from (path.relative_to(self.root).as_posix() for path in shown)
 
-    def _refuse(self, error: OSError) -> None:
-        reason = error.strerror or error
-        raise InputError(f"{error.filename} of {self.setting} cannot be read: {reason}") from None
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_image(path: Path) -> bool:

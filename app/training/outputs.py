@@ -59,10 +59,8 @@ class Training:
 class Results:
     """What came of a training."""
 
-    trained: dict[str, float]  # what `loop.measure` found at the end, and …
-    untrained: dict[str, float]  # … of the initialisation
+    trained: dict[str, float]  # what `loop.measure` found at the end
     best_epoch: int  # from 1
-    seconds: float  # that learning took
     history: History
     settings: dict[str, Any]  # all that the weights depend on
 
@@ -173,18 +171,11 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
 
 def write_results(training: Training) -> Results:
     """Write the last weights and all figures."""
-    settings, material, device = training.settings, training.material, training.learner.device
-    trained, start = fold_batch_norm(training.learner.network), loop.initialise(settings)
+    trained = fold_batch_norm(training.learner.network)
     _write_weights(training, LAST, trained)
-    first = settings.model.face_classes
-    results = Results(
-        loop.measure(trained.to(device), material, first),
-        loop.measure(start.to(device), material, first),
-        training.best_epoch,
-        sum(figures["train/seconds"] for figures in training.history),
-        training.history,
-        training.identity,
-    )
+    first, device = training.settings.model.face_classes, training.learner.device
+    found = loop.measure(trained.to(device), training.material, first)
+    results = Results(found, training.best_epoch, training.history, training.identity)
     _write_text(training.folder / RESULTS, to_json(vars(results)))
     return results
 
