@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,16 +65,14 @@ class DualTaskVGG(nn.Module):
         return logits
 
 
-def seeded(
-    seed: int, widths: Sequence[int], hidden: int, outputs: int, input_size: int
-) -> DualTaskVGG:
+def seeded(seed: int, *shape: Any, **named: Any) -> DualTaskVGG:
     """The untrained network that `seed` names: He et al. (2015), normal, fan-in; biases 0.
 
-    Torch's global random state is left as it was.
+    The further arguments are those of `DualTaskVGG`. Torch's global random state is left as it was.
     """
     # On the meta device nothing is drawn or allocated until the weights are filled in here.
     with torch.device("meta"):
-        network = DualTaskVGG(widths, hidden, outputs, input_size)
+        network = DualTaskVGG(*shape, **named)
     network = network.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():

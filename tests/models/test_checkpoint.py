@@ -51,7 +51,7 @@ def test_the_full_size_there_and_back(tmp_path: Path) -> None:
     """VGG-16 with 2,137 outputs, which are read from the weights: half a gigabyte."""
     path, full_size = (
         tmp_path / "weights.pth.tar",
-        seeded(5, WIDTHS_VGG16, 4096, 2137, 224).state_dict(),
+        seeded(5).state_dict(),
     )
     prefixed = {f"module.{key}": value for key, value in full_size.items()}
     torch.save({"epoch": 49, "model_state_dict": prefixed, "optimizer": {"lr": 1e-3}}, path)

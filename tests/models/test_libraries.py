@@ -105,7 +105,7 @@ def test_weights_of_the_users_own(tmp_path):
             "timm",
             "resnet50.a9_in1k",
             None,
-            "name=a9_in1k is unknown to resnet50: nearest are .*a3_in1k",
+            "unknown to resnet50: nearest are .*a3_in1k",
         ),
         ("timm", "resnet50", "a1_in1k", "named by a tag in model.name"),
     ],
