@@ -87,7 +87,8 @@ def show(folder: Path, found: Sequence[Entry]) -> None:
     for step in sorted({entry.step for entry in found}):
         own = [entry for entry in found if entry.step == step]
         days = [datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d") for entry in own]
-        rows.append((step, str(len(own)), f"{_megabytes(own):.1f}", days[-1], days[0]))
+        size = sum(entry.size for entry in own) / 1e6
+        rows.append((step, str(len(own)), f"{size:.1f}", days[-1], days[0]))
     heads = ["step", "entries", "MB", "last used", "least recently used"]
     if rows:
         print(lay_out(pd.DataFrame(rows, columns=heads), ["step"]))
@@ -95,11 +96,7 @@ def show(folder: Path, found: Sequence[Entry]) -> None:
 
 
 def _amount(found: Sequence[Entry]) -> str:
-    return f"{len(found)} entries of {_megabytes(found):.1f} MB"
-
-
-def _megabytes(found: Sequence[Entry]) -> float:
-    return sum(entry.size for entry in found) / 1e6
+    return f"{len(found)} entries of {sum(entry.size for entry in found) / 1e6:.1f} MB"
 
 
 def main() -> None:

@@ -40,11 +40,6 @@ class Memo:
     A step is a pure function at the top level of a module. Its result is made up of arrays,
     numbers, text, None, tuples, lists, mappings by text, and this package's dataclasses and named
     tuples of these; lists come back as tuples. Each step's are in a folder of their own.
-
-    Examples
-    --------
-    >>> memo = Memo("outputs/cache")
-    >>> found = memo(decode, features, identities)  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path, own: str | Path | None = None) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import InputError
-from app.models.vgg import DualTaskVGG, seeded
+from app.models.vgg import seeded
 
 if TYPE_CHECKING:
     from app.config.schema import Model
@@ -36,13 +36,9 @@ class Found(NamedTuple):
 
 
 def vgg(settings: Model) -> Found:
-    """A dual-task network; without values where a checkpoint brings them."""
-    widths, outputs, size = settings.widths, settings.outputs or 1, settings.input_size or 224
-    if settings.checkpoint is None:
-        network = seeded(settings.seed, widths, settings.hidden, outputs, size)
-    else:
-        with torch.device("meta"):
-            network = DualTaskVGG(widths, settings.hidden, outputs, size).eval()
+    """A dual-task network of random weights; a checkpoint's outputs are counted later."""
+    outputs, size = settings.outputs or 1, settings.input_size
+    network = seeded(settings.seed, settings.widths, settings.hidden, outputs, size)
     return Found(network, {"outputs": settings.outputs}, ["classifier.6"])
 
 
@@ -177,10 +173,6 @@ def import_torchvision(module: str) -> Any:
 
     That part (a build for GPUs beside a torch for CPUs, say) serves detection alone, yet the
     import fails over it: two operators are declared here, without an implementation.
-
-    Examples
-    --------
-    >>> v2 = import_torchvision("transforms.v2")
     """
     try:
         import torchvision  # noqa: F401  named, so that its version is part of stored results' keys

@@ -56,12 +56,7 @@ class Network:
         network: Any = self.load().network
         if self.output is None:
             return network  # type: ignore[no-any-return]
-        return ModuleNetwork(network, self.name, self.input_size, self.output)
-
-    @property
-    def name(self) -> str:
-        """The network's name in the config."""
-        return self.settings.name
+        return ModuleNetwork(network, self.settings.name, self.input_size, self.output)
 
     @property
     def input_size(self) -> int:

@@ -35,12 +35,6 @@ class Preprocessing:
 
     `interpolation` is one of `app.choices.INTERPOLATIONS`; with `squash` both sides are made
     `resize`.
-
-    Examples
-    --------
-    >>> prepare = Preprocessing(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    >>> prepare(Image.new("L", (300, 400), 255)).shape
-    (3, 224, 224)
     """
 
     resize: int
@@ -270,8 +264,10 @@ def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Imag
     return Images(tuple(names), tuple(labels), digest.hexdigest(), source, tuple(pixels))
 
 
-def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
-    """Join the images of all parts, with new labels; a part's name leads its images' names."""
+def join_images(parts: Mapping[str, Images], labels: Sequence[str] | None = None) -> Images:
+    """Join the images of all parts, maybe with new labels; its part leads an image's name."""
+    if labels is None:
+        labels = [label for part in parts.values() for label in part.labels]
     digest = hashlib.sha256("\0".join(labels).encode())
     for name, part in parts.items():
         digest.update(f"\n{name}\0{part.digest}".encode())

@@ -79,17 +79,16 @@ def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: 
             optimiser, peak, total_steps=total, pct_start=settings.warmup
         )
     rising = round(settings.warmup * total)
-    warm = None
-    if rising:  # made first: a scheduler sets its own first rate when it is made
-        warm = lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising)
-    main: LRScheduler
-    if settings.name == "cosine":
-        main = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total - rising))
-    elif settings.name == "step":
-        main = lr_scheduler.StepLR(optimiser, settings.every * steps, settings.factor)
-    else:
-        main = lr_scheduler.ConstantLR(optimiser, 1.0)
-    return lr_scheduler.SequentialLR(optimiser, [warm, main], [rising]) if warm else main
+
+    def scale(step: int) -> float:
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if settings.name == "cosine":
+            return (1 + math.cos(math.pi * (step - rising) / max(1, total - rising))) / 2
+        falls = (step - rising) // (settings.every * steps) if settings.name == "step" else 0
+        return settings.factor**falls
+
+    return lr_scheduler.LambdaLR(optimiser, scale)
 
 
 def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> float:

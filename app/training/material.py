@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -192,29 +193,21 @@ def read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Exa
     """List what is learned and what is held out of both tasks' folders."""
     faces, tested_faces = _split_task("faces", settings)
     objects, tested_objects = _split_task("objects", settings)
+    learned = join_images({"faces": faces, "objects": objects})
+    tested = join_images({"faces": tested_faces, "objects": tested_objects})
     varied = partial(show_part, settings.augmentation, prepare)
-    tested = _join(tested_faces, tested_objects)
     return (
-        _make_examples(settings, _join(faces, objects), len(faces), varied),
+        _make_examples(settings, learned, len(faces), varied),
         _make_examples(settings, tested, len(tested_faces), prepare.crop),
     )
 
 
-def _join(faces: Images, objects: Images) -> Images:
-    joined = join_images({"faces": faces, "objects": objects}, faces.labels + objects.labels)
-    return replace(joined, names=faces.names + objects.names)
-
-
 def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> Examples:
     """Number the classes of the faces, which come first, and of the objects as they come."""
-    tasks = images.labels[:faces], images.labels[faces:]
-    classes = [list(dict.fromkeys(labels)) for labels in tasks]
-    starts = 0, with_outputs(settings, *map(len, classes)).model.face_classes
-    outputs = [
-        start + names.index(label)
-        for start, names, labels in zip(starts, classes, tasks, strict=True)
-        for label in labels
-    ]
+    face, thing = (pd.factorize(np.array(part, object))
+                   for part in (images.labels[:faces], images.labels[faces:]))  # fmt: skip
+    model = with_outputs(settings, len(face[1]), len(thing[1])).model
+    outputs = [*face[0].tolist(), *(model.face_classes + thing[0]).tolist()]
     return Examples(images, faces, outputs, look)
 
 

@@ -137,7 +137,9 @@ def test_what_is_left_tells_all_and_loads_as_a_model(photos: Path, tmp_path: Pat
     assert (out / outputs.OBJECTS).read_text() == "apple\ncar\nshoe\n"
     with open(out / outputs.HELD_OUT, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 15 and rows[0]["class"] == "ann" and rows[0]["image"].startswith("ann/")
+    assert (
+        len(rows) == 15 and rows[0]["class"] == "ann" and rows[0]["image"].startswith("faces/ann/")
+    )
     assert "pillow" in json.loads((out / outputs.VERSIONS).read_text())
 
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
