@@ -79,14 +79,6 @@ class Network:
         side = self.input_size >> sum(pooled < number for pooled in POOLED)
         return self.settings.widths[number - 1], side, side
 
-    def can_read(self, layer: str) -> bool:
-        """Whether the network has that layer; a sweep's other jobs may ask for what it lacks."""
-        try:
-            self.map_shape(layer)
-        except InputError:
-            return False
-        return True
-
 
 @dataclass(frozen=True)
 class Subject:

@@ -79,15 +79,15 @@ class ImageFolders:
                     f"it has {', '.join(sorted(folders)) or 'no folders'}"
                 )
             images = [each for each in self._walk(folders[label]) if _is_image(self.root / each)]
-            if len(images) >= leave_below:
-                found[label] = sorted(images, key=_number_runs)
-        needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
-        for label, names in found.items():
-            if len(names) < at_least:
+            if len(images) < leave_below:
+                continue
+            if len(images) < at_least:
+                needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
                 raise InputError(
-                    f"{self.what} {label!r} in {self} has {len(names)} image(s): at least "
+                    f"{self.what} {label!r} in {self} has {len(images)} image(s): at least "
                     f"{needed} needed{because}"
                 )
+            found[label] = sorted(images, key=_number_runs)
         if not found:
             raise InputError(f"{self} has no {self.what} of {leave_below} images or more")
         splits = [label for label, names in found.items() if names]

@@ -81,7 +81,7 @@ def only_one(folder: Path) -> Iterator[None]:
 def write_start(training: Training) -> None:
     """Write what is known before anything is learned."""
     folder, material = training.folder, training.material
-    _write_weights(training, INITIAL, loop.initialise(training.settings), trained="false")
+    _write_weights(training, INITIAL, loop.initialise(training.settings), trained=False)
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
         _write_text(folder / name, "".join(f"{label}\n" for label in classes))
     _write_text(folder / CONFIG, to_yaml(training.settings))
@@ -130,7 +130,7 @@ def keep_best(training: Training) -> None:
     """
     best = training.best_epoch
     if best and best == len(training.history):
-        _write_weights(training, BEST, training.learner.network)
+        _write_weights(training, BEST, training.learner.network, trained=True)
     for epoch in _epochs(training.folder)[: -training.settings.keep]:
         if epoch != best:
             _path(training.folder, epoch).unlink()
@@ -172,7 +172,7 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
 def write_results(training: Training) -> Results:
     """Write the last weights and all figures."""
     trained = fold_batch_norm(training.learner.network)
-    _write_weights(training, LAST, trained)
+    _write_weights(training, LAST, trained, trained=True)
     first, device = training.settings.model.face_classes, training.learner.device
     found = loop.measure(trained.to(device), training.material, first)
     results = Results(found, training.best_epoch, training.history, training.identity)
@@ -191,21 +191,10 @@ def _epochs(folder: Path) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
-def _write_weights(training: Training, name: str, network: DualTaskVGG, **more: str) -> None:
-    """Write the plain network as a safetensors file, its architecture among the metadata."""
-    plain, material = fold_batch_norm(network), training.material
-    about = {
-        "widths": json.dumps(plain.widths),
-        "hidden": str(plain.hidden),
-        "outputs": str(plain.outputs),
-        "input_size": str(plain.input_size),
-        "faces": str(len(material.faces)),
-        "objects": str(len(material.objects)),
-        "face_classes": str(training.settings.model.face_classes),
-        **more,
-    }
-    state = {key: value.cpu() for key, value in plain.state_dict().items()}
-    checkpoint.write(training.folder / name, state, about)
+def _write_weights(training: Training, name: str, network: DualTaskVGG, trained: bool) -> None:
+    """Write the plain network as a safetensors file."""
+    state = {key: value.cpu() for key, value in fold_batch_norm(network).state_dict().items()}
+    checkpoint.write(training.folder / name, state, {"trained": str(trained).lower()})
 
 
 def _write_text(path: Path, text: str) -> None:
