@@ -191,8 +191,6 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     with suppress(Exception):  # as in `_show`
         if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
             said.append("are turned upright, as EXIF says")
-    if image.mode == "F":
-        said.append("hold floating-point values: 0 to 1 if that is where they are, else 0 to 255")
     tiles = getattr(image, "tile", [])  # how the file has the pixels: "RGB;16B"
     deep = image.mode[0] in "IF" or ";16" in str([tile[3] for tile in tiles])
     if (closely or deep) and np.asarray(_show(image)).max() < _DARK:
