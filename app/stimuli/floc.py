@@ -8,19 +8,16 @@ interruption fetches only what is missing. No archive is unpacked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from filelock import FileLock
 
 from app.errors import InputError
 from app.files import writing
 from app.progress import Progress, progress_bar
-
-if TYPE_CHECKING:
-    from pooch import Pooch
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
@@ -68,28 +65,22 @@ def fetch(
         writing("store the images of fLoc in", folder, another),
         progress_bar("images of fLoc", len(wanted)) as progress,
     ):
-        missing = [
-            name
-            for name, digest in wanted.items()
-            if not (folder / name).exists() or pooch.file_hash(folder / name) != digest
-        ]
+        missing = {name: f"sha256:{digest}" for name, digest in wanted.items()
+                   if not (folder / name).exists()
+                   or pooch.file_hash(folder / name) != digest}  # fmt: skip
         progress(len(wanted) - len(missing))
+        for parent in {(folder / name).parent for name in missing}:
+            parent.mkdir(parents=True, exist_ok=True)
         if missing:
-            for parent in {(folder / name).parent for name in missing}:
-                parent.mkdir(parents=True, exist_ok=True)
-            source = pooch.create(
-                path=folder,
-                base_url=address.rstrip("/") + "/",
-                registry={name: f"sha256:{digest}" for name, digest in wanted.items()},
-                retry_if_failed=RETRIES,
-            )
+            base = address.rstrip("/") + "/"
+            source = pooch.create(folder, base, registry=missing, retry_if_failed=RETRIES)
             with FileLock(folder / ".lock"):  # the system releases it if this process dies
-                _download(source, missing, progress)
+                _download(source, progress)
     return folder / STIMULI
 
 
-def _download(source: Pooch, names: Sequence[str], progress: Progress) -> None:
-    """Fetch those of the files that no other process has fetched by now.
+def _download(source: Any, progress: Progress) -> None:
+    """Fetch those of a pooch's files that no other process has fetched by now.
 
     A process that is killed leaves files without an ending, which no image is looked for in.
     """
@@ -110,7 +101,7 @@ def _download(source: Pooch, names: Sequence[str], progress: Progress) -> None:
             ) from error
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for _ in pool.map(get, names):  # where one fails, those that wait are given up
+        for _ in pool.map(get, source.registry):  # where one fails, those that wait are given up
             progress(1)
 
 
