@@ -146,26 +146,22 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
     if not epochs:
         return []
     path = _path(folder, epochs[-1])
-    unreadable = InputError(
-        f"checkpoint {path} cannot be read; delete it to go on from the one before it, or to "
-        "start anew"
-    )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         there, history, state = content["settings"], content["history"], content["training"]
     except Exception as error:  # damaged files make the reader raise nearly anything
-        raise unreadable from error
+        raise InputError(
+            f"checkpoint {path} cannot be read; delete it to go on from the one before it, or to "
+            "start anew"
+        ) from error
     for key in dict.fromkeys([*identity, *there]):
         if there.get(key) != identity.get(key):
             raise InputError(
                 f"{path} comes from a training with {key}={there.get(key)}, this one has "
                 f"{identity.get(key)}: give it another name= or output=, or delete {folder}"
             )
-    try:
-        for part in ("network", *STATES):
-            getattr(learner, part).load_state_dict(state[part])
-    except (KeyError, RuntimeError, ValueError) as error:  # another version's
-        raise unreadable from error
+    for part in ("network", *STATES):
+        getattr(learner, part).load_state_dict(state[part])
     return list(history)
 
 
