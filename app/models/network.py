@@ -96,22 +96,29 @@ def look_at(network: Network, layer: str) -> Subject:
     """Load the network and see what its settings leave open."""
     loaded = network.load()
     whole = Network(loaded.settings, network.output, loaded=network.load)
-    shape, notes = whole.map_shape(layer), loaded.notes
-    if isinstance(whole.module, ModuleNetwork):
-        depth, read = whole.module.find_depth(layer), whole.module.read_as(layer)
-        notes = (f"layer: read {read}", *notes)
-    else:
+    return _tell(whole, layer, loaded.digest, loaded.notes)
+
+
+def _tell(network: Network, layer: str, digest: str, notes: tuple[str, ...] = ()) -> Subject:
+    shape = network.map_shape(layer)
+    if network.output is None:
         depth = LAYERS.index(layer) + 1
         read = f"{layer} after its ReLU: {' x '.join(map(str, shape))}"
-    return Subject(shape, depth, read, loaded.digest, asdict(loaded.settings), notes)
+    else:
+        assert isinstance(network.module, ModuleNetwork)
+        depth, read = network.module.find_depth(layer), network.module.read_as(layer)
+        notes = (f"layer: read {read}", *notes)
+    return Subject(shape, depth, read, digest, asdict(network.settings), notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
     """The network with nothing left open in its settings, and the layer that is asked.
 
-    It is looked at once: what was found is stored.
+    Where something is open it is looked at once: what was found is stored.
     """
     network = Network(settings, layer.output)
+    if layer.output is None and None not in (settings.outputs, settings.trained):
+        return network, _tell(network, layer.name, digest_weights(settings))
     subject = memo(look_at, network, layer.name)
     # What is given stays: what was found may be of another path to the same weights.
     found: Any = {name: list(value) if isinstance(value, tuple) else value
