@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import InputError
-from app.models.vgg import seeded
+from app.models.vgg import DualTaskVGG, seeded
 
 if TYPE_CHECKING:
     from app.config.schema import Model
@@ -36,10 +36,14 @@ class Found(NamedTuple):
 
 
 def vgg(settings: Model) -> Found:
-    """A dual-task network of random weights; a checkpoint's outputs are counted later."""
-    outputs, size = settings.outputs or 1, settings.input_size
-    network = seeded(settings.seed, settings.widths, settings.hidden, outputs, size)
-    return Found(network, {"outputs": settings.outputs}, ["classifier.6"])
+    """A dual-task network, without values where a checkpoint brings them."""
+    shape = settings.widths, settings.hidden, settings.outputs or 1, settings.input_size or 224
+    if settings.checkpoint is None:
+        network = seeded(settings.seed, *shape)
+    else:
+        with torch.device("meta"):
+            network = DualTaskVGG(*shape)
+    return Found(network.eval(), {"outputs": settings.outputs}, ["classifier.6"])
 
 
 def torchvision(settings: Model) -> Found:
