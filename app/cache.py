@@ -56,11 +56,9 @@ def job(config: DictConfig) -> None:
 def check(settings: Settings) -> None:
     """Refuse bounds that are none; InputError with one line."""
     limits.check(settings)
-    for name in ("keep_gb", "older_than"):
-        if (value := getattr(settings, name)) is not None and not settings.prune:
-            raise InputError(f"{name}={value} deletes nothing by itself: add prune=true")
-    if settings.dry_run and not settings.prune:
-        raise InputError("dry_run=true says what prune=true would delete: add prune=true")
+    asked = settings.dry_run or settings.keep_gb is not None or settings.older_than is not None
+    if asked and not settings.prune:
+        raise InputError("keep_gb, older_than and dry_run are of prune=true: add prune=true")
 
 
 def prune(settings: Settings, folder: Path) -> None:
@@ -89,7 +87,8 @@ def show(folder: Path, found: Sequence[Entry]) -> None:
     for step in sorted({entry.step for entry in found}):
         own = [entry for entry in found if entry.step == step]
         days = [datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d") for entry in own]
-        rows.append((step, str(len(own)), f"{_megabytes(own):.1f}", days[-1], days[0]))
+        size = sum(entry.size for entry in own) / 1e6
+        rows.append((step, str(len(own)), f"{size:.1f}", days[-1], days[0]))
     heads = ["step", "entries", "MB", "last used", "least recently used"]
     if rows:
         print(lay_out(pd.DataFrame(rows, columns=heads), ["step"]))
@@ -97,11 +96,7 @@ def show(folder: Path, found: Sequence[Entry]) -> None:
 
 
 def _amount(found: Sequence[Entry]) -> str:
-    return f"{len(found)} entries of {_megabytes(found):.1f} MB"
-
-
-def _megabytes(found: Sequence[Entry]) -> float:
-    return sum(entry.size for entry in found) / 1e6
+    return f"{len(found)} entries of {sum(entry.size for entry in found) / 1e6:.1f} MB"
 
 
 def main() -> None:

@@ -87,8 +87,8 @@ def check_inputs(config: Config, kernels: int) -> None:
         check_identities(config.identities)
         decoding.check_kernels(config.decoding, kernels, f"{layer.name} of {model.name}")
     if lesioned.why_not_lesioned(config.lesion, model, layer, aggregation) is None:
-        tasks = classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0)
-        classes.check_classes(tasks)
+        for task in classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0):
+            task.find()
 
 
 def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:

@@ -133,11 +133,9 @@ def _record_results(record: Record, folder: Path, results: Results) -> None:
     from app.training import outputs
 
     best = results.history[results.best_epoch - 1]
+    record.add_metrics({f"best/{name}": best[f"val/{name}"] for name in results.trained})
     record.add_metrics({"best/epoch": results.best_epoch})
-    for name, value in results.untrained.items():
-        record.add_metrics({f"best/{name}": best[f"val/{name}"], f"untrained/{name}": value})
     record.add_artifacts(folder, outputs.SMALL)
-    record.add_artifacts(folder / outputs.PACKAGE)  # after folders there is none
 
 
 def job(config: DictConfig) -> None:
@@ -149,16 +147,14 @@ def job(config: DictConfig) -> None:
 
         from app.training import outputs
 
-        for when, found in (("untrained", results.untrained), ("trained", results.trained)):
-            print(
-                f"Held out, {when}: faces {found['face_top1']:.1%}, "
-                f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
-            )
+        found = results.trained
+        print(
+            f"Held out, trained: faces {found['face_top1']:.1%}, "
+            f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
+        )
         best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
         print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
         print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")
-        if not settings.from_folders:
-            print(f"Weights and model card: {folder / outputs.PACKAGE}")
         if undelivered is not None:
             tell_undelivered(undelivered, folder)
             sys.exit(UNDELIVERED)

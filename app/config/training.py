@@ -12,7 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from app.choices import DEVICES, PRECISIONS
 from app.config import limits
 from app.config.checks import check_preprocessing
-from app.config.limits import Limit, at_least, one_of
+from app.config.limits import Limit, at_least, at_most, one_of
 from app.config.parameters import leaves
 from app.config.schema import Count, Megapixels, Model, Seed, Tracking
 from app.errors import InputError
@@ -71,7 +71,7 @@ class Drawn:
 
     seed: Seed = MISSING
     people: Count = MISSING
-    objects: Count = MISSING
+    objects: Annotated[int, at_least(1), at_most(60)] = MISSING
     images_per_person: Count = MISSING
     shift: Annotated[int, at_least(0)] = MISSING
 

@@ -7,7 +7,6 @@ for every array is checked when it is read.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -22,7 +21,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy as np
 from filelock import FileLock, Timeout
 
-from app.errors import InputError
 from app.files import PARTIAL, whole, writing
 from app.memo.keys import PACKAGE, derive_key
 
@@ -32,7 +30,6 @@ P = ParamSpec("P")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 ENTRY = "entry"  # the name of the text among an entry's arrays
 _storing = partial(writing, "store a result in", another="another folder with cache=<folder>")
 
@@ -43,28 +40,20 @@ class Memo:
     A step is a pure function at the top level of a module. Its result is made up of arrays,
     numbers, text, None, tuples, lists, mappings by text, and this package's dataclasses and named
     tuples of these; lists come back as tuples. Each step's are in a folder of their own.
-
-    Examples
-    --------
-    >>> memo = Memo("outputs/cache")
-    >>> found = memo(decode, features, identities)  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path, own: str | Path | None = None) -> None:
         self.folder = Path(folder).expanduser()
         # What may only be read serves what it has; the rest goes to this process's own folder.
-        other = own is not None and Path(own).absolute() != self.folder.absolute()
-        self._own = Memo(own) if own is not None and other else None
-        self._lacks = False  # what it may not store
+        self._folders = (self.folder, *([Path(own)] if own is not None else []))
+        self._went: str | None = None  # what became of that
 
     @property
     def note(self) -> str | None:
         """Where that went which the folder could not take, as it may only be read; else None."""
-        if not self._lacks:
+        if self._went is None:
             return None
-        stored = self._own is not None and not self._own._lacks
-        went = f"stored in {self._own.folder}" if self._own and stored else "not stored"
-        return f"cache: {self.folder} may only be read; what it lacked was {went}"
+        return f"cache: {self.folder} may only be read; what it lacked was {self._went}"
 
     def __call__(self, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """The step's result for these arguments, computed and stored if it is not there.
@@ -110,17 +99,23 @@ class Memo:
         found: dict[str, Any] = {}
         for name in wanted:  # without the locks: entries never change
             with suppress(Exception):
-                found[name] = _read(paths[name])
+                found[name] = self._find(paths[name])
         if len(found) == len(wanted):
             return found
         missing = {name: path for name, path in paths.items() if name not in found}
+        place = self._choose_place(next(iter(paths.values())).parent.name)
+        if place is None:
+            computed = compute(list(missing))
+            return {name: found[name] if name in found else computed[name] for name in wanted}
         with ExitStack() as locks:
-            if not self._lock(missing.values(), locks):
-                rest = [name for name in wanted if name not in found]
-                return found | self._get_elsewhere(missing, rest, compute)
+            with _storing(place):
+                place.mkdir(parents=True, exist_ok=True)
+                for file in sorted(path.name for path in missing.values()):  # or two would block
+                    # A lock's file stays: removing it while others wait would let two of them in.
+                    locks.enter_context(FileLock((place / file).with_suffix(".lock")))
             for name, path in list(missing.items()):
                 try:  # another process may have finished while this one waited
-                    found[name] = _read(path)
+                    found[name] = self._find(path)
                     del missing[name]
                 except FileNotFoundError:
                     pass
@@ -130,38 +125,25 @@ class Memo:
                         "stored result %s is damaged (%s); computing it again", path, damage
                     )
             for name, result in (compute(list(missing)) if missing else {}).items():
-                _write(missing[name], result)
+                _write(place / missing[name].name, result)
                 found[name] = result
         return {name: found[name] for name in wanted}
 
-    def _lock(self, paths: Collection[Path], locks: ExitStack) -> bool:
-        """Hold the locks of entries to be made; False where the folder may only be read."""
-        for path in sorted(paths):  # in one order, or two would block
-            with _storing(path.parent):
-                try:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    # Its file stays: removing it while others wait would let two of them in.
-                    locks.enter_context(FileLock(path.with_suffix(".lock")))
-                except OSError as error:
-                    if error.errno not in READ_ONLY or not self.folder.is_dir():
-                        raise
-                    self._lacks = True
-                    return False
-        return True
+    def _find(self, path: Path) -> Any:
+        """Read an entry, this process's own rather than the shared one; FileNotFoundError."""
+        own = self._folders[-1] / path.relative_to(self.folder)
+        return _read(own if own.exists() else path)
 
-    def _get_elsewhere(
-        self,
-        paths: Mapping[str, Path],
-        wanted: Sequence[str],
-        compute: Callable[[list[str]], Mapping[str, Result]],
-    ) -> dict[str, Result]:
-        """Get what this folder, which may only be read, lacks."""
-        if self._own is not None:
-            own = self._own.folder
-            moved = {name: own / path.relative_to(self.folder) for name, path in paths.items()}
-            return self._own._get(moved, wanted, compute)
-        computed = compute(list(paths))
-        return {name: computed[name] for name in wanted}
+    def _choose_place(self, step: str) -> Path | None:
+        """The folder that takes a step's results: the first that may be written; None: none may."""
+        for folder in self._folders:
+            place = folder / step
+            if os.access(place if place.exists() else folder, os.W_OK) or not folder.is_dir():
+                if folder != self.folder:
+                    self._went = f"stored in {folder}"
+                return place
+        self._went = "not stored"
+        return None
 
 
 def _read(path: Path) -> Any:
@@ -278,7 +260,6 @@ def remove(entry: Entry) -> bool:
     """Delete a file unless a process holds its entry's lock; whether it is gone.
 
     Whoever reads the file goes on reading; an unfinished file without a lock has no writer.
-    InputError where it may not be deleted.
     """
     stem = entry.path.name.lstrip(".").partition(".")[0]
     try:
@@ -286,9 +267,4 @@ def remove(entry: Entry) -> bool:
             entry.path.unlink(missing_ok=True)
     except Timeout:
         return False
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"{entry.path} cannot be deleted: {reason}; its owner may prune the cache"
-        ) from error
     return True

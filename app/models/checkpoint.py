@@ -102,19 +102,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_key_map(name: str) -> dict[str, str]:
     """The keys in a file of lines `theirs: own`."""
-    try:
-        lines = Path(name).expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
-        raise InputError(f"model.key_map={name} {reason}") from None
+    lines = Path(name).expanduser().read_text(errors="replace").splitlines()
     pairs = [line.rpartition(":") for line in lines]
     return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
-
-
-def count_outputs(state: State, head: str) -> int | None:
-    """How many outputs a file's weights have: the rows of the last layer; None: it has none."""
-    weight = state.get(f"{head}.weight")
-    return None if weight is None or weight.ndim < 2 else len(weight)
 
 
 def behead(network: nn.Module, state: State, heads: Sequence[str]) -> dict[str, Tensor]:

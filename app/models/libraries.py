@@ -1,6 +1,6 @@
-"""Networks of torchvision and timm, by name, with the preprocessing that these give them.
+"""How networks are built: the dual-task one; torchvision's and timm's, as these prepare images.
 
-Both keep downloaded weights in their own folders, checked against their own digests.
+Both libraries keep downloaded weights in their own folders, checked against their own digests.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import InputError
+from app.models.vgg import DualTaskVGG, seeded
 
 if TYPE_CHECKING:
     from app.config.schema import Model
 
 
 class Found(NamedTuple):
-    """A network of a library, in evaluation mode."""
+    """A network, in evaluation mode."""
 
     network: nn.Module
     own: dict[str, Any]  # what it has for settings of `app.config.schema.Model` that are left open
@@ -32,6 +33,17 @@ class Found(NamedTuple):
     # What the library does to weights that were saved under other names or at another input size.
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
     notes: tuple[str, ...] = ()  # what else became of the library's weights
+
+
+def vgg(settings: Model) -> Found:
+    """A dual-task network, without values where a checkpoint brings them."""
+    shape = settings.widths, settings.hidden, settings.outputs or 1, settings.input_size or 224
+    if settings.checkpoint is None:
+        network = seeded(settings.seed, *shape)
+    else:
+        with torch.device("meta"):
+            network = DualTaskVGG(*shape)
+    return Found(network.eval(), {"outputs": settings.outputs}, ["classifier.6"])
 
 
 def torchvision(settings: Model) -> Found:
@@ -113,13 +125,9 @@ def timm(settings: Model) -> Found:
     if base not in known:
         raise _unknown("model.name", name, known, "timm")
     tags = [full.partition(".")[2] for full in library.list_pretrained(f"{base}.*")]
-    if tag and tag not in tags:
-        raise _unknown("model.name", name, [f"{base}.{t}" for t in tags], "timm")
-    like = settings.weights_like or tag
-    if like != tag and (tag or like not in tags):
-        raise _unknown("model.weights_like", like, [tag] if tag else tags, name)
-    if weights and not tags:
-        raise InputError(f"timm has no weights for {name}: take model.weights=null")
+    if (like := settings.weights_like or tag) and like not in tags:
+        setting = "model.weights_like" if settings.weights_like else "model.name"
+        raise _unknown(setting, like, tags, base)
     full = f"{base}.{like}" if like else base
     config: Any = library.get_pretrained_cfg(full, allow_unregistered=True)
     size = settings.input_size
@@ -161,7 +169,7 @@ def _note_size(own: int, size: int) -> tuple[str, ...]:
     return () if own == size else (said,)
 
 
-LIBRARIES = {"torchvision": torchvision, "timm": timm}
+BUILDERS = {"vgg": vgg, "torchvision": torchvision, "timm": timm}
 
 
 def import_torchvision(module: str) -> Any:
@@ -169,10 +177,6 @@ def import_torchvision(module: str) -> Any:
 
     That part (a build for GPUs beside a torch for CPUs, say) serves detection alone, yet the
     import fails over it: two operators are declared here, without an implementation.
-
-    Examples
-    --------
-    >>> v2 = import_torchvision("transforms.v2")
     """
     try:
         import torchvision  # noqa: F401  named, so that its version is part of stored results' keys
@@ -181,8 +185,6 @@ def import_torchvision(module: str) -> Any:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
     for operator in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{operator}",

@@ -8,16 +8,14 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from app.errors import InputError
-from app.models import checkpoint
+from app.models.checkpoint import behead, digest_tensors, fill, name_tensors, read, read_metadata
 from app.models.formats import is_safetensors
-from app.models.libraries import LIBRARIES, Found
-from app.models.vgg import DualTaskVGG, seeded
+from app.models.libraries import BUILDERS, Found
 from app.stimuli.images import Preprocessing
 
 if TYPE_CHECKING:
@@ -43,20 +41,33 @@ def load(settings: Model) -> Loaded:
 
     InputError for weights that cannot be had, or are of another network.
     """
-    return _load_vgg(settings) if settings.source == "vgg" else _load_from_library(settings)
+    if settings.checkpoint is not None:
+        settings = replace(settings, weights=None)
+    found = BUILDERS[settings.source](settings)
+    network, own, said = found.network, found.own, list(found.notes)
+    if settings.checkpoint is not None:
+        network, said = _fill_from_checkpoint(settings, found)
+    fixed = settings.checkpoint is not None or settings.source == "vgg"
+    digest = digest_weights(settings) if fixed else digest_tensors(network.state_dict())
+    if size := own.get("input_size"):  # one of the user's own keeps the library's ratio of the crop
+        own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
+    own.setdefault("trained", bool(settings.weights))
+    values = {name: value for name, value in own.items() if getattr(settings, name) is None}
+    if settings.weights is not None:
+        values["weights"] = own["weights"]  # DEFAULT says nothing about which
+    notes = tuple(f"model: {line}" for line in said if line)
+    return Loaded(network.eval(), replace(settings, **values), digest, notes)
 
 
 def make_preprocessing(settings: Model) -> Preprocessing:
     """How the network's images are prepared; settings that nothing is left open in."""
-    mean: Any = tuple(given(settings.mean))
-    sd: Any = tuple(given(settings.sd))
     return Preprocessing(
-        resize=given(settings.resize),
-        size=given(settings.input_size),
-        mean=mean,
-        sd=sd,
-        interpolation=settings.interpolation or "bilinear",
-        squash=bool(settings.squash),
+        given(settings.resize),
+        given(settings.input_size),
+        tuple(given(settings.mean)),
+        tuple(given(settings.sd)),
+        settings.interpolation or "bilinear",
+        bool(settings.squash),
     )
 
 
@@ -74,18 +85,13 @@ def locate_checkpoint(name: str) -> Path:
 def digest_weights(settings: Model) -> str:
     """SHA-256 of the checkpoint file, or what the weights are drawn from or brought by."""
     if settings.checkpoint is None:
-        packages = ["torch", settings.source] if settings.source in LIBRARIES else ["torch"]
+        packages = ["torch"] if settings.source == "vgg" else ["torch", settings.source]
         versions = ", ".join(f"{name} {version(name)}" for name in packages)
         origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
         return f"{origin}, {versions}"
     path = locate_checkpoint(settings.checkpoint)
-    try:
-        status = path.stat()
-        return _digest_file(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise InputError(
-            f"model.checkpoint={settings.checkpoint} cannot be read: {error.strerror or error}"
-        ) from None
+    status = path.stat()
+    return _digest_file(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte
@@ -95,47 +101,16 @@ def _digest_file(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_vgg(settings: Model) -> Loaded:
-    widths, size = tuple(settings.widths), given(settings.input_size)
-    if settings.checkpoint is None:
-        network = seeded(settings.seed, widths, settings.hidden, given(settings.outputs), size)
-        return Loaded(network.eval(), _fill_in(settings), digest_weights(settings))
-
-    def build(outputs: int) -> DualTaskVGG:
-        with torch.device("meta"):  # the shapes alone: the file brings the values
-            return DualTaskVGG(widths, settings.hidden, outputs, size)
-
-    state, said = _read(settings, build(1))
-    path = locate_checkpoint(settings.checkpoint)
-    trained = checkpoint.read_metadata(path).get("trained") != "false"
-    outputs = checkpoint.count_outputs(state, "classifier.6")
-    filled = _fill_in(settings, outputs=outputs, trained=trained)
-    network = build(filled.outputs or 1)
-    checkpoint.fill(network, state, path)
-    return Loaded(network.eval(), filled, digest_weights(settings), _make_notes(said))
-
-
-def _load_from_library(settings: Model) -> Loaded:
-    if settings.checkpoint is not None:
-        settings = replace(settings, weights=None)
-    found = LIBRARIES[settings.source](settings)
-    network, own = found.network, found.own
-    if settings.checkpoint is None:
-        notes = _make_notes(*found.notes)
-        digest = checkpoint.digest_tensors(network.state_dict())
-    else:
-        network, notes = _fill_from_checkpoint(settings, found)
-        digest = digest_weights(settings)
-    # A size of the user's own keeps the library's ratio of the crop.
-    size = own["input_size"]
-    own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
-    return Loaded(network, _fill_in(settings, **own), digest, notes)
-
-
-def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tuple[str, ...]]:
-    """Fill a library's network; with as many outputs as the file has, or without its head."""
+def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, list[str]]:
+    """Fill a network, with as many outputs as the file has, or without its head; what to tell."""
     network, own, heads, adapt, _ = found
-    state, taken = _read(settings, network)
+    path = locate_checkpoint(given(settings.checkpoint))
+    if settings.key_map == "order" and is_safetensors(path):
+        raise InputError(
+            f"model.key_map=order cannot be told for {path}: safetensors sorts what it keeps; give "
+            "a file of lines theirs: own"
+        )
+    state, taken = name_tensors(read(path), network.state_dict(), settings.key_map)
     said = [taken]
     with suppress(Exception):  # of a file that it does not know; what does not fit is told below
         adapted = adapt(dict(state), network) if adapt else state
@@ -143,46 +118,25 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, tup
             said.append(f"{settings.source} converted the checkpoint's names or shapes")
         state = adapted
     if settings.outputs is None and heads:
-        outputs = checkpoint.count_outputs(state, heads[0])
-        if outputs is None:
-            state = checkpoint.behead(network, state, heads)
-        elif outputs != own["outputs"]:
-            network = LIBRARIES[settings.source](replace(settings, outputs=outputs)).network
-        if outputs is None and own["outputs"]:
-            said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
+        weight = state.get(f"{heads[0]}.weight")
+        outputs = None if weight is None or weight.ndim < 2 else len(weight)
+        if outputs is not None and outputs != own["outputs"]:
+            network = BUILDERS[settings.source](replace(settings, outputs=outputs)).network
+        elif outputs is None and settings.source != "vgg":  # whose tasks need the outputs
+            state = behead(network, state, heads)
+            if own["outputs"]:
+                said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
         own["outputs"] = outputs
-    checkpoint.fill(network, state, locate_checkpoint(given(settings.checkpoint)))
-    like = own["weights_like"] or settings.source
-    if settings.weights_like is None and not settings.name.endswith(f".{like}"):
+    fill(network, state, path)
+    own["trained"] = read_metadata(path).get("trained") != "false"
+    like = own.get("weights_like") or settings.source
+    told = settings.weights_like is not None or settings.name.endswith(f".{like}")
+    if settings.source != "vgg" and not told:
         said.append(
             f"the checkpoint does not say how images are prepared: as for {like} is assumed, "
             "model.weights_like=… names other weights"
         )
-    return network, _make_notes(*said)
-
-
-def _make_notes(*said: str) -> tuple[str, ...]:
-    return tuple(f"model: {line}" for line in said if line)
-
-
-def _read(settings: Model, network: nn.Module) -> tuple[dict[str, Tensor], str]:
-    path = locate_checkpoint(given(settings.checkpoint))
-    if settings.key_map == "order" and is_safetensors(path):
-        raise InputError(
-            f"model.key_map=order cannot be told for {path}: safetensors sorts what it keeps; give "
-            "a file of lines theirs: own"
-        )
-    state = checkpoint.read(path)
-    return checkpoint.name_tensors(state, network.state_dict(), settings.key_map)
-
-
-def _fill_in(settings: Model, **own: Any) -> Model:
-    """A copy of the settings, what is null in it replaced by the network's own."""
-    own = {"trained": bool(settings.checkpoint or settings.weights), **own}
-    values = {name: value for name, value in own.items() if getattr(settings, name) is None}
-    if settings.weights is not None:
-        values["weights"] = own.get("weights")  # DEFAULT says nothing about which
-    return replace(settings, **values)
+    return network, said
 
 
 def given(value: T | None) -> T:

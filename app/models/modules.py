@@ -179,10 +179,6 @@ class ModuleNetwork(nn.Module):
     def _larger(self) -> ModuleNetwork:
         return ModuleNetwork(self.body, self.name, 2 * self.input_size, self.output)
 
-    def largest(self) -> int:
-        """Values of the largest output of a module, for one image."""
-        return max(torch.Size(call.shape).numel() for call in self.calls if call.shape is not None)
-
     def read(self, layers: Sequence[str], pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each layer with its maps (images, channels, rows, columns), in the network's order.
 
@@ -233,10 +229,8 @@ class ModuleNetwork(nn.Module):
 
 def _activates(module: nn.Module) -> bool:
     """An activation, or a normalisation that ends in one."""
-    parts = list(module.modules()) if isinstance(module, _NORMS) else [module]
-    return any(_is_activation(part) for part in parts)
-
-
-def _is_activation(module: nn.Module) -> bool:
-    homes = ("torch.nn.modules.activation", "timm.layers.activations")
-    return type(module).__module__.startswith(homes) and not isinstance(module, _NOT_ACTIVATIONS)
+    return any(
+        type(part).__module__.startswith(("torch.nn.modules.activation", "timm.layers.activations"))
+        and not isinstance(part, _NOT_ACTIVATIONS)
+        for part in (module.modules() if isinstance(module, _NORMS) else [module])
+    )

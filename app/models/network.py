@@ -56,12 +56,7 @@ class Network:
         network: Any = self.load().network
         if self.output is None:
             return network  # type: ignore[no-any-return]
-        return ModuleNetwork(network, self.name, self.input_size, self.output)
-
-    @property
-    def name(self) -> str:
-        """The network's name in the config."""
-        return self.settings.name
+        return ModuleNetwork(network, self.settings.name, self.input_size, self.output)
 
     @property
     def input_size(self) -> int:
@@ -84,28 +79,6 @@ class Network:
         side = self.input_size >> sum(pooled < number for pooled in POOLED)
         return self.settings.widths[number - 1], side, side
 
-    def can_read(self, layer: str) -> bool:
-        """Whether the network has that layer; a sweep's other jobs may ask for what it lacks."""
-        try:
-            self.map_shape(layer)
-        except InputError:
-            return False
-        return True
-
-    def find_depth(self, layer: str) -> int:
-        """Where a layer stands in the network, from 1: its number, or that of its module's call."""
-        if self.output is None:
-            return LAYERS.index(layer) + 1
-        assert isinstance(self.module, ModuleNetwork)
-        return self.module.find_depth(layer)
-
-    def read_as(self, layer: str) -> str:
-        """What is read for a layer, in words."""
-        if self.output is not None:
-            assert isinstance(self.module, ModuleNetwork)
-            return self.module.read_as(layer)
-        return f"{layer} after its ReLU: {' x '.join(map(str, self.map_shape(layer)))}"
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -123,24 +96,29 @@ def look_at(network: Network, layer: str) -> Subject:
     """Load the network and see what its settings leave open."""
     loaded = network.load()
     whole = Network(loaded.settings, network.output, loaded=network.load)
-    read, notes = whole.read_as(layer), loaded.notes
-    if network.output is not None:
+    return _tell(whole, layer, loaded.digest, loaded.notes)
+
+
+def _tell(network: Network, layer: str, digest: str, notes: tuple[str, ...] = ()) -> Subject:
+    shape = network.map_shape(layer)
+    if network.output is None:
+        depth = LAYERS.index(layer) + 1
+        read = f"{layer} after its ReLU: {' x '.join(map(str, shape))}"
+    else:
+        assert isinstance(network.module, ModuleNetwork)
+        depth, read = network.module.find_depth(layer), network.module.read_as(layer)
         notes = (f"layer: read {read}", *notes)
-    shape, depth = whole.map_shape(layer), whole.find_depth(layer)
-    return Subject(shape, depth, read, loaded.digest, asdict(loaded.settings), notes)
+    return Subject(shape, depth, read, digest, asdict(network.settings), notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
     """The network with nothing left open in its settings, and the layer that is asked.
 
-    A network of a library, or with as many outputs as its weights have, is looked at once: what was
-    found is stored.
+    Where something is open it is looked at once: what was found is stored.
     """
     network = Network(settings, layer.output)
     if layer.output is None and None not in (settings.outputs, settings.trained):
-        shape, read = network.map_shape(layer.name), network.read_as(layer.name)
-        depth, digest = network.find_depth(layer.name), digest_weights(settings)
-        return network, Subject(shape, depth, read, digest, asdict(settings))
+        return network, _tell(network, layer.name, digest_weights(settings))
     subject = memo(look_at, network, layer.name)
     # What is given stays: what was found may be of another path to the same weights.
     found: Any = {name: list(value) if isinstance(value, tuple) else value

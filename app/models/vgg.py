@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,12 @@ WIDTHS_VGG16 = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 WIDTHS_MINI = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
 
 POOLED = (2, 4, 7, 10, 13)  # the convolutions that a max pooling follows
-_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in `features`
 
 
 def layer_position(layer: str) -> int:
     """Where in `features` the ReLU after convolution `layer` (conv1 ... conv13) stands."""
-    return _POSITIONS[LAYERS.index(layer)] + 1
+    before = LAYERS.index(layer)  # so many convolutions, each with a ReLU, and some poolings
+    return 2 * before + sum(pooled <= before for pooled in POOLED) + 1
 
 
 class DualTaskVGG(nn.Module):
@@ -64,20 +65,14 @@ class DualTaskVGG(nn.Module):
         return logits
 
 
-def seeded(
-    seed: int,
-    widths: Sequence[int] = WIDTHS_VGG16,
-    hidden: int = 4096,
-    outputs: int = 2137,
-    input_size: int = 224,
-) -> DualTaskVGG:
+def seeded(seed: int, *shape: Any, **named: Any) -> DualTaskVGG:
     """The untrained network that `seed` names: He et al. (2015), normal, fan-in; biases 0.
 
-    Torch's global random state is left as it was.
+    The further arguments are those of `DualTaskVGG`. Torch's global random state is left as it was.
     """
     # On the meta device nothing is drawn or allocated until the weights are filled in here.
     with torch.device("meta"):
-        network = DualTaskVGG(widths, hidden, outputs, input_size)
+        network = DualTaskVGG(*shape, **named)
     network = network.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -88,7 +83,7 @@ def seeded(
     return network.eval()
 
 
-def add_batch_norm(plain: DualTaskVGG, dropout: float = 0.5) -> DualTaskVGG:
+def add_batch_norm(plain: DualTaskVGG) -> DualTaskVGG:
     """A network for training with the weights of `plain`: batch normalisation, no biases before.
 
     That moves the names in `features`; `fold_batch_norm` takes it out again.
@@ -102,16 +97,14 @@ def add_batch_norm(plain: DualTaskVGG, dropout: float = 0.5) -> DualTaskVGG:
             norm.bias, module.bias = module.bias, None  # type: ignore[assignment]  # it has one
             modules.append(norm)
     network.features = nn.Sequential(*modules)
-    for module in network.classifier:
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-    return network.train()
+    return network
 
 
 def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
-    """The plain network, on the CPU, that answers as `trained`, with normalisation, does in eval.
+    """The plain network, on the CPU, that answers as `trained` does in evaluation mode.
 
-    Normalising with fixed statistics is linear, so it goes into the convolution before it.
+    Normalising with fixed statistics is linear, so it goes into the convolution before it; where
+    there is none, this is a copy.
     """
     network = copy.deepcopy(trained).cpu().eval()
     modules: list[nn.Module] = []

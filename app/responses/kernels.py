@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.errors import InputError
 from app.progress import progress_bar
 from app.responses.passes import plan_pass, to_device
 
@@ -48,7 +50,11 @@ def read_kernels(
     Those of the `layers` (each by its name) that the network cannot read are left out, InputError
     where it can read none. Half precision is that of weights and maps; aggregation is in float32.
     """
-    readable = [layer for layer in layers if network.can_read(layer)]
+    readable = []
+    for layer in layers:
+        with suppress(InputError):  # a sweep's other jobs may ask for what the network lacks
+            network.map_shape(layer)
+            readable.append(layer)
     if not readable:
         network.map_shape(next(iter(layers)))  # which says why not
     forward = plan_pass(network, readable, hardware)

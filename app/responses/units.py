@@ -47,7 +47,8 @@ def read_units(
     # A module's input and output, while it runs on the CPU.
     largest = forward.largest(network.input_size)
     workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
-    fixed, what = measure_memory() + decoded + workspace, f"the units of {layer} of {network.name}"
+    fixed = measure_memory() + decoded + workspace
+    what = f"the units of {layer} of {network.settings.name}"
     together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
     parts = [slice(first, min(first + together, height)) for first in range(0, height, together)]
     crops = images.crops(network.preprocessing)

@@ -51,6 +51,36 @@ class Task:
         """The folders of its classes."""
         return ImageFolders(self.root, "class", f"lesion.{self.name}.root")
 
+    def find(self) -> tuple[dict[str, int], dict[str, list[str]]]:
+        """Find the output of each folder, and its images; none is opened.
+
+        Sorted folder names are the outputs in order, as torchvision's ImageFolder numbers them, if
+        there are as many as outputs; otherwise the list of classes must say which is which, and not
+        every class needs a folder. InputError for a folder that is no output's, or has no image.
+        """
+        folders, count, setting = self.folders, len(self.outputs), f"lesion.{self.name}.classes"
+        present = listed = folders.labels()
+        if self.classes is not None:
+            where = f"{setting}={self.classes}"
+            listed = _read_list(self.classes, where)
+            if len(listed) != count:
+                raise InputError(
+                    f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
+                    "one line for each"
+                )
+            if unlisted := [folder for folder in present if folder not in listed]:
+                raise InputError(
+                    f"{folders} has a folder {unlisted[0]!r} that {where} does not list: remove it "
+                    "or correct the list"
+                )
+        elif len(present) != count:
+            raise InputError(
+                f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
+                f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
+            )
+        output = {folder: self.outputs[listed.index(folder)] for folder in present}
+        return output, folders.find(present, at_least=1)
+
 
 def make_own_classes(
     settings: Lesion, face_classes: int, outputs: int, memo: Memo, megapixels: float | None = None
@@ -82,55 +112,20 @@ def read_classes(
 ) -> tuple[Images, NDArray[np.int64]]:
     """Read the images of all tasks, and return the right output (images,) of each, too.
 
-    Sorted folder names are the task's outputs in order, as torchvision's ImageFolder numbers them,
-    if there are as many as outputs; otherwise its list of classes must say which is which, and not
-    every class needs a folder. Of each folder the first `at_most` images by name are taken.
-    InputError for a folder that is no output's, or has no image.
+    Of each folder the first `at_most` images by name are taken. InputError as `Task.find`.
     """
     parts: dict[str, Images] = {}
     right: list[int] = []
     for task in tasks:
-        output, found = _find_classes(task)
+        output, found = task.find()
         first = {label: names[:at_most] for label, names in found.items()}
         parts[task.name] = task.folders.read(first, megapixels)
         right += [output[label] for label in parts[task.name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 
 
-def check_classes(tasks: Sequence[Task]) -> None:
-    """Refuse what `read_classes` would; no image is opened."""
-    for task in tasks:
-        _find_classes(task)
-
-
-def _find_classes(task: Task) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Find the output of each of a task's folders, and its images; see `read_classes`."""
-    folders, count, setting = task.folders, len(task.outputs), f"lesion.{task.name}.classes"
-    present = listed = folders.labels()
-    if task.classes is not None:
-        where = f"{setting}={task.classes}"
-        listed = _read_list(task.classes, where)
-        if len(listed) != count:
-            raise InputError(
-                f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
-                "one line for each"
-            )
-        if unlisted := [folder for folder in present if folder not in listed]:
-            raise InputError(
-                f"{folders} has a folder {unlisted[0]!r} that {where} does not list: remove it or "
-                "correct the list"
-            )
-    elif len(present) != count:
-        raise InputError(
-            f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
-            f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
-        )
-    output = {folder: task.outputs[listed.index(folder)] for folder in present}
-    return output, folders.find(present, at_least=1)
-
-
 def _read_list(path: str, where: str) -> list[str]:
-    """Read the lines of a text file, each once and none empty; InputError otherwise."""
+    """Read the lines of a text file, each once; InputError otherwise."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -138,8 +133,6 @@ def _read_list(path: str, where: str) -> list[str]:
         raise InputError(f"{where} cannot be read: {reason}") from None
     lines = [spell(line.strip()) for line in text.rstrip().splitlines()]
     for number, line in enumerate(lines, 1):
-        if not line:
-            raise InputError(f"{where}: line {number} is empty, so no output has a name")
         if (first := lines.index(line) + 1) < number:
             raise InputError(
                 f"{where}: lines {first} and {number} are both {line!r}; "

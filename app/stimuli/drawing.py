@@ -32,49 +32,38 @@ class Shape:
     path: Path
     fill: float | None = None
     line: float | None = None
-    width: float = 0.0
+    width: float = 0.03
 
 
 Point = tuple[float, float]
 Figure = Iterator[Shape]  # in the order in which they are painted
 _CIRCLE = Path.unit_circle()
 
+# `paint`, below, is what a shape has beside its path: fill, line, width.
 
-def polygon(
-    points: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
-) -> Shape:
+
+def polygon(points: ArrayLike, *paint: Any) -> Shape:
     """Make a closed polygon through `points`, shape (n, 2)."""
     vertices = np.asarray(points, float)
-    return Shape(Path(np.vstack([vertices, vertices[:1]]), closed=True), fill, line, width)
+    return Shape(Path(np.vstack([vertices, vertices[:1]]), closed=True), *paint)
 
 
-def box(
-    low: Point, high: Point, fill: float | None, line: float | None = None, width: float = 0.03
-) -> Shape:
+def box(low: Point, high: Point, *paint: Any) -> Shape:
     """Make an upright rectangle from its lower left and its upper right corner."""
     (left, bottom), (right, top) = low, high
-    return polygon([low, (right, bottom), high, (left, top)], fill, line, width)
+    return polygon([low, (right, bottom), high, (left, top)], *paint)
 
 
-def ellipse(
-    middle: ArrayLike,
-    radii: Point,
-    fill: float | None,
-    line: float | None = None,
-    width: float = 0.03,
-    angle: float = 0.0,
-) -> Shape:
+def ellipse(middle: ArrayLike, radii: Point, *paint: Any, angle: float = 0.0) -> Shape:
     """Make an ellipse around `middle` (x, y), turned by `angle` radians."""
     (rx, ry), cos, sin = radii, np.cos(angle), np.sin(angle)
     turned = np.asarray(_CIRCLE.vertices) @ [[rx * cos, rx * sin], [-ry * sin, ry * cos]]
-    return Shape(Path(turned + np.asarray(middle), _CIRCLE.codes), fill, line, width)
+    return Shape(Path(turned + np.asarray(middle), _CIRCLE.codes), *paint)
 
 
-def circle(
-    middle: ArrayLike, r: float, fill: float | None, line: float | None = None, width: float = 0.03
-) -> Shape:
+def circle(middle: ArrayLike, r: float, *paint: Any) -> Shape:
     """Make a circle around `middle` (x, y)."""
-    return ellipse(middle, (r, r), fill, line, width)
+    return ellipse(middle, (r, r), *paint)
 
 
 def _bezier(points: ArrayLike, closed: bool) -> Path:
@@ -88,11 +77,9 @@ def _bezier(points: ArrayLike, closed: bool) -> Path:
     return Path(np.vstack([start[:1], segments]), codes)
 
 
-def blob(
-    points: ArrayLike, fill: float | None, line: float | None = None, width: float = 0.03
-) -> Shape:
+def blob(points: ArrayLike, *paint: Any) -> Shape:
     """Make a smooth closed curve through `points`, shape (n, 2)."""
-    return Shape(_bezier(points, closed=True), fill, line, width)
+    return Shape(_bezier(points, closed=True), *paint)
 
 
 def stroke(points: ArrayLike, grey: float, width: float = 0.04) -> Shape:

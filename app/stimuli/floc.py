@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -52,6 +53,8 @@ def fetch(
     folders, below `folder`. InputError for files that cannot be fetched after a few attempts or
     stored, or are not what their digests say; what was verified by then stays.
     """
+    import pooch  # slow to import, and most runs fetch nothing
+
     wanted: dict[str, str] = {}
     for category in categories:
         if category not in digests:
@@ -62,23 +65,22 @@ def fetch(
         writing("store the images of fLoc in", folder, another),
         progress_bar("images of fLoc", len(wanted)) as progress,
     ):
-        missing = {k: v for k, v in wanted.items() if not _is_sound(folder / k, v)}
+        missing = {name: f"sha256:{digest}" for name, digest in wanted.items()
+                   if not (folder / name).exists()
+                   or pooch.file_hash(folder / name) != digest}  # fmt: skip
         progress(len(wanted) - len(missing))
+        for parent in {(folder / name).parent for name in missing}:
+            parent.mkdir(parents=True, exist_ok=True)
         if missing:
-            folder.mkdir(parents=True, exist_ok=True)
+            base = address.rstrip("/") + "/"
+            source = pooch.create(folder, base, registry=missing, retry_if_failed=RETRIES)
             with FileLock(folder / ".lock"):  # the system releases it if this process dies
-                _download(missing, folder, address, progress)
+                _download(source, progress)
     return folder / STIMULI
 
 
-def _is_sound(path: Path, digest: str) -> bool:
-    import pooch  # slow to import, and most runs fetch nothing
-
-    return path.exists() and pooch.file_hash(path) == digest
-
-
-def _download(missing: Mapping[str, str], folder: Path, address: str, progress: Progress) -> None:
-    """Fetch the files that no other process has fetched by now. The caller holds the lock.
+def _download(source: Any, progress: Progress) -> None:
+    """Fetch those of a pooch's files that no other process has fetched by now.
 
     A process that is killed leaves files without an ending, which no image is looked for in.
     """
@@ -86,14 +88,6 @@ def _download(missing: Mapping[str, str], folder: Path, address: str, progress: 
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)  # it would name every file
-    for parent in {(folder / name).parent for name in missing}:
-        parent.mkdir(parents=True, exist_ok=True)
-    source = pooch.create(
-        path=folder,
-        base_url=address.rstrip("/") + "/",
-        registry={name: f"sha256:{digest}" for name, digest in missing.items()},
-        retry_if_failed=RETRIES,
-    )
     downloader = pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16)
 
     def get(name: str) -> None:
@@ -107,7 +101,7 @@ def _download(missing: Mapping[str, str], folder: Path, address: str, progress: 
             ) from error
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for _ in pool.map(get, missing):  # where one fails, those that wait are given up
+        for _ in pool.map(get, source.registry):  # where one fails, those that wait are given up
             progress(1)
 
 

@@ -79,15 +79,15 @@ class ImageFolders:
                     f"it has {', '.join(sorted(folders)) or 'no folders'}"
                 )
             images = [each for each in self._walk(folders[label]) if _is_image(self.root / each)]
-            if len(images) >= leave_below:
-                found[label] = sorted(images, key=_number_runs)
-        needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
-        for label, names in found.items():
-            if len(names) < at_least:
+            if len(images) < leave_below:
+                continue
+            if len(images) < at_least:
+                needed = {1: "one is", 2: "two are"}.get(at_least, f"{at_least} are")
                 raise InputError(
-                    f"{self.what} {label!r} in {self} has {len(names)} image(s): at least "
+                    f"{self.what} {label!r} in {self} has {len(images)} image(s): at least "
                     f"{needed} needed{because}"
                 )
+            found[label] = sorted(images, key=_number_runs)
         if not found:
             raise InputError(f"{self} has no {self.what} of {leave_below} images or more")
         splits = [label for label, names in found.items() if names]
@@ -105,13 +105,12 @@ class ImageFolders:
         megapixels: float | None = None,
         *,
         aside: Collection[str] = (),
-        elsewhere: Mapping[str, Sequence[str]] | None = None,
     ) -> Images:
         """Return the images that `find` found, of up to so many pixels, known by their content.
 
-        Their notes tell of what is not among them: all but hidden files, the labels `aside`, and
-        images that are used `elsewhere`.
-        InputError for a file that cannot be read, or does not begin as an image does.
+        Their notes tell of what is odd about them, and of what is no image of theirs, but for
+        hidden files and the labels `aside`. InputError for a file that cannot be read, or does not
+        begin as an image does.
         """
         files = [name for each in found.values() for name in each]
         labels = tuple(label for label, each in found.items() for _ in each)
@@ -130,19 +129,17 @@ class ImageFolders:
                     told[each].append(name)
                 progress(1)
         notes = tuple(self._note(those, "image(s)", said) for said, those in told.items())
-        if unused := self._list_unused((found, elsewhere or {}), aside):
+        if unused := self._list_unused(found, aside):
             notes += (self._note(unused, "file(s) or folder(s)", "are not used"),)
         source = spell(str(self.root))
         return Images(names, labels, digest.hexdigest(), source, paths, notes, megapixels)
 
-    def _list_unused(
-        self, parts: Sequence[Mapping[str, Sequence[str]]], aside: Collection[str]
-    ) -> list[str]:
-        used = {name for part in parts for each in part.values() for name in each}
-        found, folders = {label: None for part in parts for label in part}, self._folders()
+    def _list_unused(self, labels: Collection[str], aside: Collection[str]) -> list[str]:
+        folders = self._folders()
         top = {spell(name) for name in os.listdir(self.root) if not name.startswith(".")}
-        below = [each for label in found for each in self._walk(folders[label])]
-        return sorted(top - {*found, *aside}) + [spell(each) for each in below if each not in used]
+        below = [each for label in labels for each in self._walk(folders[label])]
+        others = [spell(each) for each in below if not _is_image(self.root / each)]
+        return sorted(top - {*labels, *aside}) + others
 
     def __str__(self) -> str:
         return f"{self.setting}={self.root}"
@@ -155,7 +152,7 @@ class ImageFolders:
         """The folder of each label, as the file system has its name."""
         if not self.root.is_dir():
             raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
-        _, names, _ = next(os.walk(self.root, onerror=self._refuse))
+        names = [place.name for place in os.scandir(self.root) if place.is_dir()]
         shown = [name for name in sorted(names) if name[0] != "." and name not in _SYSTEM]
         folders = {spell(name): name for name in shown}
         if len(folders) < len(shown):
@@ -166,7 +163,7 @@ class ImageFolders:
         """Yield the paths below the root of a folder's files, and of folders not entered."""
         start = self.root / folder
         entered = {real := os.path.realpath(start), *map(str, Path(real).parents)}
-        for place, below, files in os.walk(start, followlinks=True, onerror=self._refuse):
+        for place, below, files in os.walk(start, followlinks=True, onerror=_raise):
             for name in sorted(below):
                 real = os.path.realpath(path := Path(place, name))
                 # A folder that is called as an image is taken for one, and refused when it is read.
@@ -178,9 +175,9 @@ class ImageFolders:
             shown = [Path(place, name) for name in files if not name.startswith(".")]
             yield from (path.relative_to(self.root).as_posix() for path in shown)
 
-    def _refuse(self, error: OSError) -> None:
-        reason = error.strerror or error
-        raise InputError(f"{error.filename} of {self.setting} cannot be read: {reason}") from None
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_image(path: Path) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from app.errors import InputError
 
@@ -28,11 +27,6 @@ T = TypeVar("T")
 DECODERS = 2  # images that are decoded, or files that are read, at the same time
 _STRIP = 16  # times as long as wide: of such images the crop alone is resized
 _DARK = 64  # of 255: an image that stays below leaves three quarters of the range empty
-# What turns an image upright that is stored with an EXIF orientation.
-_UPRIGHT = dict(enumerate((
-    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
-    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90), start=2))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,18 +35,12 @@ class Preprocessing:
 
     `interpolation` is one of `app.choices.INTERPOLATIONS`; with `squash` both sides are made
     `resize`.
-
-    Examples
-    --------
-    >>> prepare = Preprocessing(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    >>> prepare(Image.new("L", (300, 400), 255)).shape
-    (3, 224, 224)
     """
 
     resize: int
     size: int
-    mean: tuple[float, float, float]
-    sd: tuple[float, float, float]
+    mean: tuple[float, ...]  # of the three channels
+    sd: tuple[float, ...]
     interpolation: str = "bilinear"
     squash: bool = False
 
@@ -176,20 +164,23 @@ def read_image(path: Path, megapixels: float | None = None) -> Image.Image:
     InputError naming a file that is none, is cut short, has values outside of their range, or more
     pixels than Pillow allows (179 million) and than `megapixels`, in millions.
     """
-    return _read(path, _show, megapixels)
+    return _read(path, megapixels, lambda image, _: _show(image))
+
+
+def inspect(path: Path, closely: bool, megapixels: float | None = None) -> tuple[str, list[str]]:
+    """SHA-256 of an image file, whose beginning at least is an image's; see `_describe`."""
+
+    def use(image: Image.Image, content: bytes) -> tuple[str, list[str]]:
+        return hashlib.sha256(content).hexdigest(), _describe(image, closely)
+
+    return _read(path, megapixels, use)
 
 
 def _show(image: Image.Image) -> Image.Image:
     image.load()
-    shown, turn = to_rgb(image), _UPRIGHT.get(_find_orientation(image))
-    return shown if turn is None else shown.transpose(turn)
-
-
-def _find_orientation(image: Image.Image) -> Any:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # Pillow's readers raise nearly anything
-        return None
+    with suppress(Exception):  # of EXIF that is damaged, Pillow raises nearly anything
+        ImageOps.exif_transpose(image, in_place=True)
+    return to_rgb(image)
 
 
 def _describe(image: Image.Image, closely: bool) -> list[str]:
@@ -197,10 +188,9 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     said = []
     if image.format not in ("MPO", "PSD") and getattr(image, "n_frames", 1) > 1:
         said.append("hold several frames or pages: the first is shown")
-    if "exif" in image.info and _find_orientation(image) in _UPRIGHT:
-        said.append("are turned upright, as EXIF says")
-    if image.mode == "F":
-        said.append("hold floating-point values: 0 to 1 if that is where they are, else 0 to 255")
+    with suppress(Exception):  # as in `_show`
+        if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
+            said.append("are turned upright, as EXIF says")
     tiles = getattr(image, "tile", [])  # how the file has the pixels: "RGB;16B"
     deep = image.mode[0] in "IF" or ";16" in str([tile[3] for tile in tiles])
     if (closely or deep) and np.asarray(_show(image)).max() < _DARK:
@@ -208,20 +198,20 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     return said
 
 
-def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None) -> T:
-    """Use an image that is open; InputError as `read_image`."""
+def _read(path: Path, megapixels: float | None, use: Callable[[Image.Image, bytes], T]) -> T:
+    """Use an image that is open, and the file's content; InputError as `read_image`."""
+    content = b""
     try:
+        content = path.read_bytes()
         try:
-            with _open(path, megapixels) as image:
-                return use(image)
+            return use(_open(content, megapixels), content)
         except ValueError:
-            if not (content := path.read_bytes()).startswith(b"\x89PNG"):
+            if not content.startswith(b"\x89PNG"):
                 raise
-            with _open(_drop_texts(content), megapixels) as image:
-                return use(image)
+            return use(_open(_drop_texts(content), megapixels), content)
     except UnidentifiedImageError:
         wrong = "is not an image that Pillow can read: replace or remove it"
-        if path.read_bytes().startswith(b"version https://git-lfs"):
+        if content.startswith(b"version https://git-lfs"):
             wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
     except Image.DecompressionBombError as error:
         wrong = (
@@ -237,40 +227,30 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
     raise InputError(f"{path} {wrong}")
 
 
-def _open(file: Path | BytesIO, megapixels: float | None) -> Image.Image:
+def _open(content: bytes, megapixels: float | None) -> Image.Image:
     """Open an image of Pillow's limit or of that one; DecompressionBombError."""
     try:
-        return Image.open(file)
+        return Image.open(BytesIO(content))
     except Image.DecompressionBombError:
-        if megapixels is None:
-            raise
-        content = file.read_bytes() if isinstance(file, Path) else file.getvalue()
-        for name in Image.ID:  # as Image.open does, whose limit is one of the whole process
+        for name in Image.ID if megapixels else ():  # whose limit is one of the whole process
             reader, accept = Image.OPEN[name]
             if not accept or accept(content[:16]) is True:
                 with suppress(SyntaxError, IndexError, TypeError, struct.error):
                     image = reader(BytesIO(content), "")
-                    if image.width * image.height <= megapixels * 1e6:
+                    if image.width * image.height <= (megapixels or 0) * 1e6:
                         return image
         raise
 
 
-def inspect(path: Path, closely: bool, megapixels: float | None = None) -> tuple[str, list[str]]:
-    """SHA-256 of an image file, whose beginning at least is an image's; see `_describe`."""
-    said = _read(path, partial(_describe, closely=closely), megapixels)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), said
-
-
-def _drop_texts(content: bytes) -> BytesIO:
+def _drop_texts(content: bytes) -> bytes:
     """Drop the texts of a PNG file, which Pillow refuses to read where they are long."""
-    kept, start = [content[:8]], 8
+    kept, start = content[:8], 8
     while start < len(content):
         end = start + 12 + int.from_bytes(content[start : start + 4], "big")
         if content[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(content[start:end])
+            kept += content[start:end]
         start = end
-    return BytesIO(b"".join(kept))
+    return kept
 
 
 def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Images:
@@ -282,8 +262,10 @@ def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Imag
     return Images(tuple(names), tuple(labels), digest.hexdigest(), source, tuple(pixels))
 
 
-def join_images(parts: Mapping[str, Images], labels: Sequence[str]) -> Images:
-    """Join the images of all parts, with new labels; a part's name leads its images' names."""
+def join_images(parts: Mapping[str, Images], labels: Sequence[str] | None = None) -> Images:
+    """Join the images of all parts, maybe with new labels; its part leads an image's name."""
+    if labels is None:
+        labels = [label for part in parts.values() for label in part.labels]
     digest = hashlib.sha256("\0".join(labels).encode())
     for name, part in parts.items():
         digest.update(f"\n{name}\0{part.digest}".encode())

@@ -45,7 +45,11 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         present = [category for members in DOMAINS.values() for category in members]
     else:
         present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
-    left = [_find_left(name, present) for name in settings.leave_out]
+    left = []
+    for name in settings.leave_out:
+        if (known := find_name(name, present)) is None:
+            raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
+        left.append(known)
     domains = {}
     for domain, members in (settings.domains or {}).items():
         own = [find_name(name, present) or name for name in members]
@@ -55,26 +59,16 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         left.append(floc.UNASSIGNED)  # but where a domain names it
     named = [category for members in domains.values() for category in members]
     if settings.name == "synthetic":
-        images = _draw(settings, left, memo)
+        drawing = memo(draw_localizer, settings.seed, settings.images_per_category, settings.size)
+        shown = [place for place, label in enumerate(drawing.labels) if label not in left]
+        labels = [drawing.labels[place] for place in shown]
+        images = drawn(drawing.pixels[shown], labels, f"drawn, seed {settings.seed}")
     elif settings.root is None:
         images = _fetch_floc(settings, named or [each for each in present if each not in left])
     else:
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
         images = folders.read(found, megapixels, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
-
-
-def _find_left(name: str, present: Sequence[str]) -> str:
-    if (found := find_name(name, present)) is None:
-        raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
-    return found
-
-
-def _draw(settings: Stimuli, left: Sequence[str], memo: Memo) -> Images:
-    seed = settings.seed
-    pixels, labels = memo(draw_localizer, seed, settings.images_per_category, settings.size)
-    kept = [index for index, label in enumerate(labels) if label not in left]
-    return drawn(pixels[kept], [labels[index] for index in kept], f"drawn, seed {seed}")
 
 
 def _fetch_floc(settings: Stimuli, wanted: Sequence[str]) -> Images:

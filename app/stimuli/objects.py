@@ -449,7 +449,7 @@ def flower(rng: Rng, u: Uniform, main: float, dark: float, light: float) -> Figu
     yield from pair(blob([(0, -0.7), (0.3, -0.5), (0.5, -0.3), (0.25, -0.65)], dark))
     for a in np.arange(n) * 2 * PI / n + turn:
         middle = (r * np.cos(a), 0.42 + r * np.sin(a))
-        yield ellipse(middle, (0.27, 3.5 * r / n), light, main, 0.04, a)
+        yield ellipse(middle, (0.27, 3.5 * r / n), light, main, 0.04, angle=a)
     yield circle((0, 0.42), 0.19, main * 0.5)
 
 

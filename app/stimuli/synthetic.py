@@ -80,19 +80,18 @@ def draw_objects(
     seed: int,
     images_each: int,
     *,
+    count: int = len(OBJECT_CATEGORIES),
     first_image: int = 0,
     size: int = 64,
-    categories: Sequence[str] = OBJECT_CATEGORIES,
 ) -> Drawn:
-    """Draw images `first_image` to `first_image + images_each - 1` of each category of objects."""
+    """Draw images `first_image` to `first_image + images_each - 1` of the first `count` objects."""
 
     def draw(index: int, image: int) -> Pixels:
-        name = categories[index]
-        rng = _stream(seed, "objects", OBJECT_CATEGORIES.index(name), image)
-        return _scene(objects.DRAWINGS[name](rng), rng, size, mirror=True)
+        rng = _stream(seed, "objects", index, image)
+        return _scene(objects.DRAWINGS[names[index]](rng), rng, size, mirror=True)
 
-    numbers = range(first_image, first_image + images_each)
-    return _collect("objects", categories, numbers, size, draw)
+    names = OBJECT_CATEGORIES[:count]
+    return _collect("objects", names, range(first_image, first_image + images_each), size, draw)
 
 
 def draw_own_classes(
@@ -104,8 +103,7 @@ def draw_own_classes(
     """
     shown = draw_identities(seed, *faces, split="network", first_image=HELD_OUT, size=size)
     count, each = objects
-    categories = OBJECT_CATEGORIES[:count]
-    things = draw_objects(seed, each, first_image=HELD_OUT, size=size, categories=categories)
+    things = draw_objects(seed, each, count=count, first_image=HELD_OUT, size=size)
     return Drawn(np.concatenate([shown.pixels, things.pixels]), shown.labels + things.labels)
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from app.config.training import Schedule, Stopping, Train
 from app.errors import InputError
-from app.models.vgg import DualTaskVGG, add_batch_norm, fold_batch_norm, seeded
+from app.models.vgg import DualTaskVGG, add_batch_norm, seeded
 from app.training.material import Material, read_batches
 
 History = list[dict[str, float]]  # the figures of each epoch
@@ -47,8 +47,13 @@ def initialise(settings: Train) -> DualTaskVGG:
 
 def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     """Make a network ready to learn, so many steps an epoch, and what makes it learn."""
-    network = _trainable(initialise(settings), settings).to(device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = initialise(settings)
+    if settings.batch_norm:
+        network = add_batch_norm(network)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = settings.dropout
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
@@ -66,21 +71,6 @@ def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     return Learner(network, optimiser, schedule, scaler)
 
 
-def _trainable(plain: DualTaskVGG, settings: Train) -> DualTaskVGG:
-    if settings.batch_norm:
-        return add_batch_norm(plain, settings.dropout)
-    for module in plain.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = settings.dropout
-    return plain.train()
-
-
-def without_norm(network: DualTaskVGG) -> DualTaskVGG:
-    """Return the network in evaluation mode, batch normalisation folded in (a copy on the CPU)."""
-    normalised = any(isinstance(module, nn.BatchNorm2d) for module in network.features)
-    return fold_batch_norm(network) if normalised else network.eval()
-
-
 def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: int) -> LRScheduler:
     """Make the learning rate of every step; `steps` are those of one epoch."""
     total, peak = epochs * steps, optimiser.param_groups[0]["lr"]
@@ -89,17 +79,16 @@ def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: 
             optimiser, peak, total_steps=total, pct_start=settings.warmup
         )
     rising = round(settings.warmup * total)
-    warm = None
-    if rising:  # made first: a scheduler sets its own first rate when it is made
-        warm = lr_scheduler.LinearLR(optimiser, 1 / (rising + 1), total_iters=rising)
-    main: LRScheduler
-    if settings.name == "cosine":
-        main = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total - rising))
-    elif settings.name == "step":
-        main = lr_scheduler.StepLR(optimiser, settings.every * steps, settings.factor)
-    else:
-        main = lr_scheduler.ConstantLR(optimiser, 1.0)
-    return lr_scheduler.SequentialLR(optimiser, [warm, main], [rising]) if warm else main
+
+    def scale(step: int) -> float:
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if settings.name == "cosine":
+            return (1 + math.cos(math.pi * (step - rising) / max(1, total - rising))) / 2
+        falls = (step - rising) // (settings.every * steps) if settings.name == "step" else 0
+        return settings.factor**falls
+
+    return lr_scheduler.LambdaLR(optimiser, scale)
 
 
 def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> float:

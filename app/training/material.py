@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -20,10 +20,9 @@ from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
 from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.progress import progress_bar
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, Preprocessing, drawn, join_images, to_rgb
-from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities, draw_objects
+from app.stimuli.synthetic import HELD_OUT, draw_identities, draw_objects
 
 v2 = import_torchvision("transforms.v2")
 
@@ -104,12 +103,11 @@ class Material:
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """Scale pixels (n, size, size, 3) to network input (n, 3, size, size), on their device."""
-        mean, sd = (
-            torch.tensor(values, device=pixels.device)
-            for values in (self.prepare.mean, self.prepare.sd)
+        scaled = pixels.permute(0, 3, 1, 2).float() / 255  # channels last in memory: faster
+        normalised: Tensor = v2.functional.normalize(
+            scaled, [*self.prepare.mean], [*self.prepare.sd]
         )
-        # Channels stay last in memory, which convolutions are faster on.
-        return ((pixels.float() / 255 - mean) / sd).permute(0, 3, 1, 2)
+        return normalised
 
 
 def make_material(settings: Train) -> Material:
@@ -119,16 +117,14 @@ def make_material(settings: Train) -> Material:
     """
     prepare = make_preprocessing(settings.model)
     if settings.from_folders:
-        learned, held_out = _read_folders(settings, prepare)
-        workers = settings.workers if settings.workers > 1 else 0
+        learned, held_out = read_folders(settings, prepare)
     else:
-        check_drawn(settings)
         learned, held_out = draw_learned(settings), draw_held_out(settings)
-        workers = 0  # nothing is read
     if settings.batch_size > len(learned):
         raise InputError(
             f"batch_size={settings.batch_size} is more than the {len(learned)} images to learn"
         )
+    workers = settings.workers if settings.from_folders and settings.workers > 1 else 0
     options: Any = {
         "batch_size": settings.batch_size,
         "num_workers": workers,
@@ -152,44 +148,19 @@ def read_batches(loader: DataLoader[tuple[Pixels, int]]) -> Iterator[Batch]:
         raise InputError(last.removeprefix(f"{InputError.__module__}.InputError: ")) from None
 
 
-def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> Examples:
-    """Number the classes of the faces, which come first, and of the objects as they come."""
-    numbers = [
-        {label: number for number, label in enumerate(dict.fromkeys(labels))}
-        for labels in (images.labels[:faces], images.labels[faces:])
-    ]
-    first = with_outputs(settings, *map(len, numbers)).model.face_classes
-    outputs = [numbers[0][label] for label in images.labels[:faces]]
-    outputs += [first + numbers[1][label] for label in images.labels[faces:]]
-    return Examples(images, faces, outputs, look)
-
-
-# Drawn images
-
-
-def check_drawn(settings: Train) -> None:
-    """Refuse more classes or images than can be drawn; InputError with one line."""
-    drawn = settings.drawn
-    if drawn.objects > len(OBJECT_CATEGORIES):
-        raise InputError(
-            f"drawn.objects={drawn.objects}: {len(OBJECT_CATEGORIES)} categories can be drawn"
-        )
-    per_class = max(1.0, drawn.people / drawn.objects) * drawn.images_per_person
-    if per_class > HELD_OUT:
-        raise InputError(
-            f"drawn.images_per_person={drawn.images_per_person} reaches held-out images: "
-            f"at most {HELD_OUT} of a class are learned"
-        )
-
-
 def draw_learned(settings: Train) -> Examples:
     """Draw what the network learns from: as many faces as objects, but for rounding.
 
     Each time it is looked at, an image is moved by up to `drawn.shift` pixels, and its border
-    repeats.
+    repeats. InputError for so many images that they would reach the held-out ones.
     """
     asked, size = settings.drawn, settings.model.input_size
     per_object = round(asked.people * asked.images_per_person / asked.objects)
+    if max(asked.images_per_person, per_object) > HELD_OUT:
+        raise InputError(
+            f"drawn.images_per_person={asked.images_per_person} reaches held-out images: "
+            f"at most {HELD_OUT} of a class are learned"
+        )
     moved = v2.RandomCrop(size, asked.shift, padding_mode="edge")
     look = v2.Compose([to_rgb, moved, np.asarray])
     return _draw(settings, 0, asked.images_per_person, per_object, look)
@@ -203,42 +174,41 @@ def draw_held_out(settings: Train) -> Examples:
 
 def _draw(settings: Train, first: int, per_person: int, per_object: int, look: Look) -> Examples:
     """Draw images from number `first` on, a round of all people or all categories at a time."""
-    seed, people, size = settings.drawn.seed, settings.drawn.people, settings.model.input_size
-    categories = OBJECT_CATEGORIES[: settings.drawn.objects]
-    rounds = [
-        delayed(draw_identities)(seed, people, 1, split="network", first_image=k, size=size)
-        for k in range(first, first + per_person)
-    ] + [
-        delayed(draw_objects)(seed, 1, first_image=k, size=size, categories=categories)
-        for k in range(first, first + per_object)
-    ]
-    found = []
-    with progress_bar("drawing", len(rounds), "round") as progress:
-        for each in Parallel(settings.workers, return_as="generator")(rounds):
-            found.append(each)
-            progress(1)
-    labels = [label for each in found for label in each.labels]
-    images = drawn(np.concatenate([each.pixels for each in found]), labels, "drawn by this program")
-    return _make_examples(settings, images, people * per_person, look)
+    asked, size = settings.drawn, settings.model.input_size
+    people = draw_identities(
+        asked.seed, asked.people, per_person, split="network", first_image=first, size=size
+    )
+    objects = draw_objects(
+        asked.seed, per_object, count=asked.objects, first_image=first, size=size
+    )
+    faces = np.arange(len(people.labels)).reshape(-1, per_person).T.ravel()
+    others = np.arange(len(objects.labels)).reshape(-1, per_object).T.ravel()
+    pixels = np.concatenate([people.pixels[faces], objects.pixels[others]])
+    labels = [people.labels[k] for k in faces] + [objects.labels[k] for k in others]
+    images = drawn(pixels, labels, "drawn by this program")
+    return _make_examples(settings, images, len(faces), look)
 
 
-# Folders of images
-
-
-def _read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Examples]:
+def read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Examples]:
+    """List what is learned and what is held out of both tasks' folders."""
     faces, tested_faces = _split_task("faces", settings)
     objects, tested_objects = _split_task("objects", settings)
-    look = partial(show_part, settings.augmentation, prepare)
+    learned = join_images({"faces": faces, "objects": objects})
+    tested = join_images({"faces": tested_faces, "objects": tested_objects})
+    varied = partial(show_part, settings.augmentation, prepare)
     return (
-        _join(settings, faces, objects, look),
-        _join(settings, tested_faces, tested_objects, prepare.crop),
+        _make_examples(settings, learned, len(faces), varied),
+        _make_examples(settings, tested, len(tested_faces), prepare.crop),
     )
 
 
-def _join(settings: Train, faces: Images, objects: Images, look: Look) -> Examples:
-    images = join_images({"faces": faces, "objects": objects}, faces.labels + objects.labels)
-    images = replace(images, names=faces.names + objects.names)
-    return _make_examples(settings, images, len(faces), look)
+def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> Examples:
+    """Number the classes of the faces, which come first, and of the objects as they come."""
+    face, thing = (pd.factorize(np.array(part, object))
+                   for part in (images.labels[:faces], images.labels[faces:]))  # fmt: skip
+    model = with_outputs(settings, len(face[1]), len(thing[1])).model
+    outputs = [*face[0].tolist(), *(model.face_classes + thing[0]).tolist()]
+    return Examples(images, faces, outputs, look)
 
 
 def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image) -> Pixels:
@@ -259,37 +229,21 @@ def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     folders, most = ImageFolders(chosen.root, "class", f"{task}.root"), settings.megapixels
     if chosen.validation is not None:
         others = ImageFolders(chosen.validation, "class", f"{task}.validation")
-        _check_same(task, folders.labels(), others.labels())
-        learned, tested = folders.find(at_least=1), others.find(at_least=1)
-        return folders.read(learned, most), others.read(tested, most)
+        learned = folders.find(at_least=1)
+        return folders.read(learned, most), others.read(others.find([*learned], at_least=1), most)
     found = folders.find(
         at_least=each + 1, because=f", as held_out_per_class={each} are not learned"
     )
     tested = {k: _choose_held_out(names, each, settings.split_seed) for k, names in found.items()}
     learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
-    return (
-        folders.read(learned, most, elsewhere=tested),
-        folders.read(tested, most, elsewhere=learned),
-    )
+    return folders.read(learned, most), folders.read(tested, most)
 
 
 def _choose_held_out(names: Sequence[str], count: int, seed: int) -> list[str]:
-    """Choose `count` of a class's images by the hash of seed and name, whatever others there are.
-
-    They stay in their order.
-    """
+    """Choose some of a class's images by the hash of seed and name, whatever others there are."""
 
     def key(name: str) -> bytes:
         return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
     chosen = set(sorted(names, key=key)[:count])
     return [name for name in names if name in chosen]
-
-
-def _check_same(task: str, learned: Iterable[str], tested: Iterable[str]) -> None:
-    for label in sorted(set(learned) ^ set(tested)):
-        has, lacks = ("root", "validation") if label in learned else ("validation", "root")
-        raise InputError(
-            f"{task}.{has} has a class {label!r} that {task}.{lacks} lacks: "
-            "both need the same folders"
-        )

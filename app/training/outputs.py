@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from app.config.training import Train
 from app.errors import InputError
 from app.files import to_json, whole
 from app.models import checkpoint
-from app.models.vgg import DualTaskVGG
+from app.models.vgg import DualTaskVGG, fold_batch_norm
 from app.tracking.origin import versions
 from app.training import loop
 from app.training.loop import History, Learner
@@ -37,7 +36,6 @@ HELD_OUT, RESULTS, CONFIG = "held_out.csv", "results.json", "config.yaml"
 VERSIONS = "versions.json"
 SMALL = (FACES, OBJECTS, HELD_OUT, RESULTS, CONFIG, VERSIONS)  # what MLflow gets, too
 STATES = ("optimiser", "schedule", "scaler")  # of a learner, beside its network's
-PACKAGE = "weights"  # the folder of what ships, after a training on drawn images
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,8 @@ class Training:
 class Results:
     """What came of a training."""
 
-    trained: dict[str, float]  # what `loop.measure` found at the end, and …
-    untrained: dict[str, float]  # … of the initialisation
+    trained: dict[str, float]  # what `loop.measure` found at the end
     best_epoch: int  # from 1
-    seconds: float  # that learning took
     history: History
     settings: dict[str, Any]  # all that the weights depend on
 
@@ -85,7 +81,7 @@ def only_one(folder: Path) -> Iterator[None]:
 def write_start(training: Training) -> None:
     """Write what is known before anything is learned."""
     folder, material = training.folder, training.material
-    _write_weights(training, INITIAL, loop.initialise(training.settings), trained="false")
+    _write_weights(training, INITIAL, loop.initialise(training.settings), trained=False)
     for name, classes in ((FACES, material.faces), (OBJECTS, material.objects)):
         _write_text(folder / name, "".join(f"{label}\n" for label in classes))
     _write_text(folder / CONFIG, to_yaml(training.settings))
@@ -108,7 +104,7 @@ def save(training: Training) -> None:
     # The linear layers, most of VGG-16, are the same memory, which torch writes once.
     plain = {
         key: network[key] if key.startswith("classifier.") else value.cpu()
-        for key, value in loop.without_norm(learner.network).state_dict().items()
+        for key, value in fold_batch_norm(learner.network).state_dict().items()
     }
     content = {
         "model_state_dict": plain,
@@ -134,7 +130,7 @@ def keep_best(training: Training) -> None:
     """
     best = training.best_epoch
     if best and best == len(training.history):
-        _write_weights(training, BEST, training.learner.network)
+        _write_weights(training, BEST, training.learner.network, trained=True)
     for epoch in _epochs(training.folder)[: -training.settings.keep]:
         if epoch != best:
             _path(training.folder, epoch).unlink()
@@ -150,81 +146,34 @@ def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
     if not epochs:
         return []
     path = _path(folder, epochs[-1])
-    unreadable = InputError(
-        f"checkpoint {path} cannot be read; delete it to go on from the one before it, or to "
-        "start anew"
-    )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         there, history, state = content["settings"], content["history"], content["training"]
     except Exception as error:  # damaged files make the reader raise nearly anything
-        raise unreadable from error
+        raise InputError(
+            f"checkpoint {path} cannot be read; delete it to go on from the one before it, or to "
+            "start anew"
+        ) from error
     for key in dict.fromkeys([*identity, *there]):
         if there.get(key) != identity.get(key):
             raise InputError(
                 f"{path} comes from a training with {key}={there.get(key)}, this one has "
                 f"{identity.get(key)}: give it another name= or output=, or delete {folder}"
             )
-    try:
-        for part in ("network", *STATES):
-            getattr(learner, part).load_state_dict(state[part])
-    except (KeyError, RuntimeError, ValueError) as error:  # another version's
-        raise unreadable from error
+    for part in ("network", *STATES):
+        getattr(learner, part).load_state_dict(state[part])
     return list(history)
 
 
 def write_results(training: Training) -> Results:
-    """Write the last weights and all figures; after drawn images also what ships."""
-    settings, material, device = training.settings, training.material, training.learner.device
-    trained, start = loop.without_norm(training.learner.network), loop.initialise(settings)
-    _write_weights(training, LAST, trained)
-    first = settings.model.face_classes
-    results = Results(
-        loop.measure(trained.to(device), material, first),
-        loop.measure(start.to(device), material, first),
-        training.best_epoch,
-        sum(figures["train/seconds"] for figures in training.history),
-        training.history,
-        training.identity,
-    )
+    """Write the last weights and all figures."""
+    trained = fold_batch_norm(training.learner.network)
+    _write_weights(training, LAST, trained, trained=True)
+    first, device = training.settings.model.face_classes, training.learner.device
+    found = loop.measure(trained.to(device), training.material, first)
+    results = Results(found, training.best_epoch, training.history, training.identity)
     _write_text(training.folder / RESULTS, to_json(vars(results)))
-    if not settings.from_folders:
-        package = training.folder / PACKAGE
-        package.mkdir(exist_ok=True)
-        shutil.copyfile(training.folder / LAST, package / f"{settings.name}.safetensors")
-        untrained = package / f"{settings.name}_untrained.safetensors"
-        shutil.copyfile(training.folder / INITIAL, untrained)
-        _write_text(package / f"{settings.name}.md", make_card(settings, results))
     return results
-
-
-def make_card(settings: Train, results: Results) -> str:
-    """Tell, as Markdown, what a user needs to know of weights that learned drawn images."""
-    drawn, model, each = settings.drawn, settings.model, settings.held_out_per_class
-    adamw, momentum = settings.optimiser.name == "adamw", settings.optimiser.momentum
-    rates = {"onecycle": "one-cycle", "step": "stepwise falling"}
-    folded = "; the batch normalisation of\n  training is folded into the convolutions"
-    return (Path(__file__).with_name("card.md").read_text(encoding="utf-8")).format(
-        settings=settings,
-        drawn=drawn,
-        trained=results.trained,
-        untrained=results.untrained,
-        face_images=drawn.people * each,
-        object_images=drawn.objects * each,
-        face_chance=1 / drawn.people,
-        object_chance=1 / drawn.objects,
-        classes=drawn.people + drawn.objects,
-        last_face=drawn.people - 1,
-        last_object=model.face_classes + drawn.objects - 1,
-        per_object=round(drawn.people * drawn.images_per_person / drawn.objects),
-        folded=folded if settings.batch_norm else "",
-        optimiser="AdamW" if adamw else f"SGD (momentum {momentum:g})",
-        schedule=rates.get(settings.schedule.name, settings.schedule.name),
-        epochs=len(results.history),
-        minutes=results.seconds / 60,
-        plural="s" if settings.threads > 1 else "",
-        torch=torch.__version__.split("+")[0],
-    )
 
 
 def _path(folder: Path, epoch: int) -> Path:
@@ -238,21 +187,10 @@ def _epochs(folder: Path) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
-def _write_weights(training: Training, name: str, network: DualTaskVGG, **more: str) -> None:
-    """Write the plain network as a safetensors file, its architecture among the metadata."""
-    plain, material = loop.without_norm(network), training.material
-    about = {
-        "widths": json.dumps(plain.widths),
-        "hidden": str(plain.hidden),
-        "outputs": str(plain.outputs),
-        "input_size": str(plain.input_size),
-        "faces": str(len(material.faces)),
-        "objects": str(len(material.objects)),
-        "face_classes": str(training.settings.model.face_classes),
-        **more,
-    }
-    state = {key: value.cpu() for key, value in plain.state_dict().items()}
-    checkpoint.write(training.folder / name, state, about)
+def _write_weights(training: Training, name: str, network: DualTaskVGG, trained: bool) -> None:
+    """Write the plain network as a safetensors file."""
+    state = {key: value.cpu() for key, value in fold_batch_norm(network).state_dict().items()}
+    checkpoint.write(training.folder / name, state, {"trained": str(trained).lower()})
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -49,7 +49,10 @@ def test_every_form_loads_the_same_weights(tmp_path: Path, state: dict[str, Tens
 @pytest.mark.slow
 def test_the_full_size_there_and_back(tmp_path: Path) -> None:
     """VGG-16 with 2,137 outputs, which are read from the weights: half a gigabyte."""
-    path, full_size = tmp_path / "weights.pth.tar", seeded(5).state_dict()
+    path, full_size = (
+        tmp_path / "weights.pth.tar",
+        seeded(5).state_dict(),
+    )
     prefixed = {f"module.{key}": value for key, value in full_size.items()}
     torch.save({"epoch": 49, "model_state_dict": prefixed, "optimizer": {"lr": 1e-3}}, path)
     settings = Model(

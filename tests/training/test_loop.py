@@ -15,7 +15,6 @@ from app.training.loop import (
     is_over,
     make_learner,
     make_schedule,
-    without_norm,
 )
 from tests.test_train import same, settings
 
@@ -110,4 +109,3 @@ def test_without_batch_normalisation_the_network_is_trained_as_it_is_analysed():
     start = seeded(0, [2] * 13, 4, 6, 32).state_dict()
     assert same(network.state_dict(), start)
     assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.3, 0.3]
-    assert without_norm(network) is network and not network.training
