@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.figures.render import add_legend, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
+from app.names import name_units
 from app.spelling import shorten
 
 ROW = 2.5  # inches: of axes and their legend
@@ -224,7 +225,7 @@ def draw_consistency(
                 elinewidth=0.8, label="trained" if trained else "untrained",
             )  # fmt: skip
         _set_layers(ax, layers)
-        ax.set_title("units" if aggregation == "unit" else "kernels", loc="center")
+        ax.set_title(name_units(aggregation), loc="center")
     axes[0].set_ylabel("Mean Spearman r\nof the metrics [95 % CI]")
     axes[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.12), ncols=2, borderpad=0)
 
@@ -264,8 +265,8 @@ def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
 
 def _label_share(ax: Axes, table: pd.DataFrame) -> None:
     """Say of what a percentage is: panel b's table, alone without aggregations, is of units."""
-    single = "aggregation" not in table or table["aggregation"].iloc[0] == "unit"
-    ax.set_ylabel(f"Selective {'units' if single else 'kernels'} (%)")
+    aggregation = table["aggregation"].iloc[0] if "aggregation" in table else "unit"
+    ax.set_ylabel(f"Selective {name_units(aggregation)} (%)")
 
 
 def _layers(table: pd.DataFrame) -> list[str]:

@@ -126,7 +126,7 @@ def run_hydra(
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
         composed = trust.check_command(options, CONFIG_FOLDER, config_name)
         sys.argv[1:] = [  # where Hydra reads it
-            quoting.spell_range(word) if word in options.overrides else word
+            quoting.spell_numbers(word) if word in options.overrides else word
             for word in sys.argv[1:]
         ]
         if composed is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -224,10 +226,7 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
         if path.read_bytes().startswith(b"version https://git-lfs"):
             wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
     except Image.DecompressionBombError as error:
-        wrong = (
-            f"is too large for Pillow ({error}): shrink it, or allow it with megapixels=<millions> "
-            "(a TIFF: save it as PNG before)"
-        )
+        wrong = _tell_size(path, str(error), megapixels)
     except InputError as error:
         wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
@@ -235,6 +234,17 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
         damaged = f"is truncated or damaged ({error}): replace or remove it"
         wrong = f"cannot be read: {reason}" if reason else damaged
     raise InputError(f"{path} {wrong}")
+
+
+def _tell_size(path: Path, said: str, megapixels: float | None) -> str:
+    """Say what to do with a picture of more pixels than Pillow, or `megapixels`, allows."""
+    millions = math.ceil(int(re.findall(r"\d+", said)[0]) / 1e6)
+    with open(path, "rb") as file:  # its reader holds to Pillow's own limit
+        tiff = file.read(2) in (b"II", b"MM")
+    return (
+        f"has {millions} million pixels, more than the {megapixels or 179:g} that are read: "
+        f"shrink it, or {'save it as PNG and ' * tiff}allow it with megapixels={millions}"
+    )
 
 
 def _open(file: Path | BytesIO, megapixels: float | None) -> Image.Image:

@@ -94,10 +94,14 @@ def save_huge(path: Path, width: int = 14_000, height: int = 13_500) -> None:
     )
 
 
-def save_tiff(path: Path, values: NDArray[Any]) -> None:
-    """An uncompressed TIFF of the values (rows, columns) or (rows, columns, 3), as they are."""
+def save_tiff(path: Path, values: NDArray[Any], size: tuple[int, int] | None = None) -> None:
+    """An uncompressed TIFF of the values (rows, columns) or (rows, columns, 3), as they are.
+
+    Its header may claim another size.
+    """
     order = ">" if values.dtype.byteorder == ">" else "<"
     rows, columns, *rest = values.shape
+    columns, rows = size or (columns, rows)
     samples = rest[0] if rest else 1
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     strip = values.tobytes()
