@@ -26,6 +26,8 @@ State = Mapping[str, Tensor]
 
 NESTED = " > "  # behind each key that leads to a mapping of tensors; then come their names
 _AVERAGED = re.compile(r"(?i)(^|[._ ])(ema|teacher)([._ ]|$)")  # rather than what is averaged
+# What DataParallel, torch.compile and FSDP put between the parts of a network's names.
+_WRAPPERS = re.compile(r"(?<=\.)(module|_orig_mod|_(fsdp|checkpoint)_wrapped_module)\.")
 _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")  # as of 2017: norm.1
 # What counts operations or serves training alone; whole numbers are tables or counts, too.
 _SPARE = re.compile(r"(^|\.)(total_ops|total_params|attn_mask|aux\d|AuxLogits)(\.|$)")
@@ -77,7 +79,9 @@ def name_tensors(
     names = [name for name, value in expected.items() if value.is_floating_point()]
     if key_map is not None:
         state = _rename(state, names, key_map)
-    state, own = {_DENSENET.sub(r"\1", key): value for key, value in state.items()}, set(names)
+    own, wrapped = set(names), not any(map(_WRAPPERS.search, names))
+    state = {_DENSENET.sub(r"\1", _WRAPPERS.sub("", key) if wrapped else key): value
+             for key, value in state.items()}  # fmt: skip
     counts = Counter(key[:end] for key in state for end in _split(key) if key[end:] in own)
     most = max(counts.values(), default=0)
     best = [prefix for prefix, count in counts.items() if count == most] or [_find_largest(state)]

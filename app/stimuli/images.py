@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from app.errors import InputError
 
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 DECODERS = 2  # images that are decoded, or files that are read, at the same time
 _STRIP = 16  # times as long as wide: of such images the crop alone is resized
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # of TIFF
 _DARK = 64  # of 255: an image that stays below leaves three quarters of the range empty
 # What turns an image upright that is stored with an EXIF orientation.
 _UPRIGHT = dict(enumerate((
@@ -96,8 +97,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     0 … 1 if that is where they are, else for 0 … 255. InputError for values outside of that.
     """
     key = image.info.get("transparency")
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    if tags.get(_SAMPLE_FORMAT) in (2, (2,), (2, 2, 2)) and image.mode in ("L", "RGB"):
+        raise InputError("holds signed integers of 8 bits, which Pillow misreads: save unsigned")
     if image.mode[0] in "IF":
         image = _to_8_bits(np.asarray(image), key)
+        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, to which Pillow holds in 8 bits alone
+            image = ImageChops.invert(image)
     elif image.mode == "RGB" and key is not None and max(key) > 255:  # of 16 bits, as it was
         image = image.copy()
         image.info["transparency"] = tuple(level >> 8 for level in key)
@@ -231,6 +237,8 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
         wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
         reason = getattr(error, "strerror", None)
+        if "Ghostscript" in str(error):  # which Pillow needs for EPS
+            reason = "Ghostscript is not installed: install it, or save the picture as PNG"
         damaged = f"is truncated or damaged ({error}): replace or remove it"
         wrong = f"cannot be read: {reason}" if reason else damaged
     raise InputError(f"{path} {wrong}")

@@ -29,6 +29,7 @@ from tests.field.inputs import (
     save_bytes,
     under,
     without,
+    wrapped_within,
 )
 
 
@@ -76,6 +77,8 @@ SAME: list[tuple[str, Save]] = [
     ("ddp_teacher.pth", prefixed("module.", "state_dict", "teacher")),
     ("dino.pth", inputs.save_dino),
     ("moco.pth", inputs.save_moco),
+    *((f"within_{word}.pth", wrapped_within(word)) for word in (
+        "module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")),
     ("total_ops.pth", bare(lambda state: {**state, "total_ops": torch.zeros(1),
         "layer1.total_params": torch.zeros(1)})),
     ("loss_beside.ckpt", inputs.save_lightning),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.EpsImagePlugin import has_ghostscript
 
 from app.errors import InputError
 from app.stimuli.images import Preprocessing
@@ -82,6 +83,9 @@ TABLE = [
     row("i16.tif", lambda path: save_tiff(path, GREY.astype("<u2") * 257), GREY),
     row("i16_big_endian.tif", lambda path: save_tiff(path, (GREY.astype(">u2") * 257)
         .astype(">u2")), GREY),
+    *(row(f"white_is_0_{kind}.tif", partial(save_tiff, values=values, photometric=0), GREY, 1)
+      for kind, values in {"u1": 255 - GREY, "u2": 65535 - GREY.astype("<u2") * 257,
+                           "f4": (1 - GREY / 255).astype("<f4")}.items()),
     row("rgb16.tif", lambda path: save_tiff(path, np.stack([GREY.astype("<u2") * 257] * 3, -1)),
         GREY),
     row("big_text.png", inputs.save_text, GREY),
@@ -143,6 +147,11 @@ REFUSED = [
     ("float_rgb.tif", lambda path: save_tiff(path, np.stack([GREY / 255] * 3, -1).astype("<f4")),
      ".*not an image that Pillow can read"),
     ("double.tif", lambda path: save_tiff(path, GREY / 255), ".*not an image that Pillow can"),
+    ("signed8.tif", lambda path: save_tiff(path, (GREY.astype(int) - 128).astype("i1")),
+     ".*signed integers of 8 bits"),
+    *([] if has_ghostscript() else [
+        ("figure.eps", lambda path: path.write_bytes(inputs.encoded("EPS")),
+         "(?!.*damaged).*Ghostscript is not installed")]),
     ("empty.jpg", lambda path: path.touch(), ".*not an image that Pillow can read"),
     ("page.jpg", lambda path: path.write_bytes(inputs.PAGE), ".*not an image"),
     ("pointer.jpg", lambda path: path.write_bytes(inputs.POINTER), "(?i).*LFS"),
