@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def read(path: Path) -> dict[str, Tensor]:
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         kind = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"more than tensors ({kind[1]})" if kind else "more than tensors"
+        held = f"more than tensors ({kind[1]})" if kind else "a pickle not of torch.save"
         raise InputError(
             f"checkpoint {path} is refused: it holds {held}, and loading pickled objects could run "
             "code; save torch.save(network.state_dict(), …) or safetensors"
@@ -63,6 +64,7 @@ def read(path: Path) -> dict[str, Tensor]:
     state = dict(_find_tensors(content))
     if not state:
         keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
+        keys = textwrap.shorten(keys, 200, placeholder="…")
         raise _unreadable(path, f"it holds no state dict{keys and f', but {keys}'}")
     return state
 
@@ -187,6 +189,8 @@ def write(path: Path, state: State, about: Mapping[str, str]) -> None:
 
 def _find_tensors(content: object, path: str = "") -> Iterator[tuple[str, Tensor]]:
     for key, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+            value = torch.from_numpy(value)
         if isinstance(value, Tensor):
             yield f"{path}{key}", value
         else:

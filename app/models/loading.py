@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from app.errors import InputError
+from app.files import find_pointer
 from app.models import checkpoint
 from app.models.formats import is_safetensors
 from app.models.libraries import LIBRARIES, Found
@@ -67,7 +68,8 @@ def locate_checkpoint(name: str) -> Path:
     else:
         path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"model.checkpoint={name} is no file: give the path of the weights")
+        wrong = find_pointer(path) or "is no file: give the path of the weights"
+        raise InputError(f"model.checkpoint={name} {wrong}")
     return path
 
 

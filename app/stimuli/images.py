@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from app.errors import InputError
+from app.files import find_pointer
 
 with suppress(ImportError):  # Pillow's plugin for photographs of phones, where it is installed
     import pillow_heif.HeifImagePlugin  # noqa: F401
@@ -228,9 +229,8 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
             with _open(_drop_texts(content), megapixels) as image:
                 return use(image)
     except UnidentifiedImageError:
-        wrong = "is not an image that Pillow can read: replace or remove it"
-        if path.read_bytes().startswith(b"version https://git-lfs"):
-            wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
+        unknown = "is not an image that Pillow can read: replace or remove it"
+        wrong = find_pointer(path) or unknown
     except Image.DecompressionBombError as error:
         wrong = _tell_size(path, str(error), megapixels)
     except InputError as error:
@@ -240,7 +240,7 @@ def _read(path: Path, use: Callable[[Image.Image], T], megapixels: float | None)
         if "Ghostscript" in str(error):  # which Pillow needs for EPS
             reason = "Ghostscript is not installed: install it, or save the picture as PNG"
         damaged = f"is truncated or damaged ({error}): replace or remove it"
-        wrong = f"cannot be read: {reason}" if reason else damaged
+        wrong = find_pointer(path) or (f"cannot be read: {reason}" if reason else damaged)
     raise InputError(f"{path} {wrong}")
 
 

@@ -258,6 +258,7 @@ def save_safetensors(path: Path, state: State) -> None:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102502400\n"
+ANNEX = b"/annex/objects/SHA256E-s31390--4d7a.png\n"  # of a file that was unlocked
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>"
 INDEX = json.dumps({"metadata": {"total_size": 9}, "weight_map": {"a": "model-1-of-2.safetensors"}})
 ONNX = b"\x08\x08\x12\x07pytorch\x1a\x052.6.0:\xa1\x05\n" + bytes(64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -84,6 +85,7 @@ SAME: list[tuple[str, Save]] = [
     ("loss_beside.ckpt", inputs.save_lightning),
     ("numpy_scalar.pth", under("state_dict", best_acc1=np.float64(0.7))),
     ("numpy_array.pth", under("state_dict", curve=np.arange(3.0))),
+    ("numpy_state.pth", bare(lambda state: {name: v.numpy() for name, v in state.items()})),
     ("defaults.pth", under("state_dict", callbacks=OrderedDict(best=torch.tensor(0.1)))),
     ("safetensors.pth", inputs.save_safetensors),
     ("safetensors.bin", inputs.save_safetensors),
@@ -124,6 +126,10 @@ NAMED: list[tuple[str, Save, str]] = [
      r"torch\.nn\.\S*Sequential.*state_dict\(\)"),
     ("pointer.pth", save_bytes(inputs.POINTER), "(?i)git.lfs"),
     ("pointer.safetensors", save_bytes(inputs.POINTER), "(?i)git.lfs"),
+    ("annex.pth", save_bytes(inputs.ANNEX), "(?i)git.annex"),
+    ("pickle.pth", lambda path, state: path.write_bytes(pickle.dumps(dict(a=np.zeros(3)))),
+     "a pickle not of torch.save"),
+    ("answer.json", save_bytes(b'{"message": "Not Found"}'), "is JSON(?!.*shard)"),
     ("page.pth", save_bytes(inputs.PAGE), "HTML|web page"),
     ("page.safetensors", save_bytes(inputs.PAGE), "HTML|web page"),
     ("xml.pth", save_bytes(b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
