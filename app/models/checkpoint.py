@@ -113,7 +113,10 @@ def read_key_map(name: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
         raise InputError(f"model.key_map={name} {reason}") from None
-    pairs = [line.rpartition(":") for line in lines]
+    told = [line for line in lines if re.match(r"\s*[^\s#{}]", line)]  # JSON's braces aside
+    pairs = [line.rpartition(":") for line in told]
+    if wrong := [line for line, (_, colon, _) in zip(told, pairs, strict=True) if not colon]:
+        raise InputError(f"model.key_map={name} has the line {wrong[0]!r}, not theirs: own")
     return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 
 

@@ -224,11 +224,12 @@ def test_old_keys_of_densenet_are_known(tmp_path: Path):
     check_same(network.state_dict(), right)
 
 
-def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State):
+@pytest.mark.parametrize("layout", ["{}", "# theirs: ours\n\n{}\n", "{{\n{}}}\n"])
+def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State, layout: str):
     renamed = {f"weights/{number}": value for number, value in enumerate(state.values())}
     bare(lambda _: renamed)(tmp_path / "renamed.pth", state)
     lines = [f"{theirs}: {own}\n" for theirs, own in zip(renamed, state, strict=True)]
-    (tmp_path / "keys.yaml").write_text("".join(lines))
+    (tmp_path / "keys.yaml").write_text(layout.format("".join(lines)))
     loaded = load_network(
         "timm",
         name="test_resnet",
@@ -237,6 +238,12 @@ def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State):
         key_map=str(tmp_path / "keys.yaml"),
     )
     check_same(loaded.network.state_dict(), state)
+
+
+def test_a_line_that_maps_nothing_is_shown(tmp_path: Path):
+    (tmp_path / "keys").write_text("a: b\nc d\n")
+    with pytest.raises(InputError, match="the line 'c d', not theirs: own"):
+        checkpoint.read_key_map(str(tmp_path / "keys"))
 
 
 def test_gzipped_weights_are_what_they_were(tmp_path: Path, state: State):
