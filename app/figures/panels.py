@@ -133,7 +133,8 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
                 ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
+    drawn = table.columns.intersection(["percent", "percent_ci95_high", "null_percent"])
+    axes[0].set_ylim(0, np.fmax(1.08 * table[drawn].max(axis=None), 1))
     _label_share(axes[0], table)
 
 

@@ -39,7 +39,8 @@ def reason_of(error: BaseException) -> str:
     """Say in one line what went wrong."""
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
-        return " ".join(f"{error} {cause or ''}".split())
+        lines = f"{error} {cause or ''}".splitlines()  # spaces are left: a path may have two
+        return " ".join(filter(None, map(str.strip, lines)))
     if isinstance(error, OSError) and error.strerror:
         # Everyone else's files are named: Hydra's are not.
         file = error.filename or "a file of the output folder (hydra.run.dir, hydra.sweep.dir)"

@@ -118,6 +118,8 @@ PATHS = [
     ("stimuli.root", "/data/Ekman & Friesen"),
     ("stimuli.root", "/data/O'Brien=1"),
     ("stimuli.root", "/data/[old]"),
+    ("stimuli.root", "/data/two  spaces (1)"),
+    ("stimuli.root", "/data/a tab\t(1)"),
     ("stimuli.root", "/data/{a}"),
     ("stimuli.root", "/data/100% #1!"),
     ("stimuli.root", "2024_01"),
