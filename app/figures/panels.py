@@ -76,7 +76,7 @@ def plot_panels(
             heading = f"{letter}   {name}" + "\n" * below
             own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
             for place, ax in enumerate(own):
-                ax.tick_params(labelleft=place % columns == 0)
+                ax.tick_params(labelleft=letter in UNLIKE or place % columns == 0)
             for ax in own[columns::columns]:
                 ax.set_ylabel(own[0].get_ylabel())
         for ax in left:

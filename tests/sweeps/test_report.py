@@ -466,6 +466,14 @@ def test_wide_intervals_stay_within_their_panel():
     assert figure.axes[0].get_ylim()[1] > 40
 
 
+def test_axes_that_show_different_things_have_their_own_scale():
+    """As the matrix of panel d, whose rows are metrics, and both scales of panel k."""
+    made = told(models=["mini"])
+    (drawn,) = (each for each in report.list_drawn(made.sections[0]) if each[0] == "d")
+    matrix = report.panels.plot_panel(drawn, made.sections[0].group.styles).axes[1]
+    assert matrix.yaxis.get_tick_params()["labelleft"]
+
+
 def test_undefined_findings_are_said_not_hidden():
     def change(row: dict[str, Any]) -> None:
         row["metrics"] |= {"consistency/mean": float("nan"), "consistency/sem": float("nan")}
