@@ -147,6 +147,15 @@ def test_what_is_deleted_while_a_sweep_runs(
     check_whole(settings)
 
 
+def test_a_sweep_that_was_killed_before_its_first_result_has_a_view(
+    settings: Tracking, tmp_path: Path
+) -> None:
+    write_plan(tmp_path / "sweep", Plan({"a": JOBS}))
+    parent = open_run(connect(settings), tmp_path / "sweep", SWEEP)
+    assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    assert list_views(settings) == {parent}
+
+
 def test_a_store_that_is_gone_is_made_again(tmp_path: Path) -> None:
     """By the command, whose process has no connection to the old one."""
     settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
