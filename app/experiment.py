@@ -23,6 +23,7 @@ from app.memo import Memo
 from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, score_layer
 from app.models.network import open_network
+from app.names import name_units
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
 from app.stimuli import classes
@@ -109,7 +110,8 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     selected = {name: each.select(values[name]) for name, each in criteria.items()}
     settings = config.metric.criterion
     curve = criteria[own].trace(values[own], settings.presets, settings.range)
-    signs = note_signs({name: each.scores for name, each in scored.items()})
+    by_metric = {name: each.scores for name, each in scored.items()}
+    signs = note_signs(by_metric, name_units(aggregation))
 
     # How sure all that is.
     plan = make_plan(config.certainty, len(score[own]))

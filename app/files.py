@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,25 @@ from typing import Any
 from app.errors import InputError
 
 PARTIAL = ".new"  # ends the hidden name of a file that is being written
+
+
+# How the beginning of a file, or what a link leads to, tells that the content was not fetched.
+POINTERS = {
+    rb"version https://git-lfs": "is a pointer of Git LFS, not the file: git lfs pull fetches it",
+    rb"(.*\.git)?/annex/objects/": (
+        "is a pointer of git-annex, not the file: git annex get, or datalad get, fetches it"
+    ),
+}
+
+
+def find_pointer(path: Path) -> str | None:
+    """Why a file holds, or a link leads to, less than its name says, and the mend."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(100)
+    except OSError:
+        start = os.fsencode(path.readlink()) if path.is_symlink() else b""
+    return next((said for sign, said in POINTERS.items() if re.match(sign, start)), None)
 
 
 @contextmanager

@@ -45,8 +45,11 @@ ACCURACY_CORRECTED = "decoding/accuracy_corrected"  # followed by CI95
 ACCURACY_IDENTITIES = "decoding/accuracy_identities"  # followed by CI95
 DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric, random_kernels
 
-CI95 = ("_ci95_low", "_ci95_high")  # the ends of the 95 % interval of the number so named before
-
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
 WHOLE = (COUNT, UNITS, UNDEFINED, GREEDY_DROPPED, DECODED_KERNELS, DEPTH)  # whole numbers
+
+
+def name_units(aggregation: str) -> str:
+    """Name what is scored, in the plural."""
+    return "units" if aggregation == "unit" else "kernels"

@@ -133,6 +133,11 @@ def _read_responses(responses: Any) -> NDArray[Any]:
 
 def _read_labels(categories: Any) -> list[str]:
     """Read the names of categories from whatever sequence they come in."""
+    if getattr(categories, "ndim", 1) != 1:
+        raise InputError(
+            f"categories have the shape {tuple(categories.shape)}: they are one name or number an "
+            "image; categories.ravel() makes that of a column, argmax(1) of one column a category"
+        )
     labels = categories.tolist() if hasattr(categories, "tolist") else list(categories)
     missing = [not isinstance(label, str) and str(label) in NO_LABEL for label in labels]
     if any(missing):
@@ -146,6 +151,8 @@ def _read_labels(categories: Any) -> list[str]:
 def _name(label: Any) -> str:
     """Name what may be a number, a truth value, bytes or one of an array's scalars."""
     label = label.item() if hasattr(label, "item") else label
+    if isinstance(label, float) and label.is_integer():  # as tables with gaps have whole numbers
+        label = int(label)
     return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
 
 

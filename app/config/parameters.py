@@ -73,10 +73,10 @@ def name_run(params: Mapping[str, Any], swept: Mapping[str, str] | None = None) 
     rest = [name for name in NAMED if name not in varied and name in params]
     words = []
     for name in (*first, *others, *rest):
-        value = params.get(name, varied.get(name))
+        value = varied[name] if name in others else params.get(name)
         text = f"{value:g}" if isinstance(value, float) else str(value)
         text = text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
-        words.append(f"{name}={text}" if name in others else text)
+        words.append(f"{name}={text}" if name in others and "…" not in text else text)
     return " ".join(words)
 
 

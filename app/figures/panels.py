@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.figures.render import add_legend, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
+from app.names import name_units
 from app.spelling import shorten
 
 ROW = 2.5  # inches: of axes and their legend
@@ -75,7 +76,7 @@ def plot_panels(
             heading = f"{letter}   {name}" + "\n" * below
             own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
             for place, ax in enumerate(own):
-                ax.tick_params(labelleft=place % columns == 0)
+                ax.tick_params(labelleft=letter in UNLIKE or place % columns == 0)
             for ax in own[columns::columns]:
                 ax.set_ylabel(own[0].get_ylabel())
         for ax in left:
@@ -132,7 +133,9 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
                 ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
+    drawn = table.columns.intersection(["percent", "percent_ci95_high", "null_percent"])
+    highest = float(np.nanmax(table[drawn].to_numpy(np.float64), initial=0))
+    axes[0].set_ylim(0, max(1.08 * highest, 1))
     _label_share(axes[0], table)
 
 
@@ -224,7 +227,7 @@ def draw_consistency(
                 elinewidth=0.8, label="trained" if trained else "untrained",
             )  # fmt: skip
         _set_layers(ax, layers)
-        ax.set_title("units" if aggregation == "unit" else "kernels", loc="center")
+        ax.set_title(name_units(aggregation), loc="center")
     axes[0].set_ylabel("Mean Spearman r\nof the metrics [95 % CI]")
     axes[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.12), ncols=2, borderpad=0)
 
@@ -264,8 +267,8 @@ def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
 
 def _label_share(ax: Axes, table: pd.DataFrame) -> None:
     """Say of what a percentage is: panel b's table, alone without aggregations, is of units."""
-    single = "aggregation" not in table or table["aggregation"].iloc[0] == "unit"
-    ax.set_ylabel(f"Selective {'units' if single else 'kernels'} (%)")
+    aggregation = table["aggregation"].iloc[0] if "aggregation" in table else "unit"
+    ax.set_ylabel(f"Selective {name_units(aggregation)} (%)")
 
 
 def _layers(table: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from app.figures.lesion import plot_lesions
 from app.figures.render import render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
 from app.figures.style import Heading, Style
+from app.names import name_units
 
 if TYPE_CHECKING:
     from app.config.schema import Config
@@ -34,7 +35,7 @@ def draw_run(
     """
     single = config.aggregation.name == "unit"
     title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
-    heading = Heading(title, "units" if single else "kernels")
+    heading = Heading(title, name_units(config.aggregation.name))
     compared = {**config.metrics, config.metric.name: config.metric}
     styles = {name: Style(each.label, each.colour) for name, each in compared.items()}
     selections = {

@@ -23,6 +23,7 @@ from app.metrics import Question
 from app.metrics.draws import Draws, Membership, draw_halves, draw_resamples, draw_shuffles, join
 from app.metrics.resampling import Sample, resample
 from app.metrics.scoring import still_noise
+from app.names import name_units
 from app.progress import progress_bar
 from app.responses.units import read_units
 
@@ -329,15 +330,16 @@ def certify_layer(
             f"certainty: a category has {smallest} images: drawing them again varies less than new "
             f"images would, and intervals are too narrow; {FEWEST_DRAWN} or more are better"
         )
+    what = name_units(aggregation)
     for name, each in found.metrics.items():
         if each.unsure:
             notes.append(
-                f"certainty: {name} is undefined for {each.unsure} units in some of "
+                f"certainty: {name} is undefined for {each.unsure} {what} in some of "
                 f"{inquiry.plan.resamples} resamples; their intervals rest on the others"
             )
         if inquiry.plan.resamples and np.sum(~np.isnan(each.low)) < FEWEST_UNITS:
             notes.append(
-                f"certainty: {name} has a score for fewer than {FEWEST_UNITS} units: intervals of "
-                "what is correlated or counted over units say little"
+                f"certainty: {name} has a score for fewer than {FEWEST_UNITS} {what}: intervals of "
+                f"what is correlated or counted over {what} say little"
             )
     return found, notes

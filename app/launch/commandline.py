@@ -39,7 +39,8 @@ def reason_of(error: BaseException) -> str:
     """Say in one line what went wrong."""
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
-        return " ".join(f"{error} {cause or ''}".split())
+        lines = f"{error} {cause or ''}".splitlines()  # spaces are left: a path may have two
+        return " ".join(filter(None, map(str.strip, lines)))
     if isinstance(error, OSError) and error.strerror:
         # Everyone else's files are named: Hydra's are not.
         file = error.filename or "a file of the output folder (hydra.run.dir, hydra.sweep.dir)"
@@ -126,7 +127,7 @@ def run_hydra(
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
         composed = trust.check_command(options, CONFIG_FOLDER, config_name)
         sys.argv[1:] = [  # where Hydra reads it
-            quoting.spell_range(word) if word in options.overrides else word
+            quoting.spell_numbers(word) if word in options.overrides else word
             for word in sys.argv[1:]
         ]
         if composed is not None:

@@ -27,10 +27,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from app.errors import InputError
+from app.spelling import find_meant
 
 # Of a list or mapping: a quoted text, a sign, or a text that is not quoted.
 _PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[][{},:]|[^][{},:]+""")
 _QUOTED_OR_SIGN = re.compile(r"""["'].*["']|[][{},:]""", re.DOTALL)
+# A quoted text, or a fraction of many digits that is a value, or one of several.
+_QUOTED_OR_FRACTION = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<=[][{}(),:=\s])-?\d+\.\d{9,}(?![^][{}(),:\s])"""
+)
 _AS_READ = "target"  # is found by what an override makes of it: `app.spelling.find_name`
 
 
@@ -57,20 +62,29 @@ def parse(words: Sequence[str], *, sweeps: bool = False) -> list[Override]:
     return found
 
 
-def spell_range(word: str) -> str:
-    """Spell a range of decimal fractions out, whose sums are not what Hydra's binary ones are.
+def spell_numbers(word: str) -> str:
+    """Spell decimal fractions as they are meant: slips of sums, and ranges, which would make some.
 
-    >>> spell_range("threshold.fsi=range(0.6,0.9,0.1)")  # 0.7 + 0.1 is 0.7999999999999999
+    >>> spell_numbers("threshold.fsi=range(0.6,0.9,0.1)")  # 0.7 + 0.1 is 0.7999999999999999
     'threshold.fsi=0.6,0.7,0.8'
+    >>> spell_numbers("x=[0.30000000000000004,'0.30000000000000004']")
+    "x=[0.3,'0.30000000000000004']"
     """
     if "=range(" not in word:
-        return word
+        return _QUOTED_OR_FRACTION.sub(lambda piece: _spell_meant(piece[0]), word)
     override = OverridesParser.create().parse_override(word)
     swept: Any = override.value()
     if not isinstance(swept, RangeSweep) or isinstance(swept.range(), range) or swept.tags:
         return word
     values = FloatRange(*(Decimal(str(each)) for each in (swept.start, swept.stop, swept.step)))
     return f"{override.get_key_element()}={','.join(map(str, values)) or word.partition('=')[2]}"
+
+
+def _spell_meant(piece: str) -> str:
+    if piece[0] in "\"'":
+        return piece
+    meant = find_meant(float(piece))
+    return piece if meant == float(piece) else str(meant)
 
 
 def _tell_unreadable(words: Sequence[str], place: int, sweeps: bool) -> str:

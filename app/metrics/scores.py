@@ -56,10 +56,10 @@ def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
     return score
 
 
-def note_signs(scores: Mapping[str, Scores]) -> list[str]:
-    """Say of which metrics' scores signs decide more than sizes."""
+def note_signs(scores: Mapping[str, Scores], what: str = "units") -> list[str]:
+    """Say of which metrics' scores, of units or kernels, signs decide more than sizes."""
     return [
-        f"{name}: {np.count_nonzero(each.signed)} of {len(each.score)} units compare a negative "
+        f"{name}: {np.count_nonzero(each.signed)} of {len(each.score)} {what} compare a negative "
         "mean with a positive one: the index is then 1 or -1, however close they are"
         for name, each in scores.items()
         if each.signed is not None and each.signed.any()

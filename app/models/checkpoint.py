@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ State = Mapping[str, Tensor]
 
 NESTED = " > "  # behind each key that leads to a mapping of tensors; then come their names
 _AVERAGED = re.compile(r"(?i)(^|[._ ])(ema|teacher)([._ ]|$)")  # rather than what is averaged
+# What DataParallel, torch.compile and FSDP put between the parts of a network's names.
+_WRAPPERS = re.compile(r"(?<=\.)(module|_orig_mod|_(fsdp|checkpoint)_wrapped_module)\.")
 _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")  # as of 2017: norm.1
 # What counts operations or serves training alone; whole numbers are tables or counts, too.
 _SPARE = re.compile(r"(^|\.)(total_ops|total_params|attn_mask|aux\d|AuxLogits)(\.|$)")
@@ -50,7 +53,7 @@ def read(path: Path) -> dict[str, Tensor]:
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         kind = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"more than tensors ({kind[1]})" if kind else "more than tensors"
+        held = f"more than tensors ({kind[1]})" if kind else "a pickle not of torch.save"
         raise InputError(
             f"checkpoint {path} is refused: it holds {held}, and loading pickled objects could run "
             "code; save torch.save(network.state_dict(), …) or safetensors"
@@ -61,6 +64,7 @@ def read(path: Path) -> dict[str, Tensor]:
     state = dict(_find_tensors(content))
     if not state:
         keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
+        keys = textwrap.shorten(keys, 200, placeholder="…")
         raise _unreadable(path, f"it holds no state dict{keys and f', but {keys}'}")
     return state
 
@@ -77,7 +81,9 @@ def name_tensors(
     names = [name for name, value in expected.items() if value.is_floating_point()]
     if key_map is not None:
         state = _rename(state, names, key_map)
-    state, own = {_DENSENET.sub(r"\1", key): value for key, value in state.items()}, set(names)
+    own, wrapped = set(names), not any(map(_WRAPPERS.search, names))
+    state = {_DENSENET.sub(r"\1", _WRAPPERS.sub("", key) if wrapped else key): value
+             for key, value in state.items()}  # fmt: skip
     counts = Counter(key[:end] for key in state for end in _split(key) if key[end:] in own)
     most = max(counts.values(), default=0)
     best = [prefix for prefix, count in counts.items() if count == most] or [_find_largest(state)]
@@ -102,8 +108,15 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_key_map(name: str) -> dict[str, str]:
     """The keys in a file of lines `theirs: own`."""
-    lines = Path(name).expanduser().read_text(errors="replace").splitlines()
-    pairs = [line.rpartition(":") for line in lines]
+    try:
+        lines = Path(name).expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
+        raise InputError(f"model.key_map={name} {reason}") from None
+    told = [line for line in lines if re.match(r"\s*[^\s#{}]", line)]  # JSON's braces aside
+    pairs = [line.rpartition(":") for line in told]
+    if wrong := [line for line, (_, colon, _) in zip(told, pairs, strict=True) if not colon]:
+        raise InputError(f"model.key_map={name} has the line {wrong[0]!r}, not theirs: own")
     return {theirs.strip(" \"'"): own.strip(" \"',") for theirs, _, own in pairs}
 
 
@@ -173,6 +186,8 @@ def write(path: Path, state: State, about: Mapping[str, str]) -> None:
 
 def _find_tensors(content: object, path: str = "") -> Iterator[tuple[str, Tensor]]:
     for key, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+            value = torch.from_numpy(value)
         if isinstance(value, Tensor):
             yield f"{path}{key}", value
         else:

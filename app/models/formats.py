@@ -6,12 +6,14 @@ import re
 import zipfile
 from pathlib import Path
 
+from app.files import find_pointer
+
 # What is no checkpoint, and what would be right.
 OTHERS = {
     rb"\Z": "is empty: copy or download it again",
-    rb"version https://git-lfs": "is a Git LFS pointer, not the weights: run git lfs pull",
     rb"\s*<": "is a web page, HTML or XML: download the file itself",
-    rb"\s*\{": "is an index of shards, or other JSON: merge the shards {shards} into one",
+    rb"\s*\{.*weight_map": "is an index of shards: merge the shards {shards} into one",
+    rb"\s*[\[{]": "is JSON: download the file of the weights themselves",
     rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x3a\x42]": "is ONNX: export the state dict instead",
     rb"\x89HDF": "is HDF5, as Keras writes it: convert it to a state dict",
     rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd": "is compressed (gzip, bzip2, xz, zstd): unpack it",
@@ -31,6 +33,8 @@ def find_reason(path: Path) -> str | None:
     """Why a file is neither of safetensors nor of PyTorch; None: it may be."""
     if is_safetensors(path):
         return None
+    if pointer := find_pointer(path):
+        return pointer
     with open(path, "rb") as file:
         start = file.read(4096)
     for pattern, reason in OTHERS.items():

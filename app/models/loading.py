@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from torch import nn
 
 from app.errors import InputError
+from app.files import find_pointer
 from app.models.checkpoint import behead, digest_tensors, fill, name_tensors, read, read_metadata
 from app.models.formats import is_safetensors
 from app.models.libraries import BUILDERS, Found
@@ -78,7 +79,8 @@ def locate_checkpoint(name: str) -> Path:
     else:
         path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"model.checkpoint={name} is no file: give the path of the weights")
+        wrong = find_pointer(path) or "is no file: give the path of the weights"
+        raise InputError(f"model.checkpoint={name} {wrong}")
     return path
 
 

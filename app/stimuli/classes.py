@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +119,11 @@ def read_classes(
     for task in tasks:
         output, found = task.find()
         first = {label: names[:at_most] for label, names in found.items()}
-        parts[task.name] = task.folders.read(first, megapixels)
+        images = task.folders.read(first, megapixels)
+        if left := sum(map(len, found.values())) - len(images):
+            said = f"lesion: {left} image(s) of {task.folders} above {at_most} a class are not used"
+            images = replace(images, notes=(*images.notes, said))
+        parts[task.name] = images
         right += [output[label] for label in parts[task.name].labels]
     return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
 

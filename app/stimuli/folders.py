@@ -183,9 +183,11 @@ def _raise(error: OSError) -> None:
 def _is_image(path: Path) -> bool:
     """Whether a file is called as an image, or is one."""
     kind = Image.registered_extensions().get(path.suffix.lower())
+    if path.is_fifo():  # which would wait
+        return False
     if kind in Image.OPEN and kind not in _UNREADABLE:
         return True
-    if path.is_file():  # no pipe, which would wait
+    if path.is_file():
         with suppress(Exception), Image.open(path) as image:
             return image.format not in _UNREADABLE
     return False

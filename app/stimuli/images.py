@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from app.errors import InputError
+from app.files import find_pointer
 
 with suppress(ImportError):  # Pillow's plugin for photographs of phones, where it is installed
     import pillow_heif.HeifImagePlugin  # noqa: F401
@@ -26,6 +29,7 @@ T = TypeVar("T")
 
 DECODERS = 2  # images that are decoded, or files that are read, at the same time
 _STRIP = 16  # times as long as wide: of such images the crop alone is resized
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # of TIFF
 _DARK = 64  # of 255: an image that stays below leaves three quarters of the range empty
 
 
@@ -82,8 +86,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     0 … 1 if that is where they are, else for 0 … 255. InputError for values outside of that.
     """
     key = image.info.get("transparency")
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    if tags.get(_SAMPLE_FORMAT) in (2, (2,), (2, 2, 2)) and image.mode in ("L", "RGB"):
+        raise InputError("holds signed integers of 8 bits, which Pillow misreads: save unsigned")
     if image.mode[0] in "IF":
         image = _to_8_bits(np.asarray(image), key)
+        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, to which Pillow holds in 8 bits alone
+            image = ImageChops.invert(image)
     elif image.mode == "RGB" and key is not None and max(key) > 255:  # of 16 bits, as it was
         image = image.copy()
         image.info["transparency"] = tuple(level >> 8 for level in key)
@@ -210,21 +219,29 @@ def _read(path: Path, megapixels: float | None, use: Callable[[Image.Image, byte
                 raise
             return use(_open(_drop_texts(content), megapixels), content)
     except UnidentifiedImageError:
-        wrong = "is not an image that Pillow can read: replace or remove it"
-        if content.startswith(b"version https://git-lfs"):
-            wrong = "is a pointer of Git LFS, not the image: git lfs pull fetches it"
+        wrong = find_pointer(path) or "is not an image that Pillow can read: replace or remove it"
     except Image.DecompressionBombError as error:
-        wrong = (
-            f"is too large for Pillow ({error}): shrink it, or allow it with megapixels=<millions> "
-            "(a TIFF: save it as PNG before)"
-        )
+        wrong = _tell_size(path, str(error), megapixels)
     except InputError as error:
         wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
         reason = getattr(error, "strerror", None)
+        if "Ghostscript" in str(error):  # which Pillow needs for EPS
+            reason = "Ghostscript is not installed: install it, or save the picture as PNG"
         damaged = f"is truncated or damaged ({error}): replace or remove it"
-        wrong = f"cannot be read: {reason}" if reason else damaged
+        wrong = find_pointer(path) or (f"cannot be read: {reason}" if reason else damaged)
     raise InputError(f"{path} {wrong}")
+
+
+def _tell_size(path: Path, said: str, megapixels: float | None) -> str:
+    """Say what to do with a picture of more pixels than Pillow, or `megapixels`, allows."""
+    millions = math.ceil(int(re.findall(r"\d+", said)[0]) / 1e6)
+    with open(path, "rb") as file:  # its reader holds to Pillow's own limit
+        tiff = file.read(2) in (b"II", b"MM")
+    return (
+        f"has {millions} million pixels, more than the {megapixels or 179:g} that are read: "
+        f"shrink it, or {'save it as PNG and ' * tiff}allow it with megapixels={millions}"
+    )
 
 
 def _open(content: bytes, megapixels: float | None) -> Image.Image:

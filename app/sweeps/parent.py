@@ -20,6 +20,7 @@ from app import names
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
+from app.spelling import shorten
 from app.sweeps.results import Result, find_differing, list_params, read_sweep
 from app.tracking import record, run
 from app.tracking.record import Description
@@ -51,9 +52,11 @@ class Plan:
         return math.prod(map(len, self.swept.values()))
 
     def find_own(self, overrides: Sequence[str]) -> dict[str, str]:
-        """Find what a job was given of what the sweep varies, from its words."""
+        """Find what a job was given of what the sweep varies, long values cut to what differs."""
         pairs = (word.lstrip("+~").partition("=") for word in overrides)
-        return {name: value for name, _, value in pairs if name in self.swept}
+        given = {name: value.strip("\"'") for name, _, value in pairs if name in self.swept}
+        every = {name: [text.strip("\"'") for text in self.swept[name]] for name in given}
+        return {name: shorten([*every[name], value])[value] for name, value in given.items()}
 
     @property
     def title(self) -> str:

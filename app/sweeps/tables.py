@@ -66,7 +66,7 @@ def lay_out(table: pd.DataFrame, left: Sequence[str] = (), width: int | None = N
 
 def describe_job(result: Result) -> str:
     """Say what one job found: a line a finding, then what is to be known of it."""
-    counted = "units" if result.params.get("aggregation") == "unit" else "kernels"
+    counted = names.name_units(result.params.get("aggregation", ""))
     found = _findings(result.metrics, counted)
     width = max(map(len, found), default=0) + 2
     lines = [f"{finding:{width}}{', '.join(values)}" for finding, values in found.items()]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from os.path import exists  # False, and no error, in folders that others closed
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+# The tag of the experiments that the program makes, without which MLflow's pages open on a view
+# for language models.
+KIND = ("mlflow.experimentKind", "custom_model_development")
 ARTIFACTS = "artifacts"  # the folder beside the database that holds the runs' files
 
 
@@ -37,24 +41,26 @@ def mend_addresses(connection: sqlite3.Connection, folder: Path) -> str | None:
     """Let MLflow's database, in a folder that was moved or copied, name what came along.
 
     MLflow would go on writing files to the old place: its addresses are absolute. Where a database
-    of this program was made, its first experiment tells. Returns what was done, if anything was.
+    was, the experiments that this program made tell. Returns what was done, if anything was.
     """
-    find_first = "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
-    first = [_read_address(address) for (address,) in connection.execute(find_first)]
-    if not first or first[0] is None or first[0].parent.name != ARTIFACTS:
-        return None
-    old = first[0].parents[1]
-    if is_same(old, folder):
+    old = _find_old(connection)
+    if old is None or is_same(old, folder):
         return None
 
     def mend(address: str | None, anyway: bool) -> str | None:
-        path = _read_address(address)
-        if path is None or not path.is_relative_to(old):
+        if (path := _read_address(address)) is None:
             return address
-        moved = folder / path.relative_to(old)
-        return (moved if anyway else follow(path, old, folder)).as_uri()
+        moved = follow(path, old, folder)
+        if anyway and path.is_relative_to(old):
+            moved = folder / path.relative_to(old)
+        return address if moved == path else moved.as_uri()
+
+    def lies(address: str | None) -> bool:
+        path = _read_address(address)
+        return path is not None and path.is_relative_to(old)
 
     connection.create_function("mend", 2, mend)
+    connection.create_function("lies", 1, lies)
     connection.create_function("follow", 1, lambda path: str(follow(Path(path), old, folder)))
     with connection:  # all of it or nothing
         for change in (
@@ -64,13 +70,30 @@ def mend_addresses(connection: sqlite3.Connection, folder: Path) -> str | None:
             "tags SET value = follow(value) WHERE key = 'folder'",
         ):
             connection.execute(f"UPDATE {change}")
-    find_left = "SELECT count(*) FROM runs WHERE instr(artifact_uri, ?) = 1"
-    (left,) = connection.execute(find_left, [f"{old.as_uri()}/"]).fetchone()
+    find_left = "SELECT count(*) FROM runs WHERE lies(artifact_uri)"
+    (left,) = connection.execute(find_left).fetchone()
     stay = f"; the files of {left} run(s) did not come along and stay there" if left else ""
     return f"{folder} came from {old}: the addresses in its database were mended{stay}"
 
 
+def _find_old(connection: sqlite3.Connection) -> Path | None:
+    """Where a database was: the first experiment is MLflow's own, those of the kind are ours."""
+    find = (
+        "SELECT e.experiment_id, artifact_location FROM experiments AS e LEFT JOIN experiment_tags "
+        "AS t ON t.experiment_id = e.experiment_id AND key = ? WHERE e.experiment_id = 0 OR "
+        "value = ? ORDER BY e.experiment_id"
+    )
+    for number, address in connection.execute(find, KIND):
+        if (path := _read_address(address)) is not None:
+            place = path if number else path.parent
+            if place.name == ARTIFACTS:
+                return place.parent
+    return None
+
+
 def _read_address(address: str | None) -> Path | None:
-    """The path of an address of files; None where it is no place on a disk."""
+    """The path of an address of files, as MLflow writes them; None where it is none on a disk."""
     parts = urlsplit(address or "")
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(address) if address and os.path.isabs(address) else None

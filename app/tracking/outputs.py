@@ -12,6 +12,7 @@ from app.config.parameters import to_yaml
 from app.files import to_json, whole, writing
 from app.findings.selection import Criterion
 from app.machine import GB, measure_peak
+from app.names import name_units
 from app.tracking.origin import versions
 from app.tracking.record import NOTE, Record, tag_notes
 
@@ -47,7 +48,8 @@ def make_tags(config: Config, subject: Subject) -> dict[str, str]:
 
 def ask(config: Config) -> str:
     """What the run asks, in a sentence."""
-    what = "units" if config.aggregation.name == "unit" else f"kernels ({config.aggregation.name})"
+    aggregation = config.aggregation.name
+    what = name_units(aggregation) + ("" if aggregation == "unit" else f" ({aggregation})")
     criterion = config.metric.criterion
     rule = Criterion(criterion.rule, criterion.threshold)
     return (

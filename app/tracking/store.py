@@ -24,7 +24,7 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.tracking import client as calls
 from app.tracking.client import DATABASE, SQLITE
-from app.tracking.moved import ARTIFACTS
+from app.tracking.moved import ARTIFACTS, KIND
 from app.tracking.view import View, make_query, make_tag
 
 if TYPE_CHECKING:
@@ -145,9 +145,7 @@ class Store:
         def find_or_create(client: MlflowClient) -> Any:
             found = client.get_experiment_by_name(name)
             if found is None:
-                # Without this tag MLflow's pages open on a view for language models.
-                tags = {"mlflow.experimentKind": "custom_model_development"}
-                client.create_experiment(name, location, tags)
+                client.create_experiment(name, location, dict([KIND]))
                 found = client.get_experiment_by_name(name)
             return found
 

@@ -32,11 +32,6 @@ REFUSALS = (InputError, HydraException, OmegaConfBaseException)  # told in one l
 OWN_SIZE = Preprocessing(SIDE, SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def today(wrong: str) -> pytest.MarkDecorator:
-    """What is not right yet, and what happens instead; a mend removes the mark."""
-    return pytest.mark.xfail(strict=True, reason=wrong)
-
-
 def quoted(key: str, value: str | Path) -> str:
     """An override whose value is a text, whatever it looks like."""
     escaped = str(value).replace("'", "\\'")

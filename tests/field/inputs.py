@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import struct
 import zlib
 from argparse import Namespace
@@ -94,15 +95,25 @@ def save_huge(path: Path, width: int = 14_000, height: int = 13_500) -> None:
     )
 
 
-def save_tiff(path: Path, values: NDArray[Any]) -> None:
-    """An uncompressed TIFF of the values (rows, columns) or (rows, columns, 3), as they are."""
+def save_tiff(
+    path: Path,
+    values: NDArray[Any],
+    size: tuple[int, int] | None = None,
+    photometric: int | None = None,
+) -> None:
+    """An uncompressed TIFF of the values (rows, columns) or (rows, columns, 3), as they are.
+
+    Its header may claim another size; 0 is white where `photometric` is 0.
+    """
     order = ">" if values.dtype.byteorder == ">" else "<"
     rows, columns, *rest = values.shape
+    columns, rows = size or (columns, rows)
     samples = rest[0] if rest else 1
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     strip = values.tobytes()
+    shown = (2 if rest else 1) if photometric is None else photometric
     tags = [(256, columns), (257, rows), (258, values.dtype.itemsize * 8), (259, 1),
-            (262, 2 if rest else 1), (273, 8), (277, samples), (278, rows), (279, len(strip)),
+            (262, shown), (273, 8), (277, samples), (278, rows), (279, len(strip)),
             (339, kind)]  # fmt: skip
     after = 8 + len(strip)
     several = b""
@@ -193,6 +204,13 @@ def without(part: str) -> Save:
     return bare(lambda state: {name: v for name, v in state.items() if part not in name})
 
 
+def wrapped_within(word: str) -> Save:
+    """Parts of the network wrapped one by one, as `features.module.0` of AlexNet and VGG is."""
+    return bare(lambda state: {
+        re.sub(r"^(layer[12])\.", rf"\1.{word}.", name): value for name, value in state.items()
+    })  # fmt: skip
+
+
 def other(state: State) -> State:
     """Weights of the same names that are not asked for."""
     return {name: torch.zeros_like(value) for name, value in state.items()}
@@ -240,6 +258,7 @@ def save_safetensors(path: Path, state: State) -> None:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102502400\n"
+ANNEX = b"/annex/objects/SHA256E-s31390--4d7a.png\n"  # of a file that was unlocked
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>"
 INDEX = json.dumps({"metadata": {"total_size": 9}, "weight_map": {"a": "model-1-of-2.safetensors"}})
 ONNX = b"\x08\x08\x12\x07pytorch\x1a\x052.6.0:\xa1\x05\n" + bytes(64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,7 @@ from tests.field.inputs import (
     save_bytes,
     under,
     without,
+    wrapped_within,
 )
 
 
@@ -76,11 +78,14 @@ SAME: list[tuple[str, Save]] = [
     ("ddp_teacher.pth", prefixed("module.", "state_dict", "teacher")),
     ("dino.pth", inputs.save_dino),
     ("moco.pth", inputs.save_moco),
+    *((f"within_{word}.pth", wrapped_within(word)) for word in (
+        "module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")),
     ("total_ops.pth", bare(lambda state: {**state, "total_ops": torch.zeros(1),
         "layer1.total_params": torch.zeros(1)})),
     ("loss_beside.ckpt", inputs.save_lightning),
     ("numpy_scalar.pth", under("state_dict", best_acc1=np.float64(0.7))),
     ("numpy_array.pth", under("state_dict", curve=np.arange(3.0))),
+    ("numpy_state.pth", bare(lambda state: {name: v.numpy() for name, v in state.items()})),
     ("defaults.pth", under("state_dict", callbacks=OrderedDict(best=torch.tensor(0.1)))),
     ("safetensors.pth", inputs.save_safetensors),
     ("safetensors.bin", inputs.save_safetensors),
@@ -121,6 +126,10 @@ NAMED: list[tuple[str, Save, str]] = [
      r"torch\.nn\.\S*Sequential.*state_dict\(\)"),
     ("pointer.pth", save_bytes(inputs.POINTER), "(?i)git.lfs"),
     ("pointer.safetensors", save_bytes(inputs.POINTER), "(?i)git.lfs"),
+    ("annex.pth", save_bytes(inputs.ANNEX), "(?i)git.annex"),
+    ("pickle.pth", lambda path, state: path.write_bytes(pickle.dumps(dict(a=np.zeros(3)))),
+     "a pickle not of torch.save"),
+    ("answer.json", save_bytes(b'{"message": "Not Found"}'), "is JSON(?!.*shard)"),
     ("page.pth", save_bytes(inputs.PAGE), "HTML|web page"),
     ("page.safetensors", save_bytes(inputs.PAGE), "HTML|web page"),
     ("xml.pth", save_bytes(b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
@@ -215,11 +224,12 @@ def test_old_keys_of_densenet_are_known(tmp_path: Path):
     check_same(network.state_dict(), right)
 
 
-def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State):
+@pytest.mark.parametrize("layout", ["{}", "# theirs: ours\n\n{}\n", "{{\n{}}}\n"])
+def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State, layout: str):
     renamed = {f"weights/{number}": value for number, value in enumerate(state.values())}
     bare(lambda _: renamed)(tmp_path / "renamed.pth", state)
     lines = [f"{theirs}: {own}\n" for theirs, own in zip(renamed, state, strict=True)]
-    (tmp_path / "keys.yaml").write_text("".join(lines))
+    (tmp_path / "keys.yaml").write_text(layout.format("".join(lines)))
     loaded = load_network(
         "timm",
         name="test_resnet",
@@ -228,6 +238,12 @@ def test_keys_are_mapped_by_a_file(tmp_path: Path, state: State):
         key_map=str(tmp_path / "keys.yaml"),
     )
     check_same(loaded.network.state_dict(), state)
+
+
+def test_a_line_that_maps_nothing_is_shown(tmp_path: Path):
+    (tmp_path / "keys").write_text("a: b\nc d\n")
+    with pytest.raises(InputError, match="the line 'c d', not theirs: own"):
+        checkpoint.read_key_map(str(tmp_path / "keys"))
 
 
 def test_gzipped_weights_are_what_they_were(tmp_path: Path, state: State):

@@ -18,7 +18,7 @@ from app.stimuli.classes import name_tasks, read_classes
 from app.stimuli.identities import make_identities
 from app.stimuli.localizer import make_localizer
 from tests.field.asked import choose, count_images, read_localizer, set_stimuli
-from tests.field.inputs import HEIC, POINTER, base, encoded, images, plant
+from tests.field.inputs import ANNEX, HEIC, POINTER, base, encoded, images, plant
 
 PICTURE = encoded()
 THREE = {"car": 3, "face": 3, "house": 3}
@@ -103,6 +103,7 @@ REFUSED = [
     ("flat_one_below", {"all/a.png": PICTURE, "all/b.png": PICTURE}, {"domains": {"x": ["y"]}},
      "no folder 'y'.*it has all"),
     ("cut_pointer", base() | {"face/a.png": POINTER}, {}, "(?i)LFS"),
+    ("annex_pointer", base() | {"face/a.png": ANNEX}, {}, "git-annex"),
     ("broken_picture", base() | {"face/a.png": PICTURE[:9]}, {}, "a.png"),
     ("empty_file", base() | {"face/a.png": b""}, {}, "a.png"),
     ("named_but_empty", base() | {"body/x.txt": b"x"}, {"domains": {"a": ["face"], "b": ["body"]}},
@@ -144,12 +145,21 @@ def test_links_are_followed_once(tmp_path: Path, link: Link, right: dict[str, in
     assert count_images(read_localizer(tmp_path)) == right
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(plant(tmp_path, base()) / "face/pipe.png")
+    assert count_images(read_localizer(tmp_path)) == THREE
+
+
 def test_a_link_to_nothing_is_named(tmp_path: Path):
     """As files of git-annex are that were not fetched."""
     plant(tmp_path, base())
-    (tmp_path / "face/gone.png").symlink_to(tmp_path / "annex/SHA256E-s9--4d7a.png")
-    with pytest.raises(InputError, match="face/gone.png cannot be read"):
-        read_localizer(tmp_path)
+    link = tmp_path / "face/gone.png"
+    for target, said in ((".git/annex/objects/X/SHA256E-s9--4d7a.png", "is .* git-annex"),
+                         ("elsewhere.png", "cannot be read")):  # fmt: skip
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../{target}")
+        with pytest.raises(InputError, match=f"face/gone.png {said}"):
+            read_localizer(tmp_path)
 
 
 @pytest.mark.parametrize(

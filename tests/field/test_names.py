@@ -118,6 +118,8 @@ PATHS = [
     ("stimuli.root", "/data/Ekman & Friesen"),
     ("stimuli.root", "/data/O'Brien=1"),
     ("stimuli.root", "/data/[old]"),
+    ("stimuli.root", "/data/two  spaces (1)"),
+    ("stimuli.root", "/data/a tab\t(1)"),
     ("stimuli.root", "/data/{a}"),
     ("stimuli.root", "/data/100% #1!"),
     ("stimuli.root", "2024_01"),
@@ -142,10 +144,10 @@ def test_numbers_of_a_swept_range_are_those_that_were_meant():
     """As Hydra counts them: threshold.fsi=range(0.1,0.4,0.1)."""
     fine = 0.30000000000123457  # which nobody's sum is
     words = ["threshold.fsi=0.30000000000000004", "decoding.penalty=0.7999999999999999",
-             f"threshold.dprime={fine}"]  # fmt: skip
+             f"threshold.dprime={fine}", "model.mean=[0.30000000000000004,0.5,0.5]"]  # fmt: skip
     config = check_config("stimuli=folder", "stimuli.root=x", *words)
     assert config.metric.criterion.threshold == config.threshold["fsi"] == 0.3
-    assert config.decoding.penalty == 0.8
+    assert config.decoding.penalty == 0.8 and config.model.mean == [0.3, 0.5, 0.5]
     assert config.metrics["dprime"].criterion.threshold == fine
 
 

@@ -70,6 +70,7 @@ ODD = [
     ("integer_text", RESPONSES, np.array([1, 1, 1, 0, 0, 0, 0]), "1"),
     ("list_of_integers", RESPONSES, [1, 1, 1, 0, 0, 0, 0], 1),
     ("booleans", RESPONSES, np.array(LABELS) == "x", True),
+    ("whole_numbers", RESPONSES, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], 1),
     ("tensor_labels", RESPONSES, torch.tensor([1, 1, 1, 0, 0, 0, 0]), 1),
     ("categorical", RESPONSES, pd.Series(LABELS, dtype="category"), "x"),
     ("series", RESPONSES, pd.Series(LABELS, index=range(7, 0, -1)), "x"),
@@ -115,6 +116,8 @@ WRONG = [
     ("ragged", [[1.0], [2.0, 3.0]], ["x", "y"], r"\(images, units\)"),
     ("one_axis", RESPONSES[:, 0], LABELS, r"\(images, units\)"),
     ("transposed", RESPONSES.T, LABELS, r"\(images, units\)"),
+    ("column", RESPONSES, np.array([LABELS]).T, r"shape \(7, 1\).*ravel"),
+    ("one_hot", RESPONSES, torch.eye(2)[[0, 0, 0, 1, 1, 1, 1]], r"shape \(7, 2\).*argmax"),
     ("nan_label", RESPONSES, [*LABELS[:6], np.nan], "1 labels are missing, .* 6"),
     ("missing_label", RESPONSES, [None, *LABELS[1:]], "(?i)None|missing|label"),
 ]  # fmt: skip

@@ -38,6 +38,13 @@ def test_the_plan_that_overrides_make(overrides, plan):
     assert all(value == made.swept[name][0] for name, value in own.items())
 
 
+def test_a_job_is_told_what_of_a_long_value_differs():
+    paths = [f'"/data/{"long" * 20} (1)/{name}/last.ckpt"' for name in ("run_a", "run_b")]
+    plan = Plan({"model.checkpoint": paths, "seed": ["1", "2"]})
+    own = plan.find_own([f"model.checkpoint={paths[1]}", "seed=2", "layer=conv13"])
+    assert own == {"model.checkpoint": "…run_b…", "seed": "2"}
+
+
 def test_no_plan_is_one_job(tmp_path: Path):
     assert read_plan(tmp_path) == Plan() and Plan().jobs == 1
     plan = Plan({"layer": ["conv2", "conv4"]}, ["-m"])

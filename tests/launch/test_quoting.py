@@ -16,7 +16,7 @@ from app.config import schema
 from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser
-from app.launch.quoting import spell_range, type_override
+from app.launch.quoting import spell_numbers, type_override
 
 COMMANDS = (cache, report, train)  # imported, they have registered what their configs hold
 
@@ -99,10 +99,19 @@ def test_what_is_sound_is_let_through():
         ("+a=range(1,0.5,-0.25)", "+a=1.0,0.75"),
         ("seed=range(1,4)", "seed=range(1,4)"),
         ("seed=1", "seed=1"),
+        ("threshold.fsi=0.30000000000000004,0.4", "threshold.fsi=0.3,0.4"),
+        ("model.mean=[0.7999999999999999, 1]", "model.mean=[0.8, 1]"),
+        ("metric.criterion.presets={paper: 0.30000000000000004}",
+         "metric.criterion.presets={paper: 0.3}"),
+        ("x=choice(0.30000000000000004,1)", "x=choice(0.3,1)"),
+        ("x=110.00000000000001", "x=110.0"),
+        ("stimuli.root=a-0.30000000000000004/b", "stimuli.root=a-0.30000000000000004/b"),
+        ("target='0.30000000000000004'", "target='0.30000000000000004'"),
+        ("threshold.fsi=0.30000000000123457", "threshold.fsi=0.30000000000123457"),
     ],
-)
-def test_ranges_of_fractions_are_exact_and_end_before_their_stop(word: str, spelled: str):
-    assert spell_range(word) == spelled
+)  # fmt: skip
+def test_fractions_are_what_they_mean_and_ranges_end_before_their_stop(word: str, spelled: str):
+    assert spell_numbers(word) == spelled
 
 
 @pytest.mark.parametrize(

@@ -453,6 +453,27 @@ def test_metrics_without_label_and_colour_have_their_name():
     assert styles["fsi"].label == "FSI" and styles["fsi"].colour == "#0072B2"
 
 
+def test_wide_intervals_stay_within_their_panel():
+    """Drawn beyond the axes they leave no room for these, and all panels lie on each other."""
+    table = pd.DataFrame({
+        "layer": pd.Categorical(["conv12"] * 2), "aggregation": "l2", "metric": ["fsi", "auc"],
+        "percent": [2.3, 1.6], "percent_ci95_low": [0.0, 0.0], "percent_ci95_high": [3.1, 22.1],
+        "null_percent": [40.0, 0.0],
+    })  # fmt: skip
+    styles = told(models=["mini"]).sections[0].group.styles
+    styles = {name: styles["fsi"] for name in ("fsi", "auc")}
+    figure = report.panels.plot_panel(("c", "Selective kernels", table), styles)
+    assert figure.axes[0].get_ylim()[1] > 40
+
+
+def test_axes_that_show_different_things_have_their_own_scale():
+    """As the matrix of panel d, whose rows are metrics, and both scales of panel k."""
+    made = told(models=["mini"])
+    (drawn,) = (each for each in report.list_drawn(made.sections[0]) if each[0] == "d")
+    matrix = report.panels.plot_panel(drawn, made.sections[0].group.styles).axes[1]
+    assert matrix.yaxis.get_tick_params()["labelleft"]
+
+
 def test_undefined_findings_are_said_not_hidden():
     def change(row: dict[str, Any]) -> None:
         row["metrics"] |= {"consistency/mean": float("nan"), "consistency/sem": float("nan")}

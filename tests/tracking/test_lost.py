@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from mlflow.entities import Run as StoredRun
 
 from app import sync
 from app.config.schema import Tracking
+from app.sweeps.parent import Plan, write_plan
 from app.tracking.record import Description
 from app.tracking.run import end_run, find_runs, open_run, settle, start
 from app.tracking.store import connect
@@ -28,6 +30,7 @@ JOBS = ("0", "1", "2")
 def run_sweep(settings: Tracking, folder: Path) -> None:
     """As its process would, from the first job to the end of the parent run."""
     store = connect(settings)
+    write_plan(folder, Plan({"a": JOBS}))
     for job in JOBS:
         parent = open_run(store, folder, SWEEP)
         with start(store, folder / job, Description(job, {"a": job}, parent=parent)) as run:
@@ -37,6 +40,15 @@ def run_sweep(settings: Tracking, folder: Path) -> None:
         assert run.undelivered is None
     end_run(folder, "FINISHED", {"jobs/finished": 3.0})
     assert not [reason for _, reason in settle(find_runs(folder), ended=True) if reason]
+
+
+def list_views(settings: Tracking) -> set[str]:
+    """The sweeps that have a view in MLflow's pages, by the ids of their runs."""
+    client = MlflowClient(connect(settings).uri)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    assert experiment is not None
+    found = (re.fullmatch(r"mlflow\.sharedViewState\.(\w+)", tag) for tag in experiment.tags)
+    return {each[1] for each in found if each is not None}
 
 
 def list_active(settings: Tracking, parent: bool) -> list[StoredRun]:
@@ -105,6 +117,8 @@ def test_sync_makes_again_what_was_deleted(
     counts, reasons = sync.sync([tmp_path])
     assert reasons == [] and counts["delivered"] >= 1
     check_whole(settings)
+    (parent,) = list_active(settings, parent=True)
+    assert parent.info.run_id in list_views(settings) or "parents" not in which
     if lose is delete:
         assert {run.info.run_id for run in list_active(settings, parent=False)} == before
     assert sync.sync([tmp_path]) == ({"complete": 4}, [])
@@ -131,6 +145,15 @@ def test_what_is_deleted_while_a_sweep_runs(
     lose(settings, parents=True, jobs=1)
     run_sweep(settings, folder)
     check_whole(settings)
+
+
+def test_a_sweep_that_was_killed_before_its_first_result_has_a_view(
+    settings: Tracking, tmp_path: Path
+) -> None:
+    write_plan(tmp_path / "sweep", Plan({"a": JOBS}))
+    parent = open_run(connect(settings), tmp_path / "sweep", SWEEP)
+    assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    assert list_views(settings) == {parent}
 
 
 def test_a_store_that_is_gone_is_made_again(tmp_path: Path) -> None:

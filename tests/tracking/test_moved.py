@@ -126,6 +126,32 @@ def test_files_that_did_not_come_along_are_told_of(project, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_database_of_plain_mlflow_follows_too(tmp_path, capsys, monkeypatch):
+    """Its addresses may have no scheme, and what an experiment keeps elsewhere stays there."""
+    old, new, elsewhere = (tmp_path / name for name in ("a project é", "new", "artifacts"))
+    (old / "mlruns").mkdir(parents=True)
+    monkeypatch.chdir(old)
+    uri = "sqlite:///mlflow.db"
+    client = MlflowClient(uri)
+    for name, place in {"plain": None, "file": "file:art", "kept": str(elsewhere)}.items():
+        made = client.create_run(client.create_experiment(name, place)).info.run_id
+        client.log_text(made, name, "a.txt")
+    settings = Tracking(name="sqlite", folder=str(old))
+    connect(settings).prepare()
+    monkeypatch.chdir(tmp_path)
+    move(old, new)
+    connect(Tracking(name="sqlite", folder=str(new))).prepare()
+    assert f"{new} came from {old}" in capsys.readouterr().err
+    client = MlflowClient(f"sqlite:///{new}/mlflow.db")
+    for name, place in {"plain": new / "mlruns", "file": new / "art", "kept": elsewhere}.items():
+        experiment = client.get_experiment_by_name(name)
+        (ended,) = client.search_runs([experiment.experiment_id])
+        assert Path(client.download_artifacts(ended.info.run_id, "a.txt")).read_text() == name
+        client.log_text(client.create_run(experiment.experiment_id).info.run_id, name, "b.txt")
+        assert len(list(place.rglob("b.txt"))) == 1
+    assert not old.exists()
+
+
 def test_a_link_is_the_same_place(project, tmp_path, capsys):
     (tmp_path / "link").symlink_to(project)
     run(tmp_path / "link", "first")
