@@ -6,8 +6,6 @@ disagreement when they do not?
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -29,25 +27,25 @@ def make_panel_k(group: Group) -> Panel:
     runs = runs[~runs["baseline"]]
     if len(runs) < 2:
         raise Missing("fewer than two metrics have a null (certainty.shuffles)")
-    cases = select(group, runs)
     rows = []
-    for case, selected in cases.items():
-        for name, mask in selected.items():
-            others = [jaccard(mask, other) for key, other in selected.items() if key != name]
-            shared = float(np.mean(others))
-            rows.append((name, case, int(mask.sum()), 100 * float(mask.mean()), shared))
-    found = pd.DataFrame(rows, columns=["metric", "case", "count", "percent", "jaccard"])
-    point = group.table(runs, groups.POINT)
+    for network, own in enumerate(group.list_networks(runs)):
+        for case, selected in select(group, own).items():
+            for name, mask in selected.items():
+                others = [jaccard(mask, other) for key, other in selected.items() if key != name]
+                shares = 100 * float(mask.mean()), float(np.mean(others))
+                rows.append((network, name, case, int(mask.sum()), *shares))
+    columns = ["network", "metric", "case", "count", "percent", "jaccard"]
+    found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
+    point = group.table(runs, groups.POINT).drop(columns="networks", errors="ignore")
     table = point.merge(found, on="metric").sort_values(
         "case", key=lambda case: case.map([*CASES].index), kind="stable"
     )
     told = []
-    for case, selected in cases.items():
-        percent = [100 * float(mask.mean()) for mask in selected.values()]
-        pairs = [jaccard(a, b) for a, b in combinations(selected.values(), 2)]
+    for case, part in table.groupby("case", sort=False):
+        percent, shared = part["percent"], part["jaccard"].mean(skipna=False)  # also over pairs
         told.append(
-            f"{CASES[case]} {min(percent):.1f} to {max(percent):.1f} %, of which two metrics share "
-            f"{np.mean(pairs):.2f} on average"
+            f"{CASES[str(case)]} {percent.min():.1f} to {percent.max():.1f} %, of which two "
+            f"metrics share {shared:.2f} on average"
         )
     says = f"{groups.name_place(table)}, metrics select {'; '.join(told)}."
     caption = (
