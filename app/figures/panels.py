@@ -363,7 +363,12 @@ def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
 
 
 def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it."""
+    """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it.
+
+    And N below, where it changes: accuracy falls with it.
+    """
+    axes[0].set_ylim(-14, 103)
+    axes[0].set_yticks([-8, *range(0, 101, 25)], ["N", *map(str, range(0, 101, 25))])
     for ax, metric, rows in _each_metric(axes, table, styles, "Identity accuracy (%)"):
         x, colour = rows["criterion"], styles[metric].colour
         middle, (below, above) = 100 * rows["accuracy"], 100 * find_errors(rows, "accuracy")
@@ -371,7 +376,10 @@ def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
         ax.plot(x, middle, marker="o", color=colour)
         for name, (label, line) in BESIDE.items():
             ax.plot(x, 100 * rows[name], color=MIDDLE, label=label, **line)
-    axes[0].set_ylim(0, 103)
+        count = rows["kernels"].astype(float)
+        for place in np.flatnonzero(count.diff() != 0):
+            ax.text(x.iloc[place], -8, f"{count.iloc[place]:.3g}", fontsize=5, ha="center",
+                    va="center")  # fmt: skip
 
 
 def draw_lesioned_selections(

@@ -33,8 +33,8 @@ TEXTS = {
     "i": (
         "Identity decoding",
         "Identity decoding with the 95 % interval of the mean over folds, from as many kernels "
-        "(N) as the metric that selects fewest (N rises again where that one selects none); "
-        "beside it N random kernels, all, and chance.",
+        "(N, printed where it changes) as the metric that selects fewest (N rises again where "
+        "that one selects none); beside it N random kernels, all, and chance.",
         "identity is decoded from equally many kernels a metric with",
     ),
     "j": (
