@@ -165,10 +165,12 @@ def plot_halves(
     chosen, (first, second) = selection.selected[points], halves[:, points]
     for mask, colour, label in (
         (~chosen, GREY, "not selected"),
-        (chosen, selection.style.colour, f"selected by all images ({selection.selected.sum():,})"),
+        (chosen, selection.style.colour, f"selected from all images ({selection.selected.sum():,})"),
     ):
-        ax.plot(first[mask], second[mask], ".", color=colour, markersize=3, markeredgewidth=0,
-                rasterized=len(points) > 500, label=label)  # fmt: skip
+        ax.plot(
+            first[mask], second[mask], ".", color=colour, markersize=6 if len(points) < 500 else 3,
+            markeredgewidth=0, rasterized=len(points) > 500, label=label,
+        )  # fmt: skip
     if np.isfinite(first + second).any():
         ax.axline((np.nanmean(first),) * 2, slope=1, color=DARK, linewidth=0.6, linestyle=":",
                   zorder=1, label="equal")  # fmt: skip

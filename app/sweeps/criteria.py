@@ -69,7 +69,7 @@ def make_panel_h(group: Group) -> Panel:
         raise Missing("one metric alone has no overlap")
     wide = _tabulate_criteria(group, columns, columns)
     # A row a point; a metric's overlap with itself is none, and not in its runs.
-    kept = [name for name in wide if not name.startswith("jaccard_")]
+    kept = [name for name in wide if not str(name).startswith("jaccard_")]
     table = wide.melt(kept, columns, "other", "jaccard", ignore_index=False)
     table["other"] = table["other"].str.removeprefix("jaccard_")
     table = table[table["metric"] != table["other"]].sort_index(kind="stable")

@@ -224,7 +224,7 @@ def average_networks(
         numbers = each.drop(columns=by).select_dtypes("number").astype(float)
         row = pd.concat([each.iloc[0].drop("network"), numbers.std().add_suffix("_sd")])
         row.update(numbers.mean())
-        for low in numbers.filter(regex="ci95_low$"):
+        for low in map(str, numbers.filter(regex="ci95_low$")):
             middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
             ends = _estimate(each, middle).interval if middle in numbers else (np.nan, np.nan)
             row[[low, low.replace("_low", "_high")]] = ends

@@ -41,10 +41,10 @@ def make_panel_k(group: Group) -> Panel:
         "case", key=lambda case: case.map([*CASES].index), kind="stable"
     )
     told = []
-    for case, part in table.groupby("case", sort=False):
+    for which, part in table.groupby("case", sort=False):
         percent, shared = part["percent"], part["jaccard"].mean(skipna=False)  # also over pairs
         told.append(
-            f"{CASES[str(case)]} {percent.min():.1f} to {percent.max():.1f} %, of which two "
+            f"{CASES[str(which)]} {percent.min():.1f} to {percent.max():.1f} %, of which two "
             f"metrics share {shared:.2f} on average"
         )
     says = f"{groups.name_place(table)}, metrics select {'; '.join(told)}."
