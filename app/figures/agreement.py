@@ -165,7 +165,11 @@ def plot_halves(
     chosen, (first, second) = selection.selected[points], halves[:, points]
     for mask, colour, label in (
         (~chosen, GREY, "not selected"),
-        (chosen, selection.style.colour, f"selected from all images ({selection.selected.sum():,})"),
+        (
+            chosen,
+            selection.style.colour,
+            f"selected from all images ({selection.selected.sum():,})",
+        ),
     ):
         ax.plot(
             first[mask], second[mask], ".", color=colour, markersize=6 if len(points) < 500 else 3,

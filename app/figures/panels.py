@@ -75,7 +75,7 @@ def plot_panels(
             heading = f"{letter}   {name}" + "\n" * below
             own[0].set_title(heading, loc="left", weight="bold", fontsize=7.5)
             for place, ax in enumerate(own):
-                ax.tick_params(labelleft=place % columns == 0)
+                ax.tick_params(labelleft=place % columns == 0 or letter in UNLIKE)
             for ax in own[columns::columns]:
                 ax.set_ylabel(own[0].get_ylabel())
         for ax in left:
@@ -124,15 +124,18 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
             rows, style = part[part["metric"] == metric], styles[metric]
             offset = SPREAD * (number - (len(metrics) - 1) / 2)
             places = [layers.index(name) + offset for name in rows["layer"]]
+            below, above = find_errors(rows, "percent")
             ax.errorbar(
-                places, rows["percent"], find_errors(rows, "percent"), fmt="o-", elinewidth=0.8,
-                color=style.colour, clip_on=False, label=style.label,
+                places, rows["percent"], [np.minimum(below, rows["percent"]), above], fmt="o-",
+                elinewidth=0.8, color=style.colour, clip_on=False, label=style.label,
             )  # fmt: skip
             if "null_percent" in rows:
-                ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
+                ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False, zorder=3,
+                        markersize=6, markeredgewidth=1.2, label="labels shuffled")  # fmt: skip
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
+    highest = table["percent"].add(find_errors(table, "percent")[1]).fillna(table["percent"])
+    axes[0].set_ylim(0, np.fmax(1.08 * highest.max(), 1))
     _label_share(axes[0], table)
 
 
@@ -153,7 +156,7 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, -0.1), max(high, 0.1))
     _set_layers(ax, layers)
-    ax.set_ylabel("Spearman r, score and\nface performance left")
+    ax.set_ylabel("Spearman r, score and\nwhat lesions leave")
     for other in axes[1:]:
         draw_matrix(other, table[table["layer"] == layers[-1]], styles)
 
@@ -174,8 +177,8 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
             if f"{column}_ci95_low" in rows:
                 low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
                 text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
-            ax.text(i, j, text, ha="center", va="center", fontsize=5)
-    ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
+            ax.text(i, j, text, ha="center", va="center", fontsize=min(5, 40 / size))
+    ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
     ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(1, size), labels[1:])
     ax.set_xlim(-0.5, size - 1.5)
@@ -223,7 +226,6 @@ def draw_consistency(
         ax.set_title("units" if aggregation == "unit" else "kernels", loc="center")
     told = "95 % CI; ± SD of networks" if "mean_sd" in table else "95 % CI"
     axes[0].set_ylabel(f"Mean Spearman r\nof the metrics [{told}]")
-    axes[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.12), ncols=2, borderpad=0)
 
 
 def _list_courses(table: pd.DataFrame) -> list[str]:
