@@ -224,7 +224,7 @@ def draw_consistency(
             )  # fmt: skip
         _set_layers(ax, layers)
         ax.set_title("units" if aggregation == "unit" else "kernels", loc="center")
-    told = "95 % CI; ± SD of networks" if "mean_sd" in table else "95 % CI"
+    told = "95 % CI or SD" if "mean_sd" in table else "95 % CI"
     axes[0].set_ylabel(f"Mean Spearman r\nof the metrics [{told}]")
 
 

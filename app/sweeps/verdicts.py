@@ -60,7 +60,7 @@ class Estimate:
         """The number, with its SD over networks."""
         if isnan(self.value):
             return "undefined"
-        spread = "" if isnan(self.sd) else f" ± {_say(self.sd, digits)}"
+        spread = f" ± {_say(self.sd, digits)}" if self.sd > 0 else ""
         return f"{_say(self.value, digits)}{spread}"
 
     def __str__(self) -> str:
