@@ -248,6 +248,7 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
             ax.plot([], [], "o-", color=style.colour, label=style.label)
         ax.set_xticks(places, ["own\ncriteria", "equal\nfalse positives", "equally\nmany"])
         ax.tick_params(axis="x", length=0)
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("Selected (%)")
     axes[1].set_ylabel("Mean Jaccard index\nwith the others")
     axes[1].set_ylim(0, 1.03)

@@ -222,7 +222,8 @@ def average_networks(
     rows = []
     for _, each in runs.groupby(by, sort=False, dropna=False):
         numbers = each.drop(columns=by).select_dtypes("number").astype(float)
-        row = pd.concat([each.iloc[0].drop("network"), numbers.std().add_suffix("_sd")])
+        spread = numbers.filter(regex="^(?!.*ci95)").std().add_suffix("_sd")
+        row = pd.concat([each.iloc[0].drop("network"), spread])
         row.update(numbers.mean())
         for low in map(str, numbers.filter(regex="ci95_low$")):
             middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"

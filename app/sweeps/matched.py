@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app.figures.render import format_number
+from app.findings.certainty import average
 from app.findings.consistency import jaccard
 from app.findings.decoding import find_top
 from app.sweeps import groups
@@ -32,7 +34,7 @@ def make_panel_k(group: Group) -> Panel:
         for case, selected in select(group, own).items():
             for name, mask in selected.items():
                 others = [jaccard(mask, other) for key, other in selected.items() if key != name]
-                shares = 100 * float(mask.mean()), float(np.mean(others))
+                shares = 100 * float(mask.mean()), average(np.array(others))
                 rows.append((network, name, case, int(mask.sum()), *shares))
     columns = ["network", "metric", "case", "count", "percent", "jaccard"]
     found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
@@ -42,16 +44,17 @@ def make_panel_k(group: Group) -> Panel:
     )
     told = []
     for which, part in table.groupby("case", sort=False):
-        percent, shared = part["percent"], part["jaccard"].mean(skipna=False)  # also over pairs
+        percent, shared = part["percent"], format_number(part["jaccard"].mean())
         told.append(
             f"{CASES[str(which)]} {percent.min():.1f} to {percent.max():.1f} %, of which two "
-            f"metrics share {shared:.2f} on average"
+            f"metrics share {shared} on average"
         )
     says = f"{groups.name_place(table)}, metrics select {'; '.join(told)}."
     caption = (
         "What each metric selects by its criterion; above the score that 0.1 % of units exceed "
         "when labels are shuffled; and from the top of its ranking, as many as the metric that "
-        "selects fewest; with the mean Jaccard index with the others' selections."
+        "selects fewest; with the mean Jaccard index with the others' selections, "
+        "undefined where both are empty."
     )
     return Panel("k", "Selection at equal rates", table.reset_index(drop=True), says, caption)
 
