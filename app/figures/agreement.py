@@ -1,4 +1,7 @@
-"""How far metrics agree: which units they select together, and how alike they rank them."""
+"""How far metrics agree: which units they select together, and how alike they rank them.
+
+And how far a metric agrees with itself, from one half of the images to the other.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from app.figures.render import CHARACTER, add_legend, fold, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, GREY, PALE, WIDTH, Heading, paper_style
+from app.findings.certainty import average, lengthen
 from app.findings.consistency import count_intersections, jaccard
 from app.spelling import shorten
 
@@ -113,10 +117,8 @@ def _plot_pairs(
     selections: Sequence[Selection], shared: Sequence[NDArray[np.float64]], heading: Heading
 ) -> Figure:
     """Below the diagonal, score against score; above it, the part that the tops share."""
-    many, units = len(selections), len(selections[0].score)
-    points = thin_units(units, POINTS)
-    few = f"scatter: {POINTS:,} of {units:,} {heading.units}, drawn at random"
-    title = f"{heading.title}\n{few}" if len(points) < units else heading.title
+    many = len(selections)
+    points, title = _choose_points(len(selections[0].score), heading)
     side = max(WIDTH, PAIR * many + 0.6)
     figure = new_figure(0.95 * side, side, title)
     grid = figure.subplots(many, many)
@@ -144,6 +146,55 @@ def _plot_pairs(
         ax.tick_params(labelsize=5.5, pad=1.5)
     add_legend(figure, side)
     return figure
+
+
+@paper_style()
+def plot_halves(
+    selection: Selection,
+    halves: NDArray[np.float32],
+    correlations: NDArray[np.float64],
+    heading: Heading,
+) -> dict[str, Figure]:
+    """Return the scores from one half of the images against those from the other, `reliability`.
+
+    `halves` (2, units) are of the first split, `correlations` (splits,) are Spearman's of each.
+    """
+    points, title = _choose_points(len(selection.score), heading)
+    figure = new_figure(3, title=title)
+    ax = figure.subplots()
+    chosen, (first, second) = selection.selected[points], halves[:, points]
+    for mask, colour, label in (
+        (~chosen, GREY, "not selected"),
+        (
+            chosen,
+            selection.style.colour,
+            f"selected from all images ({selection.selected.sum():,})",
+        ),
+    ):
+        ax.plot(
+            first[mask], second[mask], ".", color=colour, markersize=6 if len(points) < 500 else 3,
+            markeredgewidth=0, rasterized=len(points) > 500, label=label,
+        )  # fmt: skip
+    if np.isfinite(first + second).any():
+        ax.axline((np.nanmean(first),) * 2, slope=1, color=DARK, linewidth=0.6, linestyle=":",
+                  zorder=1, label="equal")  # fmt: skip
+    ax.set_xlabel(fold(f"{selection.style.label}, one half of the images", 60))
+    ax.set_ylabel("the other half")
+    mean = average(correlations)
+    r, usual, whole = map(format_number, (correlations[0], mean, lengthen(mean)))
+    ax.set_title(
+        f"Spearman r = {r}; mean of {len(correlations)} splits {usual},\n"
+        f"for all images {whole} (Spearman-Brown)"
+    )
+    add_legend(figure)
+    return {"reliability": figure}
+
+
+def _choose_points(units: int, heading: Heading) -> tuple[NDArray[np.int64], str]:
+    """The units that a scatter plot shows, and the figure's title, which says how many."""
+    points = thin_units(units, POINTS)
+    few = f"\nscatter: {POINTS:,} of {units:,} {heading.units}, drawn at random"
+    return points, heading.title + few * (len(points) < units)
 
 
 def draw_pair(ax: Axes, first: Selection, second: Selection, points: NDArray[np.int64]) -> None:

@@ -125,16 +125,18 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
             rows, style = part[part["metric"] == metric], styles[metric]
             offset = SPREAD * (number - (len(metrics) - 1) / 2)
             places = [layers.index(name) + offset for name in rows["layer"]]
+            below, above = find_errors(rows, "percent")
             ax.errorbar(
-                places, rows["percent"], find_errors(rows, "percent"), fmt="o-", elinewidth=0.8,
-                color=style.colour, clip_on=False, label=style.label,
+                places, rows["percent"], [np.minimum(below, rows["percent"]), above], fmt="o-",
+                elinewidth=0.8, color=style.colour, clip_on=False, label=style.label,
             )  # fmt: skip
             if "null_percent" in rows:
-                ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False)
+                ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False, zorder=3,
+                        markersize=6, markeredgewidth=1.2, label="labels shuffled")  # fmt: skip
         _set_layers(ax, layers)
         ax.set_title(AGGREGATION_NAMES.get(str(aggregation), str(aggregation)), loc="center")
-    drawn = table.columns.intersection(["percent", "percent_ci95_high", "null_percent"])
-    highest = float(np.nanmax(table[drawn].to_numpy(np.float64), initial=0))
+    tops = table["percent"] + np.nan_to_num(find_errors(table, "percent")[1])
+    highest = float(np.nanmax([tops, table.get("null_percent", tops)], initial=0))
     axes[0].set_ylim(0, max(1.08 * highest, 1))
     _label_share(axes[0], table)
 
@@ -156,7 +158,7 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, -0.1), max(high, 0.1))
     _set_layers(ax, layers)
-    ax.set_ylabel("Spearman r, score and\nface performance left")
+    ax.set_ylabel("Spearman r, score and\nwhat lesions leave")
     for other in axes[1:]:
         draw_matrix(other, table[table["layer"] == layers[-1]], styles)
 
@@ -177,8 +179,8 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
             if f"{column}_ci95_low" in rows:
                 low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
                 text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
-            ax.text(i, j, text, ha="center", va="center", fontsize=5)
-    ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
+            ax.text(i, j, text, ha="center", va="center", fontsize=min(5, 40 / size))
+    ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
     ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(1, size), labels[1:])
     ax.set_xlim(-0.5, size - 1.5)
@@ -189,15 +191,10 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
 def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draw panel e: accuracy and its interval by metric; random kernels, all, and chance."""
     ax, first = axes[0], table.iloc[0]
-    percent = 100 * table[["accuracy", "ci95_low", "ci95_high"]]
-    places = np.arange(len(table))
-    ax.bar(places, percent["accuracy"], 0.7, color=[styles[m].colour for m in table["metric"]])
-    errors = [
-        percent["accuracy"] - percent["ci95_low"],
-        percent["ci95_high"] - percent["accuracy"],
-    ]
-    ax.errorbar(places, percent["accuracy"], np.clip(errors, 0, None), fmt="none", ecolor=DARK,
-                elinewidth=0.8)  # fmt: skip
+    places, colours = np.arange(len(table)), [styles[name].colour for name in table["metric"]]
+    errors = 100 * find_errors(table, "accuracy")
+    ax.bar(places, 100 * table["accuracy"], 0.7, color=colours, yerr=errors, ecolor=DARK,
+           error_kw={"elinewidth": 0.8})  # fmt: skip
     beside = {"random": "random_kernels", "all": "all_kernels", "chance": "chance"}
     further = len(table) + 0.3 + np.arange(len(beside))
     ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
@@ -207,7 +204,8 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
     ax.set_xticks([*places, *further], labels, rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_ylabel("Identity accuracy (%)")
-    title = f"{first['layer']}, N = {first['kernels']}, 95 % CI"
+    told = "± SD" if "accuracy_sd" in table else "95 % CI"
+    title = f"{first['layer']}, N = {first['kernels']:.4g}, {told}"
     ax.set_title(fold(title, TITLE + 8), loc="center")
 
 
@@ -228,8 +226,8 @@ def draw_consistency(
             )  # fmt: skip
         _set_layers(ax, layers)
         ax.set_title(name_units(aggregation), loc="center")
-    axes[0].set_ylabel("Mean Spearman r\nof the metrics [95 % CI]")
-    axes[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.12), ncols=2, borderpad=0)
+    told = "95 % CI or SD" if "mean_sd" in table else "95 % CI"
+    axes[0].set_ylabel(f"Mean Spearman r\nof the metrics [{told}]")
 
 
 def _list_courses(table: pd.DataFrame) -> list[str]:
@@ -247,22 +245,28 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
         for number, metric in enumerate(metrics):
             part, style = table[table["metric"] == metric], styles[metric]
             offset = width * (number - (len(metrics) - 1) / 2)
-            ax.bar(places + offset, part[column], width, color=style.colour)
+            ax.bar(places + offset, part[column], width, color=style.colour,
+                   yerr=find_errors(part, column), error_kw={"elinewidth": 0.6})  # fmt: skip
             ax.plot([], [], "o-", color=style.colour, label=style.label)
         ax.set_xticks(places, ["own\ncriteria", "equal\nfalse positives", "equally\nmany"])
         ax.tick_params(axis="x", length=0)
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("Selected (%)")
     axes[1].set_ylabel("Mean Jaccard index\nwith the others")
     axes[1].set_ylim(0, 1.03)
 
 
-def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
-    """The lengths of error bars (2, rows) to the ends of a column's interval; None without one."""
-    if f"{column}_ci95_low" not in rows:
-        return None
-    low, high = rows[f"{column}_ci95_low"], rows[f"{column}_ci95_high"]
-    errors = np.array([rows[column] - low, high - rows[column]], dtype=np.float64)
-    return np.nan_to_num(errors).clip(min=0)
+def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """The lengths of error bars (2, rows): the SD over networks, or to the ends of an interval.
+
+    NaN without either. The interval of a table that has but one is `ci95_low` to `ci95_high`.
+    """
+    name = f"{column}_ci95" if f"{column}_ci95_low" in rows else "ci95"
+    wanted = [f"{name}_low", f"{name}_high", f"{column}_sd"]
+    low, high, spread = rows.reindex(columns=wanted).to_numpy(np.float64).T
+    value = rows[column].to_numpy(np.float64)
+    ends = np.array([value - low, high - value]).clip(min=0)
+    return np.where(np.isnan(spread), ends, spread)
 
 
 def _label_share(ax: Axes, table: pd.DataFrame) -> None:
@@ -364,15 +368,23 @@ def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
 
 
 def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it."""
+    """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it.
+
+    And N below, where it changes: accuracy falls with it.
+    """
+    axes[0].set_ylim(-14, 103)
+    axes[0].set_yticks([-8, *range(0, 101, 25)], ["N", *map(str, range(0, 101, 25))])
     for ax, metric, rows in _each_metric(axes, table, styles, "Identity accuracy (%)"):
         x, colour = rows["criterion"], styles[metric].colour
-        ax.fill_between(x, 100 * rows["ci95_low"], 100 * rows["ci95_high"], color=colour,
-                        alpha=0.25, linewidth=0)  # fmt: skip
-        ax.plot(x, 100 * rows["accuracy"], marker="o", color=colour)
+        middle, (below, above) = 100 * rows["accuracy"], 100 * find_errors(rows, "accuracy")
+        ax.fill_between(x, middle - below, middle + above, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(x, middle, marker="o", color=colour)
         for name, (label, line) in BESIDE.items():
             ax.plot(x, 100 * rows[name], color=MIDDLE, label=label, **line)
-    axes[0].set_ylim(0, 103)
+        count = rows["kernels"].astype(float)
+        for place in np.flatnonzero(count.diff() != 0):
+            ax.text(x.iloc[place], -8, f"{count.iloc[place]:.3g}", fontsize=5, ha="center",
+                    va="center")  # fmt: skip
 
 
 def draw_lesioned_selections(

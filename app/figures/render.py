@@ -43,9 +43,8 @@ def add_legend(figure: Figure | SubFigure, width: float = WIDTH) -> None:
     """Explain below all axes, in as many columns as `width` inches hold, each label they use."""
     entries: dict[str, Artist] = {}
     for ax in figure.axes:
-        if ax.get_legend() is None:  # else it explains itself
-            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-                entries.setdefault(textwrap.fill(label, int(width / CHARACTER) - HANDLE), handle)
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(textwrap.fill(label, int(width / CHARACTER) - HANDLE), handle)
     if not entries:
         return
     labels, rows = list(entries), 1

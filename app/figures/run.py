@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.figures.agreement import plot_agreement
+from app.figures.agreement import plot_agreement, plot_halves
 from app.figures.lesion import plot_lesions
 from app.figures.render import render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
@@ -52,6 +52,9 @@ def draw_run(
     if len(selections) > 1:
         shared = list(found.overlap.shared.values())
         files |= memo(render_figures, plot_agreement, list(selections.values()), shared, heading)
+    sure = found.certainty[found.metric] if found.certainty is not None else None
+    if sure is not None and len(sure.halves):
+        files |= memo(render_figures, plot_halves, own, sure.both_halves, sure.halves, heading)
     if found.lesioned is not None:
         files |= memo(render_figures, plot_lesions, found.lesioned, own, heading)
     save(files, folder)

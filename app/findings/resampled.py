@@ -250,14 +250,16 @@ def _certify_metric(seen: Mapping[str, Looked], units: int, keep: bool) -> Metri
     low, high = find_intervals(resampled.score)
     undefined = np.isnan(resampled.score)
     unsure = int(np.sum(undefined.any(axis=0) & ~undefined.all(axis=0)))
-    split_half = np.full(units, np.nan, np.float32)
+    split_half, both_halves = np.full(units, np.nan, np.float32), nothing.score
     if len(first.score):
         split_half = (first.score + second.score).mean(axis=0) / 2
+        both_halves = np.stack([first.score[0], second.score[0]])
     halves = list(zip(*first, *second, strict=True))
     return MetricCertainty(
         low,
         high,
         split_half,
+        both_halves,
         resampled.score if keep else nothing.score,
         unsure,
         100 * resampled.verdict.mean(axis=1),

@@ -33,8 +33,8 @@ TEXTS = {
     "i": (
         "Identity decoding",
         "Identity decoding with the 95 % interval of the mean over folds, from as many kernels "
-        "(N) as the metric that selects fewest (N rises again where that one selects none); "
-        "beside it N random kernels, all, and chance.",
+        "(N, printed where it changes) as the metric that selects fewest (N rises again where "
+        "that one selects none); beside it N random kernels, all, and chance.",
         "identity is decoded from equally many kernels a metric with",
     ),
     "j": (
@@ -69,7 +69,7 @@ def make_panel_h(group: Group) -> Panel:
         raise Missing("one metric alone has no overlap")
     wide = _tabulate_criteria(group, columns, columns)
     # A row a point; a metric's overlap with itself is none, and not in its runs.
-    kept = [name for name in wide if name not in columns]
+    kept = [name for name in wide if not str(name).startswith("jaccard_")]
     table = wide.melt(kept, columns, "other", "jaccard", ignore_index=False)
     table["other"] = table["other"].str.removeprefix("jaccard_")
     table = table[table["metric"] != table["other"]].sort_index(kind="stable")
@@ -88,7 +88,8 @@ def make_panel_i(group: Group) -> Panel:
         low, high = 100 * part["accuracy"].agg(["min", "max"])
         apart = 100 * (part["accuracy"] - part["random_kernels"]).abs().max()
         return (
-            f"{low:.1f} to {high:.1f} % (N = {part['kernels'].min()} to {part['kernels'].max()}, "
+            f"{low:.1f} to {high:.1f} % (N = {part['kernels'].min():.4g} to "
+            f"{part['kernels'].max():.4g}, "
             f"at most {apart:.1f} points from as many random kernels)"
         )
 

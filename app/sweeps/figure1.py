@@ -19,7 +19,6 @@ from scipy.stats import rankdata
 
 from app import names
 from app.figures.panels import PREFERRED
-from app.figures.render import format_number
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 from app.sweeps.verdicts import (
@@ -73,7 +72,8 @@ TEXTS = {
         "Identity decoding",
         "From equally many kernels a metric (N), with the 95 % interval of the mean over folds; "
         "grey: N random kernels, all kernels, chance. Similar are metrics whose paired "
-        "differences over identities have 95 % intervals within 5 points of 0: equivalent.",
+        "differences over identities and folds have 95 % intervals within 5 points of 0: "
+        "equivalent.",
         "highly similar across metrics.",
     ),
     "f": (
@@ -98,7 +98,7 @@ def make_panel_b(group: Group) -> Panel:
         _claim_most("FSI selects most", group, peaks, "fsi"),
         claim(f"the others at most {OTHERS_AT_MOST:g} %", room, shown=others),
     ]
-    says = f"Of single units, {_list_peaks(group, table)}."
+    says = f"Of single units, {_list_peaks(group, runs)}."
     return _panel(group, "b", table, says, claims)
 
 
@@ -122,9 +122,9 @@ def make_panel_c(group: Group) -> Panel:
         claim("mean gives fewest", fewest),
         _claim_alone("only FSI grows with depth", group, grows),
     ]
-    says = f"Of kernels, {_list_peaks(group, table)}"
+    says = f"Of kernels, {_list_peaks(group, runs)}"
     if len(mean) > 1:
-        each = [f"{groups.name_aggregation(n)} {value.value:.1f} %" for n, value in mean.items()]
+        each = [f"{groups.name_aggregation(n)} {value.tell(1)} %" for n, value in mean.items()]
         says += f"; over layers and metrics {groups.join_words(each)}"
     if grows:
         told = {name: GROWTH[each.is_above(GROWS)] for name, each in grows.items()}
@@ -188,13 +188,18 @@ def make_panel_e(group: Group) -> Panel:
     further = runs.filter(regex="^accuracy_identities|^difference_").columns
     table = group.table(runs, [*groups.POINT, *groups.DECODING, *further])
     claims = [_claim_similar(table.set_index("metric"))]
-    first = table.iloc[0]
-    found = groups.list_metrics(group, table.set_index("metric")["accuracy"].map(_percent))
+    first = runs.iloc[0]
+
+    def tell(run: pd.Series, column: str) -> str:
+        percent = combine(lambda one: 100 * one[0], [group.estimate(run, column)])
+        return f"{percent.tell(1)} %"
+
+    found = {str(run["metric"]): tell(run, "accuracy") for _, run in runs.iterrows()}
     says = (
         f"{groups.name_place(table)}, the identity of faces is decoded from equally many kernels a "
-        f"metric (N = {first['kernels']}) with {found}; from random ones "
-        f"{_percent(first['random_kernels'])}, all {_percent(first['all_kernels'])}, chance "
-        f"{_percent(first['chance'])}."
+        f"metric (N = {first['kernels']:.4g}) with {groups.list_metrics(group, found)}; from "
+        f"random ones {tell(first, 'random_kernels')}, all {tell(first, 'all_kernels')}, chance "
+        f"{tell(first, 'chance')}."
     )
     return _panel(group, "e", table, says, claims)
 
@@ -223,7 +228,7 @@ def make_panel_f(group: Group) -> Panel:
     ]
     told = []
     for trained, means in course.items():
-        names, values = list(means), [format_number(each.value) for each in means.values()]
+        names, values = list(means), [each.tell(2) for each in means.values()]
         how = "trained" if trained else "untrained"
         if (depth := grows[trained]) is not None:
             how += f", {GROWTH[depth.is_above(GROWS)]}"
@@ -321,7 +326,7 @@ def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
     if not group.trained and letter == "f":
         return "no trained network was asked"
     if not group.trained:
-        return "the paper's networks were trained, this one is not"
+        return "the paper's networks were trained"
     if set(runs["target"]) != {"faces"}:
         return f"the paper asked about faces, not {runs['target'].iloc[0]}"
     if letter in "bc" and not runs["at_papers"].all():
@@ -377,18 +382,14 @@ def _claim_alone(text: str, group: Group, grows: Mapping[str, Estimate]) -> Clai
     return Claim(text, join([found["fsi"], *others]), f"rank correlation with depth {told}")
 
 
-def _list_peaks(group: Group, table: pd.DataFrame) -> str:
+def _list_peaks(group: Group, runs: pd.DataFrame) -> str:
     """`by layer, FSI up to 12.3 % (conv13) … are selective`, in the order of the metrics."""
     told = {}
-    for metric, part in table.groupby("metric", sort=False):
-        row = part.iloc[part["percent"].argmax()]
-        where = row["layer"]
-        if "aggregation" in part and table["aggregation"].nunique() > 1:
-            where += f", {groups.name_aggregation(row['aggregation'])}"
-        place = f" ({where})" if row["percent"] > 0 else ""
-        told[str(metric)] = f"up to {row['percent']:.1f} %{place}"
+    for metric, part in runs.groupby("metric", sort=False):
+        run = part.iloc[part["percent"].argmax()]
+        where = run["layer"]
+        if runs["aggregation"].nunique() > 1:
+            where += f", {groups.name_aggregation(run['aggregation'])}"
+        place = f" ({where})" if run["percent"] > 0 else ""
+        told[str(metric)] = f"up to {group.estimate(run, 'percent').tell(1)} %{place}"
     return f"by layer, {groups.list_metrics(group, told)} are selective"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"

@@ -19,6 +19,7 @@ from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
 from app.figures.panels import PREFERRED
 from app.figures.style import Style
+from app.findings.certainty import average
 from app.sweeps.results import sort_layers
 from app.sweeps.verdicts import Claim, Estimate, sum_up
 
@@ -36,6 +37,7 @@ DRAWN = {"mean": "consistency_mean", "spearman": "lesion_spearman_face"}
 
 # Params in which runs of a group may differ.
 WITHIN = r"layer(\.output)?|metric|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
+INSTANCE = "model.seed"  # in which networks differ that are a sample
 # What columns of jobs are called in groups: findings by their measure alone.
 SHORT = {
     r"^metric\.criterion\.threshold$": "criterion",
@@ -55,6 +57,9 @@ Read = Callable[[Any, str], pd.DataFrame | None]
 class Group:
     """Finished runs that differ in layer, metric, aggregation and criterion alone.
 
+    Or in the instance of the network, too: then a row is the mean over instances, beside which
+    stand `<number>_sd` and how many `networks` there are, and intervals are those of the mean.
+
     Tables have a row a run, by aggregation as in the config, by depth, by metric as in the sweep
     and by criterion. Columns are those above, `with_<metric>` (rank correlation of scores),
     `jaccard_<metric>`, `at_papers` (whether that is the criterion), `baseline` (whether the metric
@@ -69,9 +74,12 @@ class Group:
     styles: Mapping[str, Style]  # of the metrics
     trained: bool
     read: Read  # a table of a run, by its place and the table's name
+    instances: Mapping[Any, pd.DataFrame]  # of a row that is a mean, its runs and their `network`
 
     def estimate(self, run: pd.Series, column: str) -> Estimate:
-        """A number of a run, and what it is in each resample of the images."""
+        """A number of a run, and what it is in each resample of the images, or each instance."""
+        if run.name in self.instances:
+            return _estimate(self.instances[run.name], column)
         drawn, value = self.read(run.name, "certainty"), float(run[column])
         name = DRAWN.get(column, column.replace("with_", "spearman_"))
         if drawn is None or name not in drawn:
@@ -84,13 +92,23 @@ class Group:
         first = self.criteria.sort_index().sort_values("at_papers", ascending=False, kind="stable")
         return self.criteria.drop(first.index[first.duplicated(POINT)])
 
+    def list_networks(self, runs: pd.DataFrame) -> list[pd.DataFrame]:
+        """The runs of each network that these are the means of."""
+        if not set(runs.index) & set(self.instances):
+            return [runs]
+        every = pd.concat([self.instances[place] for place in runs.index])
+        return [own for _, own in every.groupby("network", observed=True)]
+
     def label(self, metric: str) -> str:
         """What a metric is called."""
         return self.styles[metric].label
 
     def table(self, runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         """A panel's table: a row a run, the network, what tells the group apart, the columns."""
-        told = runs[[*dict.fromkeys(["model", *self.swept]), *columns]].reset_index(drop=True)
+        spreads = [f"{name}_sd" for name in columns] + ["networks"]
+        known = [name for name in spreads if name in runs]
+        named = dict.fromkeys(["model", *self.swept, *columns, *known])
+        told = runs[[*named]].reset_index(drop=True)
         unsure = [name for name in told.filter(regex="_ci95_|^null_") if told[name].isna().all()]
         return told.drop(columns=unsure)
 
@@ -101,11 +119,12 @@ def find_groups(
     """Find runs that can stand in one panel: all but layer, metric, aggregation, criterion alike.
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
-    group of their own where the sweep has no trained one. `differing` are the params that tell
+    group of their own where the sweep has no trained one. Networks that differ in `INSTANCE` alone
+    are one group. `differing` are the params that tell
     runs apart; `read` finds a run's table. Groups are in the order of their first jobs; with them,
     what to know of them.
     """
-    dimensions = [name for name in differing if not re.fullmatch(WITHIN, name)]
+    dimensions = [name for name in differing if not re.fullmatch(f"{WITHIN}|{INSTANCE}", name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
     found, kinds, styles = {}, set(), find_styles(runs)
@@ -122,8 +141,11 @@ def find_groups(
             every, paired = (
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
             )
+            instances: dict[Any, pd.DataFrame] = {}
+            if INSTANCE in differing:
+                every, paired = (_join_instances(part, instances) for part in (every, paired))
             found[own.index[0]] = Group(
-                swept, every, paired, unpaired, layers, styles, bool(trained), read
+                swept, every, paired, unpaired, layers, styles, bool(trained), read, instances
             )
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
@@ -178,6 +200,45 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
         [*ranks, "criterion", "paper"],
         key=lambda column: column.map(ranks[column.name].index) if column.name in ranks else column,
     )
+
+
+def _join_instances(tidy: pd.DataFrame, instances: dict[Any, pd.DataFrame]) -> pd.DataFrame:
+    """The means over networks, told apart by their weights; their runs join `instances`."""
+    alike = [str(name) for name in tidy if re.fullmatch(WITHIN, str(name))] + ["criterion"]
+    named = tidy.assign(network=tidy["model.digest"].astype("category"))
+    return average_networks(named.drop_duplicates([*alike, "network"]), alike, instances)
+
+
+def average_networks(
+    runs: pd.DataFrame, by: list[str], instances: dict[Any, pd.DataFrame] | None = None
+) -> pd.DataFrame:
+    """Average rows that are alike in `by` over their `network`, where there are several.
+
+    Numbers have their SD beside them; intervals become those of the means. What is no number is as
+    in the first. The rows averaged join `instances`, by the place of their mean.
+    """
+    if runs["network"].nunique() < 2:
+        return runs.drop(columns="network")
+    rows = []
+    for _, each in runs.groupby(by, sort=False, dropna=False):
+        numbers = each.drop(columns=by).select_dtypes("number").astype(float)
+        spread = numbers.filter(regex="^(?!.*ci95)").std().add_suffix("_sd")
+        row = pd.concat([each.iloc[0].drop("network"), spread])
+        row.update(numbers.mean())
+        for low in map(str, numbers.filter(regex="ci95_low$")):
+            middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
+            ends = _estimate(each, middle).interval if middle in numbers else (np.nan, np.nan)
+            row[[low, low.replace("_low", "_high")]] = ends
+        rows.append(pd.concat([row, pd.Series({"networks": len(each)})]).rename(each.index[0]))
+        if instances is not None:
+            instances[each.index[0]] = each
+    return pd.DataFrame(rows).infer_objects()
+
+
+def _estimate(runs: pd.DataFrame, column: str) -> Estimate:
+    """The mean of a number over networks, and what it is in each."""
+    values = runs.groupby("network", observed=False)[column].first().to_numpy(np.float64)
+    return Estimate(average(values), values, of_networks=True)
 
 
 def find_styles(runs: pd.DataFrame) -> dict[str, Style]:

@@ -6,12 +6,12 @@ disagreement when they do not?
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app.figures.render import format_number
+from app.findings.certainty import average
 from app.findings.consistency import jaccard
 from app.findings.decoding import find_top
 from app.sweeps import groups
@@ -29,31 +29,32 @@ def make_panel_k(group: Group) -> Panel:
     runs = runs[~runs["baseline"]]
     if len(runs) < 2:
         raise Missing("fewer than two metrics have a null (certainty.shuffles)")
-    cases = select(group, runs)
     rows = []
-    for case, selected in cases.items():
-        for name, mask in selected.items():
-            others = [jaccard(mask, other) for key, other in selected.items() if key != name]
-            shared = float(np.mean(others))
-            rows.append((name, case, int(mask.sum()), 100 * float(mask.mean()), shared))
-    found = pd.DataFrame(rows, columns=["metric", "case", "count", "percent", "jaccard"])
-    point = group.table(runs, groups.POINT)
+    for network, own in enumerate(group.list_networks(runs)):
+        for case, selected in select(group, own).items():
+            for name, mask in selected.items():
+                others = [jaccard(mask, other) for key, other in selected.items() if key != name]
+                shares = 100 * float(mask.mean()), average(np.array(others))
+                rows.append((network, name, case, int(mask.sum()), *shares))
+    columns = ["network", "metric", "case", "count", "percent", "jaccard"]
+    found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
+    point = group.table(runs, groups.POINT).drop(columns="networks", errors="ignore")
     table = point.merge(found, on="metric").sort_values(
         "case", key=lambda case: case.map([*CASES].index), kind="stable"
     )
     told = []
-    for case, selected in cases.items():
-        percent = [100 * float(mask.mean()) for mask in selected.values()]
-        pairs = [jaccard(a, b) for a, b in combinations(selected.values(), 2)]
+    for which, part in table.groupby("case", sort=False):
+        percent, shared = part["percent"], format_number(part["jaccard"].mean())
         told.append(
-            f"{CASES[case]} {min(percent):.1f} to {max(percent):.1f} %, of which two metrics share "
-            f"{np.mean(pairs):.2f} on average"
+            f"{CASES[str(which)]} {percent.min():.1f} to {percent.max():.1f} %, of which two "
+            f"metrics share {shared} on average"
         )
     says = f"{groups.name_place(table)}, metrics select {'; '.join(told)}."
     caption = (
         "What each metric selects by its criterion; above the score that 0.1 % of units exceed "
         "when labels are shuffled; and from the top of its ranking, as many as the metric that "
-        "selects fewest; with the mean Jaccard index with the others' selections."
+        "selects fewest; with the mean Jaccard index with the others' selections, "
+        "undefined where both are empty."
     )
     return Panel("k", "Selection at equal rates", table.reset_index(drop=True), says, caption)
 

@@ -12,7 +12,7 @@ import base64
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ from app.sweeps.results import Result, find_differing, list_params, read_table, 
 from app.tracking.record import TAG_LENGTH
 
 MOST = 6  # groups of runs that are drawn
+# What captions say of a sweep over `model.seed`.
+INSTANCES = (
+    "Of several networks that differ in their initialisation alone (model.seed) the mean is shown, "
+    "with the SD over them as error bar; their intervals, which decide, are those of the mean over "
+    "networks (Student's t), of differences within each."
+)
 FAILED_TOLD = 5  # jobs that failed, on MLflow's page of the sweep
 HEAD = """<head><meta charset="utf-8"><title>Report</title><style>
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
@@ -128,10 +134,19 @@ def _make_section(group: Group, heading: str) -> Section:
     makers = {**figure1.MAKERS, **swept, **matched.MAKERS}
     for letter, make in makers.items():
         try:
-            made.append(make(group))
+            made.append(_count_networks(make(group)))
         except Missing as reason:
             missing.append(f"Panel {letter} is left out: {reason}.")
     return Section(group, heading, made, missing)
+
+
+def _count_networks(panel: Panel) -> Panel:
+    """Say of how many networks a panel's numbers are means, where they are."""
+    if "networks" not in panel.table:
+        return panel
+    count = int(panel.table["networks"].max())
+    says = f"{panel.says} Numbers with ± are means and SD over {count} networks."
+    return replace(panel, says=says, caption=f"{panel.caption} {INSTANCES}")
 
 
 # --- what is written ------------------------------------------------------------------------------

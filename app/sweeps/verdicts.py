@@ -1,50 +1,73 @@
 """Statements of the paper, decided by paired intervals: they hold, they do not, or nobody can tell.
 
-Numbers of all jobs come from the same draws of the images, so a difference is taken draw by draw.
+Numbers of all jobs come from the same draws of the images, so a difference is taken draw by draw;
+where several networks were asked, network by network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from app.findings.certainty import find_interval
+from app.findings.certainty import average, find_interval
 
 YES, NO, UNSURE, UNTESTED = "yes", "no", "cannot tell", "not tested here"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, and what it is in each draw of the images; no draws: its certainty is unknown."""
+    """A number, and what it is in each draw of the images; no draws: its certainty is unknown.
+
+    Or a mean over networks, and what it is in each of these: they are the draws then.
+    """
 
     value: float
-    draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # (resamples,)
+    draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # NaN: undefined
+    of_networks: bool = False
 
     def __sub__(self, other: Estimate) -> Estimate:
         return combine(lambda both: both[0] - both[1], [self, other])
 
     def __rsub__(self, number: float) -> Estimate:
-        return Estimate(number - self.value, number - self.draws)
+        return combine(lambda own: number - own[0], [self])
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The bootstrap interval of 95 %."""
-        return find_interval(self.draws)
+        """The bootstrap interval of 95 %; of a mean over networks, Student's."""
+        if not self.of_networks:
+            return find_interval(self.draws)
+        known = self.draws[~np.isnan(self.draws)]
+        half = stats.t.ppf(0.975, len(known) - 1) * self.sd / np.sqrt(len(known))
+        return self.value - half, self.value + half
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation over networks; NaN of fewer than two."""
+        known = self.draws[~np.isnan(self.draws)]
+        return float(np.std(known, ddof=1)) if self.of_networks and len(known) > 1 else nan
 
     def is_above(self, bound: float = 0) -> str:
         """Whether the interval lies above a bound, or not above it, or has it inside."""
         low, high = self.interval
         return UNSURE if isnan(low) or low <= bound < high else YES if low > bound else NO
 
+    def tell(self, digits: int | None = None) -> str:
+        """The number, with its SD over networks."""
+        if isnan(self.value):
+            return "undefined"
+        spread = f" ± {_say(self.sd, digits)}" if self.sd > 0 else ""
+        return f"{_say(self.value, digits)}{spread}"
+
     def __str__(self) -> str:
         low, high = self.interval
         if isnan(low):
-            return f"{_say(self.value)}, no interval"
-        return f"{_say(self.value)} [{_say(low)}, {_say(high)}]"
+            return f"{self.tell()}, no interval"
+        return f"{self.tell()} [{_say(low)}, {_say(high)}]"
 
 
 def combine(
@@ -52,12 +75,16 @@ def combine(
 ) -> Estimate:
     """Make one number of several, draw by draw; `function` reduces the first axis.
 
-    The first of many draws are those of few.
+    The first of many draws are those of few. One network alone is the same beside each of several.
     """
-    fewest = min(len(part.draws) for part in parts)
-    value = function(np.array([part.value for part in parts]))
-    draws = function(np.array([part.draws[:fewest] for part in parts]))
-    return Estimate(float(value), np.asarray(draws, dtype=np.float64))
+    several = [part for part in parts if part.of_networks]
+    fewest = min(len(part.draws) for part in several or parts)
+    every = [part.draws[:fewest] if part.of_networks or not several
+             else np.full(fewest, part.value) for part in parts]  # fmt: skip
+    draws = np.asarray(function(np.array(every)), dtype=np.float64)
+    if several:
+        return Estimate(average(draws), draws, of_networks=True)
+    return Estimate(float(function(np.array([part.value for part in parts]))), draws)
 
 
 @dataclass(frozen=True)
@@ -87,13 +114,20 @@ def claim(
         return Claim(text, UNTESTED)
     holds = join([each.is_above() for each in known.values()])
     least = min(known, key=lambda key: known[key].value)
+    because = f"{name} {least} {known[least]}" if least else str(known[least])
     if shown is not None:
-        return Claim(text, holds, f"{least} {shown[least]}")
-    return Claim(text, holds, f"{name} {least} {known[least]}" if least else str(known[least]))
+        because = f"{least} {shown[least]}"
+    several = [each.draws for each in known.values() if each.of_networks]
+    if several:
+        lowest = np.min(several, axis=0)  # NaN where a network lacks one
+        because += f", in {np.sum(lowest > 0)} of {np.sum(~np.isnan(lowest))} networks"
+    return Claim(text, holds, because)
 
 
-def _say(value: float) -> str:
-    return f"{value:.{1 if abs(value) >= 1 else 3}f}".replace("-", "−")
+def _say(value: float, digits: int | None = None) -> str:
+    if digits is None:
+        digits = 1 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def join(verdicts: Sequence[str]) -> str:

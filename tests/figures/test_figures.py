@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from app.errors import InputError
-from app.figures.agreement import plot_agreement, thin_units
+from app.figures.agreement import plot_agreement, plot_halves, thin_units
 from app.figures.lesion import draw_remains, draw_searches, draw_sets, plot_lesions
 from app.figures.render import add_legend, new_figure, render, render_figures, save
 from app.figures.run import name_unit
@@ -116,6 +116,14 @@ def agreements() -> Figure:
     return agreement()["agreement"]
 
 
+def halves(units: int = 40) -> Figure:
+    first, second = np.random.default_rng(0).random((2, units))
+    first[0] = np.nan
+    both = np.array([first, second], dtype=np.float32)
+    drawn = plot_halves(selection(first), both, np.array([0.8, 0.6, np.nan]), HEADING)
+    return drawn["reliability"]
+
+
 def set_table(chosen: float = 15.0) -> pd.DataFrame:
     kinds = ["none", "top", "top", "selection", *["random"] * 4, *["random_selection"] * 2]
     percent = np.array([0, 10, 50, chosen, 10, 10, 50, 50, chosen, chosen])
@@ -146,7 +154,7 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
-MAKERS = (histogram, responses, scatter, curves, overlaps, agreements, sets)
+MAKERS = (histogram, responses, scatter, curves, overlaps, agreements, halves, sets)
 
 
 def save_all(folder: Path) -> list[Path]:
@@ -215,6 +223,18 @@ def test_names_may_have_dollar_signs() -> None:
     extremes = Extremes(np.ones((4, 2)), np.zeros(2), ["$x$", "$y$"])
     categories = Categories(["$\\frac$", "c"] * 2, domains, "faces")
     assert render_figures(plot_responses, extremes, categories, Heading("$\\title$"))
+
+
+def test_halves_are_drawn_against_each_other_with_their_reliability() -> None:
+    figure = halves()
+    first, second = np.random.default_rng(0).random((2, 40)).astype(np.float32)
+    below, above = figure.axes[0].lines[:2]
+    chosen = (first > 0.3) & (np.arange(40) > 0)
+    np.testing.assert_array_equal(above.get_xydata(), np.array([first, second]).T[chosen])
+    assert len(below.get_xydata()) == 40 - chosen.sum()
+    told = "Spearman r = 0.80; mean of 3 splits 0.70,\nfor all images 0.82 (Spearman-Brown)"
+    assert told in texts(figure)
+    assert "scatter: 2,000 of 2,500 kernels" in halves(2_500).get_suptitle()
 
 
 def test_histogram_counts_every_unit_and_says_what_it_leaves_out() -> None:

@@ -157,6 +157,7 @@ def test_a_metric_against_plain_loops(metric, inquiry, looped, found):
     same(own.percent, 100 * chosen["resample"].mean(axis=1))
     same(own.null, 100 * chosen["shuffle"].mean(axis=1))
 
+    same(own.both_halves, [scores["first"][0], scores["second"][0]])
     same(own.split_half, (scores["first"] + scores["second"]).mean(axis=0) / 2, 1e-5)
     for n in range(PLAN.splits):
         a, b, c, d = (

@@ -118,6 +118,18 @@ def test_the_numbers_in_the_sentences_are_the_tables():
     assert found["g"].sentence == found["g"].says, "the paper has no result of this kind"
 
 
+def test_the_panel_of_decodings_shows_how_many_kernels_where_that_changes():
+    made = rows(layers=("conv13",))
+    for row in made:
+        row["metrics"]["decoding/kernels"] = 7.0 if row["params"]["threshold"] == "strict" else 12.0
+    (section,) = told(made).sections
+    (drawn,) = (each for each in report.list_drawn(section) if each[0] == "i")
+    for ax in report.panels.plot_panel(drawn, section.group.styles).axes:
+        shown = [(text.get_text(), text.get_position()[0]) for text in ax.texts]
+        numbers = ax.lines[0].get_xdata()
+        assert shown == [("12", numbers[0]), ("7", numbers[2])]
+
+
 def test_overlap_has_a_row_a_pair_and_criterion():
     table = letters(told(rows(layers=("conv13",))))["h"].table
     assert len(table) == 4 * 3 * 3 and not table.duplicated(["metric", "other", "criterion"]).any()

@@ -404,7 +404,7 @@ def test_the_untrained_counterpart():
     other = told(models=["mini", "x_untrained", "y_untrained"])
     assert "none of x_untrained, y_untrained is named mini_untrained" in panels(other)["f"].says
     only = told(models=["mini_untrained"])
-    assert "this one is not" in panels(only)["b"].verdict
+    assert panels(only)["b"].verdict == "Not compared: the paper's networks were trained."
     assert not panels(only)["f"].table["trained"].any()
 
 
