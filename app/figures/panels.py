@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from app.figures.render import add_legend, fold, new_figure
+from app.figures.render import add_legend, find_errors, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
 from app.names import name_units
@@ -254,19 +254,6 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
     axes[0].set_ylabel("Selected (%)")
     axes[1].set_ylabel("Mean Jaccard index\nwith the others")
     axes[1].set_ylim(0, 1.03)
-
-
-def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """The lengths of error bars (2, rows): the SD over networks, or to the ends of an interval.
-
-    NaN without either. The interval of a table that has but one is `ci95_low` to `ci95_high`.
-    """
-    name = f"{column}_ci95" if f"{column}_ci95_low" in rows else "ci95"
-    wanted = [f"{name}_low", f"{name}_high", f"{column}_sd"]
-    low, high, spread = rows.reindex(columns=wanted).to_numpy(np.float64).T
-    value = rows[column].to_numpy(np.float64)
-    ends = np.array([value - low, high - value]).clip(min=0)
-    return np.where(np.isnan(spread), ends, spread)
 
 
 def _label_share(ax: Axes, table: pd.DataFrame) -> None:

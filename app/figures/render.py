@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
@@ -97,3 +98,16 @@ def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> list[Path]:
             with whole(paths[-1]) as path:
                 path.write_bytes(content.tobytes())
     return paths
+
+
+def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """The lengths of error bars (2, rows): the SD over networks, or to the ends of an interval.
+
+    NaN without either. The interval of a table that has but one is `ci95_low` to `ci95_high`.
+    """
+    name = f"{column}_ci95" if f"{column}_ci95_low" in rows else "ci95"
+    wanted = [f"{name}_low", f"{name}_high", f"{column}_sd"]
+    low, high, spread = rows.reindex(columns=wanted).to_numpy(np.float64).T
+    value = rows[column].to_numpy(np.float64)
+    ends = np.array([value - low, high - value]).clip(min=0)
+    return np.where(np.isnan(spread), ends, spread)

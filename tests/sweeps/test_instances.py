@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from app.figures.panels import find_errors
+from app.figures.render import find_errors
 from app.sweeps import report
 from app.sweeps.results import Result
 from app.sweeps.verdicts import NO, UNSURE, YES, Estimate, claim, combine
