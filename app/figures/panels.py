@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from numpy.typing import NDArray
 
 from app.figures.render import add_legend, find_errors, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
