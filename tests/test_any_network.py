@@ -19,11 +19,11 @@ from app.responses.units import read_units
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import FEW, SMALL, finished, run_app
 
 UNTRAINED = ["model=timm", "model.weights=null", "layer=module", "stimuli.images_per_category=4",
              "identities.count=4", "identities.images_each=3", "decoding.random_draws=2",
-             "figures=false"]  # fmt: skip
+             "figures=false", *FEW]  # fmt: skip
 
 
 def table(folder: Path) -> pd.DataFrame:

@@ -21,9 +21,9 @@ from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Preprocessing
 from app.sweeps.results import Result
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import FEW, SMALL, finished, run_app
 
-FAST = ["tracking=none", "figures=false", "lesion=none"]
+FAST = ["tracking=none", "figures=false", "lesion=none", *FEW]
 
 
 @pytest.fixture(scope="module")

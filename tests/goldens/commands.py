@@ -11,6 +11,8 @@ from tests.conftest import SMALL, finished, run_app
 from tests.goldens import collect, refused
 from tests.test_bad_input import CASES, asked
 
+# As many draws as a user gets.
+SHIPPED = ("certainty.resamples=null", "certainty.splits=null", "certainty.shuffles=null")
 PLAIN = ("decoding=none", "lesion=none", "figures=false")
 
 
@@ -34,7 +36,9 @@ COMMANDS = {
     "threshold": Command(
         ("-m", "metric=fsi", "threshold.fsi=0.1,0.2,0.3", "figures=false", *SMALL)
     ),
-    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *SMALL, *PLAIN), slow=True),
+    "other_metrics": Command(
+        ("-m", "metric=auc,cohens_d,welch_t", *SMALL, *SHIPPED, *PLAIN), slow=True
+    ),
     "figure1": Command(
         (
             "+experiment=figure1",
@@ -51,6 +55,7 @@ COMMANDS = {
             "layer=conv2,conv7,conv13",
             "aggregation=unit,mean,l2,max",
             *SMALL,
+            *SHIPPED,
         ),
         tables=False,
         slow=True,
@@ -62,12 +67,13 @@ COMMANDS = {
             "threshold=level_1,paper,level_9",
             "figures=false",
             *SMALL,
+            *SHIPPED,
         ),
         tables=False,
         slow=True,
     ),
     "sensitivity_full": Command(
-        ("+experiment=threshold_sensitivity", *SMALL), tables=False, slow=True
+        ("+experiment=threshold_sensitivity", *SMALL, *SHIPPED), tables=False, slow=True
     ),
     "greedy": Command(("lesion=greedy", "lesion.fraction=0.04", *SMALL)),
     "unit": Command(("aggregation=unit", *SMALL)),
@@ -82,6 +88,7 @@ COMMANDS = {
             "layer.name=features.3",
             "figures=false",
             *SMALL,
+            *SHIPPED,
         )
     ),
 }
