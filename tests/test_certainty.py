@@ -17,7 +17,9 @@ from tests.conftest import FEW, SMALL, finished, run_app
 PLAIN = ["tracking=none", "figures=false", "lesion=none", "decoding=none", *SMALL]
 
 
-def ask(folder: Path, *arguments: str, plain: Sequence[str] = PLAIN) -> tuple[dict[str, float], Path, str]:
+def ask(
+    folder: Path, *arguments: str, plain: Sequence[str] = PLAIN
+) -> tuple[dict[str, float], Path, str]:
     """What a run logs, its folder, and what it says."""
     process = finished(run_app(folder, *plain, *arguments))
     newest = max(folder.glob("outputs/runs/*/*/metrics.json"), key=lambda p: p.stat().st_mtime_ns)

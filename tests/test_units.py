@@ -12,6 +12,7 @@ import pytest
 
 from app import experiment
 from app.config.schema import metric_set
+from app.experiment import Job
 from app.responses import units
 from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app, run_warm
@@ -54,7 +55,7 @@ def test_every_unit_is_scored(undisturbed: Path):
 def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "fit_rows", lambda *_, **__: 7)  # the last block has fewer
     config = check_config(*UNITS, f"cache={tmp_path}", "tracking=none")
-    experiment.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run", Job(figures=False))
     table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
     for name in metric_set(config):
         np.testing.assert_allclose(found[name], table[name], rtol=1e-4, atol=1e-5)
