@@ -18,7 +18,7 @@ from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app, run_warm
 from tests.test_killed import killed_after
 
-UNITS = [*SMALL, "aggregation=unit", "layer=conv4", "metric=wilcoxon", "figures=false"]
+UNITS = [*SMALL, "aggregation=unit", "layer=conv7", "metric=wilcoxon", "figures=false"]
 
 
 def newest_scores(folder: Path) -> pd.DataFrame:
@@ -45,10 +45,10 @@ def undisturbed(run: tuple[Path, float]) -> Path:
 
 def test_every_unit_is_scored(undisturbed: Path):
     table = newest_scores(undisturbed)
-    assert len(table) == 32 * 32 * 32
+    assert len(table) == 64 * 16 * 16
     assert table["unit"].tolist() == list(range(len(table)))
     place = table[["channel", "row", "column"]].to_numpy()
-    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (32, 32, 32)), table["unit"])
+    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (64, 16, 16)), table["unit"])
     assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
 
 
@@ -62,9 +62,9 @@ def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monk
 
 
 def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
-    """No file may grow beyond 1 MB: scores with four contrasts of 32,768 units do."""
+    """No file may grow beyond 0.5 MB: scores with four contrasts of 16,384 units do."""
 
-    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=1_000_000)
+    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=500_000)
     assert process.returncode == 1
     message = process.stderr.strip()
     assert len(message.splitlines()) == 1 and message.startswith("error: cannot store a result in")
