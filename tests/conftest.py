@@ -27,10 +27,8 @@ SECONDS = 600  # that a command may take
 # This checkout's program, whichever is installed.
 OURS = {"COLUMNS": "120", "PYTHONPATH": str(REPOSITORY)}
 
-# How often images are drawn again, split and shuffled, for how sure the numbers are.
-FEW = ["certainty.resamples=40", "certainty.splits=3", "certainty.shuffles=9"]
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
-SMALL = [
+MATERIAL = [
     "stimuli.images_per_category=8",
     "identities.count=6",
     "identities.images_each=4",
@@ -39,8 +37,10 @@ SMALL = [
     "lesion.sets=[10,50]",
     "lesion.random_draws=2",
     "decoding.random_draws=3",
-    *FEW,
 ]
+# How often images are drawn again, split and shuffled, for how sure the numbers are.
+FEW = ["certainty.resamples=40", "certainty.splits=3", "certainty.shuffles=9"]
+SMALL = [*MATERIAL, *FEW]
 
 
 class Ended(subprocess.CompletedProcess[str]):

@@ -7,12 +7,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import MATERIAL, SMALL, finished, run_app
 from tests.goldens import collect, refused
 from tests.test_bad_input import CASES, asked
 
-# As many draws as a user gets.
-SHIPPED = ("certainty.resamples=null", "certainty.splits=null", "certainty.shuffles=null")
 PLAIN = ("decoding=none", "lesion=none", "figures=false")
 
 
@@ -36,9 +34,7 @@ COMMANDS = {
     "threshold": Command(
         ("-m", "metric=fsi", "threshold.fsi=0.1,0.2,0.3", "figures=false", *SMALL)
     ),
-    "other_metrics": Command(
-        ("-m", "metric=auc,cohens_d,welch_t", *SMALL, *SHIPPED, *PLAIN), slow=True
-    ),
+    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *MATERIAL, *PLAIN), slow=True),
     "figure1": Command(
         (
             "+experiment=figure1",
@@ -54,8 +50,7 @@ COMMANDS = {
             "+experiment=figure1",
             "layer=conv2,conv7,conv13",
             "aggregation=unit,mean,l2,max",
-            *SMALL,
-            *SHIPPED,
+            *MATERIAL,
         ),
         tables=False,
         slow=True,
@@ -66,14 +61,13 @@ COMMANDS = {
             "metric=fsi,ttest",
             "threshold=level_1,paper,level_9",
             "figures=false",
-            *SMALL,
-            *SHIPPED,
+            *MATERIAL,
         ),
         tables=False,
         slow=True,
     ),
     "sensitivity_full": Command(
-        ("+experiment=threshold_sensitivity", *SMALL, *SHIPPED), tables=False, slow=True
+        ("+experiment=threshold_sensitivity", *MATERIAL), tables=False, slow=True
     ),
     "greedy": Command(("lesion=greedy", "lesion.fraction=0.04", *SMALL)),
     "unit": Command(("aggregation=unit", *SMALL)),
@@ -87,8 +81,7 @@ COMMANDS = {
             "layer=module",
             "layer.name=features.3",
             "figures=false",
-            *SMALL,
-            *SHIPPED,
+            *MATERIAL,
         )
     ),
 }
