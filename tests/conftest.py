@@ -28,7 +28,7 @@ SECONDS = 600  # that a command may take
 OURS = {"COLUMNS": "120", "PYTHONPATH": str(REPOSITORY)}
 
 # A localizer, identities and lesion images of few pictures: every step runs, in seconds.
-SMALL = [
+MATERIAL = [
     "stimuli.images_per_category=8",
     "identities.count=6",
     "identities.images_each=4",
@@ -38,6 +38,9 @@ SMALL = [
     "lesion.random_draws=2",
     "decoding.random_draws=3",
 ]
+# How often images are drawn again, split and shuffled, for how sure the numbers are.
+FEW = ["certainty.resamples=40", "certainty.splits=3", "certainty.shuffles=9"]
+SMALL = [*MATERIAL, *FEW]
 
 
 class Ended(subprocess.CompletedProcess[str]):
@@ -150,12 +153,18 @@ def computed(folder: Path) -> Counter[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that run the command line are `cli`, and what is `cli` is slow."""
+    """Modules that run the command line are `cli`, and what is `cli` is slow and begins first.
+
+    Else the last file of all would keep one worker busy for minutes, and the others idle.
+    """
+    long = set()
     for item in items:
         if {"run_app", "run_warm"} & vars(getattr(item, "module", item)).keys():
             item.add_marker("cli")
         if item.get_closest_marker("cli"):
             item.add_marker("slow")
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

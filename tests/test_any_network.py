@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from app import experiment
 from app.config.schema import Model
+from app.experiment import Job
 from app.models.loading import load
 from app.models.network import Network
 from app.responses import units as units_room
@@ -19,11 +20,11 @@ from app.responses.units import read_units
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import FEW, SMALL, finished, run_app
 
 UNTRAINED = ["model=timm", "model.weights=null", "layer=module", "stimuli.images_per_category=4",
              "identities.count=4", "identities.images_each=3", "decoding.random_draws=2",
-             "figures=false"]  # fmt: skip
+             "figures=false", *FEW]  # fmt: skip
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def test_units_of_any_output_are_those_of_one_pass(monkeypatch, name, output, la
 def scores_here(folder: Path, *overrides: str) -> pd.DataFrame:
     """The scores of a run in this process."""
     config = check_config(*overrides, f"cache={folder}/cache", "tracking=none")
-    experiment.run(config, folder / "run")
+    experiment.run(config, folder / "run", Job(figures=False))
     return table(folder / "run")
 
 
@@ -135,7 +136,7 @@ def test_all_layers_are_listed(tmp_path: Path) -> None:
 
 def test_modules_of_the_embedded_network(tmp_path: Path) -> None:
     """features.28 is conv13, read after features.29."""
-    common = [*SMALL, "decoding=none", "lesion=none", "figures=false"]
+    common = [*SMALL, "decoding=none", "lesion=none"]
     module = ["layer=module", "layer.name=features.28"]
     columns = ["fsi", "dprime", "wilcoxon", "ttest"]
     one = scores_here(tmp_path / "one", *common, *module)[columns]

@@ -20,7 +20,11 @@ from mlflow.tracking import MlflowClient
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from app import experiment
+from app.experiment import Job
 from app.stimuli.synthetic import DOMAINS
+from app.sweeps.results import Result
+from tests.composing import check_config
 from tests.conftest import REPOSITORY, SMALL, computed, entries, finished, run_app
 from tests.goldens.commands import differences, run_golden
 
@@ -374,13 +378,17 @@ def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
         entry.write_bytes(content)
 
 
-def test_another_aggregation(sweep):
-    folder, _ = sweep
+def run_here(folder: Path, results: Path, *overrides: str) -> Result:
+    """A run in this process, with the cache of the sweep in `folder`."""
+    config = check_config(*SMALL, f"cache={folder}/outputs/cache", "tracking=none", *overrides)
+    return experiment.run(config, results, Job(figures=False))
+
+
+def test_another_aggregation(sweep, tmp_path: Path):
     asked = ["layer=conv13", "metric=dprime", "aggregation=max", "lesion=none"]
-    finished(run_app(folder, *SMALL, *asked, "figures=false", "tracking=none"))
-    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
-    assert len(pd.read_parquet(newest / "scores.parquet")) == 128
-    assert json.loads((newest / "metrics.json").read_text())["decoding/kernels"] >= 1
+    found = run_here(sweep[0], tmp_path, *asked)
+    assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 128
+    assert found.metrics["decoding/kernels"] >= 1
 
 
 def test_single_units(sweep):
@@ -396,17 +404,13 @@ def test_single_units(sweep):
     assert not any(name.startswith(("lesion/", "decoding/")) for name in found)
 
 
-def test_another_target_and_other_options(sweep):
-    folder, _ = sweep
-    finished(
-        run_app(
-            folder, *SMALL, "target=places", "metric=ttest", "metric.options.equal_variance=false",
-            "metric.criterion.rule=fdr_by", "metric.over=categories", "aggregation=mean",
-            "lesion=none", "decoding=none", "figures=false", "tracking=none",
-        )
+def test_another_target_and_other_options(sweep, tmp_path: Path):
+    run_here(
+        sweep[0], tmp_path, "target=places", "metric=ttest", "metric.options.equal_variance=false",
+        "metric.criterion.rule=fdr_by", "metric.over=categories", "aggregation=mean",
+        "lesion=none", "decoding=none",
     )  # fmt: skip
-    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
-    assert "target: places" in (newest / "config.yaml").read_text()
+    assert "target: places" in (tmp_path / "config.yaml").read_text()
 
 
 def test_a_sweep_over_thresholds_finds_what_was_kept(sweep):
@@ -451,15 +455,14 @@ def test_greedy_lesions(sweep):
     }  # fmt: skip
 
 
-def test_the_untrained_network_differs(sweep):
-    folder, _ = sweep
-    quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
-    finished(run_app(folder, *quick, "model=dualtask_mini_untrained", "metric=dprime"))
-    newest = max(folder.glob("outputs/runs/*/*"), key=os.path.getmtime)
-    trained = pd.read_parquet(job_folders(folder)["dprime", "conv13"] / "scores.parquet")
-    assert not np.allclose(
-        pd.read_parquet(newest / "scores.parquet")["dprime"], trained["dprime"], equal_nan=True
+def test_the_untrained_network_differs(sweep, tmp_path: Path):
+    asked = ["lesion=none", "decoding=none", "model=dualtask_mini_untrained", "metric=dprime"]
+    run_here(sweep[0], tmp_path, *asked)
+    trained, untrained = (
+        pd.read_parquet(place / "scores.parquet")["dprime"]
+        for place in (job_folders(sweep[0])["dprime", "conv13"], tmp_path)
     )
+    assert not np.allclose(untrained, trained, equal_nan=True)
 
 
 QUICK = {

@@ -31,7 +31,7 @@ from app.launch.commandline import CONFIG_FOLDER, Parser, run
 from app.models.vgg import WIDTHS_MINI, seeded
 from app.stimuli import floc
 from tests.composing import compose_config
-from tests.conftest import SMALL, run_app
+from tests.conftest import MATERIAL, run_app
 from tests.goldens import refused
 
 
@@ -541,7 +541,9 @@ def asked(case: str, material: Path, outputs: Path) -> tuple[str, list[str], dic
         else {}
     )
     if module == "app":
-        arguments += [word for word in SMALL if word.partition("=")[0] not in " ".join(arguments)]
+        arguments += [
+            word for word in MATERIAL if word.partition("=")[0] not in " ".join(arguments)
+        ]
         if not any(argument.startswith(("cache=", "hydra.run.dir=")) for argument in arguments):
             arguments.append(f"cache={outputs}/cache")
     return module, arguments, environment

@@ -15,15 +15,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app import experiment
+from app.experiment import Job
 from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Preprocessing
 from app.sweeps.results import Result
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import FEW, SMALL, finished, run_app
 
-FAST = ["tracking=none", "figures=false", "lesion=none"]
+FAST = ["tracking=none", "lesion=none", *FEW]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def only_run(folder: Path) -> Path:
 def score(folder: Path, *overrides: str) -> None:
     """A run in this process that does nothing more."""
     config = check_config(*FAST, "decoding=none", f"cache={folder}/cache", *overrides)
-    experiment.run(config, folder / "run")
+    experiment.run(config, folder / "run", Job(figures=False))
 
 
 def count_images(folder: Path) -> int:

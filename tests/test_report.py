@@ -178,48 +178,45 @@ def test_pictures_of_all_and_of_each_panel(sweep):
     assert len(pd.read_csv(sweep[1] / "report" / "jobs.csv")) == 16
 
 
-def test_made_again_from_the_store_it_is_the_same_byte_for_byte(sweep):
-    folder, swept, _ = sweep
-    parent = json.loads((swept / "record.json").read_text())["run_id"]
-    (logged,) = folder.glob(f"mlruns/artifacts/{parent}/artifacts")
-    first = report_of(swept / "report")
+@pytest.fixture(scope="module")
+def parent(sweep) -> str:
+    return json.loads((sweep[1] / "record.json").read_text())["run_id"]
+
+
+@pytest.fixture(scope="module")
+def logged(sweep, parent: str) -> Path:
+    """Where the store has the sweep's report."""
+    (folder,) = sweep[0].glob(f"mlruns/artifacts/{parent}/artifacts")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made_again(sweep, parent: str, logged: Path) -> Path:
+    """The report made from the store, which had lost it."""
+    first = report_of(sweep[1] / "report")
     assert report_of(logged) == first
     for path in logged.iterdir():
         path.write_text("gone")
+    finished(run_app(sweep[0], f"run={parent}", module="app.report"))
+    return sweep[0] / "outputs/reports" / parent
+
+
+def test_made_again_from_the_store_it_is_the_same_byte_for_byte(
+    sweep, parent: str, logged: Path, made_again: Path
+):
+    folder, swept, _ = sweep
     process = run_app(folder, f"run={parent}", "tracking.folder=elsewhere", module="app.report")
     assert process.returncode == 1 and "mlflow.db is no file" in process.stderr
     assert len(process.stderr.strip().splitlines()) == 1, process.stderr
-    finished(run_app(folder, f"run={parent}", module="app.report"))
-    assert report_of(folder / "outputs/reports" / parent) == first
-    assert report_of(logged) == first
+    assert report_of(made_again) == report_of(logged) == report_of(swept / "report")
     assert not (folder / "report.log").exists()
 
 
-def test_the_store_and_the_jobs_folders_tell_the_same(sweep):
+def test_the_store_and_the_jobs_folders_tell_the_same(sweep, parent: str):
     folder, swept, _ = sweep
-    parent = json.loads((swept / "record.json").read_text())["run_id"]
     _, results = read_sweep(store_of(folder), parent)
     told = tabulate(read_results(swept))
     pd.testing.assert_frame_equal(tabulate(results), told, check_exact=True)
-
-
-def test_without_tracking(sweep):
-    folder, swept, _ = sweep
-    finished(
-        run_app(
-            folder, "+experiment=figure1", f"model={MODEL}", f"metric={','.join(SWEPT)}",
-            "layer=conv13", "aggregation=l2", "tracking=none", "hydra.sweep.dir=untracked", *SMALL,
-        )
-    )  # fmt: skip
-    made = folder / "untracked" / "report"
-    for letter in "cde":  # the same findings as of the tracked sweep
-        tracked = panel(sweep, letter)
-        expected = tracked[tracked["layer"] == "conv13"].reset_index(drop=True)
-        found = pd.read_parquet(made / f"panel_{letter}.parquet")
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    text = (made / "report.md").read_text()
-    assert "Panel b is left out: no single units were scored (aggregation=unit)." in text
-    assert "Panel f is left out" in text and not (made / "panel_f.png").exists()
 
 
 def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
@@ -274,12 +271,11 @@ def test_a_job_is_no_sweep(sweep):
         read_sweep(store_of(folder), job)
 
 
-def test_jobs_that_were_deleted_are_told_of_and_the_larger_report_stays(sweep):
+def test_jobs_that_were_deleted_are_told_of_and_the_larger_report_stays(
+    sweep, parent: str, logged: Path, made_again: Path
+):
     folder, swept, _ = sweep
-    parent = json.loads((swept / "record.json").read_text())["run_id"]
-    (logged,) = folder.glob(f"mlruns/artifacts/{parent}/artifacts")
-    made, client = folder / "outputs/reports" / parent, MlflowClient(store_of(folder).uri)
-    finished(run_app(folder, f"run={parent}", module="app.report"))
+    made, client = made_again, MlflowClient(store_of(folder).uri)
     before = {place: report_of(place) for place in (made, logged)}
     _, results = read_sweep(store_of(folder), parent)
     told = (

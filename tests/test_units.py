@@ -12,12 +12,13 @@ import pytest
 
 from app import experiment
 from app.config.schema import metric_set
+from app.experiment import Job
 from app.responses import units
 from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app, run_warm
 from tests.test_killed import killed_after
 
-UNITS = [*SMALL, "aggregation=unit", "layer=conv2", "metric=wilcoxon", "figures=false"]
+UNITS = [*SMALL, "aggregation=unit", "layer=conv7", "metric=wilcoxon", "figures=false"]
 
 
 def newest_scores(folder: Path) -> pd.DataFrame:
@@ -44,26 +45,26 @@ def undisturbed(run: tuple[Path, float]) -> Path:
 
 def test_every_unit_is_scored(undisturbed: Path):
     table = newest_scores(undisturbed)
-    assert len(table) == 16 * 64 * 64
+    assert len(table) == 64 * 16 * 16
     assert table["unit"].tolist() == list(range(len(table)))
     place = table[["channel", "row", "column"]].to_numpy()
-    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (16, 64, 64)), table["unit"])
+    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (64, 16, 16)), table["unit"])
     assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
 
 
 def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "fit_rows", lambda *_, **__: 7)  # the last block has fewer
     config = check_config(*UNITS, f"cache={tmp_path}", "tracking=none")
-    experiment.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run", Job(figures=False))
     table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
     for name in metric_set(config):
         np.testing.assert_allclose(found[name], table[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
-    """No file may grow beyond 2 MB: scores with four contrasts of 65,536 units do."""
+    """No file may grow beyond 0.5 MB: scores with four contrasts of 16,384 units do."""
 
-    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=2_000_000)
+    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=500_000)
     assert process.returncode == 1
     message = process.stderr.strip()
     assert len(message.splitlines()) == 1 and message.startswith("error: cannot store a result in")

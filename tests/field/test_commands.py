@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import app
-from tests.conftest import finished, run_app
+from tests.conftest import FEW, finished, run_app
 from tests.field.asked import find_corrections, quoted
 from tests.field.inputs import HEIC, base, encoded, plant
 
-QUICK = ["lesion=none", "decoding=none", "figures=false", "stimuli=folder", "hydra.run.dir=run"]
+QUICK = [
+    "lesion=none", "decoding=none", "figures=false", "stimuli=folder", "hydra.run.dir=run", *FEW,
+]  # fmt: skip
 
 
 def test_a_run_tells_what_it_left_out(tmp_path: Path):

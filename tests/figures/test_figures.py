@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,7 +174,8 @@ def test_bytes_are_the_same_in_another_process_with_other_settings(tmp_path: Pat
     )
     command = [sys.executable, "-c", code, str(tmp_path / "other")]
     environment = {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    environment |= {"HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
+    # Its list of fonts takes seconds to make.
+    environment |= {"HOME": str(tmp_path), "MPLCONFIGDIR": matplotlib.get_cachedir()}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, timeout=300)
     here = save_all(tmp_path / "here")
     assert {path.suffix for path in here} == {".png", ".svg"} and len(here) == 2 * len(MAKERS)

@@ -449,6 +449,7 @@ def test_resamples_are_drawn_with_replacement_from_the_seed():
     assert len(draw_again(3, [0])) == 1000
 
 
+@pytest.mark.slow
 def test_intervals_over_identities_contain_the_truth_as_often_as_they_say():
     """Of identities that are named right with probabilities of their own, 0.8 on average."""
     random, inside = np.random.default_rng(0), 0

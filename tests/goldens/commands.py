@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import SMALL, finished, run_app
+from tests.conftest import MATERIAL, SMALL, finished, run_app
 from tests.goldens import collect, refused
 from tests.test_bad_input import CASES, asked
 
@@ -34,7 +34,7 @@ COMMANDS = {
     "threshold": Command(
         ("-m", "metric=fsi", "threshold.fsi=0.1,0.2,0.3", "figures=false", *SMALL)
     ),
-    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *SMALL, *PLAIN), slow=True),
+    "other_metrics": Command(("-m", "metric=auc,cohens_d,welch_t", *MATERIAL, *PLAIN), slow=True),
     "figure1": Command(
         (
             "+experiment=figure1",
@@ -50,7 +50,7 @@ COMMANDS = {
             "+experiment=figure1",
             "layer=conv2,conv7,conv13",
             "aggregation=unit,mean,l2,max",
-            *SMALL,
+            *MATERIAL,
         ),
         tables=False,
         slow=True,
@@ -61,13 +61,13 @@ COMMANDS = {
             "metric=fsi,ttest",
             "threshold=level_1,paper,level_9",
             "figures=false",
-            *SMALL,
+            *MATERIAL,
         ),
         tables=False,
         slow=True,
     ),
     "sensitivity_full": Command(
-        ("+experiment=threshold_sensitivity", *SMALL), tables=False, slow=True
+        ("+experiment=threshold_sensitivity", *MATERIAL), tables=False, slow=True
     ),
     "greedy": Command(("lesion=greedy", "lesion.fraction=0.04", *SMALL)),
     "unit": Command(("aggregation=unit", *SMALL)),
@@ -81,7 +81,7 @@ COMMANDS = {
             "layer=module",
             "layer.name=features.3",
             "figures=false",
-            *SMALL,
+            *MATERIAL,
         )
     ),
 }

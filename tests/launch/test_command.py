@@ -46,6 +46,7 @@ def check(*arguments: str) -> None:
     trust.check_command(options, CONFIG_FOLDER, "config")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -91,6 +92,7 @@ def test_a_swept_value_may_not_bring_credentials(monkeypatch: pytest.MonkeyPatch
         check("-m", "stimuli=floc", "stimuli.address=http://host,'${oc.env:MIRROR}'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -47,6 +47,7 @@ def test_an_override_is_typed_so_that_its_text_arrives(value: str):
     assert OverridesParser.create().parse_override(word).value() == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "correction"),
     [
@@ -123,6 +124,7 @@ def test_all_commands_tell_it(config: str, word: str, right: str):
     assert right in typed(refusal(word, config=config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "config"),
     [("layer=null", "config"), ("stimuli.size=null", "config"), ("lesion.faces=null", "config"),
@@ -132,6 +134,7 @@ def test_null_for_what_needs_a_value(word: str, config: str):
     assert refusal(word, config=config).startswith(f"{word}: it needs a value")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [("/a=b", "is no name of a setting"), ("lesion.sets=[1", "brackets do not match"),

@@ -60,6 +60,7 @@ def modules_of(root: Path) -> dict[str, Path]:
     return found
 
 
+@pytest.mark.slow
 def test_a_change_of_any_module_changes_the_keys_of_the_steps_that_reach_it(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -324,6 +324,7 @@ Memo(sys.argv[1])(count_up, 1)
 """
 
 
+@pytest.mark.slow
 def test_kill_while_writing_leaves_no_entry_no_lock_and_no_file(memo: Memo) -> None:
     command = [sys.executable, "-c", KILLED, str(memo.folder)]
     child = subprocess.run(command, cwd=repository(), timeout=60)
@@ -350,6 +351,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_one_clear_line_and_leaves_nothing(memo: Memo) -> None:
     command = [sys.executable, "-c", FULL, str(memo.folder)]
     child = subprocess.run(command, cwd=repository(), timeout=60, capture_output=True, text=True)
@@ -401,6 +403,7 @@ def count_each(items: dict[str, int]) -> Any:
     return {name: np.arange(number) for name, number in items.items()}
 
 
+@pytest.mark.slow
 def test_a_cache_that_may_only_be_read_is_read_and_the_rest_goes_elsewhere() -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own may not be entered by others
         shared, own, closed = (Path(folder) / name for name in ("shared", "own", "closed"))

@@ -134,6 +134,7 @@ def saved(path, network, prefix="", **beside):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [{"name": "resnet50.tv_in1k"}, {"weights_like": "tv_in1k"}])
 def test_a_checkpoint_of_a_tag_is_prepared_for_as_the_tag_is(tmp_path, named):
     """Other weights of timm's ResNet-50 want 0.95 of the image, bicubic."""

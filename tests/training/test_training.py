@@ -49,8 +49,7 @@ def test_a_training_killed_at_any_time_ends_with_the_bits_of_an_undisturbed_one(
     cut = tmp_path / "cut"
     words = [*TINY, *chosen, f"output={cut}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    # Whichever processes read the images.
-    process = subprocess.Popen([sys.executable, "-m", "app.train", *words, "workers=2"], **quiet)
+    process = subprocess.Popen([sys.executable, "-m", "app.train", *words], **quiet)
     until = time.monotonic() + 120
     while not list(cut.glob("checkpoints/epoch-000[2-4].pth")) and time.monotonic() < until:
         time.sleep(0.002)
