@@ -74,8 +74,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         write_run(folder, config, found, subject.shape)
         if job.figures:
             draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
-        notes = (*subject.notes, *found.notes, memo.note)
-        found = replace(found, notes=tuple(filter(None, notes)))
+        found = replace(found, notes=tuple(filter(None, (*subject.notes, *found.notes, memo.note))))
         record_run(record, config, subject, stimuli, found)
     return Result("finished", description.name, params, description.tags, found.metrics(),
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
@@ -103,26 +102,24 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     labels, domains, device = stimuli.images.labels, stimuli.domains, hardware.device.type
     questions = make_questions(compared, labels, domains, config.target, device)
     scored = score_layer(questions, reader, stimuli.images, aggregation)
-    score = {name: each.scores.score for name, each in scored.items()}
+    said = {name: each.scores for name, each in scored.items()}
+    score = {name: each.score for name, each in said.items()}
     criteria = selection.make_criteria(compared)
-    values = {name: memo(selection.measure, scored[name].scores, each.rule)
-              for name, each in criteria.items()}  # fmt: skip
+    values = {name: memo(selection.measure, said[name], criteria[name].rule) for name in compared}
     selected = {name: each.select(values[name]) for name, each in criteria.items()}
     settings = config.metric.criterion
     curve = criteria[own].trace(values[own], settings.presets, settings.range)
-    by_metric = {name: each.scores for name, each in scored.items()}
-    signs = note_signs(by_metric, name_units(aggregation))
 
     # How sure all that is.
-    plan = make_plan(config.certainty, len(score[own]))
+    plan = make_plan(config.certainty, len(score[own]), aggregation)
     inquiry = Inquiry(questions, criteria, stimuli.compared, plan, config.seed, baselines)
-    sure, said = certify_layer(inquiry, reader, stimuli.images, aggregation)
+    sure, unsure = certify_layer(inquiry, reader, stimuli.images, aggregation)
 
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions = sure_lesions = None
     why_not = lesioned.why_not_lesioned(cut, model, layer, aggregation)
-    notes = [*stimuli.images.notes, *signs, *said, why_not]
+    notes = [*stimuli.images.notes, *note_signs(said, name_units(aggregation)), *unsure, why_not]
     if why_not is None:
         faces, outputs = model.face_classes, model.outputs or 0
         shown = classes.make_own_classes(cut, faces, outputs, memo, config.megapixels)
@@ -139,16 +136,15 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     notes.append(why_not)
     if why_not is None:
         selective = {name: mask for name, mask in selected.items() if name not in baselines}
-        tops, said = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
+        tops, told = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
         if tops:
             people = make_identities(config.identities, memo, config.megapixels)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
                 decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
             notes += [*people.notes, *decoding.note_identities(labels)]
-        notes += said
+        notes += told
     selectivity = selection.measure_selectivity(score[own], selected[own])
-    consistency = measure_consistency(score, baselines)
-    overlap = measure_overlap(score, selected)
+    consistency, overlap = measure_consistency(score, baselines), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
                     sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)))  # fmt: skip

@@ -51,13 +51,16 @@ class Plan:
     shuffles: int
 
 
-# Of layers of at most so many units: single units by the million are halved and shuffled alone.
-PLANS = {2**12: Plan(1000, 20, 200), 2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
+KERNELS = Plan(1000, 20, 200)
+# Of single units, of layers of at most so many: those by the million are halved and shuffled alone.
+UNITS = {2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
 
 
-def make_plan(settings: Settings, units: int) -> Plan:
-    """Make the plan for so many units or kernels, by which goes what the settings leave open."""
-    usual = next(plan for most, plan in PLANS.items() if units <= most)
+def make_plan(settings: Settings, count: int, aggregation: str) -> Plan:
+    """Make the plan for so many kernels or single units, which decides what settings leave open."""
+    usual = KERNELS
+    if aggregation == "unit":
+        usual = next(plan for most, plan in UNITS.items() if count <= most)
     asked = {kind: getattr(settings, kind) for kind in ("resamples", "splits", "shuffles")}
     return replace(usual, **{kind: count for kind, count in asked.items() if count is not None})
 
