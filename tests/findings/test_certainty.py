@@ -351,11 +351,11 @@ def test_what_an_interval_cannot_tell_is_noted():
     assert [note for note in certify_responses(ask(), respond()[:, :20])] == []
     (note,) = certify_responses(ask(), respond())[:1]
     assert note == (
-        "certainty: fsi is undefined for 1 units in some of 40 resamples; their intervals rest on "
-        "the others"
+        "certainty: fsi is undefined for 1 kernels in some of 40 resamples; their intervals rest "
+        "on the others"
     )
     notes = certify_responses(ask(), respond()[:, :9])
-    assert len(notes) == 4 and all("fewer than 10 units" in note for note in notes)
+    assert len(notes) == 4 and all("fewer than 10 kernels" in note for note in notes)
     categories = CATEGORIES[:-9] + ["house"] * 2
     (note,) = certify_responses(ask(categories, replace(PLAN, splits=0)), respond()[:-7, :20])
     assert "a category has 2 images" in note and "too narrow" in note
