@@ -193,12 +193,10 @@ def _count(  # noqa: PLR0912, C901  one compiled pass
                     passed[group, draw] += some
                     cubes[group, draw] += some * some * some - some
             if start == 0 or start < stop - 1:
-                for other in range(1, groups):
-                    for draw in range(draws):
-                        won[other, draw] += run[other, draw] * passed[0, draw]
-                        tied[other, draw] += run[other, draw] * run[0, draw]
-                        both = run[other, draw] + run[0, draw]
-                        cubes[other, draw] += both * both * both - both
+                won += run * passed[0]
+                tied += run * run[0]
+                both = run[1:] + run[0]
+                cubes[1:] += both * both * both - both
                 passed += run
             stop = start
         for other in range(1, groups):
