@@ -179,7 +179,7 @@ def look_everywhere(
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(hardware.threads) as pool,
-        progress_bar("certainty", units) as done,
+        progress_bar("certainty", units, "unit") as done,
     ):
         for numbers, responses in blocks:
             ends = range(width, len(numbers), width)
