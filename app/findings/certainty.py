@@ -32,9 +32,7 @@ class MetricCertainty:
     low: NDArray[np.float32]  # (units,) of the bootstrap interval of a score
     high: NDArray[np.float32]
     split_half: NDArray[np.float32]  # (units,) mean score of the halves
-    both_halves: NDArray[
-        np.float32
-    ]  # (2, units) scores of the first split's halves; else (0, units)
+    both_halves: NDArray[np.float32]  # (2, units) scores of the first split's; (0, units) of none
     resampled: NDArray[np.float32]  # (resamples, kernels) scores; those of single units: none
     unsure: int  # units with a score that some resamples leave undefined
     percent: Numbers  # (resamples,) selected

@@ -129,25 +129,25 @@ def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
 
 def look(
     inquiry: Inquiry,
-    draws: Mapping[str, Draws],
+    draws: Draws,
+    kinds: Mapping[str, int],
     members: Mapping[str, Sequence[Membership]],
     responses: NDArray[Any],
     device: str,
 ) -> Found:
-    """Ask every metric of every draw of the images."""
-    sample, every = Sample(responses, device), join(list(draws.values()))
-    ends = np.cumsum([len(some) for some in draws.values()])[:-1]
+    """Ask every metric of every draw of the images; `kinds` counts them, in their order."""
+    sample, ends = Sample(responses, device), np.cumsum([*kinds.values()])[:-1]
     found: Found = {}
     for name, question in inquiry.questions.items():
         criterion = inquiry.criteria[name]
-        said = resample(question, sample, every, members[name])
+        said = resample(question, sample, draws, members[name])
         verdict: NDArray[Any]
         if criterion.together:
             verdict = criterion.keep(said)
         else:
             verdict = criterion.select(measure(said, criterion.rule))
         scores, verdicts = np.split(said.score.astype(np.float32), ends), np.split(verdict, ends)
-        for kind, score, part in zip(draws, scores, verdicts, strict=True):
+        for kind, score, part in zip(kinds, scores, verdicts, strict=True):
             found[name, kind] = Looked(score, part)
     return found
 
@@ -162,18 +162,18 @@ def look_everywhere(
 
     Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
     """
-    draws = inquiry.draw()
-    every = join(list(draws.values()))
-    members = find_members(inquiry, every)
+    by_kind = inquiry.draw()
+    draws, kinds = join([*by_kind.values()]), {kind: len(some) for kind, some in by_kind.items()}
+    members = find_members(inquiry, draws)
     whole: Found = {}
     asked = inquiry.questions.values()
     compared = np.any([question.contrast.included for question in asked], axis=0)
     groups = sum(1 + len(question.contrast.others) for question in asked)
-    width = max(1, VALUES // (groups * len(every)))
+    width = max(1, VALUES // (groups * len(draws)))
 
     def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Found:
         part = still_noise(numbers, responses, compared)
-        return look(inquiry, draws, members, part, hardware.device.type)
+        return look(inquiry, draws, kinds, members, part, hardware.device.type)
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (

@@ -29,9 +29,8 @@ def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool =
 def from_moments(target: Moments, others: Moments, *, equal_variance: bool = True) -> Scores:
     """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
     t, freedom = (run_student if equal_variance else run_welch)(target, others)
-    p = np.asarray(
-        special.fdtrc(1, freedom, t**2), np.float64
-    )  # of t², an F with 1 degree of freedom
+    # t² has an F distribution with 1 degree of freedom; its p is found faster.
+    p = np.asarray(special.fdtrc(1, freedom, t**2), np.float64)
     return Scores(smallest(t), t, p)
 
 

@@ -221,7 +221,7 @@ def _read(path: Path, megapixels: float | None, use: Callable[[Image.Image, byte
     except UnidentifiedImageError:
         wrong = find_pointer(path) or "is not an image that Pillow can read: replace or remove it"
     except Image.DecompressionBombError as error:
-        wrong = _tell_size(path, str(error), megapixels)
+        wrong = _tell_size(content, str(error), megapixels)
     except InputError as error:
         wrong = str(error)
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
@@ -233,11 +233,10 @@ def _read(path: Path, megapixels: float | None, use: Callable[[Image.Image, byte
     raise InputError(f"{path} {wrong}")
 
 
-def _tell_size(path: Path, said: str, megapixels: float | None) -> str:
+def _tell_size(content: bytes, said: str, megapixels: float | None) -> str:
     """Say what to do with a picture of more pixels than Pillow, or `megapixels`, allows."""
     millions = math.ceil(int(re.findall(r"\d+", said)[0]) / 1e6)
-    with open(path, "rb") as file:  # its reader holds to Pillow's own limit
-        tiff = file.read(2) in (b"II", b"MM")
+    tiff = content[:2] in (b"II", b"MM")  # its reader holds to Pillow's own limit
     return (
         f"has {millions} million pixels, more than the {megapixels or 179:g} that are read: "
         f"shrink it, or {'save it as PNG and ' * tiff}allow it with megapixels={millions}"
@@ -249,12 +248,14 @@ def _open(content: bytes, megapixels: float | None) -> Image.Image:
     try:
         return Image.open(BytesIO(content))
     except Image.DecompressionBombError:
-        for name in Image.ID if megapixels else ():  # whose limit is one of the whole process
+        if megapixels is None:
+            raise
+        for name in Image.ID:  # as Image.open does, whose limit is one of the whole process
             reader, accept = Image.OPEN[name]
             if not accept or accept(content[:16]) is True:
                 with suppress(SyntaxError, IndexError, TypeError, struct.error):
                     image = reader(BytesIO(content), "")
-                    if image.width * image.height <= (megapixels or 0) * 1e6:
+                    if image.width * image.height <= megapixels * 1e6:
                         return image
         raise
 
