@@ -24,24 +24,14 @@ def job(config: DictConfig) -> None:
 def _show(model: Model) -> None:
     import pandas as pd
 
-    from app.models.loading import given, load
-    from app.models.modules import ModuleNetwork
+    from app.models.network import Network
+    from app.models.places import Places
     from app.sweeps.tables import lay_out
 
-    loaded = load(model)
-    size = given(loaded.settings.input_size)
-    network = ModuleNetwork(loaded.network, model.name, size, "map")
-    rows = []
-    for name in dict.fromkeys(call.name for call in network.calls if call.name):
-        asked, read = network.point(name)
-        if read.shape is None:
-            continue
-        after = "" if read is asked else f" + {read.kind}"
-        gives = " x ".join(map(str, read.shape[1:]))
-        fitting = " | ".join(network.find_outputs(read)) or "none"
-        rows.append((name, asked.kind + after, gives, fitting))
+    rows = Places(Network(model).graph, model.name, "map").list()
     heads = ["layer.name", "module", "gives", "layer.output"]
-    print(lay_out(pd.DataFrame(rows, columns=heads), heads))
+    told = [(*row[:3], " | ".join(row[3]) or "none") for row in rows]
+    print(lay_out(pd.DataFrame(told, columns=heads), heads))
 
 
 def main() -> None:

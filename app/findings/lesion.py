@@ -3,16 +3,15 @@
 Effects are read on held-out images of the network's own classes. The single classifier decides
 over faces and objects together, as in Dobs et al. (2022), doi:10.1126/sciadv.abl8913.
 
-A lesion repeats only what it changes. The first operation with weights after the layer is linear
-in each kernel's map (a max pooling between them acts on each map alone), so its sums are computed
-once for all lesions and each lesion subtracts its kernel's contribution; only what follows is run
-again. An image in which the kernel is silent anyway keeps its result.
+A lesion repeats only what it changes (`app.models.lesioning`). An image in which the kernel is
+silent anyway keeps its result.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from app.choices import LAYERS, MEASURES
-from app.models.vgg import POOLED, layer_position
+from app.choices import MEASURES
+from app.models.lesioning import Lesioning
+from app.models.program import Program
 from app.progress import Progress, progress_bar
-from app.responses.passes import plan_pass, to_device
+from app.responses.passes import to_device
 
 if TYPE_CHECKING:
     from app.memo import Memo
@@ -75,8 +75,8 @@ class LesionEffects(NamedTuple):
 class LesionSite:
     """A layer to lesion, and the images that say what remains. What lesions share is kept."""
 
-    network: Network  # dual-task; its weights are loaded when a lesion is due
-    layer: str  # conv1 … conv13
+    network: Network  # its weights are loaded when a lesion is due
+    layer: str
     own: OwnClasses  # images of the network's own classes
     hardware: Hardware  # what lesions run on, always in float32
     memo: Memo
@@ -87,51 +87,62 @@ class LesionSite:
         return self.network, self.layer, own, self.hardware
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(kernels, rows, columns) of the layer's map, pooled where a pooling follows."""
-        kernels, side, _ = self.network.map_shape(self.layer)
-        side //= 2 if LAYERS.index(self.layer) + 1 in POOLED else 1
-        return kernels, side, side
+    def kernels(self) -> int:
+        """How many there are."""
+        return self.network.map_shape(self.layer)[0]
 
     @functools.cached_property
-    def following(self) -> Following:
-        """What follows the layer."""
-        return Following(self.network, self.layer, self.hardware.device)
+    def lesioning(self) -> Lesioning:
+        """The network as lesions of the layer run it."""
+        program = self.network.program(self.hardware.device, torch.float32)
+        assert isinstance(program, Program), "a network without a graph is not lesioned"
+        return Lesioning(program, self.network.place(self.layer))
 
     @functools.cached_property
-    def maps(self) -> Tensor | None:
-        """The maps of all images, (images, kernels, rows, columns); None: too large to keep."""
-        if 4 * len(self.own.images) * math.prod(self.shape) > KEPT_BYTES:
+    def shared(self) -> dict[str, Tensor] | None:
+        """What lesions share, of all images; None: too large to keep."""
+        shapes = self.lesioning.program.graph.shapes
+        values = sum(math.prod(shapes[name]) for name in self.lesioning.shared)
+        if 4 * len(self.own.images) * values > KEPT_BYTES:
             return None
-        maps = torch.from_numpy(self.memo(read_maps, self))
-        return maps.permute(0, 3, 1, 2).to(self.hardware.device)
+        kept = self.memo(read_shared, self)
+        return {name: _lay_out(torch.from_numpy(each)).to(self.hardware.device)
+                for name, each in kept.items()}  # fmt: skip
 
-    def batches(self) -> Iterator[Tensor]:
-        """The maps of some images after others; in inference mode."""
-        if self.maps is None:
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """What lesions share, of some images after others; in inference mode."""
+        if self.shared is None:
             yield from self.read()
-        else:
-            together = GROUP_VALUES[self.hardware.device.type] // math.prod(self.shape)
-            yield from torch.split(self.maps, max(1, together))
+            return
+        together = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
+        for first in range(0, len(self.own.images), max(1, together)):
+            part = slice(first, first + max(1, together))
+            yield {name: each[part] for name, each in self.shared.items()}
 
-    def read(self) -> Iterator[Tensor]:
+    def read(self) -> Iterator[dict[str, Tensor]]:
         """The same from a forward pass."""
         hardware = replace(self.hardware, precision="float32")
-        forward = plan_pass(self.network, [self.layer], hardware)
-        batch_size = hardware.batch(forward.largest(self.network.input_size))
+        shapes = self.lesioning.program.shapes(self.lesioning.shared)
+        batch_size = hardware.batch(max(map(math.prod, shapes)))
         for batch in self.own.images.batches(self.network.preprocessing, batch_size):
-            ((_, maps),) = forward.run(to_device(batch, hardware))
-            yield self.following.pooling(maps)
+            yield self.lesioning.prepare(to_device(batch, hardware))
 
 
-def read_maps(site: LesionSite) -> NDArray[np.float32]:
-    """The layer's maps of all images, (images, rows, columns, kernels), from one forward pass."""
-    images, parts = len(site.own.images), []
+def read_shared(site: LesionSite) -> dict[str, NDArray[np.float32]]:
+    """What lesions of the layer share, of all images, from one forward pass."""
+    images, parts = len(site.own.images), defaultdict[str, list[NDArray[np.float32]]](list)
     with torch.inference_mode(), progress_bar(f"{site.layer} maps", images) as progress:
-        for maps in site.read():
-            parts.append(maps.permute(0, 2, 3, 1).cpu().numpy())
-            progress(len(maps))
-    return np.concatenate(parts)
+        for shared in site.read():
+            for name, values in shared.items():
+                parts[name].append(values.cpu().numpy())
+            progress(len(values))
+    return {name: np.concatenate(each) for name, each in parts.items()}
+
+
+def _lay_out(values: Tensor) -> Tensor:
+    """Lay maps out channels last, as convolutions are fast."""
+    last = torch.channels_last if values.ndim == 4 else torch.contiguous_format
+    return values.contiguous(memory_format=last)
 
 
 def lesion_kernels(
@@ -142,7 +153,7 @@ def lesion_kernels(
     Kernels in `dropped` are lesioned throughout. The "intact" performance is then that with these
     alone lesioned, and so is a dropped kernel's own.
     """
-    kernels = range(site.shape[0]) if kernels is None else kernels
+    kernels = range(site.kernels) if kernels is None else kernels
     (found,) = _lesion(site, [dropped], kernels)
     return found
 
@@ -159,14 +170,14 @@ def _lesion(
     """As `lesion_kernels`, for each set of kernels that are dropped throughout."""
     losses = np.empty((len(sets), 1 + len(kernels), len(site.own.images)))
     right = np.empty(losses.shape, dtype=bool)
-    device, done = site.hardware.device, 0
+    lesioning, done = site.lesioning, 0
     with torch.inference_mode(), progress_bar(f"lesioning {site.layer}", right.size) as progress:
-        for maps in site.batches():
-            shown = slice(done, done := done + len(maps))
+        for shared in site.batches():
+            shown = slice(done, done := done + len(lesioning.view(shared)))
             for place, dropped in enumerate(sets):
-                left = maps.index_fill(1, torch.tensor([*dropped], device=device).long(), 0)
-                losses[place, :, shown], right[place, :, shown] = site.following.judge_each(
-                    left, kernels, site.own.outputs[shown], progress
+                losses[place, :, shown], right[place, :, shown] = judge_each(
+                    lesioning, lesioning.drop(shared, dropped), kernels,
+                    site.own.outputs[shown], progress,
                 )
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
@@ -185,73 +196,38 @@ def _lesion(
     ]
 
 
-class Following:
-    """What follows a layer: a pooling, an operation linear in each kernel's map, and the rest."""
+def judge_each(
+    lesioning: Lesioning,
+    shared: dict[str, Tensor],
+    kernels: Sequence[int],
+    answers: NDArray[np.int64],
+    progress: Progress,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Run the network on from what lesions share of some images.
 
-    def __init__(self, network: Network, layer: str, device: torch.device) -> None:
-        whole: Any = network.module
-        whole.to(device, memory_format=torch.channels_last)
-        modules = [*whole.features[layer_position(layer) + 1 :], nn.Flatten(), *whole.classifier]
-        place = [isinstance(each, nn.Conv2d | nn.Linear) for each in modules].index(True)
-        self.pooling = modules[0] if isinstance(modules[0], nn.MaxPool2d) else nn.Identity()
-        self.operation = modules[place]
-        # Nothing else needs what goes into a ReLU: it may work in place.
-        rest = [nn.ReLU(True) if isinstance(m, nn.ReLU) else m for m in modules[place + 1 :]]
-        self.rest = nn.Sequential(*rest)
-        weights = self.operation.weight.detach()
-        by_kernel = weights.reshape(len(weights), network.map_shape(layer)[0], -1)
-        self.weights = by_kernel.permute(1, 2, 0)  # (kernels, taps, channels): of each kernel
-        maps = [math.prod(network.map_shape(name)) for name in LAYERS[LAYERS.index(layer) + 1 :]]
-        largest = max(*maps, whole.hidden, whole.outputs)
-        self.together = max(1, GROUP_VALUES[device.type] // largest)  # lesions x images
-
-    def judge_each(
-        self, maps: Tensor, kernels: Sequence[int], answers: NDArray[np.int64], progress: Progress
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Run the network on from pooled maps (images, kernels, rows, columns).
-
-        `answers` (images,) is the right output of each; progress is told how many more lesions x
-        images are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images):
-        with the maps as they are, then without each of the `kernels`.
-        """
-        sums, right_output = self._sum(maps), torch.from_numpy(answers).to(maps.device)
-        # A kernel that is silent in an image is not missed there: only other pairs are run.
-        responds = maps.any(dim=(2, 3)).T.cpu()
-        changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
-        losses = torch.zeros(changed.shape, dtype=torch.float64)
-        right = torch.zeros(changed.shape, dtype=torch.bool)
-        progress(int((~changed).sum()))
-        for pairs in torch.split(changed.nonzero(), self.together):
-            rows, shown = pairs.T
-            lesioned = sums[shown]
-            present, counts = rows.unique_consecutive(return_counts=True)
-            parts = (each.split(counts.tolist()) for each in (lesioned, shown))
-            for row, part, images in zip(present.tolist(), *parts, strict=True):
-                if row > 0:
-                    self._subtract(part, kernels[row - 1], maps[images, kernels[row - 1]])
-            lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
-            logits, answer = self.rest(lesioned), right_output[shown]
-            loss = functional.cross_entropy(logits.double(), answer, reduction="none")
-            losses[rows, shown] = loss.cpu()
-            right[rows, shown] = (logits.argmax(dim=1) == answer).cpu()
-            progress(len(pairs))
-        return (
-            torch.where(changed, losses, losses[0]).numpy(),
-            torch.where(changed, right, right[0]).numpy(),
-        )
-
-    def _sum(self, maps: Tensor) -> Tensor:
-        """The operation's sums: (images, rows, columns, channels), (images, channels) if linear."""
-        linear = isinstance(self.operation, nn.Linear)
-        sums: Tensor = self.operation(maps.flatten(1) if linear else maps)
-        return sums if linear else sums.permute(0, 2, 3, 1).contiguous()
-
-    def _subtract(self, sums: Tensor, kernel: int, maps: Tensor) -> None:
-        """Take a kernel's contribution out of the sums; `maps` (images, rows, columns) is its."""
-        if isinstance(self.operation, nn.Linear):
-            taps = maps.flatten(1)
-        else:
-            size, padding = self.operation.kernel_size, self.operation.padding
-            taps = functional.unfold(maps[:, None], size, padding=padding)
-            taps = taps.transpose(1, 2).flatten(0, 1)
-        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, self.weights[kernel].T))
+    `answers` (images,) is the right output of each; progress is told how many more lesions x images
+    are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images): with the maps
+    as they are, then without each of the `kernels`.
+    """
+    maps, sums = lesioning.view(shared), lesioning.sum(shared)
+    right_output = torch.from_numpy(answers).to(maps.device)
+    number = torch.tensor([-1, *kernels], device=maps.device)
+    # A kernel that is silent in an image is not missed there: only other pairs are run.
+    responds = maps.any(dim=(2, 3)).T.cpu()
+    changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
+    losses = torch.zeros(changed.shape, dtype=torch.float64)
+    right = torch.zeros(changed.shape, dtype=torch.bool)
+    progress(int((~changed).sum()))
+    together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
+    for pairs in torch.split(changed.nonzero(), together):
+        rows, shown = pairs.T
+        logits = lesioning.run(shared, sums, shown, number[rows])
+        answer = right_output[shown]
+        loss = functional.cross_entropy(logits.double(), answer, reduction="none")
+        losses[rows, shown] = loss.cpu()
+        right[rows, shown] = (logits.argmax(dim=1) == answer).cpu()
+        progress(len(pairs))
+    return (
+        torch.where(changed, losses, losses[0]).numpy(),
+        torch.where(changed, right, right[0]).numpy(),
+    )

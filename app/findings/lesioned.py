@@ -180,7 +180,7 @@ def lesion(
 
     searches = {}
     if settings.name == "greedy":
-        how = site.shape[0], settings.fraction, settings.group_size
+        how = site.kernels, settings.fraction, settings.group_size
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
     if settings.sets:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app.choices import LAYERS
-from app.errors import InputError
+import torch
+from torch import nn
+
 from app.models.checkpoint import read_key_map
+from app.models.export import export
+from app.models.graph import Graph
 from app.models.loading import Loaded, digest_weights, given, load, make_preprocessing
-from app.models.modules import ModuleNetwork
-from app.models.vgg import POOLED, DualTaskVGG
+from app.models.places import Place, Places
+from app.models.program import Hooks, Program
 from app.stimuli.images import Preprocessing
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 # Settings that change nothing in what the network computes: they say where its weights are, or
 # what its outputs stand for. The weights are known by their digest.
 _ABOUT = ("checkpoint", "weights", "seed", "face_classes", "classes")
+# And those that are coupled to the values of weights.
+_OF_WEIGHTS = ("key_map", "trained", "resize", "mean", "sd", "interpolation", "squash")
 
 
 class Network:
@@ -36,9 +41,11 @@ class Network:
         settings: Model,
         output: str | None = None,
         loaded: Callable[[], Loaded] | None = None,
+        memo: Memo | None = None,
     ) -> None:
-        self.settings, self.output = settings, output
+        self.settings, self.output, self.memo = settings, output, memo
         self.load = loaded or functools.cache(lambda: load(settings))
+        self.program = functools.cache(self._bind)
 
     def __memo__(self) -> dict[str, Any]:
         """All that the network's responses to an image depend on."""
@@ -51,12 +58,15 @@ class Network:
         return {**settings, "output": self.output, "weights": digest_weights(self.settings)}
 
     @functools.cached_property
-    def module(self) -> DualTaskVGG | ModuleNetwork:
-        """The network itself, in evaluation mode."""
-        network: Any = self.load().network
-        if self.output is None:
-            return network  # type: ignore[no-any-return]
-        return ModuleNetwork(network, self.settings.name, self.input_size, self.output)
+    def graph(self) -> Graph:
+        """All operations of its forward pass, and the calls of its modules."""
+        loaded = self.load()
+        built = Architecture(loaded.network, loaded.settings)
+        return self.memo(export_network, built) if self.memo else export_network(built)
+
+    def place(self, layer: str) -> Place:
+        """What is read for a layer; InputError where there is none, or its output is another."""
+        return Places(self.graph, self.settings.name, self.output).find(layer)
 
     @property
     def input_size(self) -> int:
@@ -70,14 +80,32 @@ class Network:
 
     def map_shape(self, layer: str) -> tuple[int, int, int]:
         """(channels, rows, columns) of a layer's map; InputError where there is no such layer."""
-        if self.output is not None:
-            assert isinstance(self.module, ModuleNetwork)
-            return self.module.shape(layer)
-        if layer not in LAYERS:
-            raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
-        number = LAYERS.index(layer) + 1
-        side = self.input_size >> sum(pooled < number for pooled in POOLED)
-        return self.settings.widths[number - 1], side, side
+        return self.place(layer).shape
+
+    def _bind(self, device: torch.device, dtype: torch.dtype) -> Program | Hooks:
+        """The network as it is run on a device, its weights and maps of a type."""
+        runs = Program if self.graph.operations else Hooks
+        return runs(self.graph, self.load().network, device, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A network, whatever the values of its weights."""
+
+    network: nn.Module
+    settings: Model  # with nothing left open
+
+    def __memo__(self) -> dict[str, Any]:
+        """What its graph depends on."""
+        settings = {name: value for name, value in asdict(self.settings).items()
+                    if name not in (*_ABOUT, *_OF_WEIGHTS)}  # fmt: skip
+        state = self.network.state_dict()
+        return {**settings, "shapes": {name: tuple(each.shape) for name, each in state.items()}}
+
+
+def export_network(built: Architecture) -> Graph:
+    """The network's graph; where it has none, the calls of its modules. InputError."""
+    return export(built.network, given(built.settings.input_size), built.settings.name)
 
 
 @dataclass(frozen=True)
@@ -94,34 +122,27 @@ class Subject:
 
 def look_at(network: Network, layer: str) -> Subject:
     """Load the network and see what its settings leave open."""
-    loaded = network.load()
-    whole = Network(loaded.settings, network.output, loaded=network.load)
-    return _tell(whole, layer, loaded.digest, loaded.notes)
-
-
-def _tell(network: Network, layer: str, digest: str, notes: tuple[str, ...] = ()) -> Subject:
-    shape = network.map_shape(layer)
-    if network.output is None:
-        depth = LAYERS.index(layer) + 1
-        read = f"{layer} after its ReLU: {' x '.join(map(str, shape))}"
-    else:
-        assert isinstance(network.module, ModuleNetwork)
-        depth, read = network.module.find_depth(layer), network.module.read_as(layer)
-        notes = (f"layer: read {read}", *notes)
-    return Subject(shape, depth, read, digest, asdict(network.settings), notes)
+    loaded, place = network.load(), network.place(layer)
+    notes = loaded.notes
+    if network.graph.failure:
+        notes = (f"model: it has no graph, and is read as its modules give: {network.graph.failure}",
+                 *notes)  # fmt: skip
+    if network.output is not None:
+        notes = (f"layer: read {place.words}", *notes)
+    settings = asdict(loaded.settings)
+    return Subject(place.shape, place.depth, place.words, loaded.digest, settings, notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:
     """The network with nothing left open in its settings, and the layer that is asked.
 
-    Where something is open it is looked at once: what was found is stored.
+    It is looked at once: what was found is stored.
     """
-    network = Network(settings, layer.output)
-    if layer.output is None and None not in (settings.outputs, settings.trained):
-        return network, _tell(network, layer.name, digest_weights(settings))
+    network = Network(settings, layer.output, memo=memo)
     subject = memo(look_at, network, layer.name)
     # What is given stays: what was found may be of another path to the same weights.
     found: Any = {name: list(value) if isinstance(value, tuple) else value
              for name, value in subject.settings.items()
              if name == "weights" or getattr(settings, name) is None}  # fmt: skip
-    return Network(replace(settings, **found), layer.output, loaded=network.load), subject
+    whole = Network(replace(settings, **found), layer.output, loaded=network.load, memo=memo)
+    return whole, subject

@@ -285,9 +285,9 @@ def lesioner(device: str) -> Callable[..., Any]:
         """Returns the share of kernels and images that respond at all."""
         shown, answers = lesion_material(images)
         site = LesionSite(network, layer, OwnClasses(shown, answers, FACES), hardware, compute)
-        assert site.maps is not None
+        assert site.shared is not None
         sites[layer] = site
-        return float(site.maps.any(dim=(2, 3)).float().mean())
+        return float(site.lesioning.view(site.shared).any(dim=(2, 3)).float().mean())
 
     def lesions(layer: str, _: int, count: int) -> NDArray[np.float64]:
         """Returns the loss of both tasks, (2, kernels)."""

@@ -9,6 +9,7 @@ from app.choices import LAYERS, TASKS
 from app.findings import lesion
 from app.findings.lesion import LesionEffects, lesion_kernels, lesion_sets
 from app.findings.lesioned import search_greedily
+from app.models.lesioning import Lesioning
 from tests.findings.sites import FACES, IMAGES, OUTPUT, WIDTHS, make_site, run_full_pass
 
 
@@ -43,7 +44,7 @@ def told(monkeypatch) -> list[int]:
 @pytest.mark.parametrize("dropped", [(), (3, 1)])
 def test_effects_equal_full_passes(layer: str, dropped: tuple[int, ...], told: list[int]):
     site = make_site(layer)
-    assert site.maps is not None
+    assert site.shared is not None
     told.clear()
     effects = lesion_kernels(site, dropped)
     kernels = WIDTHS[LAYERS.index(layer)]
@@ -75,7 +76,7 @@ def test_sizes_of_groups_and_batches_do_not_matter(layer: str, monkeypatch):
 @pytest.mark.parametrize("layer", ["conv7", "conv12", "conv13"])
 def test_maps_that_are_stored_or_computed_again_leave_the_same(layer: str, monkeypatch):
     site = make_site(layer)
-    size = 4 * IMAGES * np.prod(site.shape)
+    size = 4 * IMAGES * np.prod(site.lesioning.shape)
     asked = []
 
     def remember(step, of):
@@ -89,7 +90,7 @@ def test_maps_that_are_stored_or_computed_again_leave_the_same(layer: str, monke
         for dropped in ((), (1,), ()):  # what is dropped leaves the kept maps as they are
             found = lesion_kernels(site, dropped)
             assert_same(found, usual[dropped])
-        assert (site.maps is not None) == (kept == size)
+        assert (site.shared is not None) == (kept == size)
         assert asked == ([layer] if kept == size else []), "once, where they are small"
         asked.clear()
 
@@ -107,17 +108,17 @@ def test_only_the_kernels_asked_for():
 def test_sets_equal_full_passes_and_share_the_maps(kept: bool, monkeypatch):
     if not kept:
         monkeypatch.setattr(lesion, "KEPT_BYTES", 0)
-    passes = []
-    monkeypatch.setattr(lesion, "plan_pass", lambda *asked: passes.append(1) or plan(*asked))
+    shown = []
+    prepare = Lesioning.prepare
+    monkeypatch.setattr(
+        Lesioning, "prepare", lambda own, pixels: shown.append(len(pixels)) or prepare(own, pixels)
+    )
     sets = {"none": (), "one": (5,), "some": (1, 3, 4), "all": range(12)}
     found = lesion_sets(sets, make_site("conv13"))
-    assert list(found) == list(sets) and len(passes) == 1
+    assert list(found) == list(sets) and sum(shown) == IMAGES, "each image once"
     for name, kernels in sets.items():
         for task, expected in run_full_pass("conv13", kernels).items():
             assert tuple(found[name].of(task).values()) == pytest.approx(expected, abs=1e-5)
-
-
-plan = lesion.plan_pass
 
 
 def test_a_task_without_images_is_not_a_number():

@@ -50,7 +50,7 @@ def test_what_remains_is_what_a_plain_pass_gives():
 def test_a_set_is_lesioned_once_for_all_metrics_and_criteria():
     memo = Remembered()
     first = run(memo)
-    assert memo.steps("read_maps") == [()] and memo.steps("lesion_kernels") == [((),)]
+    assert memo.steps("read_shared") == [()] and memo.steps("lesion_kernels") == [((),)]
     sets = memo.steps("lesion_sets")
     more = {str(each.kernels) for each in first.sets if len(each.kernels) > 1}
     assert set(sets) == more and len(sets) == len(more), "one or none: the single lesions told"
@@ -61,7 +61,7 @@ def test_a_set_is_lesioned_once_for_all_metrics_and_criteria():
     run(memo, SCORE, SCORE > 0.9)  # nothing selected: the intact network
     assert memo.computed == []
     reverse = run(memo, -SCORE)  # its own top sets alone
-    assert memo.steps("lesion_kernels") == memo.steps("read_maps") == []
+    assert memo.steps("lesion_kernels") == memo.steps("read_shared") == []
     assert 1 <= len(memo.steps("lesion_sets")) <= 3
     random = [place for place, each in enumerate(first.sets) if each.kind == "random"]
     np.testing.assert_array_equal(

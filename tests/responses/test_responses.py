@@ -17,7 +17,7 @@ from app.models.vgg import DualTaskVGG, layer_position, seeded
 from app.responses import units as units_room
 from app.responses.hardware import Hardware, choose_device
 from app.responses.kernels import read_kernels
-from app.responses.passes import ConvolutionPass
+from app.responses.passes import plan_pass
 from app.responses.units import fit_rows, read_units
 from app.stimuli.images import Images, drawn
 
@@ -129,9 +129,8 @@ def test_rows_by_strips_are_those_of_the_whole_map(network, images, in_blocks, l
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_strip_is_as_wide_as_what_its_rows_see(module):
-    modules = list(module.features)[: layer_position("conv4") + 1]
-    forward = ConvolutionPass(modules, {}, module.input_size)
+def test_a_strip_is_as_wide_as_what_its_rows_see(network):
+    forward = plan_pass(network, ["conv4"], CPU)
     seen, inside = forward.strip(slice(16, 17))
     # Two convolutions of 3 x 3, a pooling, two more: rows 26 to 39 of the image.
     assert (seen.start, seen.stop) == (26, 40) and (inside.start, inside.stop) == (3, 4)
@@ -146,14 +145,9 @@ def test_map_shapes_are_those_of_the_maps(network, hooked):
         assert network.map_shape(layer) == hooked[layer].shape[1:]
 
 
-def test_the_pass_goes_no_deeper_than_asked(module, network, images):
-    deeper = module.features[layer_position("conv4")]
-    handle = deeper.register_forward_hook(lambda *_: pytest.fail("conv4 ran"))
-    try:
-        by_unit(network, "conv2", images)
-        by_kernel(network, ["conv3", "conv1"], images)
-    finally:
-        handle.remove()
+def test_the_pass_goes_no_deeper_than_asked(network):
+    shapes = plan_pass(network, ["conv3", "conv1"], CPU).program.shapes(["relu_2"])
+    assert len(shapes) == 7, "three convolutions and ReLUs, a pooling"
 
 
 def test_the_same_images_give_the_same_bits(network, images):

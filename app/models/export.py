@@ -1,0 +1,224 @@
+"""From a torch network to its graph, by torch.export: a hook marks the end of each module's call.
+
+A network that cannot be exported is run once on one blank image, and its modules' calls are seen.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from app.errors import InputError
+from app.models.graph import PIXELS, Call, Graph, Operation, Ref, Setting
+from app.models.program import Program
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+_NOT_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+# Of outputs against the network's own, relative to the largest: sums in another order.
+TOLERANCE = 1e-4
+
+
+@torch.library.custom_op("selective_units::mark", mutates_args=())
+def mark(values: Tensor, call: int) -> Tensor:
+    """Stand in the graph for the end of a module's call."""
+    return values.clone()
+
+
+@mark.register_fake
+def _(values: Tensor, call: int) -> Tensor:
+    return torch.empty_like(values)
+
+
+def export(network: nn.Module, size: int, name: str) -> Graph:
+    """The graph of a network in evaluation mode, on images (n, 3, size, size) for any n.
+
+    It is held against the network's own outputs. InputError where the network itself fails on such
+    images; `name` is for that message.
+    """
+    try:
+        return _export(network, size)
+    except Exception as error:  # torch.export, and a network's code, may raise anything
+        reason = _tell(error)
+    return _watch(network, size, name, reason)
+
+
+def _export(network: nn.Module, size: int) -> Graph:
+    blank = torch.zeros(2, 3, size, size)
+    with _hooks(network, mark) as calls:
+        batch = ({0: torch.export.Dim.DYNAMIC},)
+        exported = torch.export.export(network, (blank,), dynamic_shapes=batch, strict=False)
+    shown = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        own = network(shown)
+    # As it stands what works in place is put beside its input, which views of that would not see.
+    for make in (lambda: exported, lambda: exported.run_decompositions({})):
+        graph = _translate(make(), calls, size)
+        if graph is None:
+            continue
+        program = Program(graph, network, torch.device("cpu"), torch.float32)
+        with torch.inference_mode():
+            ((_, found),) = program.run({PIXELS: shown}, [graph.result])
+        if found.shape == own.shape and (found - own).abs().max() <= TOLERANCE * own.abs().max():
+            return _measure(graph, network)
+    raise ValueError("its graph gives other outputs than the network")
+
+
+def _translate(exported: torch.export.ExportedProgram, calls: list[Call], size: int) -> Graph | None:
+    """The graph as plain data, without marks; None where an operation has no place in it."""
+    signature, constants = exported.graph_signature, exported.constants
+    known: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    held = {**signature.inputs_to_lifted_tensor_constants}
+    pixels = signature.user_inputs[0]
+    same: dict[str, str] = {str(pixels): PIXELS, **known, **held}
+    operations: list[Operation] = []
+    ends: dict[int, str] = {}
+
+    def tell(value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return Ref(same.get(value.name, value.name))
+        if isinstance(value, (tuple, list)):
+            return tuple(map(tell, value))
+        if isinstance(value, torch.device):
+            return Setting("device")
+        if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
+            return Setting(str(value).removeprefix("torch."))
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise ValueError(f"the graph has a {type(value).__name__}")
+
+    result = ""
+    for node in exported.graph.nodes:
+        if node.op == "output":
+            outputs = node.args[0]
+            if len(outputs) != 1 or not isinstance(outputs[0], fx.Node):
+                raise ValueError("it gives more than one tensor")
+            result = tell(outputs[0]).name
+        if node.op != "call_function":
+            continue
+        if node.target is torch.ops.selective_units.mark.default:
+            source = tell(node.args[0]).name
+            same[node.name] = source
+            ends[node.args[1]] = source
+            continue
+        target = _name(node.target)
+        if target is None:
+            return None
+        stack = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())
+        module = stack[-1][0].partition("@")[0]
+        kwargs = {key: tell(value) for key, value in node.kwargs.items()}
+        operations.append(Operation(node.name, target, tell(node.args), kwargs, module))
+    made = [replace(call, value=ends.get(place, "")) for place, call in enumerate(calls)]
+    kept = {name: constants[name] for name in held.values()}
+    arrays = {name: np.asarray(each.detach()) for name, each in kept.items()
+              if isinstance(each, Tensor)}  # fmt: skip
+    return Graph(tuple(operations), tuple(made), result, size, arrays)
+
+
+def _name(target: Any) -> str | None:
+    """An operation's name, of its twin where it works in place; None for one without."""
+    if not isinstance(target, torch._ops.OpOverload):
+        name = getattr(target, "__name__", "")
+        if getattr(operator, name, None) is not target:
+            raise ValueError(f"the graph calls {target}")
+        return f"operator.{name}"
+    if target.namespace != "aten":
+        raise ValueError(f"the graph calls {target}")
+    _, name, overload = str(target).split(".")
+    if target._schema.is_mutable:
+        twin = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
+        if twin is None or not name.endswith("_"):
+            return None
+        name = name.removesuffix("_")
+    return f"aten.{name}.{overload}"
+
+
+def _measure(graph: Graph, network: nn.Module) -> Graph:
+    """Add the values' shapes, seen on two and on three images that have no values."""
+    program = Program(graph, network, torch.device("meta"), torch.float32)
+    names = [each.name for each in graph.operations]
+    seen = []
+    for images in (2, 3):
+        blank = torch.empty(images, 3, graph.size, graph.size, device="meta")
+        with torch.no_grad():
+            values = dict(program.run({PIXELS: blank}, names))
+        seen.append({name: tuple(value.shape) for name, value in values.items()
+                     if isinstance(value, Tensor)})  # fmt: skip
+    operations = []
+    for each in graph.operations:
+        two, three = (shapes.get(each.name) for shapes in seen)
+        if two is not None and three is not None:
+            grows = tuple(n for n, (a, b) in enumerate(zip(two, three, strict=True)) if a != b)
+            shape = tuple(b - a if a != b else a for a, b in zip(two, three, strict=True))
+            each = replace(each, shape=shape, grows=grows)  # noqa: PLW2901
+        operations.append(each)
+    named = {each.name: each for each in operations}
+    if not named[graph.result].each:
+        raise ValueError("its outputs do not follow the number of images")
+    shapes: dict[str, Any] = {name: each.shape for name, each in named.items() if each.each}
+    shapes[PIXELS] = (1, 3, graph.size, graph.size)
+    calls = tuple(replace(call, shape=shapes.get(call.value)) for call in graph.calls)
+    return replace(graph, operations=tuple(operations), calls=calls)
+
+
+def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
+    """The calls of one forward pass on one blank image."""
+    shapes: list[Any] = []
+
+    def see(output: Tensor, _: int) -> Tensor:
+        shapes.append(tuple(output.shape))
+        return output
+
+    blank = torch.zeros(1, 3, size, size)
+    with _hooks(network, see) as calls, torch.inference_mode():
+        try:
+            network(blank)
+        except Exception as error:
+            shape = " x ".join(map(str, blank.shape))
+            raise InputError(f"the network {name} fails on images {shape}: {_tell(error)}") from error
+    given = iter(shapes)
+    made = tuple(replace(call, shape=next(given) if call.value else None, value=f"{call.name} {call.number}")
+                 for call in calls)
+    return Graph((), made, "", size, {}, failure)
+
+
+@contextmanager
+def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator[list[Call]]:
+    """List all calls of modules; each output that is a tensor is put through `see`."""
+    names = {module: name for name, module in network.named_modules()}
+    calls: list[Call] = []
+    count: Counter[str] = Counter()
+
+    def after(module: nn.Module, _: object, output: object) -> object:
+        name = names[module]
+        tensor = isinstance(output, Tensor)
+        normalises = isinstance(module, _NORMS)
+        calls.append(Call(name, count[name], type(module).__name__, None, "tensor" if tensor else "",
+                          _activates(module), normalises))  # fmt: skip
+        count[name] += 1
+        return see(output, len(calls) - 1) if isinstance(output, Tensor) else None
+
+    with ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(after))
+        yield calls
+
+
+def _activates(module: nn.Module) -> bool:
+    """An activation, or a normalisation that ends in one."""
+    return any(
+        type(part).__module__.startswith(("torch.nn.modules.activation", "timm.layers.activations"))
+        and not isinstance(part, _NOT_ACTIVATIONS)
+        for part in (module.modules() if isinstance(module, _NORMS) else [module])
+    )
+
+
+def _tell(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

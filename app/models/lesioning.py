@@ -1,0 +1,206 @@
+"""Lesions at a place of a network: what all of them share, and what each repeats.
+
+What does not depend on the place (skip connections, say) is computed once an image, what does for
+many lesions in one batch. Where the next operation is linear in each kernel's map (a pooling between
+acts on each map alone), its sums are computed once, too, and a lesion subtracts its kernel's share.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from app.models.graph import PIXELS, Operation
+from app.models.places import Place
+from app.models.program import Program
+
+_EACH_MAP = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "dropout")
+_FLATTEN = ("flatten", "view", "reshape")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a network falls apart where some of its values change."""
+
+    shared: tuple[str, ...]  # values of each image that do not change, but are needed
+    fixed: tuple[str, ...]  # the same of values that no image has a part in
+    repeated: tuple[Operation, ...]  # what is computed again
+
+
+def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
+    """Find what a change of some values leaves as it is on the way to the result.
+
+    Numbers of images, and values that do not have images first, are computed again for the larger
+    batch of many lesions: what they rest on is shared instead.
+    """
+    graph = program.graph
+    reached = set(changed)
+    for each in graph.operations:
+        if reached.intersection(each.takes):
+            reached.add(each.name)
+    shared, fixed, repeated = set[str](), set[str](), set[str]()
+    waiting = [result]
+    while waiting:
+        name = waiting.pop()
+        if name in (*changed, PIXELS) or name in program.tensors or name in repeated:
+            continue
+        each = graph.named[name]
+        if name not in reached and each.each:
+            shared.add(name)
+        elif name not in reached and each.shape is not None and not each.grows:
+            fixed.add(name)
+        else:
+            repeated.add(name)
+            waiting += each.takes
+    again = tuple(each for each in graph.operations if each.name in repeated)
+    if any(PIXELS in each.takes and each.shape is not None for each in again):
+        shared.add(PIXELS)
+    return Cut(tuple(sorted(shared)), tuple(sorted(fixed)), again)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The first operation after a place, where it is linear in each kernel's map."""
+
+    maps: str  # the value that it is linear in: the place's own, or pooled
+    operation: Operation
+    weights: Tensor  # (kernels, taps, channels), of each kernel
+
+
+class Lesioning:
+    """Lesions of the kernels of one place, judged by one value of the network: its result."""
+
+    def __init__(self, program: Program, place: Place, result: str | None = None) -> None:
+        self.program, self.place = program, place
+        self.result = result or program.graph.result
+        self.linear = _find_linear(program, place)
+        self.maps = self.linear.maps if self.linear else place.value
+        self.seed = self.linear.operation.name if self.linear else place.value
+        self.cut = cut(program, [self.seed], self.result)
+
+    @property
+    def largest(self) -> int:
+        """Values of the largest map that a lesion of one image computes again."""
+        shapes = [each.shape for each in self.cut.repeated if each.shape is not None]
+        return max(map(math.prod, shapes), default=1)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(kernels, rows, columns) of the maps that are lesioned, pooled where a pooling follows."""
+        _, *shape = self.place.view(torch.empty(self.program.graph.shapes[self.maps])).shape
+        return tuple(shape)
+
+    @property
+    def shared(self) -> list[str]:
+        """The values that lesions share: the maps that are lesioned, and what does not change."""
+        return [self.maps, *self.cut.shared]
+
+    def prepare(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What lesions share, of images: maps to lesion, and all values that do not change."""
+        return dict(self.program.run({PIXELS: pixels}, self.shared))
+
+    def view(self, shared: dict[str, Tensor]) -> Tensor:
+        """The maps that are lesioned, (images, kernels, rows, columns), as a view."""
+        return self.place.view(shared[self.maps])
+
+    def drop(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> dict[str, Tensor]:
+        """The same with some kernels lesioned."""
+        if not kernels:
+            return shared
+        maps = shared[self.maps].clone()
+        self.place.view(maps)[:, list(kernels)] = 0
+        return {**shared, self.maps: maps}
+
+    def sum(self, shared: dict[str, Tensor]) -> Tensor:
+        """What single lesions start from: the linear operation's sums, channels last, or maps."""
+        if self.linear is None:
+            return shared[self.maps]
+        maps = shared[self.maps]
+        given = {self.maps: maps, PIXELS: self._stand_in(len(maps))}
+        ((_, sums),) = self.program.run(given, [self.seed])
+        return sums if sums.ndim == 2 else sums.permute(0, 2, 3, 1).contiguous()
+
+    def run(
+        self,
+        shared: dict[str, Tensor],
+        sums: Tensor,
+        shown: Tensor,
+        kernels: Tensor,
+        donors: Tensor | None = None,
+    ) -> Tensor:
+        """The result for pairs of an image and a kernel that is lesioned in it.
+
+        `sums` are those of `sum`; `shown` (pairs,) and `kernels` (pairs,) are numbers, those of
+        kernels ascending, -1 for no lesion. `donors` (images, kernels, rows, columns) are what maps
+        are replaced by; None: zero.
+        """
+        lesioned = sums[shown]
+        cut_off = kernels >= 0
+        if self.linear is None:
+            view, pairs = self.place.view(lesioned), cut_off.nonzero().squeeze(1)
+            which = kernels[pairs]
+            view[pairs, which] = 0 if donors is None else donors[shown[pairs], which]
+        else:
+            present, counts = kernels.unique_consecutive(return_counts=True)
+            maps = self.view(shared)
+            parts = (each.split(counts.tolist()) for each in (lesioned, shown))
+            for kernel, part, images in zip(present.tolist(), *parts, strict=True):
+                if kernel >= 0:
+                    own = maps[images, kernel]
+                    self._subtract(part, kernel, own if donors is None else own - donors[images, kernel])
+            lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
+        given = {PIXELS: self._stand_in(len(shown)), **self._fixed, self.seed: lesioned}
+        given |= {name: shared[name][shown] for name in self.cut.shared}
+        ((_, result),) = self.program.run(given, [self.result])
+        return result
+
+    @functools.cached_property
+    def _fixed(self) -> dict[str, Tensor]:
+        return dict(self.program.run({}, self.cut.fixed))
+
+    def _stand_in(self, images: int) -> Tensor:
+        """Images for what needs their number alone."""
+        size = self.program.graph.size
+        return torch.zeros((), device=self.program.device).expand(images, 3, size, size)
+
+    def _subtract(self, sums: Tensor, kernel: int, maps: Tensor) -> None:
+        """Take a kernel's share out of the sums; `maps` (images, rows, columns) is its."""
+        assert self.linear is not None
+        if self.linear.operation.kind == "linear":
+            taps = maps.flatten(1)
+        else:
+            size = self.program.tensors[self.linear.operation.takes[1]].shape[2:]
+            stride, padding, dilation = (self.linear.operation.argument(place, default)
+                                         for place, default in ((3, 1), (4, 0), (5, 1)))  # fmt: skip
+            taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
+            taps = taps.transpose(1, 2).flatten(0, 1)
+        weights = self.linear.weights[kernel].T
+        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
+
+
+def _find_linear(program: Program, place: Place) -> Linear | None:
+    """The operation with weights that alone takes a place's maps, as they are or pooled."""
+    if place.output not in ("map", "vector"):
+        return None
+    graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
+    while len(users := graph.users.get(name, [])) == 1:
+        each, name = users[0], users[0].name
+        if each.kind in _EACH_MAP and each.each:
+            maps = maps if flat else name
+        elif each.kind in _FLATTEN and each.shape == (1, math.prod(graph.shapes[maps])):
+            flat = True
+        elif each.target == "aten.conv2d.default" and each.argument(6, 1) == 1 or (
+            each.kind == "linear" and flat
+        ):
+            weights = program.tensors[each.takes[1]]
+            by_kernel = weights.reshape(len(weights), place.shape[0], -1)
+            return Linear(maps, each, by_kernel.permute(1, 2, 0))
+        else:
+            return None
+    return None

@@ -1,0 +1,194 @@
+"""Places in a network: what a layer's name stands for, what is read there, and in which layout."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.choices import LAYERS
+from app.errors import InputError
+from app.models.graph import Call, Graph, Operation
+from app.models.vgg import layer_position
+
+# How a value becomes maps (images, channels, rows, columns), as a view of it.
+OUTPUT_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "map": lambda values: values,  # (images, channels, rows, columns)
+    "map_channels_last": lambda values: values.permute(0, 3, 1, 2),
+    "tokens": lambda values: values.transpose(1, 2)[..., None],  # (images, tokens, channels)
+    "vector": lambda values: values[..., None, None],  # (images, channels)
+}
+DIMENSIONS = {"map": 4, "map_channels_last": 4, "tokens": 3, "vector": 2}
+LIST_LAYERS = "python -m app.layers with the same model=… lists all"
+
+ACTIVATIONS = ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "prelu", "gelu",
+               "silu", "mish", "hardswish", "softplus")  # fmt: skip
+_NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "layer_norm", "group_norm",
+          "instance_norm")  # fmt: skip
+# What tells where a map's channels are: of its second dimension, or of its last.
+_FIRST = ("conv2d", "batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d",
+          "avg_pool2d", "adaptive_avg_pool2d", "group_norm")  # fmt: skip
+_LAST = ("linear", "layer_norm")
+_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is read for a layer."""
+
+    layer: str
+    value: str  # the graph's name of it
+    output: str  # its layout, one of `app.choices.OUTPUTS`
+    shape: tuple[int, int, int]  # channels, rows, columns; tokens are rows
+    depth: int  # of the layer's call in the order in which calls end, from 1; of convN: N
+    words: str
+
+    def view(self, values: Tensor) -> Tensor:
+        """The values as maps (images, channels, rows, columns); writing to them writes to both."""
+        return OUTPUT_MAPS[self.output](values)
+
+
+class Places:
+    """The layers of a network by their modules' names; `output` says what they give.
+
+    Without `output` layers are conv1 … conv13 of a dual-task network, which are names of places,
+    too. `name` is for messages.
+    """
+
+    def __init__(self, graph: Graph, name: str, output: str | None) -> None:
+        self.graph, self.name, self.output = graph, name, output
+
+    def find(self, layer: str) -> Place:
+        """The place that a layer's name stands for.
+
+        InputError for a name that is no layer, and where `output` does not fit what it gives.
+        """
+        if self.output is None:
+            if layer not in LAYERS:
+                raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
+            module = f"features.{layer_position(layer) - 1}"
+            _, value, shape, _ = self._read(module)
+            assert shape is not None
+            words = f"{layer} after its ReLU: {_by(shape[1:])}"
+            return Place(layer, value, "map", shape[1:], LAYERS.index(layer) + 1, words)
+        asked, value, shape, after = self._read(layer)
+        if shape is None or shape[0] != 1:
+            raise InputError(
+                f"layer.name={layer} of {self.name} gives no single tensor with images first: name "
+                f"a module inside or around it ({LIST_LAYERS})"
+            )
+        fitting = self.find_outputs(value, shape)
+        if self.output not in fitting:
+            hint = f"take layer.output={' or '.join(fitting)}" if fitting else LIST_LAYERS
+            raise InputError(
+                f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
+                f"gives {_by(shape[1:])} values an image: {hint}"
+            )
+        _, channels, rows, columns = OUTPUT_MAPS[self.output](torch.empty(shape)).shape
+        words = ", ".join([f"{asked.name} ({asked.kind})", *after])
+        depth = self.graph.calls.index(asked) + 1
+        return Place(layer, value, self.output, (channels, rows, columns), depth,
+                     f"{words}: {_by(shape[1:])}")  # fmt: skip
+
+    def list(self) -> list[tuple[str, str, str, list[str]]]:
+        """Each layer's name, what it is, what it gives and which `output` fits."""
+        rows = []
+        for name in dict.fromkeys(call.name for call in self.graph.calls if call.name):
+            asked, value, shape, after = self._read(name)
+            if shape is not None:
+                kind = " ".join([asked.kind, *after])
+                rows.append((name, kind, _by(shape[1:]), self.find_outputs(value, shape)))
+        return rows
+
+    def _read(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
+        """The call that a layer names, the value that is read, its shape, and what it is after.
+
+        That is what the activation gives which alone, or after a normalisation, takes the layer's
+        output as it is and lies in the same module, be it a module or a function. A module that is
+        called more than once is read at its last call.
+        """
+        named = [call for call in self.graph.calls if call.name == layer]
+        if not named or not layer:
+            raise InputError(self._unknown(layer))
+        asked = named[-1]
+        value, read = asked.value, asked
+        parent = layer.rpartition(".")[0]
+        after: list[str] = []
+        while follows := self._follow(value, parent):
+            value, by, activates = follows
+            if activates:
+                after = [f"after {by.name} ({by.kind})" if isinstance(by, Call) else f"after {by.kind}"]
+                read = by
+                break
+        else:
+            value = asked.value
+        if isinstance(read, Call):
+            count = sum(call.name == read.name for call in self.graph.calls)
+            after += [f"call {read.number + 1} of {count}"] if count > 1 else []
+        shape = self.graph.shapes.get(value)
+        return asked, value, shape, after
+
+    def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
+        """The activation or normalisation within `parent` that takes a value, and what it gives."""
+        users = self.graph.users.get(value, [])
+        for user in users:
+            if user.module == parent and len(users) == 1 and user.kind in (*ACTIVATIONS, *_NORMS):
+                return user.name, user, user.kind in ACTIVATIONS
+            below = user.module.removeprefix(f"{parent}." if parent else "")
+            if below == user.module and parent:
+                continue
+            child = ".".join(filter(None, (parent, below.partition(".")[0])))
+            place = self.graph.order[user.name]
+            for call in self.graph.calls:
+                if call.name == child and self.graph.order.get(call.value, -1) >= place:
+                    if call.activates or call.normalises:
+                        return call.value, call, call.activates
+                    break
+        return None
+
+    def find_outputs(self, value: str, shape: tuple[int, ...]) -> list[str]:
+        """What `output` may be for a value; nothing where it is no tensor with images first.
+
+        Images are square: rows and columns of a map are alike, and channels are what differs. Where
+        all are alike, the operations around it tell.
+        """
+        fitting = [name for name, count in DIMENSIONS.items() if count == len(shape)]
+        if len(shape) == 4:
+            _, first, second, third = shape
+            if first != third and second in (first, third):
+                return ["map_channels_last" if first == second else "map"]
+            return self._find_layout(value) or fitting
+        return fitting
+
+    def _find_layout(self, value: str) -> list[str]:
+        """The layout of a map by the nearest operation that needs, or gives, one of them."""
+        waiting, seen = [value], {value}
+        while waiting:
+            name = waiting.pop(0)
+            made = self.graph.named.get(name)
+            for operation in [made] if made else []:
+                if operation.kind == "permute":
+                    return ["map" if tuple(operation.args[1]) == (0, 3, 1, 2) else "map_channels_last"]
+            for operation in [*([made] if made else []), *self.graph.users.get(name, [])]:
+                if operation.kind in (*_FIRST, *_LAST):
+                    return ["map" if operation.kind in _FIRST else "map_channels_last"]
+                if operation.kind == "permute":
+                    return ["map" if tuple(operation.args[1]) == (0, 2, 3, 1) else "map_channels_last"]
+                if operation.kind in _ELEMENTWISE:
+                    near = {operation.name, *operation.takes} - seen
+                    seen |= near
+                    waiting += [each for each in near if each in self.graph.named]
+        return []
+
+    def _unknown(self, layer: str) -> str:
+        names = list(dict.fromkeys(call.name for call in self.graph.calls if call.name))
+        what = f"is no module of {self.name} that its forward pass calls"
+        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
+        return f"layer.name={layer} {what}: nearest are {', '.join(near)}; {LIST_LAYERS}"
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
