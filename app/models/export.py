@@ -44,10 +44,12 @@ def export(network: nn.Module, size: int, name: str) -> Graph:
     images; `name` is for that message.
     """
     try:
-        return _export(network, size)
+        graph = _export(network, size)
     except Exception as error:  # torch.export, and a network's code, may raise anything
-        reason = _tell(error)
-    return _watch(network, size, name, reason)
+        graph = _watch(network, size, name, _tell(error))
+    called = {call.name for call in graph.calls}
+    uncalled = tuple(name for name, _ in network.named_modules() if name not in called)
+    return replace(graph, uncalled=uncalled)
 
 
 def _export(network: nn.Module, size: int) -> Graph:
@@ -186,7 +188,7 @@ def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
     given = iter(shapes)
     made = tuple(replace(call, shape=next(given) if call.value else None, value=f"{call.name} {call.number}")
                  for call in calls)
-    return Graph((), made, "", size, {}, failure)
+    return Graph((), made, "", size, {}, failure=failure)
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class Graph:
     result: str  # the name of the outputs' value
     size: int  # rows, and columns, of its images
     constants: Mapping[str, NDArray[np.generic]]  # tensors that its code holds
+    uncalled: tuple[str, ...] = ()  # modules that the forward pass does not call
     failure: str = ""  # why there are no operations
 
     @functools.cached_property

@@ -32,8 +32,8 @@ _OF_WEIGHTS = ("key_map", "trained", "resize", "mean", "sd", "interpolation", "s
 class Network:
     """A network whose layers are conv1 … conv13, or the names of its modules.
 
-    `output` is what its modules give, see `app.models.modules`; None: layers are conv1 … conv13 of
-    a dual-task network. `loaded` brings the network with its weights; None: as the settings say.
+    `output` is what its modules give, see `app.models.places`; None: layers are conv1 … conv13 of a
+    dual-task network. `loaded` brings the network with its weights; None: as the settings say.
     """
 
     def __init__(

@@ -185,7 +185,10 @@ class Places:
 
     def _unknown(self, layer: str) -> str:
         names = list(dict.fromkeys(call.name for call in self.graph.calls if call.name))
-        what = f"is no module of {self.name} that its forward pass calls"
+        if layer in self.graph.uncalled and layer:
+            what = f"is not called as a module in the forward pass of {self.name}"
+        else:
+            what = f"is no module of {self.name}"
         near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
         return f"layer.name={layer} {what}: nearest are {', '.join(near)}; {LIST_LAYERS}"
 

@@ -11,9 +11,11 @@ from torch import nn
 from app.config.schema import Model
 from app.errors import InputError
 from app.models import libraries
+from app.models.export import export
 from app.models.libraries import import_torchvision
 from app.models.loading import Loaded, load
-from app.models.modules import ModuleNetwork
+from app.models.network import Network
+from app.models.places import Places
 from app.responses.kernels import AGGREGATE
 from tests.field.asked import load_network
 
@@ -45,21 +47,21 @@ def test_what_was_assumed_of_a_checkpoint_is_told(tmp_path: Path, told):
 
 
 def test_a_vision_transformer_takes_another_size():
-    loaded = load(Model(name="vit_tiny_patch16_224", source="timm", input_size=96))
-    network = ModuleNetwork(loaded.network, "vit_tiny_patch16_224", 96, "tokens")
-    assert network.shape("blocks.0") == (192, 1 + 6 * 6, 1)
+    settings = Model(name="vit_tiny_patch16_224", source="timm", input_size=96)
+    assert Network(settings, "tokens").map_shape("blocks.0") == (192, 1 + 6 * 6, 1)
 
 
 def check_channels_last(network: nn.Module, size: int, layer: str, channels: int) -> None:
     """What lies rows x columns x channels is refused as channels first, or read as it is."""
+    graph = export(network, size, "network")
     try:
-        found, *_ = ModuleNetwork(network, "network", size, "map").shape(layer)
+        found, *_ = Places(graph, "network", "map").find(layer).shape
     except InputError as error:
         assert "map_channels_last" in str(error)
     else:
         assert found == channels
-    last = ModuleNetwork(network, "network", size, "map_channels_last")
-    assert last.shape(layer)[0] == channels
+    last = Places(graph, "network", "map_channels_last").find(layer)
+    assert last.shape[0] == channels
 
 
 @pytest.mark.parametrize("layer", ["features.1.0", "features.3"])
@@ -90,7 +92,7 @@ class Fails(nn.Module):
 )
 def test_what_a_forward_pass_raises_is_one_line(error: Exception):
     with pytest.raises(InputError, match="network.*" + type(error).__name__) as caught:
-        ModuleNetwork(Fails(error), "network", 32, "map").shape("body")
+        export(Fails(error), 32, "network")
     assert "\n" not in str(caught.value)
 
 

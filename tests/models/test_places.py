@@ -8,7 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.modules import ModuleNetwork
+from app.models.export import export
+from app.models.graph import PIXELS, Graph
+from app.models.places import Place, Places
+from app.models.program import Hooks, Program
 
 
 class Block(nn.Module):
@@ -59,14 +62,29 @@ class Pair(nn.Module):
         return x, x
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def body() -> nn.Module:
     torch.manual_seed(0)
     return Net().eval()
 
 
-def asked(body, output="map"):
-    return ModuleNetwork(body, "net", 16, output)
+@pytest.fixture(scope="module")
+def graph(body: nn.Module) -> Graph:
+    return export(body, 16, "net")
+
+
+def place(graph: Graph, layer: str, output: str = "map") -> Place:
+    return Places(graph, "net", output).find(layer)
+
+
+def read(graph: Graph, body: nn.Module, images: torch.Tensor, *places: Place) -> dict:
+    """Each layer's maps, in the order in which they come."""
+    runs = Program if graph.operations else Hooks
+    program = runs(graph, body, torch.device("cpu"), torch.float32)
+    names = {each.value: each for each in places}
+    with torch.inference_mode():
+        found = program.run({PIXELS: images}, list(names))
+        return {names[name].layer: names[name].view(values) for name, values in found}
 
 
 @pytest.mark.parametrize(
@@ -79,16 +97,17 @@ def asked(body, output="map"):
         ("block.bn2", "block.bn2 (BatchNorm2d): 4 x 8 x 8"),  # a sum follows before the ReLU
         ("block.relu", "block.relu (ReLU), call 2 of 2: 4 x 8 x 8"),
         ("block", "block (Block): 4 x 8 x 8"),
-        ("bare", "bare (Conv2d): 4 x 8 x 8"),  # its ReLU is no module
+        ("bare", "bare (Conv2d), after relu: 4 x 8 x 8"),  # its ReLU is no module
         ("mlp.0", "mlp.0 (Linear), after mlp.1 (GELU): 64 x 6"),
         ("mlp.2", "mlp.2 (Linear): 64 x 5"),
     ],
 )
-def test_layers_are_read_after_their_activation(body, layer, words):
-    assert asked(body).read_as(layer) == words
+def test_layers_are_read_after_their_activation(graph, layer, words):
+    output = "tokens" if layer.startswith("mlp") else "map"
+    assert place(graph, layer, output).words == words
 
 
-def test_what_is_read_is_what_the_network_computes(body):
+def test_what_is_read_is_what_the_network_computes(graph, body):
     """Also where a later module changes it in place."""
     images = torch.rand(3, 3, 16, 16)
     with torch.inference_mode():
@@ -101,10 +120,11 @@ def test_what_is_read_is_what_the_network_computes(body):
             "block": functional.relu(before_sum + stem),
             "block.conv1": after_first,
         }
-        read = dict(asked(body).read(list(expected), images))
-    assert list(read) == ["stem.0", "block.conv1", "block.bn2", "block"]
+        expected["bare"] = functional.relu(body.bare(expected["block"]))
+    found = read(graph, body, images, *[place(graph, layer) for layer in expected])
+    assert list(found) == ["stem.0", "block.conv1", "block.bn2", "block", "bare"]
     for layer, maps in expected.items():
-        torch.testing.assert_close(read[layer], maps, rtol=0, atol=0)
+        torch.testing.assert_close(found[layer], maps, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -116,56 +136,76 @@ def test_what_is_read_is_what_the_network_computes(body):
         ("vector", "head", (2, 1, 1)),
     ],
 )
-def test_outputs_become_maps(body, output, layer, shape):
-    network = asked(body, output)
-    images = torch.rand(2, 3, 16, 16)
-    with torch.inference_mode():
-        ((_, maps),) = network.read([layer], images)
-        values = dict(asked(body).read([layer], images))[layer] if output == "map" else None
-    assert network.shape(layer) == shape == tuple(maps.shape[1:])
-    if values is not None:
-        assert torch.equal(maps, values)
+def test_outputs_become_maps(graph, body, output, layer, shape):
+    asked = place(graph, layer, output)
+    (maps,) = read(graph, body, torch.rand(2, 3, 16, 16), asked).values()
+    assert asked.shape == shape == tuple(maps.shape[1:])
 
 
 class Cubes(nn.Module):
-    """Rows, columns and channels are 8 each, first and last; `fixed` takes one size alone."""
+    """Rows, columns and channels are 8 each, channels first and last."""
 
-    def __init__(self, fixed: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.conv, self.block, self.fixed = nn.Conv2d(3, 8, 1), nn.Identity(), fixed
-        if fixed:
-            self.output_fmt = "NHWC"  # as timm says it
+        self.conv, self.block = nn.Conv2d(3, 8, 1), nn.Identity()
+        self.norm, self.next = nn.LayerNorm(8), nn.Conv2d(8, 8, 1)
 
     def forward(self, x):
-        assert not self.fixed or x.shape[-1] == 8
-        return self.block(self.conv(x).permute(0, 2, 3, 1))
+        x = self.block(self.conv(x).permute(0, 2, 3, 1))
+        x = self.norm(x) + x
+        return self.next(x.permute(0, 3, 1, 2)).mean((2, 3))
 
 
-@pytest.mark.parametrize("fixed", [False, True])
-def test_channels_are_told_from_as_many_rows(fixed):
-    network = ModuleNetwork(Cubes(fixed).eval(), "cubes", 8, "map")
-    outputs = {call.name: network.find_outputs(call) for call in network.calls}
-    assert outputs["conv"] == ["map"] and outputs["block"] == ["map_channels_last"]
+def test_channels_are_told_from_as_many_rows():
+    listed = {name: fitting for name, _, _, fitting in
+              Places(export(Cubes().eval(), 8, "cubes"), "cubes", "map").list()}  # fmt: skip
+    first, last = ["map"], ["map_channels_last"]
+    assert listed == {"conv": first, "block": last, "norm": last, "next": first}
 
 
-def test_tokens_are_rows(body):
+def test_tokens_are_rows(graph, body):
     images = torch.rand(2, 3, 16, 16)
     kept = []
     handle = body.mlp.register_forward_hook(lambda _, __, output: kept.append(output))
     with torch.inference_mode():
         body(images)
-        handle.remove()
-        ((_, maps),) = asked(body, "tokens").read(["mlp"], images)
-    assert torch.equal(maps[1, 3, 7, 0], kept[0][1, 7, 3])
+    handle.remove()
+    maps = read(graph, body, images, place(graph, "mlp", "tokens"))["mlp"]
+    torch.testing.assert_close(maps[1, 3, 7, 0], kept[0][1, 7, 3])
 
 
-def test_the_pass_ends_at_the_deepest_layer(body):
-    network = asked(body)
-    network.calls  # noqa: B018  the look at the network is over
-    body.head.register_forward_hook(lambda *_: pytest.fail("deeper than asked"))
+class Stubborn(nn.Module):
+    """What a graph cannot say: it looks at its images to choose its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.relu(self.conv(x))
+        if x.sum() > 0:
+            x = self.relu(-x + 1)
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_network_without_a_graph_is_read_by_hooks():
+    """As its modules give, at their last call; the pass ends at the deepest."""
+    torch.manual_seed(0)
+    net = Stubborn().eval()
+    graph = export(net, 8, "stubborn")
+    assert not graph.operations and graph.failure and "\n" not in graph.failure
+    images = torch.rand(2, 3, 8, 8)
     with torch.inference_mode():
-        list(network.read(["stem.0", "block"], torch.rand(1, 3, 16, 16)))
-    assert not body.block._forward_hooks
+        conv = net.conv(images)
+        relu = functional.relu(1 - functional.relu(conv))
+    handle = net.head.register_forward_hook(lambda *_: pytest.fail("deeper than asked"))
+    found = read(graph, net, images, place(graph, "conv"), place(graph, "relu"))
+    handle.remove()
+    assert list(found) == ["conv", "relu"]
+    assert torch.equal(found["conv"], conv) and torch.equal(found["relu"], relu)
+    assert place(graph, "relu").words == "relu (ReLU), call 2 of 2: 4 x 8 x 8"
+    assert not net.conv._forward_hooks
 
 
 @pytest.mark.parametrize(
@@ -182,9 +222,9 @@ def test_the_pass_ends_at_the_deepest_layer(body):
         ("pair", "map", "layer.name=pair of net gives no single tensor"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_one_line(body, layer, output, message):
+def test_what_cannot_be_read_is_one_line(graph, layer, output, message):
     with pytest.raises(InputError) as error:
-        asked(body, output).shape(layer)
+        place(graph, layer, output)
     assert re.search(message, str(error.value))
     assert "\n" not in str(error.value)
     assert "app.layers" in str(error.value) or "layer.output=" in str(error.value)
