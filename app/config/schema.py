@@ -164,7 +164,7 @@ class OwnClasses:
 class Lesion:
     """Held-out images of the network's own classes, on which a lesion's effect is measured."""
 
-    name: Annotated[str, one_of(("single", "greedy", "none"))] = MISSING
+    name: Annotated[str, one_of(("single", "attribution", "greedy", "none"))] = MISSING
     layers: list[str] | None = None  # that are lesioned; null: every one
     faces: OwnClasses = field(default_factory=OwnClasses)
     objects: OwnClasses = field(default_factory=OwnClasses)
@@ -177,6 +177,8 @@ class Lesion:
     random_draws: Count = 3  # of random kernels, for each size of a set
     fraction: Annotated[float, FRACTION] = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: Count = 1  # greedy only: kernels to drop a search
+    checked: Annotated[int, at_least(3)] = 32  # attribution only: lesioned exactly, too
+    points: Count | None = None  # attribution only: of the path from a map to its replacement
 
 
 @dataclass

@@ -80,23 +80,25 @@ class LesionSite:
     own: OwnClasses  # images of the network's own classes
     hardware: Hardware  # what lesions run on, always in float32
     memo: Memo
+    units: bool = False  # single units stand where kernels are spoken of, by their numbers
 
     def __memo__(self) -> Any:
         """What effects depend on."""
         own = self.own.images.digest, self.own.outputs, self.own.face_classes
-        return self.network, self.layer, own, self.hardware
+        return self.network, self.layer, own, self.hardware, self.units
 
     @property
     def kernels(self) -> int:
         """How many there are."""
-        return self.network.map_shape(self.layer)[0]
+        shape = self.network.map_shape(self.layer)
+        return math.prod(shape) if self.units else shape[0]
 
     @functools.cached_property
     def lesioning(self) -> Lesioning:
         """The network as lesions of the layer run it."""
         program = self.network.program(self.hardware.device, torch.float32)
         assert isinstance(program, Program), "a network without a graph is not lesioned"
-        return Lesioning(program, self.network.place(self.layer))
+        return Lesioning(program, self.network.place(self.layer), units=self.units)
 
     @functools.cached_property
     def shared(self) -> dict[str, Tensor] | None:
@@ -213,8 +215,8 @@ def judge_each(
     right_output = torch.from_numpy(answers).to(maps.device)
     number = torch.tensor([-1, *kernels], device=maps.device)
     # A kernel that is silent in an image is not missed there: only other pairs are run.
-    responds = maps.any(dim=(2, 3)).T.cpu()
-    changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
+    responds = lesioning.find_active(shared, kernels).cpu()
+    changed = torch.cat([torch.ones(1, len(maps), dtype=torch.bool), responds])
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))

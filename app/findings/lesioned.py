@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app import names
 from app.choices import TASKS
+from app.findings.attribution import Checked, attribute_each
 from app.findings.consistency import spearman
 from app.findings.lesion import (
     LesionEffects,
@@ -69,16 +70,18 @@ class Lesioned:
     searches: Mapping[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
     sets: Sequence[KernelSet]  # lesioned together; none where lesion.sets is empty
     without: Performance  # (sets,)
+    checked: Checked | None = None  # how far effects that are estimates agree with exact ones
 
     @property
     def notes(self) -> list[str]:
-        """One line for each task that is left out."""
-        return [
+        """One line for each task that is left out, and how good estimates are."""
+        left_out = [
             f"lesion: the {task} task is left out; images of its classes are named by "
             f"lesion.{task}s.root=<folder>"
             for task in TASKS
             if task not in self.tasks
         ]
+        return left_out + (self.checked.notes if self.checked else [])
 
     def remains(self, task: str) -> NDArray[Any]:
         """What each kernel's lesion leaves of a task, (kernels,); less: the kernel matters more.
@@ -100,6 +103,7 @@ class Lesioned:
                  for task in self.tasks}  # fmt: skip
         for name, value in self.effects.intact.of(*self.tasks).items():
             found[names.INTACT.format(measure=name)] = float(value)
+        found |= self.checked.metrics() if self.checked else {}
         for task, search in self.searches.items():
             found[names.GREEDY_DROPPED] = float(search.dropped[-1])
             for name, values in search.remaining.of(*self.tasks).items():
@@ -128,14 +132,19 @@ class Lesioned:
         }
 
     def table(self) -> pd.DataFrame:
-        """A row a kernel: what remains of both tasks without it; intact performance beside it.
+        """A row a kernel, or unit: what remains of both tasks without it; intact performance beside.
 
+        Where that is estimated, `exact_…` has what remains in the lesions of a sample.
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the
         step that dropped it, from 1; what remained then (missing where it was never dropped).
         """
-        table = pd.DataFrame(self.effects.without._asdict()).rename_axis("kernel").reset_index()
+        what = "unit" if self.checked and self.checked.units else "kernel"
+        table = pd.DataFrame(self.effects.without._asdict()).rename_axis(what).reset_index()
         for name, value in self.effects.intact._asdict().items():
             table[f"intact_{name}"] = float(value)
+        if self.checked is not None:
+            exact = pd.DataFrame(self.checked.exact._asdict(), index=self.checked.sample)
+            table = table.join(exact.add_prefix("exact_"))
         for task, search in self.searches.items():
             step = pd.Series(search.step, dtype="Int64")
             table[f"{task}_search_place"] = search.place
@@ -183,18 +192,22 @@ def lesion(
         how = site.kernels, settings.fraction, settings.group_size
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
-    if settings.sets:
+    if settings.sets and not site.units:
         sets = choose_sets(score, selected, settings.sets, settings.random_draws, seed)
-    effects = lesion_each(())
+    checked = None
+    if settings.name == "attribution":
+        effects, checked = attribute_each(site, settings, seed)
+    else:
+        effects = lesion_each(())
     # Single lesions have told what is left without one kernel, or none.
     left: dict[tuple[int, ...], Performance] = {(): effects.intact}
-    for kernel, measures in enumerate(zip(*effects.without, strict=True)):
+    for kernel, measures in enumerate(zip(*effects.without, strict=True) if not checked else ()):
         left[kernel,] = Performance(*measures)
     more = {str(each.kernels): each.kernels for each in sets if each.kernels not in left}
     found = site.memo.each(lesion_sets, more, list(more), site)
     left |= {more[name]: each for name, each in found.items()}
     without = Performance.stack([left[each.kernels] for each in sets])
-    return Lesioned(site.own.tasks, effects, searches, sets, without)
+    return Lesioned(site.own.tasks, effects, searches, sets, without, checked)
 
 
 def search_greedily(
@@ -265,7 +278,7 @@ def why_not_lesioned(settings: Lesion, model: Model, layer: Layer, aggregation: 
     """One line where lesioning does not apply to a run with these settings, else None."""
     if settings.name == "none":
         return "lesion: switched off (lesion=none)"
-    if aggregation == "unit":
+    if aggregation == "unit" and settings.name != "attribution":
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
     if settings.layers is not None and layer.name not in settings.layers:
         return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"

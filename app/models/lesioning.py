@@ -74,12 +74,17 @@ class Linear:
 
 
 class Lesioning:
-    """Lesions of the kernels of one place, judged by one value of the network: its result."""
+    """Lesions of the kernels of one place, judged by one value of the network: its result.
 
-    def __init__(self, program: Program, place: Place, result: str | None = None) -> None:
-        self.program, self.place = program, place
+    Or of its single `units`, which then stand wherever kernels are spoken of, by their numbers.
+    """
+
+    def __init__(
+        self, program: Program, place: Place, result: str | None = None, units: bool = False
+    ) -> None:
+        self.program, self.place, self.units = program, place, units
         self.result = result or program.graph.result
-        self.linear = _find_linear(program, place)
+        self.linear = None if units else _find_linear(program, place)
         self.maps = self.linear.maps if self.linear else place.value
         self.seed = self.linear.operation.name if self.linear else place.value
         self.cut = cut(program, [self.seed], self.result)
@@ -114,8 +119,15 @@ class Lesioning:
         if not kernels:
             return shared
         maps = shared[self.maps].clone()
-        self.place.view(maps)[:, list(kernels)] = 0
+        self.place.view(maps)[(slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))] = 0
         return {**shared, self.maps: maps}
+
+    def find_active(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> Tensor:
+        """Which kernels respond in which images at all, (kernels, images)."""
+        maps = self.view(shared)
+        if not self.units:
+            return maps.any(dim=(2, 3))[:, list(kernels)].T
+        return (maps[(slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))] != 0).T
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
@@ -144,8 +156,8 @@ class Lesioning:
         cut_off = kernels >= 0
         if self.linear is None:
             view, pairs = self.place.view(lesioned), cut_off.nonzero().squeeze(1)
-            which = kernels[pairs]
-            view[pairs, which] = 0 if donors is None else donors[shown[pairs], which]
+            where = self._find(kernels[pairs])
+            view[(pairs, *where)] = 0 if donors is None else donors[(shown[pairs], *where)]
         else:
             present, counts = kernels.unique_consecutive(return_counts=True)
             maps = self.view(shared)
@@ -155,10 +167,18 @@ class Lesioning:
                     own = maps[images, kernel]
                     self._subtract(part, kernel, own if donors is None else own - donors[images, kernel])
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
-        given = {PIXELS: self._stand_in(len(shown)), **self._fixed, self.seed: lesioned}
-        given |= {name: shared[name][shown] for name in self.cut.shared}
+        given = self.resume({name: shared[name][shown] for name in self.cut.shared}, len(shown))
+        given[self.seed] = lesioned
         ((_, result),) = self.program.run(given, [self.result])
         return result
+
+    def resume(self, shared: dict[str, Tensor], images: int) -> dict[str, Tensor]:
+        """What the network goes on from, of so many images: what they share, and the rest."""
+        return {PIXELS: self._stand_in(images), **self._fixed, **shared}
+
+    def _find(self, kernels: Tensor) -> tuple[Tensor, ...]:
+        """Where kernels are in maps (channels, rows, columns), or units."""
+        return torch.unravel_index(kernels, self.place.shape) if self.units else (kernels,)
 
     @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:
