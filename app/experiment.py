@@ -123,8 +123,7 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     if why_not is None:
         faces, outputs = model.face_classes, model.outputs or 0
         shown = classes.make_own_classes(cut, faces, outputs, memo, config.megapixels)
-        single = aggregation == "unit"
-        site = LesionSite(network, layer.name, shown, hardware, memo, units=single)
+        site = LesionSite(network, layer.name, shown, hardware, memo, aggregation == "unit")
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
         if sure is not None:

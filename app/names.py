@@ -52,7 +52,15 @@ DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric,
 
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
-WHOLE = (COUNT, UNITS, UNDEFINED, ATTRIBUTION_POINTS, GREEDY_DROPPED, DECODED_KERNELS, DEPTH)  # whole numbers
+WHOLE = (
+    COUNT,
+    UNITS,
+    UNDEFINED,
+    ATTRIBUTION_POINTS,
+    GREEDY_DROPPED,
+    DECODED_KERNELS,
+    DEPTH,
+)  # whole numbers
 
 
 def name_units(aggregation: str) -> str:

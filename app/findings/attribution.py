@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from app import names
-from app.choices import TASKS
 from app.findings.consistency import spearman
 from app.findings.lesion import (
     GROUP_VALUES,
@@ -54,28 +53,21 @@ class Checked:
         return {**found, names.ATTRIBUTION_POINTS: float(self.points)}
 
     @property
-    def notes(self) -> list[str]:
+    def note(self) -> str:
         """How far the estimates agree with exact lesions, and what more points gain and cost."""
         kept, what = self.agreement[self.points], name_units("unit" if self.units else "kernel")
         agree = ", ".join(f"{value:.2f} ({task}s)" for task, value in kept.items())
-        told = (f"attribution: effects are estimates; Spearman with exact lesions of "
-                f"{len(self.sample)} {what} {agree}")  # fmt: skip
-        for points, values in self.agreement.items():
-            if points != self.points:
-                few, many = sorted((points, self.points))
-                gain = _average(self.agreement[many]) - _average(self.agreement[few])
-                told += f"; {many} points instead of {few} change it by {gain:+.2f} for {many / few:g} "
-                told += f"times the passes: {self.points} kept"
-        said = [told]
-        if self.units:
-            said.append("certainty: effects of single units are not kept by image: lesion/spearman "
-                        "has no interval")  # fmt: skip
-        return said
+        size = len(self.sample)
+        told = f"attribution: Spearman with exact lesions of {size} {what} is {agree}"
+        for points in self.agreement.keys() - {self.points}:
+            few, many = sorted((points, self.points))
+            gain = _average(self.agreement[many]) - _average(self.agreement[few])
+            told += (f"; {many} points instead of {few} change that by {gain:+.2f} for "
+                     f"{many / few:g} times the passes: {self.points} kept")  # fmt: skip
+        return told
 
 
-def attribute_each(
-    site: LesionSite, settings: Lesion, seed: int
-) -> tuple[LesionEffects, Checked]:
+def attribute_each(site: LesionSite, settings: Lesion, seed: int) -> tuple[LesionEffects, Checked]:
     """Estimate each lesion of the site, and check a sample of them.
 
     Where the settings leave the number of points open, all of `TRIED` are tried, and what agrees

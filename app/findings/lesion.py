@@ -178,8 +178,11 @@ def _lesion(
             shown = slice(done, done := done + len(lesioning.view(shared)))
             for place, dropped in enumerate(sets):
                 losses[place, :, shown], right[place, :, shown] = judge_each(
-                    lesioning, lesioning.drop(shared, dropped), kernels,
-                    site.own.outputs[shown], progress,
+                    lesioning,
+                    lesioning.drop(shared, dropped),
+                    kernels,
+                    site.own.outputs[shown],
+                    progress,
                 )
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN

@@ -58,7 +58,8 @@ def certify_lesions(
     single units there is nothing.
     """
     if lesions.checked is not None and lesions.checked.units:
-        return LesionCertainty({}, {}, ())
+        said = "effects of single units are not kept by image: lesion/spearman has no interval"
+        return LesionCertainty({}, {}, (f"certainty: {said}",))
     tasks = np.where(shown.outputs < shown.face_classes, "face", "object")
     classes, notes = [str(output) for output in shown.outputs], []
     if min(Counter(classes).values()) < 2:

@@ -81,7 +81,7 @@ class Lesioned:
             for task in TASKS
             if task not in self.tasks
         ]
-        return left_out + (self.checked.notes if self.checked else [])
+        return left_out + ([self.checked.note] if self.checked else [])
 
     def remains(self, task: str) -> NDArray[Any]:
         """What each kernel's lesion leaves of a task, (kernels,); less: the kernel matters more.
@@ -132,7 +132,7 @@ class Lesioned:
         }
 
     def table(self) -> pd.DataFrame:
-        """A row a kernel, or unit: what remains of both tasks without it; intact performance beside.
+        """A row a kernel or unit: what remains of both tasks without it; intact performance beside.
 
         Where that is estimated, `exact_…` has what remains in the lesions of a sample.
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the

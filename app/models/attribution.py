@@ -1,6 +1,6 @@
 """What lesions would change, estimated for all kernels and units at once: attribution.
 
-A loss L of values a, of which one part is replaced by b, changes by about (b - a) ∂L/∂a, summed over
+A loss L of values a, part of which is replaced by b, changes by about (b - a) ∂L/∂a, summed over
 the part. One forward and one backward pass of each image give that for all parts of all places:
 attribution patching (Nanda 2023), with b = 0 gradient × activation (Shrikumar et al. 2017). On
 several points of the straight path from a to b, along which all kernels of a place are moved
@@ -48,7 +48,9 @@ def attribute(
     InputError for a place whose values are no floating-point numbers.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        given = {name: each.clone() if each.is_inference() else each for name, each in given.items()}
+        given = {
+            name: each.clone() if each.is_inference() else each for name, each in given.items()
+        }
         values = list(dict.fromkeys(place.value for place in places))
         loss, found = _differentiate(program, values, given, judge)
         changes = {}
@@ -82,8 +84,7 @@ def _differentiate(
 
     def keep(name: str, value: Any) -> Tensor:
         if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise InputError(f"{name} of the network's graph is no floating-point tensor: it has no "
-                             "gradient")  # fmt: skip
+            raise InputError(f"{name} in the network is no floating-point tensor: no gradient")
         kept[name] = value if value.requires_grad else value.detach().requires_grad_()
         return kept[name]
 

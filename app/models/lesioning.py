@@ -119,7 +119,9 @@ class Lesioning:
         if not kernels:
             return shared
         maps = shared[self.maps].clone()
-        self.place.view(maps)[(slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))] = 0
+        self.place.view(maps)[
+            (slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))
+        ] = 0
         return {**shared, self.maps: maps}
 
     def find_active(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> Tensor:
@@ -165,7 +167,9 @@ class Lesioning:
             for kernel, part, images in zip(present.tolist(), *parts, strict=True):
                 if kernel >= 0:
                     own = maps[images, kernel]
-                    self._subtract(part, kernel, own if donors is None else own - donors[images, kernel])
+                    self._subtract(
+                        part, kernel, own if donors is None else own - donors[images, kernel]
+                    )
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
         given = self.resume({name: shared[name][shown] for name in self.cut.shared}, len(shown))
         given[self.seed] = lesioned
@@ -215,8 +219,10 @@ def _find_linear(program: Program, place: Place) -> Linear | None:
             maps = maps if flat else name
         elif each.kind in _FLATTEN and each.shape == (1, math.prod(graph.shapes[maps])):
             flat = True
-        elif each.target == "aten.conv2d.default" and each.argument(6, 1) == 1 or (
-            each.kind == "linear" and flat
+        elif (
+            each.target == "aten.conv2d.default"
+            and each.argument(6, 1) == 1
+            or (each.kind == "linear" and flat)
         ):
             weights = program.tensors[each.takes[1]]
             by_kernel = weights.reshape(len(weights), place.shape[0], -1)

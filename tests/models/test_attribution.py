@@ -57,7 +57,7 @@ def judge(logits: Tensor) -> Tensor:
 
 
 def differentiate(net: nn.Module, module: nn.Module, scale: float = 1) -> tuple[Tensor, Tensor]:
-    """What a module gives, times a number, and each image's gradient of the loss by it; by hooks."""
+    """What a module gives, times a number, and the gradient of each image's loss by it."""
     kept = []
 
     def keep(_, __, output):
@@ -99,7 +99,9 @@ def test_replacements_are_where_the_path_ends(net: Net, program: Program):
     asked = [place(program, "block")]
     found = attribute(program, asked, {PIXELS: PIXEL}, judge, {"block": other})
     maps, gradient = differentiate(net, net.block)
-    torch.testing.assert_close(found.changes["block"], (other - maps) * gradient, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        found.changes["block"], (other - maps) * gradient, rtol=1e-4, atol=1e-7
+    )
     same = attribute(program, asked, {PIXELS: PIXEL}, judge, {"block": maps}, points=3)
     assert same.changes["block"].abs().max() < 1e-6
 
@@ -128,13 +130,17 @@ def test_exact_where_the_network_is_linear(units: bool, points: int):
     layer = place(program, "conv")
     lesioning = Lesioning(program, layer, units=units)
     assert (lesioning.linear is None) == units
-    number = torch.tensor([0, 1, 4, 4]) if not units else torch.tensor([0, 36 + 7, 4 * 36, 5 * 36 - 1])
+    number = (
+        torch.tensor([0, 1, 4, 4]) if not units else torch.tensor([0, 36 + 7, 4 * 36, 5 * 36 - 1])
+    )
     images = torch.tensor([0, 2, 0, 1])
     with torch.inference_mode():
         shared = lesioning.prepare(PIXEL)
         lesioned = lesioning.run(shared, lesioning.sum(shared), images, number)
     weights = torch.tensor([1.0, -2, 0.5])
-    found = attribute(program, [layer], {PIXELS: PIXEL}, lambda logits: logits @ weights, points=points)
+    found = attribute(
+        program, [layer], {PIXELS: PIXEL}, lambda logits: logits @ weights, points=points
+    )
     changes = found.changes["conv"]
     changes = changes.flatten(1) if units else changes.sum(dim=(2, 3))
     exact = lesioned @ weights - found.loss[images]
@@ -160,5 +166,5 @@ def test_what_has_no_gradient_is_one_line():
     net = Chooser().eval()
     program = Program(export(net, 8, "net"), net, torch.device("cpu"), torch.float32)
     asked = place(program, "best", "tokens")
-    with pytest.raises(InputError, match="no floating-point tensor: it has no gradient"):
+    with pytest.raises(InputError, match="no floating-point tensor: no gradient"):
         attribute(program, [asked], {PIXELS: PIXEL}, judge)
