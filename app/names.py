@@ -30,7 +30,7 @@ DISATTENUATED_WITH = "consistency/disattenuated_"  # followed by the other metri
 LESION_SPEARMAN = {"face": "lesion/spearman", "object": "lesion/spearman_object"}
 LESION_RELIABILITY = {"face": "lesion/reliability", "object": "lesion/reliability_object"}
 LESION_CEILING = {"face": "lesion/ceiling", "object": "lesion/ceiling_object"}
-# Of effects that are estimated with exact lesions of a sample, and the points of the path used.
+# Of effects that are estimated with exact lesions of a sample, and the points used.
 ATTRIBUTION_SPEARMAN = {
     "face": "lesion/attribution_spearman", "object": "lesion/attribution_spearman_object",
 }  # fmt: skip

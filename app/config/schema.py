@@ -178,7 +178,7 @@ class Lesion:
     fraction: Annotated[float, FRACTION] = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: Count = 1  # greedy only: kernels to drop a search
     checked: Annotated[int, at_least(3)] = 32  # attribution only: lesioned exactly, too
-    points: Count | None = None  # attribution only: of the path from a map to its replacement
+    points: Count | None = None  # attribution only: where slopes are read; null: what is better
 
 
 @dataclass

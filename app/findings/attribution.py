@@ -30,7 +30,7 @@ from app.progress import progress_bar
 if TYPE_CHECKING:
     from app.config.schema import Lesion
 
-TRIED = (1, 8)  # points of the path, where a run is not told how many
+TRIED = (1, 16)  # points, where a run is not told how many
 # Of all activations behind the layer, which the backward pass needs, as a multiple of what lesions
 # run together.
 KEPT = 4

@@ -2,10 +2,13 @@
 
 A loss L of values a, part of which is replaced by b, changes by about (b - a) ∂L/∂a, summed over
 the part. One forward and one backward pass of each image give that for all parts of all places:
-attribution patching (Nanda 2023), with b = 0 gradient × activation (Shrikumar et al. 2017). On
-several points of the straight path from a to b, along which all kernels of a place are moved
-together, gradients are averaged: integrated gradients (Sundararajan et al. 2017), of activations
-as in Hanna et al. (2024, arXiv 2403.17806).
+attribution patching (Nanda 2023), with b = 0 activation × gradient.
+
+That is the slope where a is. At several points the kernels of a place are dealt at random into as
+many groups; at each point one group lies half way from a to b, where the slopes of its own are
+read: the middle of the path that each kernel's lesion takes, a few others moved with it. (On the
+straight path of all kernels together, as in integrated gradients, slopes are those of a network
+that has lost its layer.)
 """
 
 from __future__ import annotations
@@ -61,16 +64,24 @@ def attribute(
             maps, gradient = found[place.value]
             whole = place.view(maps.detach())
             step = replacements.get(place.layer, torch.zeros_like(whole)) - whole
-            total = place.view(gradient)
-            for number in range(1, points):
-                moved = torch.empty_like(maps).copy_(maps.detach())
-                place.view(moved).add_(step, alpha=number / points)
-                _, there = _differentiate(
-                    program, [place.value], {**given, place.value: moved}, judge
-                )
-                total = total + place.view(there[place.value][1])
-            changes[place.layer] = step * total / points
+            slope = place.view(gradient)
+            if points > 1:
+                dealt, slope = _deal(place, points).to(maps.device), torch.zeros_like(slope)
+                for number in range(points):
+                    own = dealt == number
+                    moved = torch.empty_like(maps).copy_(maps.detach())
+                    place.view(moved).add_(step * own, alpha=0.5)
+                    moved_there = {**given, place.value: moved}
+                    _, there = _differentiate(program, [place.value], moved_there, judge)
+                    slope += place.view(there[place.value][1]) * own
+            changes[place.layer] = step * slope
     return Attributed(loss, changes)
+
+
+def _deal(place: Place, groups: int) -> Tensor:
+    """The group of each kernel (channels, 1, 1), at random."""
+    random = torch.Generator().manual_seed(0)
+    return (torch.randperm(place.shape[0], generator=random) % groups)[:, None, None]
 
 
 def _differentiate(
@@ -92,6 +103,8 @@ def _differentiate(
     change = {name: partial(keep, name) for name in names if name not in given}
     ((_, result),) = program.run(given, [program.graph.result], change)
     loss = judge(result)
+    if not loss.requires_grad:
+        return loss, {}
     gradients = torch.autograd.grad(
         loss.sum(), list(kept.values()), allow_unused=True, materialize_grads=True
     )

@@ -100,7 +100,7 @@ class Network:
         """
         program = self.program(pixels.device, torch.float32)
         if not isinstance(program, Program):
-            raise InputError(f"{self.settings.name} has no graph to attribute in: {self.graph.failure}")
+            raise InputError(f"{self.settings.name} has no graph: {self.graph.failure}")
         places = [self.place(layer) for layer in layers]
         return attribute(program, places, {PIXELS: pixels}, loss, replacements, points)
 

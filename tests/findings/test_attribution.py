@@ -112,7 +112,7 @@ def test_a_sample_is_lesioned_exactly_and_its_agreement_told(units: bool, points
     checked = found.checked
     assert len(checked.sample) == 6 and (found.effects.losses is None) == units
     assert memo.steps("lesion_kernels") == [((), tuple(checked.sample.tolist()))]
-    assert list(checked.agreement) == ([1, 8] if points is None else [2])
+    assert list(checked.agreement) == ([1, 16] if points is None else [2])
     exact = lesion_kernels(site, (), checked.sample.tolist())
     tried = {n: estimate_effects(site, n) for n in checked.agreement}
     agreement = {
@@ -135,13 +135,14 @@ def test_a_sample_is_lesioned_exactly_and_its_agreement_told(units: bool, points
     (note,) = found.notes
     assert f"exact lesions of 6 {'units' if units else 'kernels'}" in note
     assert f"{agreement[best][0]:.2f} (faces), {agreement[best][1]:.2f} (objects)" in note
-    gain = "8 points instead of 1 change that by [+-]0.* for 8 times the passes"
+    gain = "16 points instead of 1 change that by [+-]0.* for 16 times the passes"
     assert bool(re.search(gain, note)) == (points is None)
     assert bool(found.sets) != units, "sets of single units are not lesioned"
 
 
 def test_intervals_rest_on_estimates_of_single_images():
-    found = lesion(make_site("conv13"), np.arange(12.0), np.arange(12) > 8, SETTINGS, 0)
+    site = make_site("conv13", memo=Remembered())
+    found = lesion(site, np.arange(12.0), np.arange(12) > 8, SETTINGS, 0)
     own = OUTPUT < FACES
     remains = measure_remains(found, own, draw_resamples(3, ["x"] * IMAGES, 0, 1))
     assert remains.shape == (3, 12) and np.isfinite(remains).all()
@@ -179,7 +180,7 @@ def test_the_command_line(aggregation: str, outputs):
     assert 0.5 < metrics["lesion/attribution_spearman"] <= 1
     assert metrics["lesion/spearman"] < 0
     assert ("lesion/spearman_ci95_low" in metrics) == (aggregation == "l2")
-    assert len(table) == (512 if aggregation == "unit" else 128)
+    assert len(table) == (2048 if aggregation == "unit" else 128)
     assert table["exact_face_loss"].notna().sum() == 8
     assert "Spearman with exact lesions of 8" in process.stdout
     assert ("lesion/spearman has no interval" in process.stdout) == (aggregation == "unit")

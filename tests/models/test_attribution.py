@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.attribution import attribute
+from app.models.attribution import _deal, attribute
 from app.models.export import export
 from app.models.graph import PIXELS
 from app.models.lesioning import Lesioning
@@ -56,7 +56,9 @@ def judge(logits: Tensor) -> Tensor:
     return functional.cross_entropy(logits, ANSWERS, reduction="none")
 
 
-def differentiate(net: nn.Module, module: nn.Module, scale: float = 1) -> tuple[Tensor, Tensor]:
+def differentiate(
+    net: nn.Module, module: nn.Module, scale: float | Tensor = 1
+) -> tuple[Tensor, Tensor]:
     """What a module gives, times a number, and the gradient of each image's loss by it."""
     kept = []
 
@@ -87,11 +89,18 @@ def test_all_places_in_one_pass_equal_gradients_by_hooks(net: Net, program: Prog
 
 
 @pytest.mark.parametrize("points", [2, 5])
-def test_points_average_gradients_along_the_path(net: Net, program: Program, points: int):
-    found = attribute(program, [place(program, "block")], {PIXELS: PIXEL}, judge, points=points)
-    maps, _ = differentiate(net, net.block)
-    mean = sum(differentiate(net, net.block, 1 - k / points)[1] for k in range(points)) / points
-    torch.testing.assert_close(found.changes["block"], -maps * mean, rtol=1e-4, atol=1e-7)
+def test_slopes_are_read_half_way_of_a_few(net: Net, program: Program, points: int):
+    asked = place(program, "block")
+    found = attribute(program, [asked], {PIXELS: PIXEL}, judge, points=points)
+    dealt, maps = _deal(asked, points), differentiate(net, net.block)[0]
+    sizes = dealt.unique(return_counts=True)[1]
+    assert len(sizes) == points and sizes.max() - sizes.min() <= 1
+    expected = torch.zeros_like(maps)
+    for group in range(points):
+        own = (dealt == group).expand(6, 8, 8)
+        half = torch.where(own, 0.5, 1.0)
+        expected -= maps * own * differentiate(net, net.block, half)[1]
+    torch.testing.assert_close(found.changes["block"], expected, rtol=1e-4, atol=1e-7)
 
 
 def test_replacements_are_where_the_path_ends(net: Net, program: Program):
@@ -139,7 +148,11 @@ def test_exact_where_the_network_is_linear(units: bool, points: int):
         lesioned = lesioning.run(shared, lesioning.sum(shared), images, number)
     weights = torch.tensor([1.0, -2, 0.5])
     found = attribute(
-        program, [layer], {PIXELS: PIXEL}, lambda logits: logits @ weights, points=points
+        program,
+        [layer],
+        {PIXELS: PIXEL},
+        lambda logits: logits @ weights,
+        points=points,
     )
     changes = found.changes["conv"]
     changes = changes.flatten(1) if units else changes.sum(dim=(2, 3))
