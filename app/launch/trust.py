@@ -234,9 +234,11 @@ def _check_calls(hydra: Mapping[str, Any]) -> None:
     for name, settings in (hydra["callbacks"] or {}).items():
         if not isinstance(settings, dict) or "_target_" not in settings:
             raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
-    for key in (hydra["sweeper"] or {}).get("params") or {}:
+    for key, value in ((hydra["sweeper"] or {}).get("params") or {}).items():
         if key.lstrip("+~").startswith("hydra"):
             raise _refused("hydra.sweeper.params", key, "settings of the program alone")
+        if (meant := quoting.spell_numbers(given := f"{key}={value}")) != given:
+            raise InputError(f"hydra.sweeper.params has {given}, whose sums would slip: {meant}")
 
 
 def _check_environment(variables: Mapping[str, Any], typed: set[str]) -> None:

@@ -98,6 +98,14 @@ def test_what_is_sound_is_let_through():
         ("threshold.fsi=range(0.1,0.4,0.1)", "threshold.fsi=0.1,0.2,0.3"),
         ("threshold.fsi=range(0.6,0.9,0.1)", "threshold.fsi=0.6,0.7,0.8"),  # not 0.9, as Hydra has
         ("+a=range(1,0.5,-0.25)", "+a=1.0,0.75"),
+        ("threshold.fsi=sort(range(0.1,0.4,0.1),reverse=true)",
+         "threshold.fsi=sort(choice(0.1,0.2,0.3),reverse=true)"),
+        ("x=shuffle(range(0.1,0.4,0.1))", "x=shuffle(choice(0.1,0.2,0.3))"),
+        ("x=tag(a, sort(range(step=0.1, start=0.6, stop=0.9)))",
+         "x=tag(a, sort(choice(0.6,0.7,0.8)))"),
+        ("x=sort(range(1,4))", "x=sort(range(1,4))"),
+        ("x=range(1,0.5)", "x=range(1,0.5)"),  # of which Hydra says that it is empty
+        ("x='range(0.1,0.4,0.1)'", "x='range(0.1,0.4,0.1)'"),
         ("seed=range(1,4)", "seed=range(1,4)"),
         ("seed=1", "seed=1"),
         ("threshold.fsi=0.30000000000000004,0.4", "threshold.fsi=0.3,0.4"),
