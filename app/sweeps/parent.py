@@ -147,7 +147,9 @@ def save_view(folder: Path, store: Store, results: Sequence[Result]) -> tuple[st
     if parent is None:
         return None, ""
     logged = {name for each in results for name in each.metrics}
-    params = find_differing(list_params(results))
+    asked = list_params(results)
+    # Of longer ones, such as paths, the pages show how they begin: runs' names say what differs.
+    params = [name for name in find_differing(asked) if asked[name].str.len().max() <= 30]
     curves = {}
     for each in results:
         metric, rule = (each.params.get(key) for key in ("metric", "metric.criterion.rule"))
