@@ -203,7 +203,7 @@ def _quote_within(value: str) -> str:
     Hydra takes no quotes in the keys of a mapping, but backslashes; where that does not do, the
     mapping is handed to OmegaConf, in quotes as a whole.
     """
-    pieces = [piece.strip() for piece in _PIECES.findall(value)]
+    pieces = [piece.strip() for piece in _PIECES.findall(value) if piece.strip()]
     mended, quoted = [], []
     for piece, following in zip(pieces, [*pieces[1:], ""], strict=True):
         plain = _QUOTED_OR_SIGN.fullmatch(piece) is None

@@ -72,6 +72,8 @@ def test_names_in_a_mapping_are_quoted_where_they_need_it():
     assert read(plain) == {"faces (adult)": ["a"], "b": ["Tür", "c d"]}
     whole = typed(refusal("stimuli.domains={Tür:[a],b=c:[1e3]}"))[-1]  # no key for Hydra
     assert read(whole) == {"Tür": ["a"], "b=c": ["1e3"]}
+    spaced = typed(refusal("stimuli.domains={\"a+b\": [c, d], 'e f': [g]}"))[-1]
+    assert read(spaced) == {"a+b": ["c", "d"], "e f": ["g"]}
 
 
 def test_a_path_with_a_comma_is_no_sweep(tmp_path: Path):
