@@ -67,6 +67,11 @@ def test_the_override_stands_in_the_line_as_it_is_to_be_typed(words: list[str], 
     assert correction in typed(refusal(*words))
 
 
+@pytest.mark.parametrize("word", ["threshold.fsi=range(1,0.5)", "layer=glob(conv99*)"])
+def test_a_sweep_of_nothing_is_refused(word: str):
+    assert f"{word.partition('=')[0]}: its sweep stands for no value" in refusal("-m", word)
+
+
 def test_names_in_a_mapping_are_quoted_where_they_need_it():
     plain = typed(refusal("stimuli.domains={faces (adult):[a],b:[Tür,c d]}"))[-1]
     assert read(plain) == {"faces (adult)": ["a"], "b": ["Tür", "c d"]}
@@ -106,7 +111,7 @@ def test_what_is_sound_is_let_through():
         ("x=tag(a, sort(range(step=0.1, start=0.6, stop=0.9)))",
          "x=tag(a, sort(choice(0.6,0.7,0.8)))"),
         ("x=sort(range(1,4))", "x=sort(range(1,4))"),
-        ("x=range(1,0.5)", "x=range(1,0.5)"),  # of which Hydra says that it is empty
+        ("x=range(1,0.5)", "x=range(1,0.5)"),  # which is refused elsewhere
         ("x='range(0.1,0.4,0.1)'", "x='range(0.1,0.4,0.1)'"),
         ("seed=range(1,4)", "seed=range(1,4)"),
         ("seed=1", "seed=1"),
