@@ -115,12 +115,12 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
 
 def _read_responses(responses: Any) -> NDArray[Any]:
     """Read real numbers from whatever array they come in: float32, or float64."""
-    if hasattr(responses, "detach"):  # torch's: with a gradient, on a GPU
-        responses = responses.detach().cpu()
     parts = responses if isinstance(responses, (list, tuple)) else [responses]
     if any(map(np.ma.is_masked, parts)):
         raise InputError("some responses are masked: leave their images or units out, or fill them")
     try:
+        if hasattr(responses, "detach"):  # torch's: with a gradient, on a GPU
+            responses = responses.detach().cpu()
         values = np.asarray(responses)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

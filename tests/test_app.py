@@ -135,7 +135,8 @@ def test_the_view_that_is_printed_is_kept(sweep, client: MlflowClient, runs):
         order_by=[f"{state['orderByKey']} ASC"],
     )
     assert [run.data.params["layer"] for run in shown] == ["conv2"] * 4 + ["conv13"] * 4
-    assert state["selectedColumns"][:3] == [
+    assert state["selectedColumns"][:4] == [
+        "attributes.`Run Name`",
         "params.`layer`",
         "params.`metric`",
         "metrics.`selectivity/count`",

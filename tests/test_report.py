@@ -305,7 +305,7 @@ def test_jobs_that_were_deleted_are_told_of_and_the_larger_report_stays(
     assert {place: report_of(place) for place in (made, logged)} == before
 
 
-def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, tmp_path: Path):
+def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, parent: str, tmp_path: Path):
     (tmp_path / "mlruns").mkdir()
     shutil.copy(sweep[0] / "mlruns/mlflow.db", tmp_path / "mlruns")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
@@ -319,3 +319,7 @@ def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, tmp_path: 
     number = experiment.experiment_id
     assert f"mlflow experiments restore --experiment-id {number}`, or choose" in lines[1]
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/*"))
+    process = run_app(tmp_path, f"run={parent}", module="app.report")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("error: the experiment 'selectivity' was deleted from ")
+    assert process.stderr.endswith(f"mlflow experiments restore --experiment-id {number}`\n")

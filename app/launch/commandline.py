@@ -78,6 +78,8 @@ def told(*, debug: bool) -> Iterator[None]:
     """Tell what goes wrong in the body of a job, and end with 1: Hydra would print a line more."""
     try:
         yield
+    except BrokenPipeError:  # of whoever reads; see `run`
+        raise
     except Exception as error:
         report(error, debug=debug, log=True)
         sys.exit(1)

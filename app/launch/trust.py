@@ -192,9 +192,12 @@ def _check_composed(
     quoting.check_nulls(config, [each for each in nulls if each.is_sweep_override()])
     sources = {(source.schema, source.path) for source in config.hydra.runtime.config_sources}
     others = sources - {*SHIPPED, ("file", str(own))}
+    choices = list_choices(config.hydra, loader) if sweeps else {}
+    if empty := [name for name, words in choices.items() if not words]:
+        raise InputError(f"{empty[0]}: its sweep stands for no value, so there are no jobs")
     if others and sweeps:
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
-        for job in map(list, product(*list_choices(config.hydra, loader).values())):
+        for job in map(list, product(*choices.values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
     return config, sweeps
 
@@ -234,9 +237,11 @@ def _check_calls(hydra: Mapping[str, Any]) -> None:
     for name, settings in (hydra["callbacks"] or {}).items():
         if not isinstance(settings, dict) or "_target_" not in settings:
             raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
-    for key in (hydra["sweeper"] or {}).get("params") or {}:
+    for key, value in ((hydra["sweeper"] or {}).get("params") or {}).items():
         if key.lstrip("+~").startswith("hydra"):
             raise _refused("hydra.sweeper.params", key, "settings of the program alone")
+        if (meant := quoting.spell_numbers(given := f"{key}={value}")) != given:
+            raise InputError(f"hydra.sweeper.params has {given}, whose sums would slip: {meant}")
 
 
 def _check_environment(variables: Mapping[str, Any], typed: set[str]) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy.pool import Pool
 from app import sync
 from app.config.schema import Tracking
 from app.errors import InputError
+from app.sweeps.parent import settle_dead
 from app.tracking import run as tracked
 from app.tracking.record import Description, Record, read_undefined
 from app.tracking.run import Presence, end_run, find_runs, open_run, settle
@@ -414,6 +415,7 @@ def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
         end_run(sweep, "FINISHED", {"jobs/finished": 1.0})
         assert list(settle(find_runs(sweep))) == [("failed", "away"), ("failed", "")]
     assert [found.info.status for found in all_runs(settings)] == ["RUNNING"]
+    settle_dead(connect(settings))
     with start(settings, tmp_path / "next", "next", {}):
         states = {found.info.run_name: found.info.status for found in all_runs(settings)}
     assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
@@ -463,7 +465,7 @@ def test_the_dead_are_marked_and_the_living_are_not(
         return Counter(run.info.status for run in all_runs(settings))
 
     with start(settings, tmp_path / "mine", "mine", {}) as run:
-        tracked.settle_dead(connect(settings))  # this process lives, too
+        settle_dead(connect(settings))  # this process lives, too
         assert states() == {"RUNNING": 3}
         with pytest.raises(InputError, match="another run writes to"):
             Presence(tmp_path / "sweep" / "0")
@@ -473,9 +475,10 @@ def test_the_dead_are_marked_and_the_living_are_not(
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "another-machine")
-        tracked.settle_dead(connect(settings))
+        settle_dead(connect(settings))
         assert sync.sync([tmp_path])[0] == {"complete": 1, "running": 2}
         assert states() == {"RUNNING": 2, "FINISHED": 1}, "it cannot know"
+    settle_dead(connect(settings))
     with start(settings, tmp_path / "next", "next", {}):
         assert states() == {"KILLED": 2, "RUNNING": 1, "FINISHED": 1}
     killed = [found for found in all_runs(settings) if found.info.status == "KILLED"]
