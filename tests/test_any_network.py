@@ -55,7 +55,8 @@ def test_layers_of_a_transformer_side_by_side(tmp_path: Path) -> None:
     assert 1 < depths["blocks.1"] < depths["blocks.4"], "its call is later"
     assert "blocks.9" in depths, "a job that failed is named as the others"
     assert len(run.data.tags["model.digest"]) == 64
-    assert "dual-task" in run.data.tags["lesion.note"]
+    assert "a linear readout names" in run.data.tags["lesion.note"]
+    assert -1 <= run.data.metrics["lesion/spearman"] <= 1
     assert 0 <= run.data.metrics["decoding/accuracy"] <= 1
     assert "layer: read blocks.1 (Block): 101 x 64" in " ".join(process.stdout.split())
 
