@@ -93,10 +93,11 @@ def test_what_is_sound_is_let_through():
     options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
     schema.register()
     composed = trust.check_command(options, CONFIG_FOLDER, "config")
-    assert composed is not None and composed[1:] == (words[1:], True)
-    assert announce(*composed) == f"A sweep: {' '.join(words[1:])}"
+    assert composed is not None and composed.sweeps
+    assert composed.overrides == [*words[1:], "hydra.mode=MULTIRUN"]
+    assert announce(composed.config, words[1:], True) == f"A sweep: {' '.join(words[1:])}"
     asked = "dualtask_mini / conv13 / fsi / paper / l2 / synthetic / 1000.0 / 0"
-    assert announce(composed[0], [], False) == asked
+    assert announce(composed.config, [], False) == asked
 
 
 @pytest.mark.parametrize(
