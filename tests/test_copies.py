@@ -122,7 +122,7 @@ def test_its_stored_scores_are_outdated_when_its_file_changes(copy: Path, jobs: 
     assert {path.name for path in (found / "figures").iterdir()} >= {"scores.png", "lesion.png"}
 
 
-# ----------------------------------------------------------------------------------- what is changed
+# -------------------------------------------------------------------------------- what is changed
 
 
 def numbers(folder: Path) -> dict[str, float]:

@@ -13,17 +13,24 @@ import pandas as pd
 import pytest
 
 from app import experiment
-from app.config.schema import metric_set
+from app.config.schema import Config, metric_set
 from app.experiment import Job
 from app.responses import units
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app, run_warm
+from tests.conftest import SMALL, run_warm
 
 UNITS = [*SMALL, "aggregation=unit", "layer=conv10", "metric=wilcoxon", "figures=false"]
 
 
 def newest_scores(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(max(folder.glob("outputs/runs/*/*/scores.parquet")))
+    return pd.read_parquet(folder / "run/scores.parquet")
+
+
+def run_here(folder: Path) -> Config:
+    """The run in this process, with the cache of one in the folder."""
+    config = check_config(*UNITS, f"cache={folder}/outputs/cache", "tracking=none")
+    experiment.run(config, folder / "run", Job(figures=False))
+    return config
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -34,7 +41,7 @@ def leftovers(folder: Path) -> list[Path]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finished(run_app(folder, *UNITS, "tracking=none"))
+    run_here(folder)
     return folder
 
 
@@ -49,9 +56,8 @@ def test_every_unit_is_scored(undisturbed: Path):
 
 def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "fit_rows", lambda *_, **__: 7)  # the last block has fewer
-    config = check_config(*UNITS, f"cache={tmp_path}", "tracking=none")
-    experiment.run(config, tmp_path / "run", Job(figures=False))
-    table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
+    config = run_here(tmp_path)
+    table, found = newest_scores(undisturbed), newest_scores(tmp_path)
     for name in metric_set(config):
         np.testing.assert_allclose(found[name], table[name], rtol=1e-4, atol=1e-5)
 
@@ -67,7 +73,7 @@ def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
     # The two metrics whose scores are smaller are stored, whole; of the others there is nothing.
     stored = list(tmp_path.glob("outputs/cache/score_units/*.npz"))
     assert len(stored) == 2 and all(zipfile.ZipFile(path).testzip() is None for path in stored)
-    finished(run_app(tmp_path, *UNITS, "tracking=none"))
+    run_here(tmp_path)
     pd.testing.assert_frame_equal(
         newest_scores(tmp_path), newest_scores(undisturbed), check_exact=True
     )
