@@ -110,12 +110,13 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
     means, intact, losses, done = torch.zeros(()), [], [], 0
     name = f"attribution in {site.layer}"
     with torch.inference_mode(), progress_bar(name, len(answers)) as progress:
-        for shared in _split(site):
+        for shared, donors in _split(site):
             images = len(shared[lesioning.maps])
             shown = slice(done, done := done + images)
-            judge = partial(_judge, answers=answers[shown].to(site.hardware.device))
-            given = lesioning.resume(shared, images)
-            found = attribute(lesioning.program, [place], given, judge, points=points)
+            judge = partial(_judge, site, answers[shown].to(site.hardware.device))
+            given, end = lesioning.resume(shared, images), lesioning.result
+            replaced = {} if donors is None else {place.layer: donors}
+            found = attribute(lesioning.program, [place], given, (end, judge), replaced, points)
             changes = found.changes[place.layer]
             changes = changes.flatten(1) if site.units else changes.sum(dim=(2, 3))
             means = means + torch.stack([weights[shown] @ changes.double() for weights in tasks])
@@ -133,18 +134,21 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
     )
 
 
-def _split(site: LesionSite) -> Iterator[dict[str, Tensor]]:
-    """What lesions share, of as many images as a backward pass has room for."""
+def _split(site: LesionSite) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+    """What `LesionSite.batches` does, of as many images as a backward pass has room for."""
     lesioning = site.lesioning
     behind = sum(math.prod(each.shape) for each in lesioning.cut.repeated if each.shape)
     room = KEPT * GROUP_VALUES[site.hardware.device.type]
     together = max(1, room // max(behind, math.prod(lesioning.shape)))
-    for shared in site.batches():
+    for shared, donors in site.batches():
         for first in range(0, len(shared[lesioning.maps]), together):
-            yield {name: each[first : first + together] for name, each in shared.items()}
+            part = slice(first, first + together)
+            some = {name: each[part] for name, each in shared.items()}
+            yield some, donors if donors is None else donors[part]
 
 
-def _judge(logits: Tensor, answers: Tensor) -> Tensor:
+def _judge(site: LesionSite, answers: Tensor, values: Tensor) -> Tensor:
+    logits = site.readout.decide(values) if site.readout else values
     return functional.cross_entropy(logits.double(), answers, reduction="none")
 
 

@@ -1,4 +1,4 @@
-"""Does the network need a kernel? Set its map to zero and see what remains of its two tasks.
+"""Does the network need a kernel? Replace its map, and see what remains of its two tasks.
 
 Effects are read on held-out images of the network's own classes. The single classifier decides
 over faces and objects together, as in Dobs et al. (2022), doi:10.1126/sciadv.abl8913.
@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.choices import MEASURES
+from app.errors import InputError
+from app.findings.readout import Readout
 from app.models.lesioning import Lesioning
 from app.models.program import Program
 from app.progress import Progress, progress_bar
@@ -80,12 +82,28 @@ class LesionSite:
     own: OwnClasses  # images of the network's own classes
     hardware: Hardware  # what lesions run on, always in float32
     memo: Memo
+    replacement: str = "zero"  # one of `app.choices.REPLACEMENTS`
+    seed: int = 0  # of which image's map replaces which, where they are resampled
+    readout: Readout | None = None  # that says the classes; None: the network's own outputs
+    fitted: OwnClasses | None = None  # the images that the readout was fitted on
     units: bool = False  # single units stand where kernels are spoken of, by their numbers
 
     def __memo__(self) -> Any:
         """What effects depend on."""
         own = self.own.images.digest, self.own.outputs, self.own.face_classes
-        return self.network, self.layer, own, self.hardware, self.units
+        replaced = self.replacement, self.seed if self.replacement == "resample" else None
+        return self.network, self.layer, own, self.hardware, replaced, self.readout, self.units
+
+    @property
+    def told(self) -> str:
+        """What names the classes, in words; nothing where it is the network's own outputs."""
+        if self.fitted is None:
+            return ""
+        return (
+            f"lesion: a linear readout names {len(self.fitted.names)} classes; it was fitted on "
+            f"{len(self.fitted.images)} images ({self.fitted.images.source}), and is tested on "
+            f"{len(self.own.images)} others"
+        )
 
     @property
     def kernels(self) -> int:
@@ -98,21 +116,58 @@ class LesionSite:
         """The network as lesions of the layer run it."""
         program = self.network.program(self.hardware.device, torch.float32)
         assert isinstance(program, Program), "a network without a graph is not lesioned"
-        return Lesioning(program, self.network.place(self.layer), units=self.units)
+        value = self.readout.value if self.readout else None
+        pooled = self.replacement != "mean"
+        return Lesioning(program, self.network.place(self.layer), value, pooled, self.units)
 
     @functools.cached_property
     def shared(self) -> dict[str, Tensor] | None:
         """What lesions share, of all images; None: too large to keep."""
         shapes = self.lesioning.program.graph.shapes
         values = sum(math.prod(shapes[name]) for name in self.lesioning.shared)
-        if 4 * len(self.own.images) * values > KEPT_BYTES:
+        size = 4 * len(self.own.images) * values
+        if size > KEPT_BYTES:
+            if self.replacement == "resample":
+                raise InputError(
+                    f"lesion.replacement=resample keeps the maps of all images of {self.layer}: "
+                    f"{size / 1e9:.1f} GB of at most {KEPT_BYTES / 1e9:.1f}; take fewer images "
+                    "(lesion.images_per_class), a deeper layer, or lesion.replacement=mean"
+                )
             return None
         kept = self.memo(read_shared, self)
         return {name: _lay_out(torch.from_numpy(each)).to(self.hardware.device)
                 for name, each in kept.items()}  # fmt: skip
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """What lesions share, of some images after others; in inference mode."""
+    @functools.cached_property
+    def donors(self) -> Tensor | None:
+        """What maps of kernels are replaced by, (images or 1, kernels, rows, columns); None: 0."""
+        if self.replacement == "zero":
+            return None
+        if self.replacement == "resample":
+            assert self.shared is not None
+            order = np.random.default_rng(self.seed).permutation(len(self.own.images))
+            other = np.empty_like(order)
+            other[order] = np.roll(order, 1)  # never an image's own
+            return self.lesioning.view(self.shared)[torch.from_numpy(other)]
+        sums: Tensor | int = sum(self.lesioning.view(part).double().sum(0, keepdim=True)
+                        for part in self._split())  # fmt: skip
+        return torch.as_tensor(sums / len(self.own.images)).float()
+
+    def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """What lesions share, and what replaces maps, of some images after others.
+
+        In inference mode.
+        """
+        donors, done = self.donors, 0
+        for shared in self._split():
+            images = len(self.lesioning.view(shared))
+            part = slice(done, done := done + images)
+            if donors is None or len(donors) > 1:
+                yield shared, donors if donors is None else donors[part]
+            else:
+                yield shared, donors.expand(images, *donors.shape[1:])
+
+    def _split(self) -> Iterator[dict[str, Tensor]]:
         if self.shared is None:
             yield from self.read()
             return
@@ -156,34 +211,86 @@ def lesion_kernels(
     alone lesioned, and so is a dropped kernel's own.
     """
     kernels = range(site.kernels) if kernels is None else kernels
-    (found,) = _lesion(site, [dropped], kernels)
+    losses, right = _judge(site, [dropped], kernels)
+    (found,) = _average(site, losses, right)
+    each = None if dropped or not len(kernels) else losses[0, 1:].astype(np.float32)
+    return LesionEffects(Performance(*found[:, 1:]), Performance(*found[:, 0]), each)
+
+
+class Remaining(NamedTuple):
+    """What remains of both tasks, and of each class, when a set of kernels is lesioned."""
+
+    whole: Performance
+    # (classes,) of those that there are images of, by their outputs
+    loss: NDArray[np.float64]  # mean cross-entropy, nats
+    top1: NDArray[np.float64]  # accuracy, 0 … 1
+
+
+def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Remaining]:
+    """What remains without each set of kernels, lesioned together."""
+    losses, right = _judge(site, list(sets.values()), ())
+    wholes = _average(site, losses, right)
+    _, place, images = np.unique(site.own.outputs, return_inverse=True, return_counts=True)
+    return {
+        name: Remaining(
+            Performance(*whole[:, 0]),
+            *(np.bincount(place, each[0]) / images for each in (loss, hit)),
+        )
+        for name, whole, loss, hit in zip(sets, wholes, losses, right, strict=True)
+    }
+
+
+def recover_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Performance]:
+    """What a readout that is fitted again recovers of both tasks without each set of kernels."""
+    assert site.readout is not None and site.fitted is not None
+    training = replace(site, own=site.fitted)
+    found = {}
+    for name, kernels in sets.items():
+        again = site.readout.refit(read_features(training, kernels), site.fitted.outputs)
+        (left,) = lesion_sets({name: kernels}, replace(site, readout=again)).values()
+        found[name] = left.whole
     return found
 
 
-def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Performance]:
-    """What remains of both tasks without each set of kernels, lesioned together."""
-    found = _lesion(site, list(sets.values()), ())
-    return {name: effects.intact for name, effects in zip(sets, found, strict=True)}
+def read_features(site: LesionSite, kernels: Sequence[int]) -> NDArray[np.float32]:
+    """The features (images, features) that a readout takes, without a set of kernels."""
+    assert site.readout is not None
+    parts, lesioning = [], site.lesioning
+    with torch.inference_mode():
+        for shared, donors in site.batches():
+            left = lesioning.drop(shared, kernels, donors)
+            shown = torch.arange(len(lesioning.view(left)), device=site.hardware.device)
+            whole = torch.full_like(shown, -1)
+            values = lesioning.run(left, lesioning.sum(left), shown, whole)
+            parts.append(site.readout.pool(values).cpu().numpy())
+    return np.concatenate(parts)
 
 
-def _lesion(
+def _judge(
     site: LesionSite, sets: Sequence[Sequence[int]], kernels: Sequence[int]
-) -> list[LesionEffects]:
-    """As `lesion_kernels`, for each set of kernels that are dropped throughout."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Losses and correctness, (sets, 1 + kernels, images): see `judge_each`.
+
+    Each set of kernels is dropped throughout.
+    """
     losses = np.empty((len(sets), 1 + len(kernels), len(site.own.images)))
     right = np.empty(losses.shape, dtype=bool)
     lesioning, done = site.lesioning, 0
     with torch.inference_mode(), progress_bar(f"lesioning {site.layer}", right.size) as progress:
-        for shared in site.batches():
+        for shared, donors in site.batches():
             shown = slice(done, done := done + len(lesioning.view(shared)))
             for place, dropped in enumerate(sets):
+                left = lesioning.drop(shared, dropped, donors)
                 losses[place, :, shown], right[place, :, shown] = judge_each(
-                    lesioning,
-                    lesioning.drop(shared, dropped),
-                    kernels,
-                    site.own.outputs[shown],
-                    progress,
+                    site, left, donors, kernels, site.own.outputs[shown], progress
                 )
+    return losses, right
+
+
+def _average(
+    site: LesionSite, losses: NDArray[np.float64], right: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The fields of `Performance` over the images of each task, (sets, fields, 1 + kernels)."""
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
         measures = [
@@ -191,19 +298,13 @@ def _lesion(
             for task in (faces, ~faces)
             for values in (losses, right)
         ]
-    return [
-        LesionEffects(
-            Performance(*each[:, 1:]),
-            Performance(*each[:, 0]),
-            None if dropped or not len(kernels) else every[1:].astype(np.float32),
-        )
-        for each, dropped, every in zip(np.stack(measures, axis=1), sets, losses, strict=True)
-    ]
+    return np.stack(measures, axis=1)
 
 
 def judge_each(
-    lesioning: Lesioning,
+    site: LesionSite,
     shared: dict[str, Tensor],
+    donors: Tensor | None,
     kernels: Sequence[int],
     answers: NDArray[np.int64],
     progress: Progress,
@@ -211,14 +312,15 @@ def judge_each(
     """Run the network on from what lesions share of some images.
 
     `answers` (images,) is the right output of each; progress is told how many more lesions x images
-    are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images): with the maps
-    as they are, then without each of the `kernels`.
+    are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images): with the
+    maps as they are, then without each of the `kernels`.
     """
+    lesioning = site.lesioning
     maps, sums = lesioning.view(shared), lesioning.sum(shared)
     right_output = torch.from_numpy(answers).to(maps.device)
     number = torch.tensor([-1, *kernels], device=maps.device)
-    # A kernel that is silent in an image is not missed there: only other pairs are run.
-    responds = lesioning.find_active(shared, kernels).cpu()
+    # A kernel whose map is replaced by its like is not missed: only other pairs are run.
+    responds = lesioning.find_active(shared, kernels, donors).cpu()
     changed = torch.cat([torch.ones(1, len(maps), dtype=torch.bool), responds])
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
@@ -226,7 +328,9 @@ def judge_each(
     together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
     for pairs in torch.split(changed.nonzero(), together):
         rows, shown = pairs.T
-        logits = lesioning.run(shared, sums, shown, number[rows])
+        logits = lesioning.run(shared, sums, shown, number[rows], donors)
+        if site.readout:
+            logits = site.readout.decide(logits)
         answer = right_output[shown]
         loss = functional.cross_entropy(logits.double(), answer, reduction="none")
         losses[rows, shown] = loss.cpu()

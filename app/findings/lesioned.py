@@ -7,7 +7,7 @@ of what a metric ranks high, to see whether it tells the tasks apart, beside ran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +22,18 @@ from app.findings.lesion import (
     LesionEffects,
     LesionSite,
     Performance,
+    Remaining,
     lesion_kernels,
     lesion_sets,
+    recover_sets,
 )
 from app.progress import progress_bar
 
 if TYPE_CHECKING:
-    from app.config.schema import Layer, Lesion, Model
+    from app.config.schema import Lesion
+    from app.stimuli.classes import OwnClasses
+
+BY_CLASS = ("none", "selection", "random_selection")  # sets of which what remains is told by class
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,36 @@ class KernelSet:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What remains of each class without the selection, and without as many random kernels."""
+
+    classes: tuple[str, ...]  # their names, by output
+    faces: NDArray[np.bool_]  # (classes,)
+    images: NDArray[np.int64]  # (classes,)
+    remaining: Mapping[str, Sequence[Remaining]]  # of `BY_CLASS`, a draw each
+
+    @classmethod
+    def describe(cls, own: OwnClasses, found: Sequence[tuple[str, Remaining]]) -> Damage:
+        """Describe what was found, by the kind of the set of kernels."""
+        outputs, images = np.unique(own.outputs, return_counts=True)
+        classes = tuple(own.names.get(int(output), str(output)) for output in outputs)
+        remaining = {kind: [each for of, each in found if of == kind] for kind in BY_CLASS}
+        return cls(classes, outputs < own.face_classes, images, remaining)
+
+    def table(self) -> pd.DataFrame:
+        """A row a class: loss and top-1 intact, and without either; of draws the mean."""
+        columns = {
+            f"{kind}_{measure}": np.mean([getattr(each, measure) for each in draws], axis=0)
+            for kind, draws in self.remaining.items()
+            for measure in ("loss", "top1")
+        }
+        task = np.where(self.faces, *TASKS)
+        return pd.DataFrame(
+            {"class": self.classes, "task": task, "images": self.images, **columns}
+        ).rename(columns=lambda name: name.replace("none_", "intact_"))
+
+
+@dataclass(frozen=True)
 class Lesioned:
     """What remains of both tasks when kernels of the layer are lesioned."""
 
@@ -70,18 +105,23 @@ class Lesioned:
     searches: Mapping[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
     sets: Sequence[KernelSet]  # lesioned together; none where lesion.sets is empty
     without: Performance  # (sets,)
+    damage: Damage | None = None  # of each class; none where lesion.sets is empty
+    # What a readout that is fitted again recovers without the selection, and without as many random
+    # kernels, (draws,); none where the network's own outputs name the classes.
+    recovered: Mapping[str, Performance] = field(default_factory=dict)
+    told: tuple[str, ...] = ()  # about what names the classes
     checked: Checked | None = None  # how far effects that are estimates agree with exact ones
 
     @property
     def notes(self) -> list[str]:
-        """One line for each task that is left out, and how good estimates are."""
-        left_out = [
+        """What names the classes; a line for each task left out; how good estimates are."""
+        checked = [self.checked.note] if self.checked else []
+        return [*self.told, *checked] + [
             f"lesion: the {task} task is left out; images of its classes are named by "
             f"lesion.{task}s.root=<folder>"
             for task in TASKS
             if task not in self.tasks
         ]
-        return left_out + ([self.checked.note] if self.checked else [])
 
     def remains(self, task: str) -> NDArray[Any]:
         """What each kernel's lesion leaves of a task, (kernels,); less: the kernel matters more.
@@ -114,6 +154,10 @@ class Lesioned:
                 left = mean[f"{task}_top1"]
                 found[names.SELECTION_LESIONED.format(task=task)] = float(left["selection"])
                 found[names.RANDOM_LESIONED.format(task=task)] = float(left["random_selection"])
+        for kind, again in self.recovered.items():
+            for task in self.tasks:
+                name = names.RECOVERED[kind].format(task=task)
+                found[name] = float(again.of(task)[f"{task}_top1"].mean())
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
@@ -203,11 +247,30 @@ def lesion(
     left: dict[tuple[int, ...], Performance] = {(): effects.intact}
     for kernel, measures in enumerate(zip(*effects.without, strict=True) if not checked else ()):
         left[kernel,] = Performance(*measures)
-    more = {str(each.kernels): each.kernels for each in sets if each.kernels not in left}
+    # Of some it is also told what remains of each class.
+    by_class = [each for each in sets if each.kind in BY_CLASS]
+    asked = [each for each in sets if each.kernels not in left]
+    more = {str(each.kernels): each.kernels for each in (*by_class, *asked)}
     found = site.memo.each(lesion_sets, more, list(more), site)
-    left |= {more[name]: each for name, each in found.items()}
+    left = {more[name]: each.whole for name, each in found.items()} | left
+    damage = [(each.kind, found[str(each.kernels)]) for each in by_class]
     without = Performance.stack([left[each.kernels] for each in sets])
-    return Lesioned(site.own.tasks, effects, searches, sets, without, checked)
+    recovered = recover(site, sets) if site.readout is not None else {}
+    told = (site.told,) if site.told else ()
+    whole = Damage.describe(site.own, damage) if damage else None
+    tasks = site.own.tasks
+    return Lesioned(tasks, effects, searches, sets, without, whole, recovered, told, checked)
+
+
+def recover(site: LesionSite, sets: Sequence[KernelSet]) -> dict[str, Performance]:
+    """What a readout that is fitted again recovers without the selection, and random kernels."""
+    chosen = [each for each in sets if each.kind in ("selection", "random_selection")]
+    asked = {str(each.kernels): each.kernels for each in chosen}
+    found = site.memo.each(recover_sets, asked, list(asked), site) if asked else {}
+    return {
+        kind: Performance.stack([found[str(e.kernels)] for e in chosen if e.kind == kind])
+        for kind in dict.fromkeys(each.kind for each in chosen)
+    }
 
 
 def search_greedily(
@@ -272,23 +335,3 @@ def choose_sets(
     for draw, order in enumerate(random):
         found.append(KernelSet("random_selection", first(order, len(chosen)), draw=draw))
     return found
-
-
-def why_not_lesioned(settings: Lesion, model: Model, layer: Layer, aggregation: str) -> str | None:
-    """One line where lesioning does not apply to a run with these settings, else None."""
-    if settings.name == "none":
-        return "lesion: switched off (lesion=none)"
-    if aggregation == "unit" and settings.name != "attribution":
-        return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
-    if settings.layers is not None and layer.name not in settings.layers:
-        return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"
-    if model.source != "vgg" or layer.output is not None:
-        return "lesion: only the convolutions of the dual-task networks are lesioned"
-    if not model.face_classes:
-        return f"lesion: none of the outputs of {model.name} are faces (model.face_classes)"
-    if model.classes != "synthetic" and not (settings.faces.root or settings.objects.root):
-        return (
-            f"lesion: no held-out images of the classes of {model.name} are at hand; "
-            "lesion.faces.root and lesion.objects.root name folders of them"
-        )
-    return None

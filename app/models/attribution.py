@@ -37,14 +37,15 @@ def attribute(
     program: Program,
     places: Sequence[Place],
     given: Mapping[str, Tensor],
-    judge: Callable[[Tensor], Tensor],
+    judge: tuple[str, Callable[[Tensor], Tensor]],
     replacements: Mapping[str, Tensor] = MappingProxyType({}),
     points: int = 1,
 ) -> Attributed:
     """Estimate the change of each image's loss if positions of maps were replaced.
 
     `given` are values that the result can be computed from: pixels, or the places' own and what
-    they share with it. `judge` tells the loss (images,) of the result (images, …). `replacements`,
+    they share with it. `judge` is the name of the result, and what tells the loss (images,) of it
+    (images, …). `replacements`,
     by layer, are like the maps or broadcast to them; 0 where there is none. With one point all
     places share one forward and one backward pass; with more, each has its own that many times,
     after a first one of all. What sums over a kernel's positions estimates the kernel's lesion.
@@ -88,7 +89,7 @@ def _differentiate(
     program: Program,
     names: Sequence[str],
     given: Mapping[str, Tensor],
-    judge: Callable[[Tensor], Tensor],
+    judge: tuple[str, Callable[[Tensor], Tensor]],
 ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """The loss (images,), and some values with its gradient: of those that it rests on."""
     kept: dict[str, Tensor] = {}
@@ -101,8 +102,9 @@ def _differentiate(
 
     given = {name: keep(name, each) if name in names else each for name, each in given.items()}
     change = {name: partial(keep, name) for name in names if name not in given}
-    ((_, result),) = program.run(given, [program.graph.result], change)
-    loss = judge(result)
+    result, measure = judge
+    ((_, value),) = program.run(given, [result], change)
+    loss = measure(value)
     if not loss.requires_grad:
         return loss, {}
     gradients = torch.autograd.grad(

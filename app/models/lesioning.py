@@ -1,14 +1,16 @@
 """Lesions at a place of a network: what all of them share, and what each repeats.
 
 What does not depend on the place (skip connections, say) is computed once an image, what does for
-many lesions in one batch. Where the next operation is linear in each kernel's map (a pooling between
-acts on each map alone), its sums are computed once, too, and a lesion subtracts its kernel's share.
+many lesions in one batch. Where the next operation is linear in each kernel's map (a pooling
+between acts on each map alone), its sums are computed once, too, and a lesion subtracts its
+kernel's share.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.errors import InputError
 from app.models.graph import PIXELS, Operation
 from app.models.places import Place
 from app.models.program import Program
@@ -40,10 +43,7 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
     batch of many lesions: what they rest on is shared instead.
     """
     graph = program.graph
-    reached = set(changed)
-    for each in graph.operations:
-        if reached.intersection(each.takes):
-            reached.add(each.name)
+    reached = graph.find_dependent(changed)
     shared, fixed, repeated = set[str](), set[str](), set[str]()
     waiting = [result]
     while waiting:
@@ -77,16 +77,28 @@ class Lesioning:
     """Lesions of the kernels of one place, judged by one value of the network: its result.
 
     Or of its single `units`, which then stand wherever kernels are spoken of, by their numbers.
+    Maps are lesioned as they are, or, where `pooled` allows it, after a pooling that acts on each:
+    what replaces them is pooled, too.
     """
 
     def __init__(
-        self, program: Program, place: Place, result: str | None = None, units: bool = False
+        self,
+        program: Program,
+        place: Place,
+        result: str | None = None,
+        pooled: bool = True,
+        units: bool = False,
     ) -> None:
         self.program, self.place, self.units = program, place, units
         self.result = result or program.graph.result
-        self.linear = None if units else _find_linear(program, place)
+        self.linear = None if units else _find_linear(program, place, self.result, pooled)
         self.maps = self.linear.maps if self.linear else place.value
         self.seed = self.linear.operation.name if self.linear else place.value
+        if self.result not in program.graph.find_dependent([self.seed]):
+            raise InputError(
+                f"nothing is left of a lesion of {place.layer} where its effect is measured: "
+                "take lesion.readout.layer=<a layer that follows it>, or lesion.task=own"
+            )
         self.cut = cut(program, [self.seed], self.result)
 
     @property
@@ -97,9 +109,10 @@ class Lesioning:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(kernels, rows, columns) of the maps that are lesioned, pooled where a pooling follows."""
-        _, *shape = self.place.view(torch.empty(self.program.graph.shapes[self.maps])).shape
-        return tuple(shape)
+        """(kernels, rows, columns) of what is lesioned, pooled where a pooling follows."""
+        maps = self.place.view(torch.empty(self.program.graph.shapes[self.maps]))
+        _, kernels, rows, columns = maps.shape
+        return kernels, rows, columns
 
     @property
     def shared(self) -> list[str]:
@@ -114,22 +127,25 @@ class Lesioning:
         """The maps that are lesioned, (images, kernels, rows, columns), as a view."""
         return self.place.view(shared[self.maps])
 
-    def drop(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> dict[str, Tensor]:
-        """The same with some kernels lesioned."""
+    def drop(
+        self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The same with some kernels lesioned in all images; `donors` as in `run`."""
         if not kernels:
             return shared
-        maps = shared[self.maps].clone()
-        self.place.view(maps)[
-            (slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))
-        ] = 0
+        maps, where = shared[self.maps].clone(), self._find_all(kernels)
+        self.place.view(maps)[where] = 0 if donors is None else donors[where]
         return {**shared, self.maps: maps}
 
-    def find_active(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> Tensor:
-        """Which kernels respond in which images at all, (kernels, images)."""
+    def find_active(
+        self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
+    ) -> Tensor:
+        """Which kernels' lesions change their maps at all, in which images: (kernels, images)."""
         maps = self.view(shared)
-        if not self.units:
-            return maps.any(dim=(2, 3))[:, list(kernels)].T
-        return (maps[(slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64)))] != 0).T
+        changed = maps if donors is None else maps != donors
+        if self.units:
+            return (changed[self._find_all(kernels)] != 0).T
+        return changed.any(dim=(2, 3))[:, list(kernels)].T
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
@@ -137,7 +153,7 @@ class Lesioning:
             return shared[self.maps]
         maps = shared[self.maps]
         given = {self.maps: maps, PIXELS: self._stand_in(len(maps))}
-        ((_, sums),) = self.program.run(given, [self.seed])
+        sums: Tensor = self.program.get(given, self.seed)
         return sums if sums.ndim == 2 else sums.permute(0, 2, 3, 1).contiguous()
 
     def run(
@@ -161,24 +177,25 @@ class Lesioning:
             where = self._find(kernels[pairs])
             view[(pairs, *where)] = 0 if donors is None else donors[(shown[pairs], *where)]
         else:
-            present, counts = kernels.unique_consecutive(return_counts=True)
-            maps = self.view(shared)
-            parts = (each.split(counts.tolist()) for each in (lesioned, shown))
-            for kernel, part, images in zip(present.tolist(), *parts, strict=True):
+            maps, first = self.view(shared), 0
+            for kernel, count in Counter(kernels.tolist()).items():  # in their order
+                part = slice(first, first := first + count)
                 if kernel >= 0:
-                    own = maps[images, kernel]
-                    self._subtract(
-                        part, kernel, own if donors is None else own - donors[images, kernel]
-                    )
+                    lost = maps[shown[part], kernel]
+                    if donors is not None:
+                        lost = lost - donors[shown[part], kernel]
+                    self._subtract(lesioned[part], kernel, lost)
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
         given = self.resume({name: shared[name][shown] for name in self.cut.shared}, len(shown))
-        given[self.seed] = lesioned
-        ((_, result),) = self.program.run(given, [self.result])
-        return result
+        return self.program.get({**given, self.seed: lesioned}, self.result)
 
     def resume(self, shared: dict[str, Tensor], images: int) -> dict[str, Tensor]:
         """What the network goes on from, of so many images: what they share, and the rest."""
         return {PIXELS: self._stand_in(images), **self._fixed, **shared}
+
+    def _find_all(self, kernels: Sequence[int]) -> tuple[slice | Tensor, ...]:
+        """Where they are in the maps of all images."""
+        return slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64))
 
     def _find(self, kernels: Tensor) -> tuple[Tensor, ...]:
         """Where kernels are in maps (channels, rows, columns), or units."""
@@ -200,22 +217,22 @@ class Lesioning:
             taps = maps.flatten(1)
         else:
             size = self.program.tensors[self.linear.operation.takes[1]].shape[2:]
-            stride, padding, dilation = (self.linear.operation.argument(place, default)
-                                         for place, default in ((3, 1), (4, 0), (5, 1)))  # fmt: skip
+            argument = self.linear.operation.argument
+            stride, padding, dilation = argument(3, 1), argument(4, 0), argument(5, 1)
             taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
             taps = taps.transpose(1, 2).flatten(0, 1)
         weights = self.linear.weights[kernel].T
         sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
 
 
-def _find_linear(program: Program, place: Place) -> Linear | None:
+def _find_linear(program: Program, place: Place, result: str, pooled: bool) -> Linear | None:
     """The operation with weights that alone takes a place's maps, as they are or pooled."""
     if place.output not in ("map", "vector"):
         return None
     graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
-    while len(users := graph.users.get(name, [])) == 1:
+    while name != result and len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
-        if each.kind in _EACH_MAP and each.each:
+        if each.kind in _EACH_MAP and each.each and (pooled or each.kind == "dropout"):
             maps = maps if flat else name
         elif each.kind in _FLATTEN and each.shape == (1, math.prod(graph.shapes[maps])):
             flat = True

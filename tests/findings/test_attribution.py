@@ -17,7 +17,8 @@ from app.findings import attribution
 from app.findings.attribution import choose_sample, estimate_effects
 from app.findings.lesion import lesion_kernels
 from app.findings.lesion_certainty import measure_remains
-from app.findings.lesioned import lesion, why_not_lesioned
+from app.findings.lesion_task import why_not_lesioned
+from app.findings.lesioned import lesion
 from app.metrics.draws import draw_resamples
 from app.models.vgg import layer_position
 from tests.conftest import SMALL, finished, run_app
@@ -161,8 +162,9 @@ def test_the_sample_is_spread_over_the_ranking():
 def test_single_units_are_asked():
     model = Model(name="small", source="vgg", face_classes=4, classes="synthetic")
     layer = Layer(name="conv13")
-    assert why_not_lesioned(SETTINGS, model, layer, "unit") is None
-    assert "switched off" in why_not_lesioned(replace(SETTINGS, name="none"), model, layer, "unit")
+    asked = model, layer, "unit", ("outputs",)
+    assert why_not_lesioned(SETTINGS, *asked) is None
+    assert "single units" in why_not_lesioned(replace(SETTINGS, name="single"), *asked)
 
 
 @pytest.mark.cli

@@ -118,7 +118,7 @@ def test_sets_equal_full_passes_and_share_the_maps(kept: bool, monkeypatch):
     assert list(found) == list(sets) and sum(shown) == IMAGES, "each image once"
     for name, kernels in sets.items():
         for task, expected in run_full_pass("conv13", kernels).items():
-            assert tuple(found[name].of(task).values()) == pytest.approx(expected, abs=1e-5)
+            assert tuple(found[name].whole.of(task).values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_task_without_images_is_not_a_number():

@@ -56,6 +56,10 @@ def judge(logits: Tensor) -> Tensor:
     return functional.cross_entropy(logits, ANSWERS, reduction="none")
 
 
+def end(program: Program):
+    return program.graph.result, judge
+
+
 def differentiate(
     net: nn.Module, module: nn.Module, scale: float | Tensor = 1
 ) -> tuple[Tensor, Tensor]:
@@ -77,7 +81,7 @@ def test_all_places_in_one_pass_equal_gradients_by_hooks(net: Net, program: Prog
     monkeypatch.setattr(program, "run", lambda *asked: passes.append(1) or run(*asked))
     asked = [place(program, layer, output) for layer, output in LAYERS.items()]
     with torch.inference_mode():  # as what calls it may be in
-        found = attribute(program, asked, {PIXELS: PIXEL.clone()}, judge)
+        found = attribute(program, asked, {PIXELS: PIXEL.clone()}, end(program))
     assert len(passes) == 1
     torch.testing.assert_close(found.loss, judge(net(PIXEL)).detach())
     for layer, module in {"stem": net.relu, "block": net.block, "mlp": net.mlp}.items():
@@ -91,7 +95,7 @@ def test_all_places_in_one_pass_equal_gradients_by_hooks(net: Net, program: Prog
 @pytest.mark.parametrize("points", [2, 5])
 def test_slopes_are_read_half_way_of_a_few(net: Net, program: Program, points: int):
     asked = place(program, "block")
-    found = attribute(program, [asked], {PIXELS: PIXEL}, judge, points=points)
+    found = attribute(program, [asked], {PIXELS: PIXEL}, end(program), points=points)
     dealt, maps = _deal(asked, points), differentiate(net, net.block)[0]
     sizes = dealt.unique(return_counts=True)[1]
     assert len(sizes) == points and sizes.max() - sizes.min() <= 1
@@ -106,17 +110,17 @@ def test_slopes_are_read_half_way_of_a_few(net: Net, program: Program, points: i
 def test_replacements_are_where_the_path_ends(net: Net, program: Program):
     other = torch.rand(6, 8, 8)
     asked = [place(program, "block")]
-    found = attribute(program, asked, {PIXELS: PIXEL}, judge, {"block": other})
+    found = attribute(program, asked, {PIXELS: PIXEL}, end(program), {"block": other})
     maps, gradient = differentiate(net, net.block)
     torch.testing.assert_close(
         found.changes["block"], (other - maps) * gradient, rtol=1e-4, atol=1e-7
     )
-    same = attribute(program, asked, {PIXELS: PIXEL}, judge, {"block": maps}, points=3)
+    same = attribute(program, asked, {PIXELS: PIXEL}, end(program), {"block": maps}, points=3)
     assert same.changes["block"].abs().max() < 1e-6
 
 
 def test_what_the_result_does_not_rest_on_changes_nothing(program: Program):
-    found = attribute(program, [place(program, "spare")], {PIXELS: PIXEL}, judge)
+    found = attribute(program, [place(program, "spare")], {PIXELS: PIXEL}, end(program))
     assert found.changes["spare"].shape == (3, 2, 8, 8) and not found.changes["spare"].any()
 
 
@@ -151,7 +155,7 @@ def test_exact_where_the_network_is_linear(units: bool, points: int):
         program,
         [layer],
         {PIXELS: PIXEL},
-        lambda logits: logits @ weights,
+        (program.graph.result, lambda logits: logits @ weights),
         points=points,
     )
     changes = found.changes["conv"]
@@ -180,4 +184,4 @@ def test_what_has_no_gradient_is_one_line():
     program = Program(export(net, 8, "net"), net, torch.device("cpu"), torch.float32)
     asked = place(program, "best", "tokens")
     with pytest.raises(InputError, match="no floating-point tensor: no gradient"):
-        attribute(program, [asked], {PIXELS: PIXEL}, judge)
+        attribute(program, [asked], {PIXELS: PIXEL}, end(program))
