@@ -76,6 +76,20 @@ def test_estimates_equal_plain_gradients(layer: str, room: int, monkeypatch):
         np.testing.assert_allclose(of_images, getattr(kernels.without, name), atol=1e-5)
 
 
+@pytest.mark.parametrize("replacement", ["mean", "resample"])
+def test_estimates_lead_to_what_replaces_maps(replacement: str):
+    """Half way for each kernel by itself, where as many points as kernels are asked for."""
+    site = replace(make_site("conv12"), replacement=replacement)
+    single = estimate_effects(site, 1)
+    exact = lesion_kernels(site)
+    change = single.without.face_loss - single.intact.face_loss
+    for points in (1, site.kernels):
+        found = estimate_effects(site, points)
+        r = stats.spearmanr(found.without.face_loss, exact.without.face_loss).statistic
+        assert r > 0.8
+    assert np.abs(change).max() > 0
+
+
 def test_single_units_are_lesioned_at_their_positions():
     layer = "conv10"
     site, network = make_units(layer), make_network(layer)
