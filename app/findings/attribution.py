@@ -30,7 +30,8 @@ from app.progress import progress_bar
 if TYPE_CHECKING:
     from app.config.schema import Lesion
 
-TRIED = (1, 16)  # points, where a run is not told how many
+# Points, where a run is not told how many. Of single units, kernels half way tell nothing more.
+TRIED = {"kernels": (1, 16), "units": (1,)}
 # Of all activations behind the layer, which the backward pass needs, as a multiple of what lesions
 # run together.
 KEPT = 4
@@ -70,10 +71,11 @@ class Checked:
 def attribute_each(site: LesionSite, settings: Lesion, seed: int) -> tuple[LesionEffects, Checked]:
     """Estimate each lesion of the site, and check a sample of them.
 
-    Where the settings leave the number of points open, all of `TRIED` are tried, and what agrees
+    Where the settings leave the number of points open, those of `TRIED` are tried, and what agrees
     best with the exact lesions is kept. Top-1 is not estimated: NaN.
     """
-    tried = TRIED if settings.points is None else (settings.points,)
+    what = name_units("unit" if site.units else "kernel")
+    tried = TRIED[what] if settings.points is None else (settings.points,)
     found = {points: site.memo(estimate_effects, site, points) for points in tried}
     ranked = found[tried[0]].without.of(site.own.tasks[0])
     sample = choose_sample(next(iter(ranked.values())), settings.checked, seed)
