@@ -1,11 +1,9 @@
 """Estimates of lesions: against plain gradients, and how far exact lesions of a sample agree."""
 
-import json
 import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -21,7 +19,6 @@ from app.findings.lesion_task import why_not_lesioned
 from app.findings.lesioned import lesion
 from app.metrics.draws import draw_resamples
 from app.models.vgg import layer_position
-from tests.conftest import SMALL, finished, run_app
 from tests.findings.sites import (
     FACES,
     IMAGES,
@@ -179,25 +176,3 @@ def test_single_units_are_asked():
     asked = model, layer, "unit", ("outputs",)
     assert why_not_lesioned(SETTINGS, *asked) is None
     assert "single units" in why_not_lesioned(replace(SETTINGS, name="single"), *asked)
-
-
-@pytest.mark.cli
-@pytest.mark.parametrize("aggregation", ["l2", "unit"])
-def test_the_command_line(aggregation: str, outputs):
-    folder = f"attribution_{aggregation}"
-    process = run_app(
-        outputs, "layer=conv13", f"aggregation={aggregation}", "lesion=attribution", *SMALL,
-        "lesion.sets=[]", "lesion.checked=8", "decoding=none", "figures=true",
-        f"hydra.run.dir={folder}",
-    )  # fmt: skip
-    finished(process)
-    metrics = json.loads((outputs / folder / "metrics.json").read_text())
-    table = pd.read_parquet(outputs / folder / "lesion.parquet")
-    assert 0.5 < metrics["lesion/attribution_spearman"] <= 1
-    assert metrics["lesion/spearman"] < 0
-    assert ("lesion/spearman_ci95_low" in metrics) == (aggregation == "l2")
-    assert len(table) == (2048 if aggregation == "unit" else 128)
-    assert table["exact_face_loss"].notna().sum() == 8
-    assert "Spearman with exact lesions of 8" in process.stdout
-    assert ("lesion/spearman has no interval" in process.stdout) == (aggregation == "unit")
-    assert (outputs / folder / "figures/lesion.png").is_file()
