@@ -32,6 +32,7 @@ _NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "layer_norm", "g
 _FIRST = ("conv2d", "batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d",
           "avg_pool2d", "adaptive_avg_pool2d", "group_norm")  # fmt: skip
 _LAST = ("linear", "layer_norm")
+_PERMUTED = ((0, 3, 1, 2), (0, 2, 3, 1))  # to channels first, to last
 _ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid")
 
 
@@ -189,19 +190,16 @@ class Places:
         waiting, seen = [value], {value}
         while waiting:
             name = waiting.pop(0)
-            made = self.graph.named.get(name)
-            for operation in [made] if made else []:
-                if operation.kind == "permute":
-                    return [
-                        "map" if tuple(operation.args[1]) == (0, 3, 1, 2) else "map_channels_last"
-                    ]
-            for operation in [*([made] if made else []), *self.graph.users.get(name, [])]:
-                if operation.kind in (*_FIRST, *_LAST):
-                    return ["map" if operation.kind in _FIRST else "map_channels_last"]
-                if operation.kind == "permute":
-                    return [
-                        "map" if tuple(operation.args[1]) == (0, 2, 3, 1) else "map_channels_last"
-                    ]
+            made = [self.graph.named[name]] if name in self.graph.named else []
+            for operation in [*made, *self.graph.users.get(name, [])]:
+                first, last = operation.kind in _FIRST, operation.kind in _LAST
+                if (
+                    operation.kind == "permute"
+                ):  # to channels first, or from it; others tell nothing
+                    first, last = (operation.args[1] == order for order in _PERMUTED)
+                    first, last = (first, last) if operation in made else (last, first)
+                if first or last:
+                    return ["map" if first else "map_channels_last"]
                 if operation.kind in _ELEMENTWISE:
                     near = {operation.name, *operation.takes} - seen
                     seen |= near
