@@ -1,0 +1,334 @@
+"""`python -m tests.benchmarks.networks [name ...]`: lesions inside 21 networks, as a table.
+
+Each is drawn from a seed, exported, and held against full passes of its own torch module, in which a
+forward hook sets the kernel to zero. What is timed is a process's CPU time, all in turn: where other
+programs run, too, that is what can be told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.config.schema import Model
+from app.errors import InputError
+from app.findings.lesion import LesionSite, judge_each, read_shared
+from app.models.export import export
+from app.models.graph import PIXELS, Graph
+from app.models.lesioning import Lesioning
+from app.models.network import Network
+from app.models.places import Place, Places
+from app.responses.hardware import Hardware
+from app.stimuli.classes import OwnClasses
+from tests.benchmarks.material import random_images
+from tests.benchmarks.measure import Apart
+from tests.benchmarks.report import duration
+
+# Layers from early to late.
+NETWORKS = {
+    "torchvision": {
+        "alexnet": ("features.0", "features.6", "features.10"),
+        "vgg11": ("features.3", "features.8", "features.18"),
+        "resnet50": ("layer1.2", "layer3.5", "layer4.0", "layer4.2"),
+        "densenet121": tuple(f"features.denseblock{block}.denselayer{layer}"
+                             for block, layer in ((1, 3), (3, 12), (4, 16))),
+        "inception_v3": ("Mixed_5b", "Mixed_6c", "Mixed_7c"),
+        "googlenet": ("inception3a", "inception4c", "inception5b"),
+        "efficientnet_b0": ("features.2", "features.4", "features.7"),
+        "mobilenet_v3_small": ("features.1", "features.6", "features.11"),
+        "convnext_tiny": ("features.1.1", "features.5.4", "features.7.1"),
+        "regnet_y_400mf": ("trunk_output.block1", "trunk_output.block3", "trunk_output.block4"),
+        "swin_t": ("features.1.0", "features.5.3", "features.7.0"),
+        "maxvit_t": ("blocks.0", "blocks.2", "blocks.3.layers.0"),
+        "vit_b_32": tuple(f"encoder.layers.encoder_layer_{layer}" for layer in (1, 6, 10)),
+    },
+    "timm": {
+        "vit_tiny_patch16_224": ("blocks.1", "blocks.6", "blocks.10"),
+        "resnet26d": ("layer1.0", "layer3.0", "layer4.1"),
+        "tf_efficientnet_lite0": ("blocks.1.1", "blocks.3.2", "blocks.5.3"),
+        "mixer_s16_224": ("blocks.1", "blocks.4", "blocks.6"),
+        "convnextv2_atto": ("stages.0.blocks.1", "stages.2.blocks.3", "stages.3.blocks.1"),
+        "cait_xxs24_224": ("blocks.2", "blocks.12", "blocks.22"),
+        "xcit_nano_12_p16_224": ("blocks.1", "blocks.6", "blocks.10"),
+        "beit_base_patch16_224": ("blocks.1", "blocks.6", "blocks.10"),
+    },
+}  # fmt: skip
+BATCHES = (1, 4, 8)  # of full passes: the fastest counts
+IMAGES = 8  # that are lesioned; and, where few are enough:
+FEW = 2
+LAYERS = 8  # that are held against full passes, spread over all
+SECONDS = 1.0  # that lesions of one layer may take
+ROUNDS = 2  # the best counts
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds a kernel and image at a layer, all kernels lesioned."""
+
+    layer: str
+    kernels: int
+    ours: float
+    full: float
+
+    def __str__(self) -> str:
+        ratio = self.full / self.ours
+        told = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+        return f"{self.layer} {told}× ({duration(self.full)})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is told of a network."""
+
+    name: str
+    export: float  # seconds
+    readable: int  # layers, of so many modules that are called
+    called: int
+    outputs: float  # the largest difference, of the largest output
+    checked: int  # layers
+    effect: float  # of a lesion on an image's loss, nats: the largest
+    difference: float  # of these from full passes: the largest
+    own: float  # of full passes themselves, two images at a time and one
+    batch: int  # of the fastest full passes
+    speeds: Sequence[Speed]
+    failed: Sequence[str] = ()  # layers that cannot be lesioned
+
+    def __str__(self) -> str:
+        cells = (
+            self.name, duration(self.export), f"{self.readable} of {self.called}",
+            f"{self.outputs:.0e}", f"{self.difference:.0e} ({self.effect:.0e})", f"{self.own:.0e}",
+            *map(str, self.speeds),
+        )  # fmt: skip
+        return f"| {' | '.join(cells)} |"
+
+
+HEAD = ("network", "export", "layers", "outputs", "effects on losses", "passes alone",
+        "early", "middle", "late")  # fmt: skip
+
+
+class Case:
+    """One of the networks, with what full passes of it need."""
+
+    def __init__(self, source: str, name: str, threads: int) -> None:
+        self.hardware = Hardware(torch.device("cpu"), threads=threads)
+        self.hardware.prepare()
+        loaded = Network(Model(name=name, source=source, weights=None)).load()
+        self.name, self.settings, self.loaded = name, loaded.settings, loaded
+        self.module = loaded.network
+        self.size = self.settings.input_size
+        assert self.size is not None
+        start = time.process_time()
+        self.graph: Graph = export(self.module, self.size, name)
+        self.seconds = time.process_time() - start
+        if self.graph.failure:
+            raise InputError(f"{name} has no graph: {self.graph.failure}")
+        answers = np.arange(IMAGES) * 7
+        self.own = OwnClasses(random_images(IMAGES, self.size), answers, 20)
+        network = self.network("map")
+        (pixels,) = self.own.images.batches(network.preprocessing, IMAGES)
+        self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+        self.answers = torch.from_numpy(answers)
+
+    def network(self, output: str) -> Network:
+        """The same network as a run has it."""
+        network = Network(self.settings, output, loaded=lambda: self.loaded)
+        network.graph = self.graph
+        return network
+
+    def site(self, layer: str) -> LesionSite:
+        """A layer as a run lesions it."""
+        _, _, _, outputs = next(row for row in self.listed if row[0] == layer)
+        network = self.network(outputs[0])
+        return LesionSite(network, layer, self.own, self.hardware, _compute)
+
+    @functools.cached_property
+    def listed(self) -> list[tuple[str, str, str, list[str]]]:
+        """The layers that can be read."""
+        rows = Places(self.graph, self.name, "map").list()
+        return [row for row in rows if row[3] and row[2] != "1"]
+
+    @contextmanager
+    def silenced(self, place: Place, kernel: int) -> Iterator[None]:
+        """Hook the module whose output, or whose activation's, is the place's value."""
+        value = place.value
+        calls = [call for call in self.graph.calls if call.value == value]
+        if not calls:  # the activation is a function: what it is given as zero, it leaves zero
+            value = self.graph.named[value].takes[0]
+            calls = [call for call in self.graph.calls if call.value == value]
+        asked = calls[-1]
+        number = 0
+
+        def silence(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+            nonlocal number
+            number += 1
+            if number - 1 != asked.number:
+                return None
+            output = output.clone()
+            place.view(output)[:, kernel] = 0
+            return output
+
+        def start(*_: object) -> None:
+            nonlocal number
+            number = 0
+
+        hooks = [self.module.register_forward_pre_hook(start),
+                 self.module.get_submodule(asked.name).register_forward_hook(silence)]  # fmt: skip
+        yield
+        for hook in hooks:
+            hook.remove()
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Cross-entropy of each image, nats."""
+        answers = self.answers[: len(logits)]
+        return functional.cross_entropy(logits.double(), answers, reduction="none")
+
+
+def measure(source: str, name: str, threads: int, layers: int) -> Callable[[], Found]:
+    """All that is told of a network."""
+
+    case = Case(source, name, threads)
+
+    @torch.inference_mode()
+    def run() -> Found:
+        program = case.network("map").program(torch.device("cpu"), torch.float32)
+        intact = case.module(case.pixels)
+        ((_, ours),) = program.run({PIXELS: case.pixels}, [case.graph.result])
+        outputs = float((ours - intact).abs().max() / intact.abs().max())
+        alone = torch.cat([case.module(each[None]) for each in case.pixels])
+        own = float((case.losses(alone) - case.losses(intact)).abs().max())
+        names = [row[0] for row in case.listed]
+        spread = np.unique(np.linspace(0, len(names) - 1, layers).astype(int))
+        effect, difference, failed = 0.0, 0.0, []
+        for layer in dict.fromkeys([names[each] for each in spread] + [*NETWORKS[source][name]]):
+            try:
+                found = compare(case, layer)
+            except Exception:
+                traceback.print_exc()
+                failed.append(layer)
+                continue
+            _tell(f"  {name} {layer}: differs {found[1]:.1e}, effect {found[0]:.1e}")
+            effect, difference = max(effect, found[0]), max(difference, found[1])
+        batch = min(BATCHES, key=functools.cache(functools.partial(time_passes, case)))
+        speeds = [time_layer(case, layer, batch) for layer in NETWORKS[source][name]]
+        called = len({call.name for call in case.graph.calls})
+        return Found(name, case.seconds, len(names), called, outputs, len(spread), effect,
+                     difference, own, batch, speeds, failed)  # fmt: skip
+
+    return run
+
+
+def compare(case: Case, layer: str, images: int = FEW) -> tuple[float, float]:
+    """The largest effect of a few kernels' lesions, and their largest difference, nats."""
+    site = case.site(layer)
+    place, lesioning = site.network.place(layer), site.lesioning
+    kernels = np.unique(np.linspace(0, site.kernels - 1, 2).astype(int)).tolist()
+    pixels, answers = case.pixels[:images], case.answers[:images].numpy()
+    shared = lesioning.prepare(pixels)
+    found, _ = judge_each(lesioning, shared, kernels, answers, lambda _: None)
+    intact = case.losses(case.module(pixels))
+    effect = difference = 0.0
+    for kernel, ours in zip(kernels, found[1:], strict=True):
+        with case.silenced(place, kernel):
+            full = case.losses(case.module(pixels))
+        effect = max(effect, float((full - intact).abs().max()))
+        difference = max(difference, float((full - torch.from_numpy(ours)).abs().max()))
+    return effect, difference
+
+
+def time_passes(case: Case, batch: int) -> float:
+    """Seconds an image of full passes."""
+    return min(_time(lambda: case.module(case.pixels.repeat(2, 1, 1, 1)[:batch])) for _ in range(3)) / batch
+
+
+def time_layer(case: Case, layer: str, batch: int) -> Speed:
+    """Lesions of a layer, and full passes, in turn."""
+    site = case.site(layer)
+    place = site.network.place(layer)
+    every, batch = site.kernels, min(batch, IMAGES)
+    pixels = case.pixels[:batch]
+    kernels: Any = range(min(4, every))
+    ours, full, read = [], [], []
+    read.append(_time(lambda: read_shared(site)))
+    seconds = _time(lambda: _lesion(site, kernels))
+    count = int(min(every, max(4, len(kernels) * SECONDS / seconds)))
+    kernels = np.linspace(0, every - 1, count).astype(int).tolist()
+    for _ in range(ROUNDS):
+        read.append(_time(lambda: read_shared(site)))
+        ours.append(_time(lambda: _lesion(site, kernels)))
+        with case.silenced(place, 0):
+            full += [_time(lambda: case.module(pixels)) for _ in range(2)]
+    whole = min(read) + min(ours) * (every + 1) / (count + 1)
+    speed = Speed(layer, every, whole / (every * IMAGES), min(full) / batch)
+    _tell(f"  {case.name} {speed} ours {duration(speed.ours)}, batch {batch}, {count} of {every} "
+          f"kernels, read {duration(min(read))}, largest {site.lesioning.largest:,}, "
+          f"linear {site.lesioning.linear is not None}, repeated {len(site.lesioning.cut.repeated)} "
+          f"of {len(case.graph.operations)}, shared {len(site.lesioning.shared)}")  # fmt: skip
+    return speed
+
+
+def _lesion(site: LesionSite, kernels: Sequence[int]) -> None:
+    """As a run does it, all images' shared values at hand."""
+    done = 0
+    for shared in site.batches():
+        answers = site.own.outputs[done : done + len(site.lesioning.view(shared))]
+        done += len(answers)
+        judge_each(site.lesioning, shared, kernels, answers, lambda _: None)
+
+
+def _time(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _compute(step: Callable[..., Any], *arguments: Any) -> Any:
+    """In the place of a memo."""
+    return step(*arguments)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Print a row for each network; 1 where one failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.networks")
+    known = {name: source for source, names in NETWORKS.items() for name in names}
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=LAYERS, help="to hold against full passes")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - known.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that wait take no time
+    failed = False
+    print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
+    for name in arguments.names or known:
+        try:
+            with Apart(measure, known[name], name, arguments.threads, arguments.layers) as run:
+                found = run().result
+        except Exception:
+            traceback.print_exc()
+            failed = True
+            continue
+        print(found, flush=True)
+        for layer in found.failed:
+            print(f"{name}: {layer} cannot be lesioned", file=sys.stderr)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
