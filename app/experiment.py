@@ -16,17 +16,17 @@ from app.figures.run import draw_run
 from app.findings import decoding, lesioned, selection
 from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
-from app.findings.lesion import LesionSite
 from app.findings.lesion_certainty import certify_lesions
+from app.findings.lesion_task import open_site, why_not_lesioned
 from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.memo import Memo
 from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, score_layer
-from app.models.network import open_network
+from app.models.network import Subject, open_network
 from app.names import name_units
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
-from app.stimuli import classes
+from app.stimuli.classes import check_classes, choose_task, make_classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.sweeps.results import Result
@@ -60,16 +60,17 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     hardware = Hardware.choose(config)
     hardware.prepare()
     network, subject = open_network(config.model, config.layer, memo)
-    config = replace(config, model=network.settings)  # what it left open is known now
+    task = choose_task(config.lesion, network.settings)  # what was left open is known now
+    config = replace(config, model=network.settings, lesion=replace(config.lesion, task=task))
     check_model(config.model)
-    check_inputs(config, subject.shape[0])
+    check_inputs(config, subject)
     reader = Reader(network, config.layer.name, hardware, memo, job.layers)
     params = parameters(config)
     tags = {**make_tags(config, subject), **job.tags}
     description = Description(name_run(params, job.swept), params, tags, ask(config), job.parent)
     with start(store, folder, description) as record:
         stimuli = make_localizer(config.stimuli, memo, config.megapixels)
-        found = replace(find(config, reader, stimuli), depth=subject.depth)
+        found = replace(find(config, reader, stimuli, subject), depth=subject.depth)
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:
@@ -80,21 +81,21 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
 
 
-def check_inputs(config: Config, kernels: int) -> None:
+def check_inputs(config: Config, subject: Subject) -> None:
     """Refuse what a later step would stumble over; images are not decoded."""
     model, layer, aggregation = config.model, config.layer, config.aggregation.name
     if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
         check_identities(config.identities)
-        decoding.check_kernels(config.decoding, kernels, f"{layer.name} of {model.name}")
-    if lesioned.why_not_lesioned(config.lesion, model, layer, aggregation) is None:
-        for task in classes.name_tasks(config.lesion, model.face_classes, model.outputs or 0):
-            task.find()
+        where = f"{layer.name} of {model.name}"
+        decoding.check_kernels(config.decoding, subject.shape[0], where)
+    if why_not_lesioned(config.lesion, model, layer, aggregation, subject.leads_to) is None:
+        check_classes(config.lesion, model)
 
 
-def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
+def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -> Findings:
     """Find what follows from the responses to the localizer."""
     own, layer, aggregation = config.metric.name, config.layer, config.aggregation.name
-    model, memo, network, hardware = config.model, reader.memo, reader.network, reader.hardware
+    model, memo, hardware = config.model, reader.memo, reader.hardware
     compared = metric_set(config)
     baselines = [name for name, each in compared.items() if each.baseline]
 
@@ -118,12 +119,11 @@ def find(config: Config, reader: Reader, stimuli: Localizer) -> Findings:
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions = sure_lesions = None
-    why_not = lesioned.why_not_lesioned(cut, model, layer, aggregation)
+    why_not = why_not_lesioned(cut, model, layer, aggregation, subject.leads_to)
     notes = [*stimuli.images.notes, *note_signs(said, name_units(aggregation)), *unsure, why_not]
     if why_not is None:
-        faces, outputs = model.face_classes, model.outputs or 0
-        shown = classes.make_own_classes(cut, faces, outputs, memo, config.megapixels)
-        site = LesionSite(network, layer.name, shown, hardware, memo)
+        shown, fitted = make_classes(cut, model, memo, config.megapixels)
+        site = open_site(cut, layer.name, shown, fitted, reader)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
         if sure is not None:

@@ -33,6 +33,9 @@ LESION_CEILING = {"face": "lesion/ceiling", "object": "lesion/ceiling_object"}
 INTACT = "lesion/intact_{measure}"  # face_loss, face_top1, object_loss, object_top1
 SELECTION_LESIONED = "lesion/selection_{task}_top1"  # all that the criterion selects
 RANDOM_LESIONED = "lesion/selection_random_{task}_top1"  # as many at random, mean over draws
+# The same with a readout that is fitted again on the lesioned network.
+RECOVERED = {"selection": "lesion/selection_refit_{task}_top1",
+             "random_selection": "lesion/selection_random_refit_{task}_top1"}  # fmt: skip
 TOP_LESIONED = "lesion/top_{task}_top1"  # a curve over the percentage of the highest-ranked
 GREEDY_DROPPED = "lesion/greedy_dropped"
 AFTER_SEARCH = "lesion/greedy_{task}_search_{measure}"  # what remains at a greedy search's end

@@ -161,11 +161,26 @@ class OwnClasses:
 
 
 @dataclass
+class Readout:
+    """What is fitted on a network's features where `lesion.task` is readout."""
+
+    layer: Name | None = None  # whose mean over positions is read; null: what the head takes
+    output: Annotated[str, one_of(choices.OUTPUTS)] = "map"  # of that layer
+    identities: SomeImages = 10  # drawn only
+    categories: SomeImages = 10  # drawn only, of objects
+    images_each: SomeImages = 12  # drawn only; every other one is for the test
+
+
+@dataclass
 class Lesion:
-    """Held-out images of the network's own classes, on which a lesion's effect is measured."""
+    """The images on which a lesion's effect is measured, and what tells their classes."""
 
     name: Annotated[str, one_of(("single", "greedy", "none"))] = MISSING
     layers: list[str] | None = None  # that are lesioned; null: every one
+    # null: the network's own outputs where there are images of their classes, else a readout
+    task: Annotated[str, one_of(choices.LESION_TASKS)] | None = None
+    replacement: Annotated[str, one_of(choices.REPLACEMENTS)] = "zero"
+    readout: Readout = field(default_factory=Readout)
     faces: OwnClasses = field(default_factory=OwnClasses)
     objects: OwnClasses = field(default_factory=OwnClasses)
     images_per_class: Count | None = None  # from disk only, the first by name; null: all

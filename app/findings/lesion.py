@@ -1,4 +1,4 @@
-"""Does the network need a kernel? Set its map to zero and see what remains of its two tasks.
+"""Does the network need a kernel? Replace its map, and see what remains of its two tasks.
 
 Effects are read on held-out images of the network's own classes. The single classifier decides
 over faces and objects together, as in Dobs et al. (2022), doi:10.1126/sciadv.abl8913.
@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.choices import MEASURES
+from app.errors import InputError
+from app.findings.readout import Readout
 from app.models.lesioning import Lesioning
 from app.models.program import Program
 from app.progress import Progress, progress_bar
@@ -80,11 +82,27 @@ class LesionSite:
     own: OwnClasses  # images of the network's own classes
     hardware: Hardware  # what lesions run on, always in float32
     memo: Memo
+    replacement: str = "zero"  # one of `app.choices.REPLACEMENTS`
+    seed: int = 0  # of which image's map replaces which, where they are resampled
+    readout: Readout | None = None  # that says the classes; None: the network's own outputs
+    fitted: OwnClasses | None = None  # the images that the readout was fitted on
 
     def __memo__(self) -> Any:
         """What effects depend on."""
         own = self.own.images.digest, self.own.outputs, self.own.face_classes
-        return self.network, self.layer, own, self.hardware
+        replaced = self.replacement, self.seed if self.replacement == "resample" else None
+        return self.network, self.layer, own, self.hardware, replaced, self.readout
+
+    @property
+    def told(self) -> str:
+        """What names the classes, in words; nothing where it is the network's own outputs."""
+        if self.fitted is None:
+            return ""
+        return (
+            f"lesion: a linear readout names {len(self.fitted.names)} classes; it was fitted on "
+            f"{len(self.fitted.images)} images ({self.fitted.images.source}), and is tested on "
+            f"{len(self.own.images)} others"
+        )
 
     @property
     def kernels(self) -> int:
@@ -96,21 +114,59 @@ class LesionSite:
         """The network as lesions of the layer run it."""
         program = self.network.program(self.hardware.device, torch.float32)
         assert isinstance(program, Program), "a network without a graph is not lesioned"
-        return Lesioning(program, self.network.place(self.layer))
+        value = self.readout.value if self.readout else None
+        return Lesioning(
+            program, self.network.place(self.layer), value, pooled=self.replacement != "mean"
+        )
 
     @functools.cached_property
     def shared(self) -> dict[str, Tensor] | None:
         """What lesions share, of all images; None: too large to keep."""
         shapes = self.lesioning.program.graph.shapes
         values = sum(math.prod(shapes[name]) for name in self.lesioning.shared)
-        if 4 * len(self.own.images) * values > KEPT_BYTES:
+        size = 4 * len(self.own.images) * values
+        if size > KEPT_BYTES:
+            if self.replacement == "resample":
+                raise InputError(
+                    f"lesion.replacement=resample keeps the maps of all images of {self.layer}: "
+                    f"{size / 1e9:.1f} GB of at most {KEPT_BYTES / 1e9:.1f}; take fewer images "
+                    "(lesion.images_per_class), a deeper layer, or lesion.replacement=mean"
+                )
             return None
         kept = self.memo(read_shared, self)
         return {name: _lay_out(torch.from_numpy(each)).to(self.hardware.device)
                 for name, each in kept.items()}  # fmt: skip
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """What lesions share, of some images after others; in inference mode."""
+    @functools.cached_property
+    def donors(self) -> Tensor | None:
+        """What maps of kernels are replaced by, (images or 1, kernels, rows, columns); None: 0."""
+        if self.replacement == "zero":
+            return None
+        if self.replacement == "resample":
+            assert self.shared is not None
+            order = np.random.default_rng(self.seed).permutation(len(self.own.images))
+            other = np.empty_like(order)
+            other[order] = np.roll(order, 1)  # never an image's own
+            return self.lesioning.view(self.shared)[torch.from_numpy(other)]
+        sums: Tensor | int = sum(self.lesioning.view(part).double().sum(0, keepdim=True)
+                        for part in self._split())  # fmt: skip
+        return torch.as_tensor(sums / len(self.own.images)).float()
+
+    def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """What lesions share, and what replaces maps, of some images after others.
+
+        In inference mode.
+        """
+        donors, done = self.donors, 0
+        for shared in self._split():
+            images = len(self.lesioning.view(shared))
+            part = slice(done, done := done + images)
+            if donors is None or len(donors) > 1:
+                yield shared, donors if donors is None else donors[part]
+            else:
+                yield shared, donors.expand(images, *donors.shape[1:])
+
+    def _split(self) -> Iterator[dict[str, Tensor]]:
         if self.shared is None:
             yield from self.read()
             return
@@ -164,6 +220,32 @@ def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str
     return {name: effects.intact for name, effects in zip(sets, found, strict=True)}
 
 
+def recover_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Performance]:
+    """What a readout that is fitted again recovers of both tasks without each set of kernels."""
+    assert site.readout is not None and site.fitted is not None
+    training = replace(site, own=site.fitted)
+    found = {}
+    for name, kernels in sets.items():
+        again = site.readout.refit(read_features(training, kernels), site.fitted.outputs)
+        (left,) = _lesion(replace(site, readout=again), [kernels], ())
+        found[name] = left.intact
+    return found
+
+
+def read_features(site: LesionSite, kernels: Sequence[int]) -> NDArray[np.float32]:
+    """The features (images, features) that a readout takes, without a set of kernels."""
+    assert site.readout is not None
+    parts, lesioning = [], site.lesioning
+    with torch.inference_mode():
+        for shared, donors in site.batches():
+            left = lesioning.drop(shared, kernels, donors)
+            shown = torch.arange(len(lesioning.view(left)), device=site.hardware.device)
+            whole = torch.full_like(shown, -1)
+            values = lesioning.run(left, lesioning.sum(left), shown, whole)
+            parts.append(site.readout.pool(values).cpu().numpy())
+    return np.concatenate(parts)
+
+
 def _lesion(
     site: LesionSite, sets: Sequence[Sequence[int]], kernels: Sequence[int]
 ) -> list[LesionEffects]:
@@ -172,12 +254,12 @@ def _lesion(
     right = np.empty(losses.shape, dtype=bool)
     lesioning, done = site.lesioning, 0
     with torch.inference_mode(), progress_bar(f"lesioning {site.layer}", right.size) as progress:
-        for shared in site.batches():
+        for shared, donors in site.batches():
             shown = slice(done, done := done + len(lesioning.view(shared)))
             for place, dropped in enumerate(sets):
+                left = lesioning.drop(shared, dropped, donors)
                 losses[place, :, shown], right[place, :, shown] = judge_each(
-                    lesioning, lesioning.drop(shared, dropped), kernels,
-                    site.own.outputs[shown], progress,
+                    site, left, donors, kernels, site.own.outputs[shown], progress
                 )
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
@@ -197,8 +279,9 @@ def _lesion(
 
 
 def judge_each(
-    lesioning: Lesioning,
+    site: LesionSite,
     shared: dict[str, Tensor],
+    donors: Tensor | None,
     kernels: Sequence[int],
     answers: NDArray[np.int64],
     progress: Progress,
@@ -206,14 +289,15 @@ def judge_each(
     """Run the network on from what lesions share of some images.
 
     `answers` (images,) is the right output of each; progress is told how many more lesions x images
-    are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images): with the maps
-    as they are, then without each of the `kernels`.
+    are done. Returns cross-entropy (nats) and correctness, both (1 + kernels, images): with the
+    maps as they are, then without each of the `kernels`.
     """
+    lesioning = site.lesioning
     maps, sums = lesioning.view(shared), lesioning.sum(shared)
     right_output = torch.from_numpy(answers).to(maps.device)
     number = torch.tensor([-1, *kernels], device=maps.device)
-    # A kernel that is silent in an image is not missed there: only other pairs are run.
-    responds = maps.any(dim=(2, 3)).T.cpu()
+    # A kernel whose map is replaced by its like is not missed: only other pairs are run.
+    responds = (maps if donors is None else maps != donors).any(dim=(2, 3)).T.cpu()
     changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
@@ -221,7 +305,9 @@ def judge_each(
     together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
     for pairs in torch.split(changed.nonzero(), together):
         rows, shown = pairs.T
-        logits = lesioning.run(shared, sums, shown, number[rows])
+        logits = lesioning.run(shared, sums, shown, number[rows], donors)
+        if site.readout:
+            logits = site.readout.decide(logits)
         answer = right_output[shown]
         loss = functional.cross_entropy(logits.double(), answer, reduction="none")
         losses[rows, shown] = loss.cpu()

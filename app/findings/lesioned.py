@@ -7,7 +7,7 @@ of what a metric ranks high, to see whether it tells the tasks apart, beside ran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from app.findings.lesion import (
     Performance,
     lesion_kernels,
     lesion_sets,
+    recover_sets,
 )
 from app.progress import progress_bar
 
 if TYPE_CHECKING:
-    from app.config.schema import Layer, Lesion, Model
+    from app.config.schema import Lesion
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,15 @@ class Lesioned:
     searches: Mapping[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
     sets: Sequence[KernelSet]  # lesioned together; none where lesion.sets is empty
     without: Performance  # (sets,)
+    # What a readout that is fitted again recovers without the selection, and without as many random
+    # kernels, (draws,); none where the network's own outputs name the classes.
+    recovered: Mapping[str, Performance] = field(default_factory=dict)
+    told: tuple[str, ...] = ()  # about what names the classes
 
     @property
     def notes(self) -> list[str]:
-        """One line for each task that is left out."""
-        return [
+        """What names the classes; one line for each task that is left out."""
+        return [*self.told] + [
             f"lesion: the {task} task is left out; images of its classes are named by "
             f"lesion.{task}s.root=<folder>"
             for task in TASKS
@@ -110,6 +115,10 @@ class Lesioned:
                 left = mean[f"{task}_top1"]
                 found[names.SELECTION_LESIONED.format(task=task)] = float(left["selection"])
                 found[names.RANDOM_LESIONED.format(task=task)] = float(left["random_selection"])
+        for kind, again in self.recovered.items():
+            for task in self.tasks:
+                name = names.RECOVERED[kind].format(task=task)
+                found[name] = float(again.of(task)[f"{task}_top1"].mean())
         return found
 
     def curves(self) -> dict[str, dict[int, float]]:
@@ -194,7 +203,20 @@ def lesion(
     found = site.memo.each(lesion_sets, more, list(more), site)
     left |= {more[name]: each for name, each in found.items()}
     without = Performance.stack([left[each.kernels] for each in sets])
-    return Lesioned(site.own.tasks, effects, searches, sets, without)
+    recovered = recover(site, sets) if site.readout is not None else {}
+    told = (site.told,) if site.told else ()
+    return Lesioned(site.own.tasks, effects, searches, sets, without, recovered, told)
+
+
+def recover(site: LesionSite, sets: Sequence[KernelSet]) -> dict[str, Performance]:
+    """What a readout that is fitted again recovers without the selection, and random kernels."""
+    chosen = [each for each in sets if each.kind in ("selection", "random_selection")]
+    asked = {str(each.kernels): each.kernels for each in chosen}
+    found = site.memo.each(recover_sets, asked, list(asked), site) if asked else {}
+    return {
+        kind: Performance.stack([found[str(e.kernels)] for e in chosen if e.kind == kind])
+        for kind in dict.fromkeys(each.kind for each in chosen)
+    }
 
 
 def search_greedily(
@@ -259,23 +281,3 @@ def choose_sets(
     for draw, order in enumerate(random):
         found.append(KernelSet("random_selection", first(order, len(chosen)), draw=draw))
     return found
-
-
-def why_not_lesioned(settings: Lesion, model: Model, layer: Layer, aggregation: str) -> str | None:
-    """One line where lesioning does not apply to a run with these settings, else None."""
-    if settings.name == "none":
-        return "lesion: switched off (lesion=none)"
-    if aggregation == "unit":
-        return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
-    if settings.layers is not None and layer.name not in settings.layers:
-        return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"
-    if model.source != "vgg" or layer.output is not None:
-        return "lesion: only the convolutions of the dual-task networks are lesioned"
-    if not model.face_classes:
-        return f"lesion: none of the outputs of {model.name} are faces (model.face_classes)"
-    if model.classes != "synthetic" and not (settings.faces.root or settings.objects.root):
-        return (
-            f"lesion: no held-out images of the classes of {model.name} are at hand; "
-            "lesion.faces.root and lesion.objects.root name folders of them"
-        )
-    return None

@@ -46,7 +46,7 @@ def export(network: nn.Module, size: int, name: str) -> Graph:
     try:
         graph = _export(network, size)
     except Exception as error:  # torch.export, and a network's code, may raise anything
-        graph = _watch(network, size, name, _tell(error))
+        graph = _watch(network, size, name, _say(error))
     called = {call.name for call in graph.calls}
     uncalled = tuple(name for name, _ in network.named_modules() if name not in called)
     return replace(graph, uncalled=uncalled)
@@ -67,61 +67,57 @@ def _export(network: nn.Module, size: int) -> Graph:
             continue
         program = Program(graph, network, torch.device("cpu"), torch.float32)
         with torch.inference_mode():
-            ((_, found),) = program.run({PIXELS: shown}, [graph.result])
+            found = program.get({PIXELS: shown}, graph.result)
         if found.shape == own.shape and (found - own).abs().max() <= TOLERANCE * own.abs().max():
             return _measure(graph, network)
     raise ValueError("its graph gives other outputs than the network")
 
 
-def _translate(exported: torch.export.ExportedProgram, calls: list[Call], size: int) -> Graph | None:
+def _translate(
+    exported: torch.export.ExportedProgram, calls: list[Call], size: int
+) -> Graph | None:
     """The graph as plain data, without marks; None where an operation has no place in it."""
-    signature, constants = exported.graph_signature, exported.constants
-    known: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    held = {**signature.inputs_to_lifted_tensor_constants}
-    pixels = signature.user_inputs[0]
-    same: dict[str, str] = {str(pixels): PIXELS, **known, **held}
+    signature = exported.graph_signature
+    held = signature.inputs_to_lifted_tensor_constants
+    names: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
+                             **held, str(signature.user_inputs[0]): PIXELS}  # fmt: skip
     operations: list[Operation] = []
     ends: dict[int, str] = {}
-
-    def tell(value: Any) -> Any:
-        if isinstance(value, fx.Node):
-            return Ref(same.get(value.name, value.name))
-        if isinstance(value, (tuple, list)):
-            return tuple(map(tell, value))
-        if isinstance(value, torch.device):
-            return Setting("device")
-        if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
-            return Setting(str(value).removeprefix("torch."))
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        raise ValueError(f"the graph has a {type(value).__name__}")
-
-    result = ""
-    for node in exported.graph.nodes:
-        if node.op == "output":
-            outputs = node.args[0]
-            if len(outputs) != 1 or not isinstance(outputs[0], fx.Node):
-                raise ValueError("it gives more than one tensor")
-            result = tell(outputs[0]).name
+    *nodes, output = exported.graph.nodes
+    for node in nodes:
         if node.op != "call_function":
             continue
         if node.target is torch.ops.selective_units.mark.default:
-            source = tell(node.args[0]).name
-            same[node.name] = source
-            ends[node.args[1]] = source
+            marked, call = node.args
+            names[node.name] = ends[call] = _tell(marked, names).name
             continue
         target = _name(node.target)
         if target is None:
             return None
         stack = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())
         module = stack[-1][0].partition("@")[0]
-        kwargs = {key: tell(value) for key, value in node.kwargs.items()}
-        operations.append(Operation(node.name, target, tell(node.args), kwargs, module))
+        kwargs = {key: _tell(value, names) for key, value in node.kwargs.items()}
+        operations.append(Operation(node.name, target, _tell(node.args, names), kwargs, module))
+    (result,) = _tell(output.args[0], names)  # it gives one tensor
     made = [replace(call, value=ends.get(place, "")) for place, call in enumerate(calls)]
-    kept = {name: constants[name] for name in held.values()}
-    arrays = {name: np.asarray(each.detach()) for name, each in kept.items()
-              if isinstance(each, Tensor)}  # fmt: skip
-    return Graph(tuple(operations), tuple(made), result, size, arrays)
+    arrays: Any = {name: exported.constants[name] for name in held.values()}
+    constants = {name: np.asarray(each.detach()) for name, each in arrays.items()}
+    return Graph(tuple(operations), tuple(made), result.name, size, constants)
+
+
+def _tell(value: Any, names: dict[str, str]) -> Any:
+    """What an operation takes, as plain data."""
+    if isinstance(value, fx.Node):
+        return Ref(names.get(value.name, value.name))
+    if isinstance(value, (tuple, list)):
+        return tuple(_tell(each, names) for each in value)
+    if isinstance(value, torch.device):
+        return Setting("device")
+    if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
+        return Setting(str(value).removeprefix("torch."))
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"the graph has a {type(value).__name__}")
 
 
 def _name(target: Any) -> str | None:
@@ -159,7 +155,7 @@ def _measure(graph: Graph, network: nn.Module) -> Graph:
         if two is not None and three is not None:
             grows = tuple(n for n, (a, b) in enumerate(zip(two, three, strict=True)) if a != b)
             shape = tuple(b - a if a != b else a for a, b in zip(two, three, strict=True))
-            each = replace(each, shape=shape, grows=grows)  # noqa: PLW2901
+            each = replace(each, shape=shape, grows=grows)
         operations.append(each)
     named = {each.name: each for each in operations}
     if not named[graph.result].each:
@@ -184,10 +180,14 @@ def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
             network(blank)
         except Exception as error:
             shape = " x ".join(map(str, blank.shape))
-            raise InputError(f"the network {name} fails on images {shape}: {_tell(error)}") from error
+            raise InputError(
+                f"the network {name} fails on images {shape}: {_say(error)}"
+            ) from error
     given = iter(shapes)
-    made = tuple(replace(call, shape=next(given) if call.value else None, value=f"{call.name} {call.number}")
-                 for call in calls)
+    made = tuple(
+        replace(call, shape=next(given) if call.value else None, value=f"{call.name} {call.number}")
+        for call in calls
+    )
     return Graph((), made, "", size, {}, failure=failure)
 
 
@@ -200,10 +200,9 @@ def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator
 
     def after(module: nn.Module, _: object, output: object) -> object:
         name = names[module]
-        tensor = isinstance(output, Tensor)
-        normalises = isinstance(module, _NORMS)
-        calls.append(Call(name, count[name], type(module).__name__, None, "tensor" if tensor else "",
-                          _activates(module), normalises))  # fmt: skip
+        value = "tensor" if isinstance(output, Tensor) else ""
+        roles = _activates(module), isinstance(module, _NORMS)
+        calls.append(Call(name, count[name], type(module).__name__, None, value, *roles))
         count[name] += 1
         return see(output, len(calls) - 1) if isinstance(output, Tensor) else None
 
@@ -222,5 +221,5 @@ def _activates(module: nn.Module) -> bool:
     )
 
 
-def _tell(error: Exception) -> str:
+def _say(error: Exception) -> str:
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,24 @@ class Graph:
             for name in dict.fromkeys(operation.takes):
                 users.setdefault(name, []).append(operation)
         return users
+
+    def find_dependent(self, changed: Iterable[str]) -> set[str]:
+        """The names of all values that rest on some values, these among them."""
+        reached = set(changed)
+        for each in self.operations:
+            if reached.intersection(each.takes):
+                reached.add(each.name)
+        return reached
+
+    @functools.cached_property
+    def features(self) -> tuple[str, str]:
+        """The value that the last operation with weights, the head, takes, and its layout."""
+        name = self.result
+        while name in self.named and self.named[name].kind not in ("linear", "conv2d"):
+            name = self.named[name].takes[0]
+        name = self.named[name].takes[0] if name in self.named else self.result
+        layout = {2: "vector", 3: "tokens", 4: "map"}
+        return name, layout[len(self.shapes[name])]
 
 
 def _walk(value: Any) -> Iterator[Any]:

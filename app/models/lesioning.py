@@ -1,14 +1,16 @@
 """Lesions at a place of a network: what all of them share, and what each repeats.
 
 What does not depend on the place (skip connections, say) is computed once an image, what does for
-many lesions in one batch. Where the next operation is linear in each kernel's map (a pooling between
-acts on each map alone), its sums are computed once, too, and a lesion subtracts its kernel's share.
+many lesions in one batch. Where the next operation is linear in each kernel's map (a pooling
+between acts on each map alone), its sums are computed once, too, and a lesion subtracts its
+kernel's share.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +42,7 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
     batch of many lesions: what they rest on is shared instead.
     """
     graph = program.graph
-    reached = set(changed)
-    for each in graph.operations:
-        if reached.intersection(each.takes):
-            reached.add(each.name)
+    reached = graph.find_dependent(changed)
     shared, fixed, repeated = set[str](), set[str](), set[str]()
     waiting = [result]
     while waiting:
@@ -74,12 +73,18 @@ class Linear:
 
 
 class Lesioning:
-    """Lesions of the kernels of one place, judged by one value of the network: its result."""
+    """Lesions of the kernels of one place, judged by one value of the network: its result.
 
-    def __init__(self, program: Program, place: Place, result: str | None = None) -> None:
+    Maps are lesioned as they are, or, where `pooled` allows it, after a pooling that acts on each:
+    what replaces them is pooled, too.
+    """
+
+    def __init__(
+        self, program: Program, place: Place, result: str | None = None, pooled: bool = True
+    ) -> None:
         self.program, self.place = program, place
         self.result = result or program.graph.result
-        self.linear = _find_linear(program, place)
+        self.linear = _find_linear(program, place, pooled)
         self.maps = self.linear.maps if self.linear else place.value
         self.seed = self.linear.operation.name if self.linear else place.value
         self.cut = cut(program, [self.seed], self.result)
@@ -92,9 +97,10 @@ class Lesioning:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(kernels, rows, columns) of the maps that are lesioned, pooled where a pooling follows."""
-        _, *shape = self.place.view(torch.empty(self.program.graph.shapes[self.maps])).shape
-        return tuple(shape)
+        """(kernels, rows, columns) of what is lesioned, pooled where a pooling follows."""
+        maps = self.place.view(torch.empty(self.program.graph.shapes[self.maps]))
+        _, kernels, rows, columns = maps.shape
+        return kernels, rows, columns
 
     @property
     def shared(self) -> list[str]:
@@ -109,12 +115,14 @@ class Lesioning:
         """The maps that are lesioned, (images, kernels, rows, columns), as a view."""
         return self.place.view(shared[self.maps])
 
-    def drop(self, shared: dict[str, Tensor], kernels: Sequence[int]) -> dict[str, Tensor]:
-        """The same with some kernels lesioned."""
+    def drop(
+        self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The same with some kernels lesioned in all images; `donors` as in `run`."""
         if not kernels:
             return shared
-        maps = shared[self.maps].clone()
-        self.place.view(maps)[:, list(kernels)] = 0
+        maps, which = shared[self.maps].clone(), list(kernels)
+        self.place.view(maps)[:, which] = 0 if donors is None else donors[:, which]
         return {**shared, self.maps: maps}
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
@@ -123,7 +131,7 @@ class Lesioning:
             return shared[self.maps]
         maps = shared[self.maps]
         given = {self.maps: maps, PIXELS: self._stand_in(len(maps))}
-        ((_, sums),) = self.program.run(given, [self.seed])
+        sums: Tensor = self.program.get(given, self.seed)
         return sums if sums.ndim == 2 else sums.permute(0, 2, 3, 1).contiguous()
 
     def run(
@@ -147,18 +155,18 @@ class Lesioning:
             which = kernels[pairs]
             view[pairs, which] = 0 if donors is None else donors[shown[pairs], which]
         else:
-            present, counts = kernels.unique_consecutive(return_counts=True)
-            maps = self.view(shared)
-            parts = (each.split(counts.tolist()) for each in (lesioned, shown))
-            for kernel, part, images in zip(present.tolist(), *parts, strict=True):
+            maps, first = self.view(shared), 0
+            for kernel, count in Counter(kernels.tolist()).items():  # in their order
+                part = slice(first, first := first + count)
                 if kernel >= 0:
-                    own = maps[images, kernel]
-                    self._subtract(part, kernel, own if donors is None else own - donors[images, kernel])
+                    lost = maps[shown[part], kernel]
+                    if donors is not None:
+                        lost = lost - donors[shown[part], kernel]
+                    self._subtract(lesioned[part], kernel, lost)
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
         given = {PIXELS: self._stand_in(len(shown)), **self._fixed, self.seed: lesioned}
         given |= {name: shared[name][shown] for name in self.cut.shared}
-        ((_, result),) = self.program.run(given, [self.result])
-        return result
+        return self.program.get(given, self.result)
 
     @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:
@@ -176,27 +184,29 @@ class Lesioning:
             taps = maps.flatten(1)
         else:
             size = self.program.tensors[self.linear.operation.takes[1]].shape[2:]
-            stride, padding, dilation = (self.linear.operation.argument(place, default)
-                                         for place, default in ((3, 1), (4, 0), (5, 1)))  # fmt: skip
+            argument = self.linear.operation.argument
+            stride, padding, dilation = argument(3, 1), argument(4, 0), argument(5, 1)
             taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
             taps = taps.transpose(1, 2).flatten(0, 1)
         weights = self.linear.weights[kernel].T
         sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
 
 
-def _find_linear(program: Program, place: Place) -> Linear | None:
+def _find_linear(program: Program, place: Place, pooled: bool) -> Linear | None:
     """The operation with weights that alone takes a place's maps, as they are or pooled."""
     if place.output not in ("map", "vector"):
         return None
     graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
     while len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
-        if each.kind in _EACH_MAP and each.each:
+        if each.kind in _EACH_MAP and each.each and (pooled or each.kind == "dropout"):
             maps = maps if flat else name
         elif each.kind in _FLATTEN and each.shape == (1, math.prod(graph.shapes[maps])):
             flat = True
-        elif each.target == "aten.conv2d.default" and each.argument(6, 1) == 1 or (
-            each.kind == "linear" and flat
+        elif (
+            each.target == "aten.conv2d.default"
+            and each.argument(6, 1) == 1
+            or (each.kind == "linear" and flat)
         ):
             weights = program.tensors[each.takes[1]]
             by_kernel = weights.reshape(len(weights), place.shape[0], -1)

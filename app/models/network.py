@@ -64,9 +64,9 @@ class Network:
         built = Architecture(loaded.network, loaded.settings)
         return self.memo(export_network, built) if self.memo else export_network(built)
 
-    def place(self, layer: str) -> Place:
+    def place(self, layer: str, output: str | None = None) -> Place:
         """What is read for a layer; InputError where there is none, or its output is another."""
-        return Places(self.graph, self.settings.name, self.output).find(layer)
+        return Places(self.graph, self.settings.name, output or self.output).find(layer)
 
     @property
     def input_size(self) -> int:
@@ -116,21 +116,27 @@ class Subject:
     depth: int  # where the layer stands in the network, from 1
     read: str  # what is read for the layer, in words
     digest: str  # of the network's weights
+    leads_to: tuple[str, ...]  # "outputs", "features" that the head takes: what rests on the layer
     settings: dict[str, Any]  # the network's, with nothing left open
     notes: tuple[str, ...] = ()  # what was taken of a checkpoint, and what was assumed of it
 
 
 def look_at(network: Network, layer: str) -> Subject:
     """Load the network and see what its settings leave open."""
-    loaded, place = network.load(), network.place(layer)
-    notes = loaded.notes
-    if network.graph.failure:
-        notes = (f"model: it has no graph, and is read as its modules give: {network.graph.failure}",
-                 *notes)  # fmt: skip
+    loaded, place, graph = network.load(), network.place(layer), network.graph
+    notes, leads_to = loaded.notes, tuple[str, ...]()
+    if graph.failure:
+        said = f"model: read by hooks, not lesioned, for it has no graph: {graph.failure}"
+        notes = (said, *notes)
+    else:
+        after = graph.find_dependent([place.value])
+        ends = {"outputs": graph.result, "features": graph.features[0]}
+        leads_to = tuple(name for name, value in ends.items() if value in after)
     if network.output is not None:
         notes = (f"layer: read {place.words}", *notes)
     settings = asdict(loaded.settings)
-    return Subject(place.shape, place.depth, place.words, loaded.digest, settings, notes)
+    where = place.shape, place.depth, place.words
+    return Subject(*where, loaded.digest, leads_to, settings, notes)
 
 
 def open_network(settings: Model, layer: Layer, memo: Memo) -> tuple[Network, Subject]:

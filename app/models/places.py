@@ -71,9 +71,10 @@ class Places:
                 raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
             module = f"features.{layer_position(layer) - 1}"
             _, value, shape, _ = self._read(module)
-            assert shape is not None
-            words = f"{layer} after its ReLU: {_by(shape[1:])}"
-            return Place(layer, value, "map", shape[1:], LAYERS.index(layer) + 1, words)
+            _, channels, rows, columns = shape or ()
+            words = f"{layer} after its ReLU: {channels} x {rows} x {columns}"
+            depth = LAYERS.index(layer) + 1
+            return Place(layer, value, "map", (channels, rows, columns), depth, words)
         asked, value, shape, after = self._read(layer)
         if shape is None or shape[0] != 1:
             raise InputError(
@@ -93,7 +94,7 @@ class Places:
         return Place(layer, value, self.output, (channels, rows, columns), depth,
                      f"{words}: {_by(shape[1:])}")  # fmt: skip
 
-    def list(self) -> list[tuple[str, str, str, list[str]]]:
+    def list_all(self) -> list[tuple[str, str, str, list[str]]]:
         """Each layer's name, what it is, what it gives and which `output` fits."""
         rows = []
         for name in dict.fromkeys(call.name for call in self.graph.calls if call.name):
@@ -114,17 +115,16 @@ class Places:
         if not named or not layer:
             raise InputError(self._unknown(layer))
         asked = named[-1]
-        value, read = asked.value, asked
-        parent = layer.rpartition(".")[0]
-        after: list[str] = []
-        while follows := self._follow(value, parent):
+        value, activates = asked.value, False
+        by: Call | Operation | None = None
+        while not activates and (follows := self._follow(value, layer.rpartition(".")[0])):
             value, by, activates = follows
-            if activates:
-                after = [f"after {by.name} ({by.kind})" if isinstance(by, Call) else f"after {by.kind}"]
-                read = by
-                break
-        else:
-            value = asked.value
+        if not activates:
+            value, by = asked.value, None
+        after = []
+        if by is not None:
+            after = [f"after {by.name} ({by.kind})" if isinstance(by, Call) else f"after {by.kind}"]
+        read = asked if by is None else by
         if isinstance(read, Call):
             count = sum(call.name == read.name for call in self.graph.calls)
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
@@ -171,12 +171,16 @@ class Places:
             made = self.graph.named.get(name)
             for operation in [made] if made else []:
                 if operation.kind == "permute":
-                    return ["map" if tuple(operation.args[1]) == (0, 3, 1, 2) else "map_channels_last"]
+                    return [
+                        "map" if tuple(operation.args[1]) == (0, 3, 1, 2) else "map_channels_last"
+                    ]
             for operation in [*([made] if made else []), *self.graph.users.get(name, [])]:
                 if operation.kind in (*_FIRST, *_LAST):
                     return ["map" if operation.kind in _FIRST else "map_channels_last"]
                 if operation.kind == "permute":
-                    return ["map" if tuple(operation.args[1]) == (0, 2, 3, 1) else "map_channels_last"]
+                    return [
+                        "map" if tuple(operation.args[1]) == (0, 2, 3, 1) else "map_channels_last"
+                    ]
                 if operation.kind in _ELEMENTWISE:
                     near = {operation.name, *operation.takes} - seen
                     seen |= near

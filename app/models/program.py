@@ -27,9 +27,9 @@ class Program:
         self, graph: Graph, network: nn.Module, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.graph, self.device = graph, device
-        own = {**dict(network.named_parameters(remove_duplicate=False)),
-               **dict(network.named_buffers(remove_duplicate=False)),
-               **{name: torch.from_numpy(each) for name, each in graph.constants.items()}}  # fmt: skip
+        own: dict[str, Tensor] = dict(network.named_parameters(remove_duplicate=False))
+        own |= network.named_buffers(remove_duplicate=False)
+        own |= {name: torch.from_numpy(each) for name, each in graph.constants.items()}
         used = {name for each in graph.operations for name in each.takes}
         self.tensors = {name: _move(each.detach(), device, dtype)
                         for name, each in own.items() if name in used}  # fmt: skip
@@ -60,6 +60,12 @@ class Program:
                 yield operation.name, values[operation.name]
             for name in done:
                 del values[name]
+
+    def get(self, given: Values, wanted: str) -> Tensor:
+        """One value."""
+        ((_, value),) = self.run(given, [wanted])
+        assert isinstance(value, Tensor)
+        return value
 
     def shapes(self, wanted: Sequence[str]) -> list[tuple[int, ...]]:
         """The shapes of all values of one image on the way to the wanted ones."""

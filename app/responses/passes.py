@@ -21,6 +21,7 @@ from app.responses.hardware import DTYPES, Hardware
 if TYPE_CHECKING:
     from app.models.network import Network
 
+
 @dataclass(frozen=True)
 class Pass:
     """Through a network's graph, as far as some places."""

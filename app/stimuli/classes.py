@@ -1,9 +1,11 @@
-"""Images of a network's own classes, drawn or from disk, and the output that is right for each."""
+"""Images of classes that a network, or a readout of it, names; the right output for each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +20,18 @@ from app.stimuli.images import Images, drawn, join_images
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:
-    from app.config.schema import Lesion
+    from app.config.schema import Lesion, Model
     from app.memo import Memo
 
 
 @dataclass(frozen=True, eq=False)
 class OwnClasses:
-    """Held-out images of a dual-task network's own classes, and the right output of each."""
+    """Images of classes of faces and of objects, and the right output of each."""
 
     images: Images
     outputs: NDArray[np.int64]  # (images,)
     face_classes: int  # outputs below it are faces, the others objects
+    names: Mapping[int, str] = field(default_factory=dict)  # of outputs
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -63,6 +66,9 @@ class Task:
         if self.classes is not None:
             where = f"{setting}={self.classes}"
             listed = _read_list(self.classes, where)
+            mapped = [re.fullmatch(r"(.+?)\s*:\s*(\d+)", line) for line in listed]
+            if listed and all(mapped):
+                return self._map(where, mapped, present)
             if len(listed) != count:
                 raise InputError(
                     f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
@@ -81,6 +87,18 @@ class Task:
         output = {folder: self.outputs[listed.index(folder)] for folder in present}
         return output, folders.find(present, at_least=1)
 
+    def _map(
+        self, where: str, lines: Sequence[re.Match[str] | None], present: Sequence[str]
+    ) -> tuple[dict[str, int], dict[str, list[str]]]:
+        """As `find`, by lines `folder: output`; folders that have no line are not shown."""
+        output = {line[1]: int(line[2]) for line in lines if line}
+        if strange := [number for number in output.values() if number not in self.outputs]:
+            raise InputError(
+                f"{where} names the output {strange[0]}: those of these classes are "
+                f"{self.outputs.start} to {self.outputs.stop - 1}"
+            )
+        return output, self.folders.find([*output], at_least=1)
+
 
 def make_own_classes(
     settings: Lesion, face_classes: int, outputs: int, memo: Memo, megapixels: float | None = None
@@ -90,32 +108,120 @@ def make_own_classes(
     The network has so many `outputs` in all, the first `face_classes` of them for faces.
     """
     if tasks := name_tasks(settings, face_classes, outputs):
-        images, right = read_classes(tasks, settings.images_per_class, megapixels)
-        return OwnClasses(images, right, face_classes)
+        images, right, names = read_classes(tasks, settings.images_per_class, megapixels)
+        return OwnClasses(images, right, face_classes, names)
     faces = (face_classes, settings.images_per_identity)
     objects = (outputs - face_classes, settings.images_per_object)
     pixels, labels = memo(draw_own_classes, settings.seed, faces, objects, settings.size)
     number = {label: output for output, label in enumerate(dict.fromkeys(labels))}
     right = np.array([number[label] for label in labels], np.int64)
-    return OwnClasses(drawn(pixels, labels, f"drawn, seed {settings.seed}"), right, face_classes)
+    images = drawn(pixels, labels, f"drawn, seed {settings.seed}")
+    return OwnClasses(images, right, face_classes, {n: label for label, n in number.items()})
+
+
+def choose_task(settings: Lesion, model: Model) -> str:
+    """One of `app.choices.LESION_TASKS`: own where images of the network's classes are at hand."""
+    at_hand = model.classes == "synthetic" or settings.faces.root or settings.objects.root
+    return settings.task or ("own" if at_hand else "readout")
+
+
+def check_classes(settings: Lesion, model: Model) -> None:
+    """Refuse folders of classes that `make_classes` would stumble over; no image is opened."""
+    if settings.task == "readout":
+        find_readout_classes(settings)
+    else:
+        for task in name_tasks(settings, model.face_classes, model.outputs or 0):
+            task.find()
+
+
+def make_classes(
+    settings: Lesion, model: Model, memo: Memo, megapixels: float | None = None
+) -> tuple[OwnClasses, OwnClasses | None]:
+    """The images that lesions are judged by, and those that a readout is fitted on, if it is."""
+    if settings.task == "readout":
+        fitted, tested = make_readout_classes(settings, memo, megapixels)
+        return tested, fitted
+    outputs = model.outputs or 0
+    return make_own_classes(settings, model.face_classes, outputs, memo, megapixels), None
+
+
+def make_readout_classes(
+    settings: Lesion, memo: Memo, megapixels: float | None = None
+) -> tuple[OwnClasses, OwnClasses]:
+    """Images to fit a readout on, and images to test it: of identities, and of object categories.
+
+    Every other image of a class is for the test. They are read from a folder per class where the
+    settings name folders of faces or objects, else drawn. InputError as `ImageFolders.find`.
+    """
+    found = find_readout_classes(settings)
+    if found:
+        parts = {task: folders.read(each, megapixels) for task, (folders, each) in found.items()}
+        labels = [f"{task}/{label}" for task, part in parts.items() for label in part.labels]
+        images = join_images(parts, labels)
+    else:
+        each = settings.readout.images_each
+        faces, objects = (settings.readout.identities, each), (settings.readout.categories, each)
+        pixels, told = memo(draw_own_classes, settings.seed, faces, objects, settings.size)
+        images, labels = drawn(pixels, told, f"drawn, seed {settings.seed}"), list(told)
+    outputs = {label: output for output, label in enumerate(dict.fromkeys(labels))}
+    faces_in = len(found["faces"][1]) if "faces" in found else 0 if found else faces[0]
+    seen: Counter[str] = Counter()
+    halves: tuple[list[int], list[int]] = ([], [])
+    for place, label in enumerate(labels):
+        halves[seen[label] % 2].append(place)
+        seen[label] += 1
+    names = {output: label for label, output in outputs.items()}
+
+    def make(chosen: list[int]) -> OwnClasses:
+        right = np.array([outputs[labels[place]] for place in chosen], np.int64)
+        return OwnClasses(images.take(chosen), right, faces_in, names)
+
+    fitted, tested = map(make, halves)
+    return fitted, tested
+
+
+def find_readout_classes(
+    settings: Lesion,
+) -> dict[str, tuple[ImageFolders, dict[str, list[str]]]]:
+    """Find the folders of identities and categories that the settings name; no image is opened."""
+    found = {}
+    because = ": one to fit a readout on, one to test it"
+    for task, own in (("faces", settings.faces), ("objects", settings.objects)):
+        if own.root:
+            folders = ImageFolders(own.root, "class", f"lesion.{task}.root")
+            classes = folders.find(at_least=2, because=because)
+            first = {label: each[: settings.images_per_class] for label, each in classes.items()}
+            found[task] = folders, first
+    if found and sum(len(classes) for _, classes in found.values()) < 2:
+        raise InputError(
+            f"{folders} has one class: a readout needs two or more (lesion.faces.root and "
+            "lesion.objects.root)"
+        )
+    return found
 
 
 def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
     """Name the tasks whose images the settings name folders of, faces first."""
     faces, objects = range(face_classes), range(face_classes, outputs)
+    if settings.faces.root and not faces:
+        raise InputError(
+            f"lesion.faces.root={settings.faces.root}, but none of the network's outputs are faces "
+            "(model.face_classes=0): take lesion.task=readout"
+        )
     given = (("faces", settings.faces, faces), ("objects", settings.objects, objects))
     return [Task(name, own.root, own.classes, right) for name, own, right in given if own.root]
 
 
 def read_classes(
     tasks: Sequence[Task], at_most: int | None = None, megapixels: float | None = None
-) -> tuple[Images, NDArray[np.int64]]:
-    """Read the images of all tasks, and return the right output (images,) of each, too.
+) -> tuple[Images, NDArray[np.int64], dict[int, str]]:
+    """Read the images of all tasks; the right output (images,) of each, and the outputs' names.
 
     Of each folder the first `at_most` images by name are taken. InputError as `Task.find`.
     """
     parts: dict[str, Images] = {}
     right: list[int] = []
+    called: dict[int, str] = {}
     for task in tasks:
         output, found = task.find()
         first = {label: names[:at_most] for label, names in found.items()}
@@ -125,7 +231,9 @@ def read_classes(
             images = replace(images, notes=(*images.notes, said))
         parts[task.name] = images
         right += [output[label] for label in parts[task.name].labels]
-    return join_images(parts, [str(output) for output in right]), np.array(right, np.int64)
+        called |= {number: label for label, number in output.items()}
+    images = join_images(parts, [str(output) for output in right])
+    return images, np.array(right, np.int64), called
 
 
 def _read_list(path: str, where: str) -> list[str]:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -140,6 +140,16 @@ class Images:
 
     def __memo__(self) -> str:
         return self.digest
+
+    def take(self, chosen: Sequence[int]) -> Images:
+        """Some of the images, by their places."""
+        names, labels = ([of[place] for place in chosen] for of in (self.names, self.labels))
+        told = "\0".join([self.digest, *map(str, chosen)])
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        contents = [self.contents[place] for place in chosen]
+        return replace(
+            self, names=tuple(names), labels=tuple(labels), digest=digest, contents=contents
+        )
 
     def open(self, index: int) -> Image.Image:
         """Return one image, as it is before any preprocessing; InputError as `read_image`."""

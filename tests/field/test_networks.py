@@ -13,7 +13,7 @@ from app.errors import InputError
 from app.models import libraries
 from app.models.export import export
 from app.models.libraries import import_torchvision
-from app.models.loading import Loaded, load
+from app.models.loading import Loaded
 from app.models.network import Network
 from app.models.places import Places
 from app.responses.kernels import AGGREGATE

@@ -158,7 +158,7 @@ class Cubes(nn.Module):
 
 def test_channels_are_told_from_as_many_rows():
     listed = {name: fitting for name, _, _, fitting in
-              Places(export(Cubes().eval(), 8, "cubes"), "cubes", "map").list()}  # fmt: skip
+              Places(export(Cubes().eval(), 8, "cubes"), "cubes", "map").list_all()}  # fmt: skip
     first, last = ["map"], ["map_channels_last"]
     assert listed == {"conv": first, "block": last, "norm": last, "next": first}
 

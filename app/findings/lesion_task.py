@@ -1,0 +1,59 @@
+"""Which tasks lesions are judged by: the network's own outputs, or a readout of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.findings.lesion import LesionSite
+from app.findings.readout import fit_readout
+
+if TYPE_CHECKING:
+    from app.config.schema import Layer, Lesion, Model
+    from app.responses.kernels import Reader
+    from app.stimuli.classes import OwnClasses
+
+
+def why_not_lesioned(
+    settings: Lesion, model: Model, layer: Layer, aggregation: str, leads_to: Sequence[str]
+) -> str | None:
+    """One line where lesioning does not apply to a run with these settings, else None.
+
+    `leads_to` is that of `app.models.network.Subject`.
+    """
+    if settings.name == "none":
+        return "lesion: switched off (lesion=none)"
+    if aggregation == "unit":
+        return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
+    if settings.layers is not None and layer.name not in settings.layers:
+        return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"
+    if not leads_to:
+        return f"lesion: nothing that {model.name} puts out is known to rest on {layer.name}"
+    if settings.task == "readout" and settings.readout.layer is None and "features" not in leads_to:
+        return (
+            f"lesion: the readout takes what the head of {model.name} takes, which does not rest "
+            f"on {layer.name}"
+        )
+    roots = settings.faces.root or settings.objects.root
+    if settings.task == "own" and model.classes != "synthetic" and not roots:
+        return (
+            f"lesion: no held-out images of the classes of {model.name} are at hand; "
+            "lesion.faces.root and lesion.objects.root name folders of them, and "
+            "lesion.task=readout needs none"
+        )
+    return None
+
+
+def open_site(
+    settings: Lesion, layer: str, shown: OwnClasses, fitted: OwnClasses | None, reader: Reader
+) -> LesionSite:
+    """The layer to lesion, with the images that say what remains, and what names their classes.
+
+    That is a readout fitted on other images, where there are any, else the network's own outputs.
+    """
+    network, hardware, memo = reader.network, reader.hardware, reader.memo
+    readout = None
+    if fitted is not None:
+        readout = memo(fit_readout, network, settings.readout, fitted, hardware)
+    how = settings.replacement, settings.seed, readout, fitted
+    return LesionSite(network, layer, shown, hardware, memo, *how)
