@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**29
 # Values of the maps of as many images, and of the largest activation of as many lesions, as are
 # run together. Modest tensors are fastest on a CPU; a GPU wants more to do at once.
-GROUP_VALUES = {"cpu": 2**21, "cuda": 2**27}
+GROUP_VALUES = {"cpu": 2**22, "cuda": 2**27}
 
 
 class Performance(NamedTuple):

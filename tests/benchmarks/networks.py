@@ -1,15 +1,14 @@
 """`python -m tests.benchmarks.networks [name ...]`: lesions inside 21 networks, as a table.
 
-Each is drawn from a seed, exported, and held against full passes of its own torch module, in which a
-forward hook sets the kernel to zero. What is timed is a process's CPU time, all in turn: where other
-programs run, too, that is what can be told.
+Each is drawn from a seed, exported, and held against full passes of its own torch module, in which
+a forward hook sets the kernel to zero. What is timed is the CPU time of the process, all in turn,
+which other programs trouble least; with OMP_WAIT_POLICY=passive threads that wait take none.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 import time
 import traceback
@@ -28,13 +27,11 @@ from app.errors import InputError
 from app.findings.lesion import LesionSite, judge_each, read_shared
 from app.models.export import export
 from app.models.graph import PIXELS, Graph
-from app.models.lesioning import Lesioning
 from app.models.network import Network
 from app.models.places import Place, Places
 from app.responses.hardware import Hardware
 from app.stimuli.classes import OwnClasses
 from tests.benchmarks.material import random_images
-from tests.benchmarks.measure import Apart
 from tests.benchmarks.report import duration
 
 # Layers from early to late.
@@ -44,7 +41,7 @@ NETWORKS = {
         "vgg11": ("features.3", "features.8", "features.18"),
         "resnet50": ("layer1.2", "layer3.5", "layer4.0", "layer4.2"),
         "densenet121": tuple(f"features.denseblock{block}.denselayer{layer}"
-                             for block, layer in ((1, 3), (3, 12), (4, 16))),
+                             for block, layer in ((1, 3), (3, 12))) + ("features.denseblock4",),
         "inception_v3": ("Mixed_5b", "Mixed_6c", "Mixed_7c"),
         "googlenet": ("inception3a", "inception4c", "inception5b"),
         "efficientnet_b0": ("features.2", "features.4", "features.7"),
@@ -67,9 +64,9 @@ NETWORKS = {
     },
 }  # fmt: skip
 BATCHES = (1, 4, 8)  # of full passes: the fastest counts
-IMAGES = 8  # that are lesioned; and, where few are enough:
+IMAGES = 4  # that are lesioned; and, where few are enough:
 FEW = 2
-LAYERS = 8  # that are held against full passes, spread over all
+LAYERS = 6  # that are held against full passes, spread over all
 SECONDS = 1.0  # that lesions of one layer may take
 ROUNDS = 2  # the best counts
 
@@ -102,7 +99,7 @@ class Found:
     effect: float  # of a lesion on an image's loss, nats: the largest
     difference: float  # of these from full passes: the largest
     own: float  # of full passes themselves, two images at a time and one
-    batch: int  # of the fastest full passes
+    batch: int  # images of the fastest full passes
     speeds: Sequence[Speed]
     failed: Sequence[str] = ()  # layers that cannot be lesioned
 
@@ -140,6 +137,7 @@ class Case:
         network = self.network("map")
         (pixels,) = self.own.images.batches(network.preprocessing, IMAGES)
         self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+        self.many = self.pixels.repeat(max(BATCHES) // IMAGES, 1, 1, 1)
         self.answers = torch.from_numpy(answers)
 
     def network(self, output: str) -> Network:
@@ -162,13 +160,14 @@ class Case:
 
     @contextmanager
     def silenced(self, place: Place, kernel: int) -> Iterator[None]:
-        """Hook the module whose output, or whose activation's, is the place's value."""
+        """Hook the layer, or the activation after it, to give zero for a kernel."""
         value = place.value
         calls = [call for call in self.graph.calls if call.value == value]
         if not calls:  # the activation is a function: what it is given as zero, it leaves zero
             value = self.graph.named[value].takes[0]
             calls = [call for call in self.graph.calls if call.value == value]
-        asked = calls[-1]
+        own = [call for call in calls if call.name == place.layer]
+        asked = own[-1] if own else calls[0]
         number = 0
 
         def silence(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
@@ -196,38 +195,33 @@ class Case:
         return functional.cross_entropy(logits.double(), answers, reduction="none")
 
 
-def measure(source: str, name: str, threads: int, layers: int) -> Callable[[], Found]:
+@torch.inference_mode()
+def measure(case: Case, layers: int) -> Found:
     """All that is told of a network."""
-
-    case = Case(source, name, threads)
-
-    @torch.inference_mode()
-    def run() -> Found:
-        program = case.network("map").program(torch.device("cpu"), torch.float32)
-        intact = case.module(case.pixels)
-        ((_, ours),) = program.run({PIXELS: case.pixels}, [case.graph.result])
-        outputs = float((ours - intact).abs().max() / intact.abs().max())
-        alone = torch.cat([case.module(each[None]) for each in case.pixels])
-        own = float((case.losses(alone) - case.losses(intact)).abs().max())
-        names = [row[0] for row in case.listed]
-        spread = np.unique(np.linspace(0, len(names) - 1, layers).astype(int))
-        effect, difference, failed = 0.0, 0.0, []
-        for layer in dict.fromkeys([names[each] for each in spread] + [*NETWORKS[source][name]]):
-            try:
-                found = compare(case, layer)
-            except Exception:
-                traceback.print_exc()
-                failed.append(layer)
-                continue
-            _tell(f"  {name} {layer}: differs {found[1]:.1e}, effect {found[0]:.1e}")
-            effect, difference = max(effect, found[0]), max(difference, found[1])
-        batch = min(BATCHES, key=functools.cache(functools.partial(time_passes, case)))
-        speeds = [time_layer(case, layer, batch) for layer in NETWORKS[source][name]]
-        called = len({call.name for call in case.graph.calls})
-        return Found(name, case.seconds, len(names), called, outputs, len(spread), effect,
-                     difference, own, batch, speeds, failed)  # fmt: skip
-
-    return run
+    program = case.network("map").program(torch.device("cpu"), torch.float32)
+    intact = case.module(case.pixels)
+    ((_, ours),) = program.run({PIXELS: case.pixels}, [case.graph.result])
+    outputs = float((ours - intact).abs().max() / intact.abs().max())
+    alone = torch.cat([case.module(each[None]) for each in case.pixels])
+    own = float((case.losses(alone) - case.losses(intact)).abs().max())
+    names = [row[0] for row in case.listed]
+    spread = np.unique(np.linspace(0, len(names) - 1, layers).astype(int))
+    effect, difference, failed = 0.0, 0.0, []
+    timed = NETWORKS[case.settings.source][case.name]
+    for layer in dict.fromkeys([*[names[each] for each in spread], *timed]):
+        try:
+            found = compare(case, layer)
+        except Exception:
+            traceback.print_exc()
+            failed.append(layer)
+            continue
+        _tell(f"  {case.name} {layer}: differs {found[1]:.1e}, effect {found[0]:.1e}")
+        effect, difference = max(effect, found[0]), max(difference, found[1])
+    batch = min(BATCHES, key=functools.partial(time_passes, case))
+    speeds = [time_layer(case, layer, batch) for layer in timed]
+    called = len({call.name for call in case.graph.calls})
+    return Found(case.name, case.seconds, len(names), called, outputs, len(spread), effect,
+                 difference, own, batch, speeds, failed)  # fmt: skip
 
 
 def compare(case: Case, layer: str, images: int = FEW) -> tuple[float, float]:
@@ -237,7 +231,7 @@ def compare(case: Case, layer: str, images: int = FEW) -> tuple[float, float]:
     kernels = np.unique(np.linspace(0, site.kernels - 1, 2).astype(int)).tolist()
     pixels, answers = case.pixels[:images], case.answers[:images].numpy()
     shared = lesioning.prepare(pixels)
-    found, _ = judge_each(lesioning, shared, kernels, answers, lambda _: None)
+    found, _ = judge_each(site, shared, None, kernels, answers, lambda _: None)
     intact = case.losses(case.module(pixels))
     effect = difference = 0.0
     for kernel, ours in zip(kernels, found[1:], strict=True):
@@ -250,21 +244,19 @@ def compare(case: Case, layer: str, images: int = FEW) -> tuple[float, float]:
 
 def time_passes(case: Case, batch: int) -> float:
     """Seconds an image of full passes."""
-    return min(_time(lambda: case.module(case.pixels.repeat(2, 1, 1, 1)[:batch])) for _ in range(3)) / batch
+    return min(_time(lambda: case.module(case.many[:batch])) for _ in range(2)) / batch
 
 
 def time_layer(case: Case, layer: str, batch: int) -> Speed:
     """Lesions of a layer, and full passes, in turn."""
     site = case.site(layer)
-    place = site.network.place(layer)
-    every, batch = site.kernels, min(batch, IMAGES)
-    pixels = case.pixels[:batch]
-    kernels: Any = range(min(4, every))
-    ours, full, read = [], [], []
-    read.append(_time(lambda: read_shared(site)))
+    place, every, pixels = site.network.place(layer), site.kernels, case.many[:batch]
+    assert site.shared is not None  # kept, as in a run
+    kernels = [*range(min(2, every))]
     seconds = _time(lambda: _lesion(site, kernels))
-    count = int(min(every, max(4, len(kernels) * SECONDS / seconds)))
+    count = int(min(every, max(2, len(kernels) * SECONDS / seconds)))
     kernels = np.linspace(0, every - 1, count).astype(int).tolist()
+    read, ours, full = [], [], []
     for _ in range(ROUNDS):
         read.append(_time(lambda: read_shared(site)))
         ours.append(_time(lambda: _lesion(site, kernels)))
@@ -272,20 +264,20 @@ def time_layer(case: Case, layer: str, batch: int) -> Speed:
             full += [_time(lambda: case.module(pixels)) for _ in range(2)]
     whole = min(read) + min(ours) * (every + 1) / (count + 1)
     speed = Speed(layer, every, whole / (every * IMAGES), min(full) / batch)
-    _tell(f"  {case.name} {speed} ours {duration(speed.ours)}, batch {batch}, {count} of {every} "
-          f"kernels, read {duration(min(read))}, largest {site.lesioning.largest:,}, "
-          f"linear {site.lesioning.linear is not None}, repeated {len(site.lesioning.cut.repeated)} "
-          f"of {len(case.graph.operations)}, shared {len(site.lesioning.shared)}")  # fmt: skip
+    repeated, operations = len(site.lesioning.cut.repeated), len(case.graph.operations)
+    _tell(f"  {case.name} {speed}, {count} of {every} kernels; a kernel and image "
+          f"{duration(speed.ours)}, of which shared {duration(min(read) / (every * IMAGES))}; "
+          f"{repeated} of {operations} operations repeated, batches of {batch}")  # fmt: skip
     return speed
 
 
 def _lesion(site: LesionSite, kernels: Sequence[int]) -> None:
     """As a run does it, all images' shared values at hand."""
     done = 0
-    for shared in site.batches():
+    for shared, donors in site.batches():
         answers = site.own.outputs[done : done + len(site.lesioning.view(shared))]
         done += len(answers)
-        judge_each(site.lesioning, shared, kernels, answers, lambda _: None)
+        judge_each(site, shared, donors, kernels, answers, lambda _: None)
 
 
 def _time(work: Callable[[], object]) -> float:
@@ -313,13 +305,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - known.keys():
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that wait take no time
     failed = False
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     for name in arguments.names or known:
         try:
-            with Apart(measure, known[name], name, arguments.threads, arguments.layers) as run:
-                found = run().result
+            found = measure(Case(known[name], name, arguments.threads), arguments.layers)
         except Exception:
             traceback.print_exc()
             failed = True
