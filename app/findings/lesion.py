@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**29
 # Values of the maps of as many images, and of the largest activation of as many lesions, as are
 # run together. Modest tensors are fastest on a CPU; a GPU wants more to do at once.
-GROUP_VALUES = {"cpu": 2**22, "cuda": 2**27}
+GROUP_VALUES = {"cpu": 2**21, "cuda": 2**27}
 
 
 class Performance(NamedTuple):
@@ -302,7 +302,8 @@ def judge_each(
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))
-    together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
+    # Lesions x images. One alone is slow: each operation costs something however little it does.
+    together = max(2, GROUP_VALUES[maps.device.type] // lesioning.largest)
     for pairs in torch.split(changed.nonzero(), together):
         rows, shown = pairs.T
         logits = lesioning.run(shared, sums, shown, number[rows], donors)

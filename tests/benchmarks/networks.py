@@ -27,6 +27,7 @@ from app.errors import InputError
 from app.findings.lesion import LesionSite, judge_each, read_shared
 from app.models.export import export
 from app.models.graph import PIXELS, Graph
+from app.models.loading import make_preprocessing
 from app.models.network import Network
 from app.models.places import Place, Places
 from app.responses.hardware import Hardware
@@ -67,7 +68,7 @@ BATCHES = (1, 4)  # of full passes: the fastest counts
 IMAGES = 4  # that are lesioned; and, where few are enough:
 FEW = 2
 LAYERS = 6  # that are held against full passes, spread over all
-SECONDS = 1.0  # that lesions of one layer may take
+SECONDS = 0.5  # that lesions of one layer may take
 ROUNDS = 2  # the best counts
 
 
@@ -96,9 +97,9 @@ class Found:
     called: int
     outputs: float  # the largest difference, of the largest output
     checked: int  # layers
-    effect: float  # of a lesion on an image's loss, nats: the largest
+    effect: float  # of a lesion on an image's loss, of that: the largest
     difference: float  # of these from full passes: the largest
-    own: float  # of full passes themselves, two images at a time and one
+    own: float  # of full passes themselves, of four images at a time and one
     batch: int  # images of the fastest full passes
     speeds: Sequence[Speed]
     failed: Sequence[str] = ()  # layers that cannot be lesioned
@@ -127,18 +128,18 @@ class Case:
         self.module = loaded.network
         self.size = self.settings.input_size
         assert self.size is not None
+        answers = np.arange(IMAGES) * 7
+        self.own = OwnClasses(random_images(IMAGES, self.size), answers, 20)
+        (pixels,) = self.own.images.batches(make_preprocessing(self.settings), IMAGES)
+        self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+        self.answers = torch.from_numpy(answers)
+        self.intact = torch.empty(0)  # losses
+        enliven(self.module, self.pixels)
         start = time.process_time()
         self.graph: Graph = export(self.module, self.size, name)
         self.seconds = time.process_time() - start
         if self.graph.failure:
             raise InputError(f"{name} has no graph: {self.graph.failure}")
-        answers = np.arange(IMAGES) * 7
-        self.own = OwnClasses(random_images(IMAGES, self.size), answers, 20)
-        network = self.network("map")
-        (pixels,) = self.own.images.batches(network.preprocessing, IMAGES)
-        self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
-        self.answers = torch.from_numpy(answers)
-        self.intact = torch.empty(0)  # losses
 
     def network(self, output: str) -> Network:
         """The same network as a run has it."""
@@ -195,6 +196,30 @@ class Case:
         return functional.cross_entropy(logits.double(), answers, reduction="none")
 
 
+@torch.no_grad()
+def enliven(network: nn.Module, pixels: Tensor) -> None:
+    """Draw weights by which images, and lesions, matter: of libraries' own they often hardly do.
+
+    Heads and scales of layers that begin at about zero get a size, and batch normalisation the
+    statistics of the images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for name, weights in network.named_parameters():
+        if weights.ndim > 1:
+            size = (2 / weights[0].numel()) ** 0.5
+            weights.normal_(0, size, generator=generator)
+        elif not name.endswith("bias") and weights.abs().max() < 0.1:
+            weights.uniform_(0.5, 1, generator=generator)
+    norms = [
+        each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
+    ]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    network(pixels)
+    network.eval()
+
+
 @torch.inference_mode()
 def measure(case: Case, layers: int) -> Found:
     """All that is told of a network."""
@@ -204,7 +229,7 @@ def measure(case: Case, layers: int) -> Found:
     ours = program.get({PIXELS: case.pixels}, case.graph.result)
     outputs = float((ours - intact).abs().max() / intact.abs().max())
     alone = torch.cat([case.module(each[None]) for each in case.pixels[:FEW]])
-    own = float((case.losses(alone) - case.intact[:FEW]).abs().max())
+    own = float((case.losses(alone) / case.intact[:FEW] - 1).abs().max())
     names = [row[0] for row in case.listed]
     spread = np.unique(np.linspace(0, len(names) - 1, layers).astype(int))
     effect, difference, failed = 0.0, 0.0, []
@@ -226,7 +251,10 @@ def measure(case: Case, layers: int) -> Found:
 
 
 def compare(case: Case, layer: str) -> tuple[float, float]:
-    """What a lesion of the strongest kernel does to losses, and how far that differs, nats."""
+    """What a lesion of the strongest kernel does to losses, and how far that differs.
+
+    Both are the largest of the images, as a share of the loss.
+    """
     site = case.site(layer)
     pixels, answers = case.pixels[:FEW], case.answers[:FEW].numpy()
     shared = site.lesioning.prepare(pixels)
@@ -235,7 +263,7 @@ def compare(case: Case, layer: str) -> tuple[float, float]:
     with case.silenced(site.network.place(layer), kernel):
         full = case.losses(case.module(pixels))
     effect, difference = full - case.intact[:FEW], full - torch.from_numpy(found[1])
-    return float(effect.abs().max()), float(difference.abs().max())
+    return float((effect / full).abs().max()), float((difference / full).abs().max())
 
 
 def time_passes(case: Case, batch: int) -> float:
