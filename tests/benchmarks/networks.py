@@ -15,10 +15,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +35,7 @@ from app.models.places import Place, Places
 from app.responses.hardware import Hardware
 from app.stimuli.classes import OwnClasses
 from tests.benchmarks.material import random_images
-from tests.benchmarks.report import duration
+from tests.benchmarks.report import NONE, duration
 
 # Layers from early to late.
 NETWORKS = {
@@ -102,19 +104,21 @@ class Found:
     own: float  # of full passes themselves, of four images at a time and one
     batch: int  # images of the fastest full passes
     speeds: Sequence[Speed]
+    agreement: Sequence[float] = ()  # of attribution with exact lesions, Spearman, of these layers
     failed: Sequence[str] = ()  # layers that cannot be lesioned
 
     def __str__(self) -> str:
         cells = (
             self.name, duration(self.export), f"{self.readable} of {self.called}",
             f"{self.outputs:.0e}", f"{self.difference:.0e} ({self.effect:.0e})", f"{self.own:.0e}",
-            *map(str, self.speeds),
+            "; ".join(map(str, self.speeds)),
+            ", ".join(f"{each:.2f}" for each in self.agreement) or NONE,
         )  # fmt: skip
         return f"| {' | '.join(cells)} |"
 
 
-HEAD = ("network", "export", "layers", "outputs", "effects on losses", "passes alone",
-        "early", "middle", "late")  # fmt: skip
+HEAD = ("network", "export", "layers", "outputs", "lesions (their effect)", "passes alone",
+        "speed (of a full pass)", "attribution")  # fmt: skip
 
 
 class Case:
@@ -221,8 +225,8 @@ def enliven(network: nn.Module, pixels: Tensor) -> None:
 
 
 @torch.inference_mode()
-def measure(case: Case, layers: int) -> Found:
-    """All that is told of a network."""
+def measure(case: Case, layers: int, kernels: int) -> Found:
+    """All that is told of a network, attribution's agreement of so many kernels."""
     program = case.network("map").program(torch.device("cpu"), torch.float32)
     intact = case.module(case.pixels)
     case.intact = case.losses(intact)
@@ -245,9 +249,10 @@ def measure(case: Case, layers: int) -> Found:
         effect, difference = max(effect, found[0]), max(difference, found[1])
     batch = min(BATCHES, key=functools.partial(time_passes, case))
     speeds = [time_layer(case, layer, batch) for layer in timed]
+    agreement = [agree(case, layer, kernels) for layer in timed if kernels]
     called = len({call.name for call in case.graph.calls})
     return Found(case.name, case.seconds, len(names), called, outputs, len(spread), effect,
-                 difference, own, batch, speeds, failed)  # fmt: skip
+                 difference, own, batch, speeds, agreement, failed)  # fmt: skip
 
 
 def compare(case: Case, layer: str) -> tuple[float, float]:
@@ -295,6 +300,20 @@ def time_layer(case: Case, layer: str, batch: int) -> Speed:
     return speed
 
 
+def agree(case: Case, layer: str, count: int) -> float:
+    """Spearman of attribution's estimates and exact lesions, of some kernels of a layer."""
+    attribute: Any = import_module("app.models.attribution").attribute
+    site = case.site(layer)
+    place = site.network.place(layer)
+    pixels, answers = case.pixels[:FEW], case.answers[:FEW].numpy()
+    kernels = np.linspace(0, site.kernels - 1, min(count, site.kernels)).astype(int).tolist()
+    shared = site.lesioning.prepare(pixels)
+    losses, _ = judge_each(site, shared, None, kernels, answers, lambda _: None)
+    found = attribute(site.lesioning.program, [place], {PIXELS: pixels}, case.losses)
+    estimates = found.changes[layer].sum((2, 3)).mean(0)[kernels]
+    return float(spearmanr(estimates, losses[1:].mean(axis=1)).statistic)
+
+
 def _lesion(site: LesionSite, kernels: Sequence[int]) -> None:
     """As a run does it, all images' shared values at hand."""
     done = 0
@@ -326,6 +345,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layers", type=int, default=LAYERS, help="to hold against full passes")
+    parser.add_argument("--kernels", type=int, default=0, help="to hold attribution against")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - known.keys():
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
@@ -333,7 +353,9 @@ def main() -> int:
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     for name in arguments.names or known:
         try:
-            found = measure(Case(known[name], name, arguments.threads), arguments.layers)
+            found = measure(
+                Case(known[name], name, arguments.threads), arguments.layers, arguments.kernels
+            )
         except Exception:
             traceback.print_exc()
             failed = True
