@@ -32,7 +32,8 @@ _NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "layer_norm", "g
 _FIRST = ("conv2d", "batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d",
           "avg_pool2d", "adaptive_avg_pool2d", "group_norm")  # fmt: skip
 _LAST = ("linear", "layer_norm")
-_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid")
+_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid",
+                "alias")  # fmt: skip
 
 
 @dataclass(frozen=True)

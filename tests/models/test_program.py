@@ -122,6 +122,36 @@ def test_lesions_of_any_graph_equal_full_passes(seed: int, data: st.DataObject):
         torch.testing.assert_close(ours, full[0], rtol=1e-6, atol=1e-6)
 
 
+class Skipping(nn.Module):
+    """What a module gives back as it is, others take, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.skip, self.other = nn.Conv2d(3, 4, 1), nn.Identity(), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return (self.skip(x) + self.other(x).sin()).mean((2, 3))
+
+
+@pytest.mark.parametrize("layer", ["stem", "skip", "other"])
+def test_a_branch_that_changes_nothing_is_a_place_of_its_own(layer: str):
+    network = Skipping().eval()
+    program = Program(export(network, 8, "skipping"), network, CPU, torch.float32)
+    lesioning = Lesioning(program, Places(program.graph, "skipping", "map").find(layer))
+    images = torch.randn(2, 3, 8, 8)
+    hook = network.get_submodule(layer).register_forward_hook(
+        lambda _, __, values: values * torch.tensor([1.0, 0, 1, 1])[:, None, None]
+    )
+    with torch.inference_mode():
+        expected = network(images)
+        hook.remove()
+        shared = lesioning.prepare(images)
+        kernels = torch.tensor([1, 1])
+        found = lesioning.run(shared, lesioning.sum(shared), torch.arange(2), kernels)
+    torch.testing.assert_close(found, expected)
+
+
 # Of a network of each layout: a layer, and how it is read.
 SMALL = {
     "test_resnet": ("layer2", "map"),
