@@ -302,8 +302,8 @@ def judge_each(
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))
-    # Lesions x images. One alone is slow: each operation costs something however little it does.
-    together = max(2, GROUP_VALUES[maps.device.type] // lesioning.largest)
+    # Lesions x images. Few alone are slow: an operation costs something however little it does.
+    together = max(4, GROUP_VALUES[maps.device.type] // lesioning.largest)
     for pairs in torch.split(changed.nonzero(), together):
         rows, shown = pairs.T
         logits = lesioning.run(shared, sums, shown, number[rows], donors)
