@@ -29,6 +29,7 @@ from app.responses.kernels import Reader
 from app.stimuli.classes import check_classes, choose_task, make_classes
 from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import Localizer, make_localizer
+from app.sweeps.parent import settle_dead
 from app.sweeps.results import Result
 from app.tracking.outputs import ask, make_tags, record_run, write_run
 from app.tracking.record import Description
@@ -57,6 +58,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     job, store, memo = job or Job(), connect(config.tracking), Memo(config.cache, Config.cache)
     if job.parent is None:  # else the sweep has begun: what is found waits here for the store
         store.prepare()
+        settle_dead(store)
     hardware = Hardware.choose(config)
     hardware.prepare()
     network, subject = open_network(config.model, config.layer, memo)

@@ -1,4 +1,4 @@
-"""From Python: one metric asked of an array of responses, without command line or network."""
+"""From Python: a metric asked of an array of responses; a network to look inside."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from app import metrics
-from app.config.checks import checked_metric
-from app.config.schema import Config, Metric
+from app.config.checks import checked_metric, checked_model
+from app.config.schema import Config, Metric, Model
 from app.errors import InputError
 from app.findings.selection import make_criteria, measure
 from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.scoring import score_blocks
+from app.models.inside import Inside
+from app.models.loading import given, load, make_preprocessing
+from app.stimuli.images import Preprocessing
 
 NO_LABEL = ("None", "nan", "<NA>", "NaT")  # as which what stands for nothing prints, if no text
 
@@ -113,14 +117,49 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     return Answer(scores.score, selected, scores, asked, settings, notes)
 
 
+def open_network(name: str = "dualtask_mini", **settings: Any) -> tuple[Inside, Preprocessing]:
+    """Open a network of `conf/model`, to read and lesion inside, and how its images are prepared.
+
+    Parameters
+    ----------
+    name : str
+        A name in `conf/model`: dualtask_mini, torchvision, timm.
+    **settings
+        Values in the place of the YAML's, such as ``checkpoint="own.pth"``; the library's name of a
+        network of torchvision or timm is ``name_there="resnet50"``.
+
+    Raises
+    ------
+    InputError
+        One line, for an unknown name or value, and for weights that cannot be had.
+    """
+    known = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"no model is called {name!r}; there are: {', '.join(known)}")
+    if "name_there" in settings:
+        settings["name"] = settings.pop("name_there")
+    files: list[Any] = []
+    defaults = [name]
+    while defaults:
+        files.append(OmegaConf.load(CONFIG_FOLDER / "model" / f"{defaults.pop()}.yaml"))
+        defaults += files[-1].pop("defaults", [])
+    try:
+        composed = OmegaConf.merge(OmegaConf.structured(Model), *files[::-1], settings)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{name}: {str(error).splitlines()[0]}") from None
+    loaded = load(checked_model(cast(DictConfig, composed)))
+    size = given(loaded.settings.input_size)
+    return Inside(loaded.network, size), make_preprocessing(loaded.settings)
+
+
 def _read_responses(responses: Any) -> NDArray[Any]:
     """Read real numbers from whatever array they come in: float32, or float64."""
-    if hasattr(responses, "detach"):  # torch's: with a gradient, on a GPU
-        responses = responses.detach().cpu()
     parts = responses if isinstance(responses, (list, tuple)) else [responses]
     if any(map(np.ma.is_masked, parts)):
         raise InputError("some responses are masked: leave their images or units out, or fill them")
     try:
+        if hasattr(responses, "detach"):  # torch's: with a gradient, on a GPU
+            responses = responses.detach().cpu()
         values = np.asarray(responses)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

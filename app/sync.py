@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from app.errors import InputError
@@ -28,11 +27,8 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     InputError for a folder that is not there.
     """
     from app.progress import progress_bar
-    from app.sweeps.parent import PLAN, save_view
-    from app.sweeps.results import read_results
-    from app.tracking.record import read
-    from app.tracking.run import find_runs, settle
-    from app.tracking.store import connect
+    from app.sweeps.parent import settle
+    from app.tracking.run import find_runs
 
     for folder in folders:
         if not folder.is_dir():
@@ -42,10 +38,6 @@ def sync(folders: Sequence[Path], *, ended: bool = False) -> tuple[Counter[str],
     with progress_bar("runs", len(runs), "run") as progress:
         for folder, (outcome, reason) in zip(runs, settle(runs, ended=ended), strict=True):
             counts[outcome] += 1
-            if outcome == "delivered" and (folder / PLAN).is_file():
-                with suppress(InputError):  # of a store that went away: told of the next run
-                    if (record := read(folder)) is not None:
-                        save_view(folder, connect(record.settings), read_results(folder))
             if reason:
                 reasons.append(f"{folder}: {reason}")
             progress(1)

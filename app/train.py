@@ -101,6 +101,7 @@ def _tracked(training: Training) -> Iterator[Record]:
     """Open the training's MLflow run: one that goes on notes the epochs before it again."""
     import pandas as pd
 
+    from app.sweeps.parent import settle_dead
     from app.tracking.record import Description, tag_notes
     from app.tracking.run import start
     from app.tracking.store import connect
@@ -108,6 +109,7 @@ def _tracked(training: Training) -> Iterator[Record]:
     settings, material = training.settings, training.material
     store = connect(settings.tracking)
     store.prepare()
+    settle_dead(store)
     source = "images from folders" if settings.from_folders else "synthetic faces and objects"
     description = Description(
         f"train/{settings.name}",

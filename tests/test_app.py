@@ -30,7 +30,6 @@ from tests.goldens.commands import differences, run_golden
 
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 LAYERS = ("conv2", "conv13")
-AGAIN = ["-m", "figures=false", "tracking=none", *SMALL]  # parts of the main job
 LOGGED = {
     "selectivity/count", "selectivity/percent", "selectivity/units", "selectivity/undefined",
     "consistency/mean", "lesion/spearman", "lesion/spearman_object",
@@ -135,7 +134,8 @@ def test_the_view_that_is_printed_is_kept(sweep, client: MlflowClient, runs):
         order_by=[f"{state['orderByKey']} ASC"],
     )
     assert [run.data.params["layer"] for run in shown] == ["conv2"] * 4 + ["conv13"] * 4
-    assert state["selectedColumns"][:3] == [
+    assert state["selectedColumns"][:4] == [
+        "attributes.`Run Name`",
         "params.`layer`",
         "params.`metric`",
         "metrics.`selectivity/count`",
@@ -321,20 +321,22 @@ def test_one_forward_pass_over_the_stimuli_serves_all_jobs(sweep):
     assert len(sets) <= len(LAYERS) * (1 + 2 * 2 + len(METRICS) * (2 + 1 + 2))
 
 
-def test_a_second_run_computes_nothing_and_finds_the_same(sweep):
+def run_here(folder: Path, results: Path, *overrides: str) -> Result:
+    """A run in this process, with the cache of the sweep in `folder`."""
+    config = check_config(*SMALL, f"cache={folder}/outputs/cache", "tracking=none", *overrides)
+    return experiment.run(config, results, Job(figures=False))
+
+
+def test_a_second_run_computes_nothing_and_finds_the_same(sweep, tmp_path: Path):
+    """In another process than the first."""
     folder, _ = sweep
     before = {p: p.stat().st_ino for p in (folder / "outputs/cache").rglob("*.npz")}
-    finished(
-        run_app(folder, *AGAIN, "metric=fsi,wilcoxon", "layer=conv13", "hydra.sweep.dir=again")
-    )
+    run_here(folder, tmp_path, "metric=wilcoxon", "layer=conv13")
     after = {p: p.stat().st_ino for p in (folder / "outputs/cache").rglob("*.npz")}
     assert before == after
-    again = job_folders(folder, "again")
-    assert len(again) == 2
-    for job, place in job_folders(folder).items():
-        if job in again:
-            tables = (pd.read_parquet(each / "scores.parquet") for each in (place, again[job]))
-            pd.testing.assert_frame_equal(*tables, check_exact=True)
+    runs = job_folders(folder)["wilcoxon", "conv13"], tmp_path
+    tables = (pd.read_parquet(run / "scores.parquet") for run in runs)
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep, tmp_path: Path):
@@ -361,7 +363,7 @@ def test_side_by_side_nothing_is_computed_twice_and_every_bit_is_the_same(sweep,
     assert sorted(run.data.tags["job"] for run in children) == ["0", "1"]
 
 
-def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
+def test_a_damaged_entry_is_computed_again_with_a_warning(sweep, tmp_path: Path, caplog):
     folder, _ = sweep
     entries = sorted((folder / "outputs/cache/score_kernels").glob("*.npz"))
     assert len(entries) == len(METRICS) * len(LAYERS)
@@ -370,18 +372,13 @@ def test_a_damaged_entry_is_computed_again_with_a_warning(sweep):
         content = bytearray(entry.read_bytes())
         content[len(content) // 2] ^= 0x10
         entry.write_bytes(bytes(content))
-    process = finished(run_app(folder, *AGAIN[1:], "layer=conv2", "decoding=none", "lesion=none"))
-    asked = [entry for entry in entries if entry.name in process.stderr]
-    assert process.stderr.count("damaged") == len(asked) == len(METRICS)
+    run_here(folder, tmp_path, "layer=conv2", "decoding=none", "lesion=none")
+    warned = [each.getMessage() for each in caplog.records if "damaged" in each.getMessage()]
+    asked = [entry for entry in entries if any(entry.name in line for line in warned)]
+    assert len(warned) == len(asked) == len(METRICS)
     for entry, content in zip(entries, sound, strict=True):
         assert (entry.read_bytes() == content) == (entry in asked)
         entry.write_bytes(content)
-
-
-def run_here(folder: Path, results: Path, *overrides: str) -> Result:
-    """A run in this process, with the cache of the sweep in `folder`."""
-    config = check_config(*SMALL, f"cache={folder}/outputs/cache", "tracking=none", *overrides)
-    return experiment.run(config, results, Job(figures=False))
 
 
 def test_another_aggregation(sweep, tmp_path: Path):

@@ -1,8 +1,7 @@
-"""How sure a run's numbers are, through the command line: what is logged, noted and refused."""
+"""How sure a run's numbers are: what is logged, noted and refused."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,26 +9,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from app import experiment
 from app.errors import InputError
+from app.experiment import Job
 from tests.composing import check_config
-from tests.conftest import MATERIAL, SMALL, finished, run_app
+from tests.conftest import MATERIAL, SMALL
 
-ALONE = ["tracking=none", "figures=false", "lesion=none", "decoding=none"]
+ALONE = ["tracking=none", "lesion=none", "decoding=none"]
 PLAIN = [*ALONE, *SMALL]
+pytestmark = pytest.mark.slow
 
 
 def ask(
     folder: Path, *arguments: str, words: Sequence[str] = PLAIN
 ) -> tuple[dict[str, float], Path, str]:
-    """What a run logs, its folder, and what it says."""
-    process = finished(run_app(folder, *words, *arguments))
-    newest = max(folder.glob("outputs/runs/*/*/metrics.json"), key=lambda p: p.stat().st_mtime_ns)
-    return json.loads(newest.read_text()), newest.parent, process.stdout + process.stderr
+    """What a run in this process logs, its folder, and its notes."""
+    results = folder / str(len(list(folder.iterdir())))
+    config = check_config(f"cache={folder}/cache", *words, *arguments)
+    found = experiment.run(config, results, Job(figures=False))
+    return found.metrics, results, "\n".join(found.notes)
 
 
 def test_the_same_command_finds_the_same_bits(tmp_path: Path):
-    logged, folder, _ = ask(tmp_path, "cache=one")
-    again, other, _ = ask(tmp_path, "cache=two")
+    logged, folder, _ = ask(tmp_path)
+    again, other, _ = ask(tmp_path, f"cache={tmp_path}/another")
     assert again == logged
     for table in ("certainty", "scores"):
         one, two = (pd.read_parquet(run / f"{table}.parquet") for run in (folder, other))
@@ -41,7 +44,7 @@ def test_the_same_command_finds_the_same_bits(tmp_path: Path):
     low, high = (logged[f"selectivity/percent_ci95_{end}"] for end in ("low", "high"))
     percent = draws.loc[draws["draw"] == "resample", "percent"]
     np.testing.assert_allclose((low, high), np.percentile(percent, [2.5, 97.5]))
-    assert ask(tmp_path, "seed=3", "cache=one")[0] != logged
+    assert ask(tmp_path, "seed=3")[0] != logged
 
 
 def test_none_logs_none_of_it(tmp_path: Path):
@@ -60,10 +63,10 @@ def test_two_images_a_category_are_told(tmp_path: Path):
 
 
 def test_a_criterion_that_selects_nothing_by_chance(tmp_path: Path):
-    logged, _, _ = ask(tmp_path, "metric=dprime", "threshold.dprime=2.5", "cache=one")
+    logged, _, _ = ask(tmp_path, "metric=dprime", "threshold.dprime=2.5")
     assert logged["null/percent"] == 0
     assert logged["null/p"] == (1 / 10 if logged["selectivity/percent"] else 1)
-    logged, _, _ = ask(tmp_path, "metric=dprime", "threshold.dprime=90", "cache=one")
+    logged, _, _ = ask(tmp_path, "metric=dprime", "threshold.dprime=90")
     assert logged["selectivity/percent"] == 0 and logged["null/p"] == 1
 
 

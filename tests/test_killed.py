@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("KILLS", 0))
 FIRST = 0.0 if KILLS else 0.3  # of its work
 SEED = int(os.environ.get("KILLS_SEED", 0))
 FEW = ["layer=conv13", *SMALL, "stimuli.images_per_category=4", "lesion.sets=[50]"]
-RUN = ["app", "metric=fsi", "lesion=none", "decoding=none", "figures=false", *FEW]
+RUN = ["app", "aggregation=unit", "metric=fsi", "figures=false", *FEW]
 SWEEP = ["app", "-m", "metric=fsi,ttest", *FEW]
 TRAINING = [
     "app.train", "name=tiny", "model.widths=[2,2,2,2,2,2,2,2,2,2,2,2,2]", "model.hidden=4",

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app import experiment
+from app.errors import InputError
 from app.experiment import Job
 from app.models.loading import BUILTIN_FOLDER
 from app.stimuli import synthetic
@@ -40,11 +41,6 @@ def floc(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noise = np.random.default_rng(number).integers(0, 256, (128, 128), dtype=np.uint8)
         Image.fromarray(noise).save(root / "scrambled" / f"scrambled-{number}.jpg")
     return root
-
-
-def only_run(folder: Path) -> Path:
-    (path,) = folder.glob("outputs/runs/*/*")
-    return path
 
 
 def score(folder: Path, *overrides: str) -> None:
@@ -129,19 +125,19 @@ def test_identities_of_a_folder_of_pgm_files(tmp_path: Path):
 
     broken = tmp_path / "people" / labels[-1] / "15.pgm"
     broken.write_bytes(broken.read_bytes()[:1000])
-    process = run_app(tmp_path, *arguments, "tracking=none")
-    assert process.returncode == 1
-    assert f"{broken} is truncated or damaged" in process.stderr
-    assert len(process.stderr.strip().splitlines()) == 1
+    config = check_config(*arguments, f"cache={tmp_path}/outputs/cache", "tracking=none")
+    with pytest.raises(InputError, match="is truncated or damaged") as told:
+        experiment.run(config, tmp_path / "run", Job(figures=False))
+    assert str(told.value).startswith(str(broken)) and "\n" not in str(told.value)
 
 
 LESIONS = [*SMALL, "tracking=none", "decoding=none", "metric=dprime"]
 
 
-def run_here(folder: Path, results: Path, *overrides: str) -> Result:
+def run_here(folder: Path, results: Path, *overrides: str, figures: bool = False) -> Result:
     """A run in this process, with the cache of `folder`."""
     config = check_config(*LESIONS, f"cache={folder}/outputs/cache", *overrides)
-    return experiment.run(config, results)
+    return experiment.run(config, results, Job(figures=figures))
 
 
 @pytest.fixture(scope="module")
@@ -161,15 +157,10 @@ def lesioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_lesions_on_images_from_disk_equal_those_on_the_same_drawn(lesioned: Path):
     own = [f"lesion.{task}.root={lesioned}/{task}" for task in ("faces", "objects")]
     # The same network as one that is not synthetic: what it knows is on disk alone.
-    finished(run_app(lesioned, *LESIONS, "model.classes=null", *own))
-    tables = [
-        pd.read_parquet(run / "lesion.parquet") for run in (only_run(lesioned), lesioned / "drawn")
-    ]
-    pd.testing.assert_frame_equal(*tables)
-    found, expected = (
-        json.loads((run / "metrics.json").read_text())
-        for run in (only_run(lesioned), lesioned / "drawn")
-    )
+    run_here(lesioned, lesioned / "own", "model.classes=null", *own)
+    runs = [lesioned / "own", lesioned / "drawn"]
+    pd.testing.assert_frame_equal(*(pd.read_parquet(run / "lesion.parquet") for run in runs))
+    found, expected = (json.loads((run / "metrics.json").read_text()) for run in runs)
     assert found == expected
 
 
@@ -185,7 +176,7 @@ def test_one_task_alone(lesioned: Path, tmp_path: Path, lesion: str, task: str, 
         shutil.copytree(lesioned / task / f"{number:03}", some / f"{number:03}", dirs_exist_ok=True)
     result = run_here(
         lesioned, tmp_path, "model.classes=null", f"lesion={lesion}", "lesion.fraction=0.02",
-        f"lesion.{task}.root={some}", f"lesion.{task}.classes={classes}",
+        f"lesion.{task}.root={some}", f"lesion.{task}.classes={classes}", figures=True,
     )  # fmt: skip
     told = f"lesion: the {other[:-1]} task is left out; images of its classes are named by"
     assert [note for note in result.notes if note.startswith(told)]
@@ -202,10 +193,9 @@ def test_one_task_alone(lesioned: Path, tmp_path: Path, lesion: str, task: str, 
 
 
 def test_folders_that_are_not_the_outputs(lesioned: Path):
-    process = run_app(lesioned, *LESIONS, f"lesion.faces.root={lesioned}/objects")
-    assert process.returncode == 1 and len(process.stderr.strip().splitlines()) == 1
-    assert "has 60 folders, but the network has 120 such outputs" in process.stderr
-    assert "lesion.faces.classes=" in process.stderr
+    told = "has 60 folders, but the network has 120 such outputs.*lesion.faces.classes="
+    with pytest.raises(InputError, match=told):
+        run_here(lesioned, lesioned / "refused", f"lesion.faces.root={lesioned}/objects")
 
 
 def test_a_checkpoint_by_path_gives_the_scores_of_the_same_weights(tmp_path: Path):
@@ -240,12 +230,10 @@ def test_decoding_where_few_kernels_respond(tmp_path: Path, silent: int, said: s
     state = load_file(BUILTIN_FOLDER / "dualtask_mini.safetensors")
     state["features.28.bias"][:silent] = -1e9
     save_file(state, tmp_path / "silent.safetensors")
-    process = finished(
-        run_app(
-            tmp_path, *SMALL, "model.checkpoint=silent.safetensors", "lesion=none", "figures=false",
-            "decoding.kernels=5", "tracking=none",
-        )
+    config = check_config(
+        *SMALL, f"model.checkpoint={tmp_path}/silent.safetensors", "lesion=none", "tracking=none",
+        "decoding.kernels=5", f"cache={tmp_path}/cache",
     )  # fmt: skip
-    assert f"note: decoding: {said}" in " ".join(process.stdout.split())
-    (found,) = tmp_path.glob("outputs/runs/*/*/metrics.json")
-    assert json.loads(found.read_text()).get("decoding/kernels", 0) == 128 - silent
+    found = experiment.run(config, tmp_path / "run", Job(figures=False))
+    assert any(note.startswith(f"decoding: {said}") for note in found.notes), found.notes
+    assert found.metrics.get("decoding/kernels", 0) == 128 - silent

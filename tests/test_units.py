@@ -1,8 +1,10 @@
-"""Single units through the command line: what a small budget, a full disk and a kill leave."""
+"""Single units through the command line: what a small budget and a full disk leave.
+
+What a kill leaves: `tests.test_killed`, whose run is of single units, too.
+"""
 
 from __future__ import annotations
 
-import random
 import zipfile
 from pathlib import Path
 
@@ -11,18 +13,24 @@ import pandas as pd
 import pytest
 
 from app import experiment
-from app.config.schema import metric_set
+from app.config.schema import Config, metric_set
 from app.experiment import Job
 from app.responses import units
 from tests.composing import check_config
-from tests.conftest import SMALL, finished, run_app, run_warm
-from tests.test_killed import killed_after
+from tests.conftest import SMALL, run_warm
 
-UNITS = [*SMALL, "aggregation=unit", "layer=conv7", "metric=wilcoxon", "figures=false"]
+UNITS = [*SMALL, "aggregation=unit", "layer=conv10", "metric=wilcoxon", "figures=false"]
 
 
 def newest_scores(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(max(folder.glob("outputs/runs/*/*/scores.parquet")))
+    return pd.read_parquet(folder / "run/scores.parquet")
+
+
+def run_here(folder: Path) -> Config:
+    """The run in this process, with the cache of one in the folder."""
+    config = check_config(*UNITS, f"cache={folder}/outputs/cache", "tracking=none")
+    experiment.run(config, folder / "run", Job(figures=False))
+    return config
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -30,41 +38,33 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The folder of an undisturbed run, and the seconds of work that it was."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    ended = run_warm(folder, *UNITS)
-    finished(ended)
-    return folder, ended.seconds
-
-
-@pytest.fixture(scope="module")
-def undisturbed(run: tuple[Path, float]) -> Path:
-    return run[0]
+    run_here(folder)
+    return folder
 
 
 def test_every_unit_is_scored(undisturbed: Path):
     table = newest_scores(undisturbed)
-    assert len(table) == 64 * 16 * 16
+    assert len(table) == 128 * 8 * 8
     assert table["unit"].tolist() == list(range(len(table)))
     place = table[["channel", "row", "column"]].to_numpy()
-    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (64, 16, 16)), table["unit"])
+    np.testing.assert_array_equal(np.ravel_multi_index(place.T, (128, 8, 8)), table["unit"])
     assert table[["fsi", "dprime", "wilcoxon", "ttest"]].notna().mean().min() > 0.9
 
 
 def test_what_fits_the_budget_changes_no_score(undisturbed: Path, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "fit_rows", lambda *_, **__: 7)  # the last block has fewer
-    config = check_config(*UNITS, f"cache={tmp_path}", "tracking=none")
-    experiment.run(config, tmp_path / "run", Job(figures=False))
-    table, found = newest_scores(undisturbed), pd.read_parquet(tmp_path / "run" / "scores.parquet")
+    config = run_here(tmp_path)
+    table, found = newest_scores(undisturbed), newest_scores(tmp_path)
     for name in metric_set(config):
         np.testing.assert_allclose(found[name], table[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
-    """No file may grow beyond 0.5 MB: scores with four contrasts of 16,384 units do."""
-
-    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=500_000)
+    """No file may grow beyond 0.4 MB: scores with four contrasts of 8,192 units do."""
+    process = run_warm(tmp_path, *UNITS, "tracking=none", file_bytes=400_000)
     assert process.returncode == 1
     message = process.stderr.strip()
     assert len(message.splitlines()) == 1 and message.startswith("error: cannot store a result in")
@@ -73,18 +73,7 @@ def test_a_full_disk_leaves_nothing_behind(undisturbed: Path, tmp_path: Path):
     # The two metrics whose scores are smaller are stored, whole; of the others there is nothing.
     stored = list(tmp_path.glob("outputs/cache/score_units/*.npz"))
     assert len(stored) == 2 and all(zipfile.ZipFile(path).testzip() is None for path in stored)
-    finished(run_app(tmp_path, *UNITS))
-    pd.testing.assert_frame_equal(
-        newest_scores(tmp_path), newest_scores(undisturbed), check_exact=True
-    )
-
-
-def test_killed_at_any_moment_the_same_command_finishes(run, undisturbed: Path, tmp_path: Path):
-    chance, lasts = random.Random(0), run[1]
-    for _ in range(2):
-        killed_after(chance.uniform(0.3 * lasts, lasts), tmp_path, *UNITS)
-    finished(run_app(tmp_path, *UNITS))
-    assert not leftovers(tmp_path)
+    run_here(tmp_path)
     pd.testing.assert_frame_equal(
         newest_scores(tmp_path), newest_scores(undisturbed), check_exact=True
     )

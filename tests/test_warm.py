@@ -16,7 +16,6 @@ COMMANDS = {
     "a run": ("app", QUICK),
     "a mistake with its traceback": ("app", ["target=cats", "hydra.run.dir=run", "debug=true"]),
     "an unknown option": ("app", ["--no-such-option"]),
-    "another module": ("app.report", ["run=none"]),
 }
 
 

@@ -38,10 +38,15 @@ def checked(config: DictConfig) -> schema.Config:
     for name, value in config.threshold.items():
         if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(f"threshold.{name}={value} is not a number")
-    metrics: Any = schema.metric_set(config)  # type: ignore[arg-type]
-    for metric in metrics.values():
-        checked_metric(metric, config.threshold)
-    whole = cast(schema.Config, OmegaConf.to_object(config))
+    try:
+        whole = cast(schema.Config, OmegaConf.to_object(config))
+    except OmegaConfBaseException:
+        metrics: Any = schema.metric_set(config)  # type: ignore[arg-type]
+        for metric in metrics.values():
+            checked_metric(metric, config.threshold)  # says better what is wrong
+        raise
+    for metric in schema.metric_set(whole).values():
+        check_metric(metric, whole.threshold)
     limits.check(whole)
     stimuli = whole.stimuli  # folders' names are spelled so, too
     whole.target, stimuli.leave_out = spell(whole.target), [*map(spell, stimuli.leave_out)]
@@ -80,16 +85,22 @@ def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> schema
 
     The rule of its criterion knows which numbers it takes: `app.findings.selection`.
     """
-    where = f"metric {composed.name}"
     try:
-        number = composed.criterion.threshold  # follows the reference
+        composed.criterion.threshold  # noqa: B018  follows the reference
     except OmegaConfBaseException as error:
         presets = ", ".join(map(str, composed.criterion.presets))
         raise InputError(
-            f"{where} has no number for threshold={threshold['name']}: its "
+            f"metric {composed.name} has no number for threshold={threshold['name']}: its "
             f"criterion.presets are {presets or 'empty'}; give threshold.{composed.name}=<number>"
         ) from error
     metric = cast(schema.Metric, OmegaConf.to_object(composed))
+    check_metric(metric, threshold)
+    return metric
+
+
+def check_metric(metric: schema.Metric, threshold: Mapping[str, Any]) -> None:
+    """Refuse a metric's settings outside their limits, or at odds with the threshold."""
+    where, number = f"metric {metric.name}", metric.criterion.threshold
     limits.check(metric, f"{where}: ")
     if len(metric.criterion.range) != 2:
         raise InputError(f"{where}: criterion.range={metric.criterion.range} must be [low, high]")
@@ -98,7 +109,6 @@ def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> schema
             f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
             f"criterion.threshold={number} is set by itself: give one of them"
         )
-    return metric
 
 
 def check_model(model: schema.Model) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.findings.lesioned import GreedySearch, Lesioned
 
 COLOURS = {"face": DOMAIN_COLOURS["faces"], "object": DOMAIN_COLOURS["objects"]}  # of the tasks
+CLASSES = 20  # that are shown, at most
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
 STAR: dict[str, Any] = {"marker": "*", "markeredgecolor": DARK, "markeredgewidth": 0.5}
 
@@ -31,7 +32,8 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
 
     `lesion`: each kernel's lesion against its score, or the course of the greedy searches;
     `lesion_place`: each kernel's place in the face task's search against its score;
-    `dissociation`: both tasks' accuracy against the size of the set that is lesioned.
+    `dissociation`: both tasks' accuracy against the size of the set that is lesioned;
+    `lesion_classes`: the classes that suffer most from the lesion of all that is selected.
     Scores are set against the face task: where it has no images, only the course is left.
     """
     figures, title = {}, heading.title
@@ -53,6 +55,9 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
         figures[name] = figure = new_figure(2.6, title=title)
         ax = figure.subplots(subplot_kw={"ylabel": ylabel})
         draw_remains(ax, selection, lesioned.remains("face"), line)
+    if lesioned.damage is not None and selection.selected.any():
+        figures["lesion_classes"] = figure = new_figure(3.2, title=title)
+        draw_classes(figure.subplots(), lesioned.damage.table(), selection.style.label)
     for figure in figures.values():
         add_legend(figure)
     return figures
@@ -131,3 +136,22 @@ def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
     ax.set_xlabel(fold(f"Kernels lesioned (%) from the highest {label} on", 60))
     ax.set_ylabel("Top-1 accuracy (%)")
+
+
+def draw_classes(ax: Axes, table: pd.DataFrame, label: str) -> None:
+    """Draw by how much loss grows for the classes that suffer most, and what is random of it.
+
+    `table` is `Damage.table`'s, `label` is the metric's.
+    """
+    lost = table["selection_loss"] - table["intact_loss"]
+    worst = lost.sort_values(kind="stable").index[-CLASSES:]
+    shown, place = table.loc[worst], np.arange(len(worst))
+    for task in shown["task"].unique():
+        own = (shown["task"] == task).to_numpy()
+        ax.barh(place[own], lost[worst][own], 0.7, color=COLOURS[task], label=f"{task} classes")
+    random = shown["random_selection_loss"] - shown["intact_loss"]
+    ax.plot(random, place, "|", color=DARK, markersize=5, label="as many random kernels")
+    ax.axvline(0, color=DARK, linewidth=0.6)
+    ax.set_yticks(place, [fold(name, 24) for name in shown["class"]], fontsize=5)
+    ax.set_xlabel(fold(f"Loss added (nats) without all that {label} selects", 60))
+    ax.set_title(f"{len(shown)} of {len(table)} classes that suffer most")

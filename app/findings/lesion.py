@@ -210,14 +210,33 @@ def lesion_kernels(
     alone lesioned, and so is a dropped kernel's own.
     """
     kernels = range(site.kernels) if kernels is None else kernels
-    (found,) = _lesion(site, [dropped], kernels)
-    return found
+    losses, right = _judge(site, [dropped], kernels)
+    (found,) = _average(site, losses, right)
+    each = None if dropped or not len(kernels) else losses[0, 1:].astype(np.float32)
+    return LesionEffects(Performance(*found[:, 1:]), Performance(*found[:, 0]), each)
 
 
-def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Performance]:
-    """What remains of both tasks without each set of kernels, lesioned together."""
-    found = _lesion(site, list(sets.values()), ())
-    return {name: effects.intact for name, effects in zip(sets, found, strict=True)}
+class Remaining(NamedTuple):
+    """What remains of both tasks, and of each class, when a set of kernels is lesioned."""
+
+    whole: Performance
+    # (classes,) of those that there are images of, by their outputs
+    loss: NDArray[np.float64]  # mean cross-entropy, nats
+    top1: NDArray[np.float64]  # accuracy, 0 … 1
+
+
+def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Remaining]:
+    """What remains without each set of kernels, lesioned together."""
+    losses, right = _judge(site, list(sets.values()), ())
+    wholes = _average(site, losses, right)
+    _, place, images = np.unique(site.own.outputs, return_inverse=True, return_counts=True)
+    return {
+        name: Remaining(
+            Performance(*whole[:, 0]),
+            *(np.bincount(place, each[0]) / images for each in (loss, hit)),
+        )
+        for name, whole, loss, hit in zip(sets, wholes, losses, right, strict=True)
+    }
 
 
 def recover_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Performance]:
@@ -227,8 +246,8 @@ def recover_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[st
     found = {}
     for name, kernels in sets.items():
         again = site.readout.refit(read_features(training, kernels), site.fitted.outputs)
-        (left,) = _lesion(replace(site, readout=again), [kernels], ())
-        found[name] = left.intact
+        (left,) = lesion_sets({name: kernels}, replace(site, readout=again)).values()
+        found[name] = left.whole
     return found
 
 
@@ -246,10 +265,13 @@ def read_features(site: LesionSite, kernels: Sequence[int]) -> NDArray[np.float3
     return np.concatenate(parts)
 
 
-def _lesion(
+def _judge(
     site: LesionSite, sets: Sequence[Sequence[int]], kernels: Sequence[int]
-) -> list[LesionEffects]:
-    """As `lesion_kernels`, for each set of kernels that are dropped throughout."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Losses and correctness, (sets, 1 + kernels, images): see `judge_each`.
+
+    Each set of kernels is dropped throughout.
+    """
     losses = np.empty((len(sets), 1 + len(kernels), len(site.own.images)))
     right = np.empty(losses.shape, dtype=bool)
     lesioning, done = site.lesioning, 0
@@ -261,6 +283,13 @@ def _lesion(
                 losses[place, :, shown], right[place, :, shown] = judge_each(
                     site, left, donors, kernels, site.own.outputs[shown], progress
                 )
+    return losses, right
+
+
+def _average(
+    site: LesionSite, losses: NDArray[np.float64], right: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The fields of `Performance` over the images of each task, (sets, fields, 1 + kernels)."""
     faces = site.own.outputs < site.own.face_classes
     with np.errstate(invalid="ignore"):  # a task without images has no performance: NaN
         measures = [
@@ -268,14 +297,7 @@ def _lesion(
             for task in (faces, ~faces)
             for values in (losses, right)
         ]
-    return [
-        LesionEffects(
-            Performance(*each[:, 1:]),
-            Performance(*each[:, 0]),
-            None if dropped or not len(kernels) else every[1:].astype(np.float32),
-        )
-        for each, dropped, every in zip(np.stack(measures, axis=1), sets, losses, strict=True)
-    ]
+    return np.stack(measures, axis=1)
 
 
 def judge_each(
@@ -304,9 +326,16 @@ def judge_each(
     progress(int((~changed).sum()))
     # Lesions x images. Few alone are slow: an operation costs something however little it does.
     together = max(4, GROUP_VALUES[maps.device.type] // lesioning.largest)
-    for pairs in torch.split(changed.nonzero(), together):
-        rows, shown = pairs.T
-        logits = lesioning.run(shared, sums, shown, number[rows], donors)
+    waiting = [*torch.split(changed.nonzero(), together)][::-1]
+    while waiting:
+        rows, shown = (pairs := waiting.pop()).T
+        try:
+            logits = lesioning.run(shared, sums, shown, number[rows], donors)
+        except torch.OutOfMemoryError:  # of a GPU that others use, too
+            if len(pairs) == 1:
+                raise
+            waiting += [*pairs.tensor_split(2)][::-1]
+            continue
         if site.readout:
             logits = site.readout.decide(logits)
         answer = right_output[shown]

@@ -21,6 +21,7 @@ from app.findings.lesion import (
     LesionEffects,
     LesionSite,
     Performance,
+    Remaining,
     lesion_kernels,
     lesion_sets,
     recover_sets,
@@ -29,6 +30,9 @@ from app.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.config.schema import Lesion
+    from app.stimuli.classes import OwnClasses
+
+BY_CLASS = ("none", "selection", "random_selection")  # sets of which what remains is told by class
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,36 @@ class KernelSet:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What remains of each class without the selection, and without as many random kernels."""
+
+    classes: tuple[str, ...]  # their names, by output
+    faces: NDArray[np.bool_]  # (classes,)
+    images: NDArray[np.int64]  # (classes,)
+    remaining: Mapping[str, Sequence[Remaining]]  # of `BY_CLASS`, a draw each
+
+    @classmethod
+    def describe(cls, own: OwnClasses, found: Sequence[tuple[str, Remaining]]) -> Damage:
+        """Describe what was found, by the kind of the set of kernels."""
+        outputs, images = np.unique(own.outputs, return_counts=True)
+        classes = tuple(own.names.get(int(output), str(output)) for output in outputs)
+        remaining = {kind: [each for of, each in found if of == kind] for kind in BY_CLASS}
+        return cls(classes, outputs < own.face_classes, images, remaining)
+
+    def table(self) -> pd.DataFrame:
+        """A row a class: loss and top-1 intact, and without either; of draws the mean."""
+        columns = {
+            f"{kind}_{measure}": np.mean([getattr(each, measure) for each in draws], axis=0)
+            for kind, draws in self.remaining.items()
+            for measure in ("loss", "top1")
+        }
+        task = np.where(self.faces, *TASKS)
+        return pd.DataFrame(
+            {"class": self.classes, "task": task, "images": self.images, **columns}
+        ).rename(columns=lambda name: name.replace("none_", "intact_"))
+
+
+@dataclass(frozen=True)
 class Lesioned:
     """What remains of both tasks when kernels of the layer are lesioned."""
 
@@ -70,6 +104,7 @@ class Lesioned:
     searches: Mapping[str, GreedySearch]  # a greedy search a task; none unless lesion=greedy
     sets: Sequence[KernelSet]  # lesioned together; none where lesion.sets is empty
     without: Performance  # (sets,)
+    damage: Damage | None = None  # of each class; none where lesion.sets is empty
     # What a readout that is fitted again recovers without the selection, and without as many random
     # kernels, (draws,); none where the network's own outputs name the classes.
     recovered: Mapping[str, Performance] = field(default_factory=dict)
@@ -199,13 +234,18 @@ def lesion(
     left: dict[tuple[int, ...], Performance] = {(): effects.intact}
     for kernel, measures in enumerate(zip(*effects.without, strict=True)):
         left[kernel,] = Performance(*measures)
-    more = {str(each.kernels): each.kernels for each in sets if each.kernels not in left}
+    # Of some it is also told what remains of each class.
+    by_class = [each for each in sets if each.kind in BY_CLASS]
+    asked = [each for each in sets if each.kernels not in left]
+    more = {str(each.kernels): each.kernels for each in (*by_class, *asked)}
     found = site.memo.each(lesion_sets, more, list(more), site)
-    left |= {more[name]: each for name, each in found.items()}
+    left = {more[name]: each.whole for name, each in found.items()} | left
+    damage = [(each.kind, found[str(each.kernels)]) for each in by_class]
     without = Performance.stack([left[each.kernels] for each in sets])
     recovered = recover(site, sets) if site.readout is not None else {}
     told = (site.told,) if site.told else ()
-    return Lesioned(site.own.tasks, effects, searches, sets, without, recovered, told)
+    whole = Damage.describe(site.own, damage) if damage else None
+    return Lesioned(site.own.tasks, effects, searches, sets, without, whole, recovered, told)
 
 
 def recover(site: LesionSite, sets: Sequence[KernelSet]) -> dict[str, Performance]:

@@ -83,7 +83,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Hold the sweep's folder, and leave in it what its jobs need to know."""
-        from app.sweeps.parent import write_plan
+        from app.sweeps.parent import settle_dead, write_plan
         from app.tracking.run import Presence
         from app.tracking.store import connect
 
@@ -94,6 +94,7 @@ class SweepCallback(Callback):
             store.prepare()
             if not store.off:
                 presence = Presence(folder)  # until this process ends, however it does
+            settle_dead(store)
         except InputError as error:  # Hydra would make a warning of it
             report(error, debug=config.debug)
             raise SystemExit(1) from error

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -78,6 +80,8 @@ def told(*, debug: bool) -> Iterator[None]:
     """Tell what goes wrong in the body of a job, and end with 1: Hydra would print a line more."""
     try:
         yield
+    except BrokenPipeError:  # of whoever reads; see `run`
+        raise
     except Exception as error:
         report(error, debug=debug, log=True)
         sys.exit(1)
@@ -126,23 +130,29 @@ def run_hydra(
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to be told in one line
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
         composed = trust.check_command(options, CONFIG_FOLDER, config_name)
-        sys.argv[1:] = [  # where Hydra reads it
-            quoting.spell_numbers(word) if word in options.overrides else word
-            for word in sys.argv[1:]
-        ]
-        if composed is not None:
-            config, _, sweeps = composed
-            own = {RESULTS: f"hydra.{'sweep' if sweeps else 'run'}.dir"}
-            check_places(config, [own.get(setting, setting) for setting in writes])
-            if announce is not None:
-                print(announce(*composed), flush=True)
-        main = hydra.main(
-            version_base="1.3", config_path=str(CONFIG_FOLDER), config_name=config_name
-        )
+        if composed is None or options.resolve or (options.run and options.multirun):
+            hydra.main(str(CONFIG_FOLDER), config_name, "1.3")(job)()  # prints, or refuses
+            return
+        own = {RESULTS: f"hydra.{'sweep' if composed.sweeps else 'run'}.dir"}
+        check_places(composed.config, [own.get(setting, setting) for setting in writes])
+        if announce is not None:
+            print(announce(composed.config, options.overrides, composed.sweeps), flush=True)
         with within or nullcontext():
-            main(job)()
+            _run_composed(composed, job)
 
     run(start, interrupted=interrupted)
+
+
+def _run_composed(composed: trust.Checked, job: Callable[[Any], None]) -> None:
+    """Run a job, or a sweep of it, as `hydra.main` does, but with what is composed already."""
+    app = Hydra("app", composed.loader)
+    GlobalHydra.instance().initialize(app)
+    overrides = [quoting.spell_numbers(word) for word in composed.overrides]
+    try:
+        run_or_sweep = app.multirun if composed.sweeps else app.run
+        run_or_sweep(composed.config_name, job, overrides)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def run(start: Callable[[], None], *, interrupted: str = "interrupted") -> None:

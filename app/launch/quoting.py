@@ -19,7 +19,6 @@ from hydra.core.override_parser.types import (
     Override,
     Quote,
     QuotedString,
-    RangeSweep,
     ValueType,
 )
 from hydra.errors import HydraException
@@ -32,9 +31,10 @@ from app.spelling import find_meant
 # Of a list or mapping: a quoted text, a sign, or a text that is not quoted.
 _PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[][{},:]|[^][{},:]+""")
 _QUOTED_OR_SIGN = re.compile(r"""["'].*["']|[][{},:]""", re.DOTALL)
-# A quoted text, or a fraction of many digits that is a value, or one of several.
-_QUOTED_OR_FRACTION = re.compile(
-    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<=[][{}(),:=\s])-?\d+\.\d{9,}(?![^][{}(),:\s])"""
+# A quoted text; a range, or a fraction of many digits, that is a value, or one of several.
+_QUOTED_OR_NUMBERS = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+    r"|(?<=[][{}(),:=\s])(?:range\([^()]*\)|-?\d+\.\d{9,}(?![^][{}(),:\s]))"
 )
 _AS_READ = "target"  # is found by what an override makes of it: `app.spelling.find_name`
 
@@ -65,26 +65,28 @@ def parse(words: Sequence[str], *, sweeps: bool = False) -> list[Override]:
 def spell_numbers(word: str) -> str:
     """Spell decimal fractions as they are meant: slips of sums, and ranges, which would make some.
 
-    >>> spell_numbers("threshold.fsi=range(0.6,0.9,0.1)")  # 0.7 + 0.1 is 0.7999999999999999
-    'threshold.fsi=0.6,0.7,0.8'
+    >>> spell_numbers("threshold.fsi=sort(range(0.6,0.9,0.1))")  # 0.7 + 0.1 is 0.7999999999999999
+    'threshold.fsi=sort(choice(0.6,0.7,0.8))'
     >>> spell_numbers("x=[0.30000000000000004,'0.30000000000000004']")
     "x=[0.3,'0.30000000000000004']"
     """
-    if "=range(" not in word:
-        return _QUOTED_OR_FRACTION.sub(lambda piece: _spell_meant(piece[0]), word)
-    override = OverridesParser.create().parse_override(word)
-    swept: Any = override.value()
-    if not isinstance(swept, RangeSweep) or isinstance(swept.range(), range) or swept.tags:
-        return word
-    values = FloatRange(*(Decimal(str(each)) for each in (swept.start, swept.stop, swept.step)))
-    return f"{override.get_key_element()}={','.join(map(str, values)) or word.partition('=')[2]}"
+    return _QUOTED_OR_NUMBERS.sub(_spell_meant, word)
 
 
-def _spell_meant(piece: str) -> str:
+def _spell_meant(found: re.Match[str]) -> str:
+    piece = found[0]
     if piece[0] in "\"'":
         return piece
-    meant = find_meant(float(piece))
-    return piece if meant == float(piece) else str(meant)
+    if not piece.startswith("range"):
+        meant = find_meant(float(piece))
+        return piece if meant == float(piece) else str(meant)
+    swept: Any = OverridesParser.create().parse_override(f"x={piece}").value()
+    if isinstance(swept.range(), range):
+        return piece
+    ends = (Decimal(str(each)) for each in (swept.start, swept.stop, swept.step))
+    values = ",".join(map(str, FloatRange(*ends)))
+    nested = found.end() < len(found.string)
+    return (f"choice({values})" if nested else values) or piece
 
 
 def _tell_unreadable(words: Sequence[str], place: int, sweeps: bool) -> str:
@@ -201,7 +203,7 @@ def _quote_within(value: str) -> str:
     Hydra takes no quotes in the keys of a mapping, but backslashes; where that does not do, the
     mapping is handed to OmegaConf, in quotes as a whole.
     """
-    pieces = [piece.strip() for piece in _PIECES.findall(value)]
+    pieces = [piece.strip() for piece in _PIECES.findall(value) if piece.strip()]
     mended, quoted = [], []
     for piece, following in zip(pieces, [*pieces[1:], ""], strict=True):
         plain = _QUOTED_OR_SIGN.fullmatch(piece) is None

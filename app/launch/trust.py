@@ -9,18 +9,20 @@ Hydra acts on it.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
@@ -68,14 +70,52 @@ HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-def check_command(
-    options: argparse.Namespace, own: Path, config_name: str
-) -> tuple[DictConfig, list[str], bool] | None:
+class Loader(ConfigLoaderImpl):
+    """Composes once what is asked for twice: to be checked, and to be run.
+
+    Hydra asks for every job's config before the first to see that all can be composed.
+    """
+
+    def __init__(self, searched: ConfigSearchPath) -> None:
+        super().__init__(searched)
+        self._checked: dict[tuple[Any, ...], DictConfig] = {}
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        *args: Any,
+        **kwargs: Any,
+    ) -> DictConfig:
+        """As Hydra's; the second time without a look at whether the overrides sweep."""
+        asked = (config_name, *overrides, run_mode)
+        if asked in self._checked:
+            return self._checked.pop(asked)
+        composed = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+        self._checked[asked] = copy.deepcopy(composed)  # who asks may change it
+        return composed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_checked": {}}  # another process composes for itself
+
+
+class Checked(NamedTuple):
+    """A command line that may be run."""
+
+    config: DictConfig
+    overrides: list[str]
+    sweeps: bool
+    config_name: str
+    loader: Loader  # has what was checked
+
+
+def check_command(options: argparse.Namespace, own: Path, config_name: str) -> Checked | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
-    Returns the config, the overrides and whether they are swept; None where Hydra only prints.
-    Composes what Hydra is about to compose, before it acts on it. Nothing is composed where Hydra
-    only prints, and no other configs than the program's are named, whose folder is `own`.
+    None where Hydra only prints. Composes what Hydra is about to compose, before it acts on it.
+    Nothing is composed where Hydra only prints, and no other configs than the program's are named,
+    whose folder is `own`.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
@@ -83,6 +123,7 @@ def check_command(
     if not os.path.isabs(folder):
         raise _refused("--config-path", folder, "the absolute path of a folder")
     name, overrides = options.config_name or config_name, list(options.overrides)
+    overrides += ["hydra.mode=MULTIRUN"] * options.multirun  # as Hydra has it
     if options.shell_completion or (added and not os.path.isdir(added)):
         return None  # what follows are no overrides; Hydra says what is wrong
     others = list(filter(None, (options.config_path, added)))
@@ -93,7 +134,7 @@ def check_command(
         if not prints or others or searched:
             loader = _make_loader(folder, added)
             config, sweeps = _check_composed(loader, name, parsed, own, options.multirun)
-            return None if prints else (config, overrides, sweeps)
+            return None if prints else Checked(config, overrides, sweeps, name, loader)
     return None
 
 
@@ -111,14 +152,14 @@ def composing() -> Iterator[None]:
         ) from error
 
 
-def _make_loader(folder: str, added: str | None) -> ConfigLoader:
-    """Make the loader that Hydra will make for --config-path and --config-dir."""
+def _make_loader(folder: str, added: str | None) -> Loader:
+    """Make the loader of --config-path and --config-dir, as Hydra does."""
     version.setbase("1.3")
     setup_globals()
     searched = create_config_search_path(folder)
     if added is not None:
         searched.prepend("command-line", f"file://{os.path.abspath(added)}", anchor="schema")
-    return ConfigLoaderImpl(searched)
+    return Loader(searched)
 
 
 def _find_search_path(folders: Iterable[str], name: str, parsed: Iterable[Override]) -> list[str]:
@@ -166,7 +207,7 @@ def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, li
 
 
 def _check_composed(
-    loader: ConfigLoader, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
+    loader: Loader, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
 ) -> tuple[DictConfig, bool]:
     """Check the config of the overrides, and those of all jobs where others' files take part.
 
@@ -175,8 +216,9 @@ def _check_composed(
 
     def compose(given: Iterable[Override]) -> DictConfig:
         words = [str(override.input_line) for override in given]
-        how: Any = {"run_mode": RunMode.MULTIRUN, "validate_sweep_overrides": False}
-        return loader.load_configuration(name, words, **how)
+        mode = RunMode.MULTIRUN if sweeps else RunMode.RUN
+        # Where the line does not sweep, `quoting` says better what is wrong.
+        return loader.load_configuration(name, words, mode, validate_sweep_overrides=sweeps)
 
     nulls = [override for override in parsed if quoting.holds_null(override)]
     try:
@@ -192,9 +234,12 @@ def _check_composed(
     quoting.check_nulls(config, [each for each in nulls if each.is_sweep_override()])
     sources = {(source.schema, source.path) for source in config.hydra.runtime.config_sources}
     others = sources - {*SHIPPED, ("file", str(own))}
+    choices = list_choices(config.hydra, loader) if sweeps else {}
+    if empty := [name for name, words in choices.items() if not words]:
+        raise InputError(f"{empty[0]}: its sweep stands for no value, so there are no jobs")
     if others and sweeps:
         given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
-        for job in map(list, product(*list_choices(config.hydra, loader).values())):
+        for job in map(list, product(*choices.values())):
             check(loader.load_sweep_config(config, job), [*given, *job], own)
     return config, sweeps
 
@@ -234,9 +279,11 @@ def _check_calls(hydra: Mapping[str, Any]) -> None:
     for name, settings in (hydra["callbacks"] or {}).items():
         if not isinstance(settings, dict) or "_target_" not in settings:
             raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
-    for key in (hydra["sweeper"] or {}).get("params") or {}:
+    for key, value in ((hydra["sweeper"] or {}).get("params") or {}).items():
         if key.lstrip("+~").startswith("hydra"):
             raise _refused("hydra.sweeper.params", key, "settings of the program alone")
+        if (meant := quoting.spell_numbers(given := f"{key}={value}")) != given:
+            raise InputError(f"hydra.sweeper.params has {given}, whose sums would slip: {meant}")
 
 
 def _check_environment(variables: Mapping[str, Any], typed: set[str]) -> None:

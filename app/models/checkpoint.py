@@ -26,10 +26,11 @@ from app.models.vgg import DualTaskVGG
 State = Mapping[str, Tensor]
 
 NESTED = " > "  # behind each key that leads to a mapping of tensors; then come their names
-_AVERAGED = re.compile(r"(?i)(^|[._ ])(ema|teacher)([._ ]|$)")  # rather than what is averaged
+_AVERAGED = re.compile(r"(?i)(^|[._ ])(ema|swa|teacher)([._ ]|$)")  # rather than what is averaged
 # What DataParallel, torch.compile and FSDP put between the parts of a network's names.
 _WRAPPERS = re.compile(r"(?<=\.)(module|_orig_mod|_(fsdp|checkpoint)_wrapped_module)\.")
 _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")  # as of 2017: norm.1
+_CUT = re.compile(r"incomplete metadata|EOF|Ran out of input|corrupt|wrong size|bytes? size")
 # What counts operations or serves training alone; whole numbers are tables or counts, too.
 _SPARE = re.compile(r"(^|\.)(total_ops|total_params|attn_mask|aux\d|AuxLogits)(\.|$)")
 _STATISTICS = {"weight", "bias", "running_mean", "running_var"}  # which often have one shape
@@ -60,6 +61,9 @@ def read(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly anything
         first_line = (str(error).splitlines() or [""])[0]
+        if _CUT.search(first_line):
+            damaged = "is cut short or damaged: copy or download it again"
+            raise InputError(f"checkpoint {path} cannot be read: it {damaged}") from error
         raise _unreadable(path, first_line or type(error).__name__) from error
     state = dict(_find_tensors(content))
     if not state:
@@ -156,6 +160,12 @@ def fill(network: nn.Module, state: State, path: Path) -> None:
     spare = [f"{key} {tuple(value.shape)}" for key, value in state.items() if key not in filled]
     widths = "widths, model.hidden, model.outputs and model.input_size"
     check = widths if isinstance(network, DualTaskVGG) else "name, model.outputs and model.key_map"
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise InputError(
+                f"checkpoint {path}: {key} is sparse, quantised or without values (meta): "
+                "save dense tensors of floating-point numbers"
+            )
     for key, value in filled.items():
         if not value.is_floating_point():
             continue

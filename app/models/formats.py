@@ -11,12 +11,14 @@ from app.files import find_pointer
 # What is no checkpoint, and what would be right.
 OTHERS = {
     rb"\Z": "is empty: copy or download it again",
-    rb"\s*<": "is a web page, HTML or XML: download the file itself",
+    rb"(\xef\xbb\xbf)?\s*<": "is a web page, HTML or XML: download the file itself",
     rb"\s*\{.*weight_map": "is an index of shards: merge the shards {shards} into one",
     rb"\s*[\[{]": "is JSON: download the file of the weights themselves",
     rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x3a\x42]": "is ONNX: export the state dict instead",
     rb"\x89HDF": "is HDF5, as Keras writes it: convert it to a state dict",
-    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd": "is compressed (gzip, bzip2, xz, zstd): unpack it",
+    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!": (
+        "is compressed (gzip, bzip2, xz, zstd, 7z, rar): unpack it"
+    ),
     rb".{257}ustar": "is a tar archive: unpack it",
     rb"GGUF|.{4}TFL3": "is GGUF or TensorFlow Lite: convert it to a state dict",
     rb"\x93NUMPY": "is an array of NumPy, not a state dict: save torch.save(state, …)",
@@ -51,4 +53,7 @@ def find_reason(path: Path) -> str | None:
         return "is cut short or damaged: copy or download it again"
     if "constants.pkl" in names:
         return "is TorchScript: save torch.save(torch.jit.load(…).state_dict(), …)"
-    return None if "data.pkl" in names else "is a zip archive, such as .npz of NumPy: convert it"
+    if "data.pkl" in names:
+        return None
+    kind = ".npz of NumPy" if any(name.endswith(".npy") for name in names) else "a zip archive"
+    return f"is {kind}, with {min(names, default='nothing')}: unpack it, or save a state dict"

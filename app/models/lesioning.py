@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.errors import InputError
 from app.models.graph import PIXELS, Operation
 from app.models.places import Place
 from app.models.program import Program
@@ -84,9 +85,14 @@ class Lesioning:
     ) -> None:
         self.program, self.place = program, place
         self.result = result or program.graph.result
-        self.linear = _find_linear(program, place, pooled)
+        self.linear = _find_linear(program, place, self.result, pooled)
         self.maps = self.linear.maps if self.linear else place.value
         self.seed = self.linear.operation.name if self.linear else place.value
+        if self.result not in program.graph.find_dependent([self.seed]):
+            raise InputError(
+                f"nothing is left of a lesion of {place.layer} where its effect is measured: "
+                "take lesion.readout.layer=<a layer that follows it>, or lesion.task=own"
+            )
         self.cut = cut(program, [self.seed], self.result)
 
     @property
@@ -192,12 +198,12 @@ class Lesioning:
         sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
 
 
-def _find_linear(program: Program, place: Place, pooled: bool) -> Linear | None:
+def _find_linear(program: Program, place: Place, result: str, pooled: bool) -> Linear | None:
     """The operation with weights that alone takes a place's maps, as they are or pooled."""
     if place.output not in ("map", "vector"):
         return None
     graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
-    while len(users := graph.users.get(name, [])) == 1:
+    while name != result and len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
         if each.kind in _EACH_MAP and each.each and (pooled or each.kind == "dropout"):
             maps = maps if flat else name

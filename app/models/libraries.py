@@ -69,7 +69,8 @@ def torchvision(settings: Model) -> Found:
     size = settings.input_size or side
     inception: dict[str, Any] = {"transform_input": True}
     if not weights:
-        inception["aux_logits"] = False  # which serve training alone
+        # Such heads serve training alone; weights are drawn by default, too, with a warning.
+        inception |= {"aux_logits": False, "init_weights": True}
     coupled = {"googlenet": inception, "inception_v3": inception,
                "vit": {"image_size": size}, "maxvit": {"input_size": (size, size)}}  # fmt: skip
     options = coupled.get(name, coupled.get(name.partition("_")[0], {}))

@@ -112,6 +112,9 @@ class Places:
         output as it is and lies in the same module, be it a module or a function. A module that is
         called more than once is read at its last call.
         """
+        module, inside, function = layer.rpartition("/")
+        if inside:
+            return self._read_function(layer, module, function)
         named = [call for call in self.graph.calls if call.name == layer]
         if not named or not layer:
             raise InputError(self._unknown(layer))
@@ -131,6 +134,24 @@ class Places:
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
         shape = self.graph.shapes.get(value)
         return asked, value, shape, after
+
+    def _read_function(
+        self, layer: str, module: str, function: str
+    ) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
+        """As `_read`, of a function that a module calls itself: `attn/softmax`; its last call."""
+        within = [each for each in self.graph.operations if each.module == module]
+        called = [each for each in within if each.kind == function]
+        calls = [call for call in self.graph.calls if call.name == module]
+        if not called or not calls:
+            kinds = dict.fromkeys(each.kind for each in within if each.each)
+            known = f"calls {', '.join(kinds)}" if kinds else f"is none that does: {LIST_LAYERS}"
+            raise InputError(
+                f"layer.name={layer} is no function that {module} of {self.name} calls itself: it "
+                f"{known}"
+            )
+        value = called[-1].name
+        count = [f"call {len(called)} of {len(called)}"] if len(called) > 1 else []
+        return calls[-1], value, self.graph.shapes.get(value), [f"its {function}", *count]
 
     def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
         """The activation or normalisation within `parent` that takes a value, and what it gives."""

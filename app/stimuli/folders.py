@@ -156,7 +156,11 @@ class ImageFolders:
         shown = [name for name in sorted(names) if name[0] != "." and name not in _SYSTEM]
         folders = {spell(name): name for name in shown}
         if len(folders) < len(shown):
-            raise InputError(f"{self} has two folders of one name, spelled in Unicode in two ways")
+            twice = {spell(name) for name in shown if folders[spell(name)] != name}
+            raise InputError(
+                f"{self} has two folders of the name {', '.join(sorted(twice))}, spelled in "
+                "Unicode in two ways: rename or join them"
+            )
         return folders
 
     def _walk(self, folder: str) -> Iterator[str]:

@@ -90,7 +90,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if tags.get(_SAMPLE_FORMAT) in (2, (2,), (2, 2, 2)) and image.mode in ("L", "RGB"):
         raise InputError("holds signed integers of 8 bits, which Pillow misreads: save unsigned")
     if image.mode[0] in "IF":
-        image = _to_8_bits(np.asarray(image), key)
+        values = np.asarray(image)
+        if image.mode == "I" and tags and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
+            values = values.view(np.uint32)  # as the file has them; Pillow's have a sign
+        image = _to_8_bits(values, key)
         if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, to which Pillow holds in 8 bits alone
             image = ImageChops.invert(image)
     elif image.mode == "RGB" and key is not None and max(key) > 255:  # of 16 bits, as it was
@@ -109,7 +112,7 @@ def _to_8_bits(values: NDArray[Any], key: int | None) -> Image.Image:
     if floating := values.dtype.kind == "f":
         largest = 1 if high < _DARK else 255
     if not (low >= 0 and high <= largest):  # nor is NaN
-        wrong = f"negative values ({low:g})" if low < 0 else f"values up to {high:g}"
+        wrong = f"negative values ({low:g})" if low < 0 else f"values up to {high:.10g}"
         range_ = "floating-point images is 0 to 1 or 255" if floating else "16 bits is 0 to 65535"
         raise InputError(f"has {wrong}, and the range of {range_}: save it with 8 bits")
     eight = np.rint(values * (255 / largest)) if floating else values >> 8

@@ -10,7 +10,8 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,13 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.spelling import shorten
-from app.sweeps.results import Result, find_differing, list_params, read_sweep
+from app.sweeps.results import (
+    Result,
+    find_differing,
+    list_params,
+    read_results,
+    read_sweep,
+)
 from app.tracking import record, run
 from app.tracking.record import Description
 from app.tracking.store import Store, connect
@@ -140,7 +147,9 @@ def save_view(folder: Path, store: Store, results: Sequence[Result]) -> tuple[st
     if parent is None:
         return None, ""
     logged = {name for each in results for name in each.metrics}
-    params = find_differing(list_params(results))
+    asked = list_params(results)
+    # Of longer ones, such as paths, the pages show how they begin: runs' names say what differs.
+    params = [name for name in find_differing(asked) if asked[name].str.len().max() <= 30]
     curves = {}
     for each in results:
         metric, rule = (each.params.get(key) for key in ("metric", "metric.criterion.rule"))
@@ -177,3 +186,31 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
     if parent is not None:
         run.describe_run(folder, report.describe(made, parent))
     return report.write_report(made, folder / "report")
+
+
+def settle(runs: Sequence[Path], *, ended: bool = False) -> Iterator[tuple[str, str]]:
+    """Settle runs, see `app.tracking.run.settle`; sweeps among them get their view."""
+    for folder, (outcome, reason) in zip(runs, run.settle(runs, ended=ended), strict=True):
+        if outcome == "delivered" and (folder / PLAN).is_file():
+            with suppress(InputError):  # of a store that went away: told of the next run
+                if (left := record.read(folder)) is not None:
+                    save_view(folder, connect(left.settings), read_results(folder))
+        yield outcome, reason
+
+
+def settle_dead(store: Store) -> None:
+    """Deliver, or mark as KILLED, the store's running runs whose processes are gone.
+
+    Known from the lock in the run's folder; what has none that can be seen from here is left.
+    """
+    for found in store.unfinished() if not store.off else ():
+        folder = Path(found.data.tags["folder"])
+        try:
+            left = record.read(folder)
+        except InputError as error:
+            log.info("the run in %s stays as it is: %s", folder, error)
+            continue
+        if left is not None and left.key == found.data.tags["record"]:
+            for _, reason in settle(run.find_runs(folder)):
+                if reason:
+                    log.info("a run in %s stays as it is: %s", folder, reason)

@@ -89,7 +89,9 @@ def import_mlflow(uri: str) -> None:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  half of a client's time
     # What these would print, `call` says in one line.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logger = logging.getLogger(name)
+        if logger.level != logging.CRITICAL:  # to set it again forgets what all loggers know
+            logger.setLevel(logging.CRITICAL)
 
 
 def open_client(uri: str) -> MlflowClient:

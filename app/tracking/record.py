@@ -160,9 +160,12 @@ class Record:
         from mlflow.data.pandas_dataset import from_pandas
 
         short, where = digest[:DIGEST_LENGTH], CodeDatasetSource({"source": source})
+        # Of text, one row tells what columns hold: MLflow would look at every cell.
+        dataset = from_pandas(table[:1], where, name=name, digest=short).to_dict()
+        profile = {"num_rows": len(table), "num_elements": table.size}
         self.datasets.append(
             {
-                "dataset": from_pandas(table, where, name=name, digest=short).to_dict(),
+                "dataset": {**dataset, "profile": json.dumps(profile)},
                 "tags": {"mlflow.data.context": context, "digest": digest},
             }
         )

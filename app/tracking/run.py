@@ -169,8 +169,6 @@ def _announce(record: Record) -> None:
     record.save()
     try:
         store.experiment_id()
-        if alone:
-            settle_dead(store)
         # A job of a sweep does not wait: what it finds stays in its folder.
         with store.waiting(store.settings.patience_s if alone else 0):
             known = record.run_id is not None
@@ -313,21 +311,3 @@ def _settle_record(record: Record, patience: float = 0) -> bool:
         return False
     _deliver(record, patience)
     return True
-
-
-def settle_dead(store: Store) -> None:
-    """Deliver, or mark as KILLED, the store's running runs whose processes are gone.
-
-    Known from the lock in the run's folder; what has none that can be seen from here is left.
-    """
-    for run in store.unfinished():
-        folder = Path(run.data.tags["folder"])
-        try:
-            record = read(folder)
-        except InputError as error:
-            log.info("the run in %s stays as it is: %s", folder, error)
-            continue
-        if record is not None and record.key == run.data.tags["record"]:
-            for _, reason in settle(find_runs(folder)):
-                if reason:
-                    log.info("a run in %s stays as it is: %s", folder, reason)

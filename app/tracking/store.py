@@ -30,6 +30,7 @@ from app.tracking.view import View, make_query, make_tag
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
     from mlflow.entities import Run as StoredRun
 
 T = TypeVar("T")
@@ -150,16 +151,20 @@ class Store:
             return found
 
         experiment = self.call(find_or_create)
+        another = ", or choose another name with tracking.experiment=<name>"
+        self._check_experiment(experiment, another)
+        return str(experiment.experiment_id)
+
+    def _check_experiment(self, experiment: Experiment, another: str = "") -> None:
+        """Refuse an experiment that was deleted, and with it all of its runs."""
         if experiment.lifecycle_stage != "active":
             restore = calls.mlflow_command(
                 "experiments", "restore", "--experiment-id", str(experiment.experiment_id)
             )
             raise InputError(
-                f"the experiment {name!r} was deleted from {self.uri}; restore it by "
-                f"`MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {restore}`, "
-                "or choose another name with tracking.experiment=<name>"
+                f"the experiment {experiment.name!r} was deleted from {self.uri}; restore it by "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {restore}`{another}"
             )
-        return str(experiment.experiment_id)
 
     # --- what is told of a run --------------------------------------------------------------------
 
@@ -289,7 +294,10 @@ class Store:
         else:
             with self._alone():  # a database that was moved is mended
                 pass
-        return self.call(lambda client: client.get_run(run_id))
+        run = self.call(lambda client: client.get_run(run_id))
+        of = run.info.experiment_id
+        self._check_experiment(self.call(lambda client: client.get_experiment(of)))
+        return run
 
     def children(self, parent: StoredRun) -> list[StoredRun]:
         """The runs of a sweep's jobs, in the order they began."""

@@ -18,6 +18,7 @@ TRIED = ("3.17",)  # versions of MLflow
 KEY = "viewStateShareKey"  # in the address
 TAG = "mlflow.sharedViewState.{key}"
 TAG_LENGTH = 5000  # characters of an experiment's tag
+NAMES = "attributes.`Run Name`"  # the column that says what differs
 WIDTHS = {"params": 110, "metrics": 140}  # of columns, in pixels
 
 
@@ -63,9 +64,11 @@ def make_tag(view: View, version: str, at: int) -> tuple[str, str] | None:
 
 def _make_state(view: View) -> dict[str, Any]:
     """The pages' state: columns, and charts before those that MLflow makes of every metric."""
-    columns = {f"{kind}.`{name}`": WIDTHS[kind]
-               for kind, names in (("params", view.params), ("metrics", view.metrics))
-               for name in names}  # fmt: skip
+    columns = {NAMES: 300} | {
+        f"{kind}.`{name}`": WIDTHS[kind]
+        for kind, names in (("params", view.params), ("metrics", view.metrics))
+        for name in names
+    }
     section = "curves"
     charts = [
         _make_chart(section, drawn, uuid=against, xAxisKey="metric", useGlobalXaxisKey=False,

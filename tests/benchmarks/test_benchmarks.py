@@ -1,20 +1,40 @@
 """The command of the benchmarks. Timings never make a test fail."""
 
+import operator
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import scoring
+from tests.benchmarks.measure import Apart, Measured, measured
 from tests.benchmarks.report import Goal, Row, Way, duration, row_cells
 from tests.benchmarks.sizes import QUICK
 
 FEW = replace(QUICK, rounds=1, units=400, plain_units=200)
 
 
+def here(prepare: Callable[..., Any], *arguments: Any) -> Any:
+    """As `Apart`, in this process."""
+    return nullcontext(partial(measured, prepare(*arguments)))
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_is_prepared_and_measured():
+    with Apart(partial, operator.add, 1) as add:
+        found = add(2)
+    assert isinstance(found, Measured) and found.result == 3
+    assert 0 <= found.seconds < 1 and found.peak > 1e6
+
+
 @pytest.mark.slow
 def test_a_row_from_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys):
     """One of the two rows, of a few units."""
+    monkeypatch.setattr(scoring, "Apart", here)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # and back: the command takes all cores
     monkeypatch.setitem(command.SECTIONS, "rank-sum", lambda _: [next(scoring.rank_sum(FEW))])
     monkeypatch.setattr("sys.argv", ["x", "--quick", "--only", "rank-sum", "--markdown"])

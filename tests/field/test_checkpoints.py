@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from app.config.schema import Model
@@ -66,6 +67,7 @@ SAME: list[tuple[str, Save]] = [
     ("under_two.pth", under("checkpoint", "model")),
     ("ema_before_model.pth", lambda path, state: under("model_ema", model=other(state))(
         path, state)),
+    ("swa.pth", lambda path, state: under("swa_model", model=other(state))(path, state)),
     ("with_optimizer.pth", under("state_dict", optimizer={"state": {}, "param_groups": [
         {"lr": 0.1, "params": [0]}]}, arch="resnet")),
     *((f"prefix_{prefix.strip('.')}.pth", prefixed(prefix)) for prefix in (
@@ -140,6 +142,18 @@ NAMED: list[tuple[str, Save, str]] = [
     ("keras.h5", save_bytes(inputs.HDF5), "HDF5|Keras"),
     ("arrays.npz", lambda path, _: np.savez(path, a=np.zeros(3)), "(?i)npz|numpy"),
     ("gzip.pth", inputs.save_gzip, "(?i)gzip"),
+    ("arrays.keras", lambda path, _: inputs.save_zip(path, "config.json"), "zip archive.*config"),
+    ("rar.pth", save_bytes(b"Rar!\x1a\x07\x01\0" + bytes(60)), "rar.*unpack"),
+    ("bom.pth", save_bytes(b"\xef\xbb\xbf" + inputs.PAGE), "web page"),
+    ("sparse.pth", bare(lambda state: {key: value.to_sparse() for key, value in state.items()}),
+     "is sparse"),
+    ("meta.pth", bare(lambda state: {key: value.to("meta") for key, value in state.items()}),
+     "without values"),
+    ("half_way.safetensors", lambda path, state: path.write_bytes(
+        safetensors.torch.save(state)[:-1000]), "cut short"),
+    ("half_way_legacy.pth", lambda path, state: (torch.save(
+        state, path, _use_new_zipfile_serialization=False),
+        path.write_bytes(path.read_bytes()[:-1000])), "cut short"),
     ("archive.zip", save_bytes(b"PK\3\4\x14\0" + bytes(60)), "(?i)cut short|zip|damaged"),
     ("empty.pth", save_bytes(b""), "(?i)is empty"),
     ("empty.safetensors", save_bytes(b""), "(?i)is empty"),

@@ -106,6 +106,7 @@ WRONG = [
     ("none", [[None], *RESPONSES[1:].tolist()], LABELS, "NaN"),
     ("not_available", pd.DataFrame(RESPONSES, dtype="Float64").replace(2, pd.NA), LABELS, "number"),
     ("bfloat16", torch.tensor(RESPONSES).bfloat16(), LABELS, "(?i)number"),
+    ("meta", torch.tensor(RESPONSES).to("meta"), LABELS, "(?i)no data"),
     ("complex", RESPONSES + 1j, LABELS, "(?i)complex"),
     ("nan", np.where(RESPONSES == 2, np.nan, RESPONSES), LABELS, "(?i)not finite|nan"),
     ("infinite", np.where(RESPONSES == 2, np.inf, RESPONSES), LABELS, "(?i)not finite|inf"),

@@ -144,6 +144,8 @@ REFUSED = [
     ("huge.png", inputs.save_huge, r".*189 million pixels, more than the 179 .* megapixels=189$"),
     ("huge.tif", lambda path: save_tiff(path, np.zeros((1, 1), "u1"), (14_000, 13_500)),
      r".*189 million pixels.* save it as PNG and allow it with megapixels=189$"),
+    ("unsigned32.tif", lambda path: save_tiff(path, GREY.astype("<u4") * 16843009),
+     r".*values up to 3991793133, and the range of 16 bits is 0 to 65535"),
     ("float_rgb.tif", lambda path: save_tiff(path, np.stack([GREY / 255] * 3, -1).astype("<f4")),
      ".*not an image that Pillow can read"),
     ("double.tif", lambda path: save_tiff(path, GREY / 255), ".*not an image that Pillow can"),

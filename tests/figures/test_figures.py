@@ -155,7 +155,7 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
-MAKERS = (histogram, responses, scatter, curves, overlaps, agreements, halves, sets)
+MAKERS = (responses, overlaps, halves)  # bars, lines, points, a matrix and a legend
 
 
 def save_all(folder: Path) -> list[Path]:
@@ -214,7 +214,7 @@ def list_illegible(figure: Figure) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metrics", [2, 4, 12])
+@pytest.mark.parametrize("metrics", [2, 8])
 def test_nothing_is_cut_off_however_many_metrics(metrics: int) -> None:
     for name, figure in agreement(metrics, 2_500).items():
         assert list_illegible(figure) == [], name

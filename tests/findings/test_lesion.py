@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from app.choices import LAYERS, TASKS
 from app.findings import lesion
@@ -95,6 +96,21 @@ def test_maps_that_are_stored_or_computed_again_leave_the_same(layer: str, monke
         asked.clear()
 
 
+def test_batches_that_memory_does_not_hold_are_halved(monkeypatch):
+    usual = lesion_kernels(make_site("conv12"))
+    run, sizes = Lesioning.run, []
+
+    def run_out(own, shared, sums, shown, *asked):
+        if len(shown) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(shown))
+        return run(own, shared, sums, shown, *asked)
+
+    monkeypatch.setattr(Lesioning, "run", run_out)
+    assert_same(lesion_kernels(make_site("conv12")), usual)
+    assert max(sizes) <= 3
+
+
 def test_only_the_kernels_asked_for():
     site = make_site("conv13")
     effects, some = lesion_kernels(site), lesion_kernels(site, (), [5, 3])
@@ -118,7 +134,7 @@ def test_sets_equal_full_passes_and_share_the_maps(kept: bool, monkeypatch):
     assert list(found) == list(sets) and sum(shown) == IMAGES, "each image once"
     for name, kernels in sets.items():
         for task, expected in run_full_pass("conv13", kernels).items():
-            assert tuple(found[name].of(task).values()) == pytest.approx(expected, abs=1e-5)
+            assert tuple(found[name].whole.of(task).values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_task_without_images_is_not_a_number():

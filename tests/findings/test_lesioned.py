@@ -13,7 +13,9 @@ from scipy import stats
 from app.choices import MEASURES, TASKS
 from app.config.schema import Layer, Lesion, Model
 from app.config.schema import OwnClasses as Own
-from app.findings.lesioned import Lesioned, choose_sets, lesion, why_not_lesioned
+from app.findings.lesion_task import why_not_lesioned
+from app.findings.lesioned import BY_CLASS, Lesioned, choose_sets, lesion
+from app.stimuli.classes import choose_task
 from tests.findings.sites import FACES, OUTPUT, Remembered, make_site, run_full_pass
 
 SETTINGS = Lesion(name="single", sets=[5, 10, 25, 50], random_draws=2)
@@ -47,13 +49,31 @@ def test_what_remains_is_what_a_plain_pass_gives():
     assert list(table.columns) == ["set", "percent", "kernels", "draw", *MEASURES]
 
 
+def test_what_remains_of_each_class_adds_up_to_the_tasks():
+    found = run(Remembered())
+    table = found.damage.table()
+    assert table["images"].sum() == len(OUTPUT) and table["class"].is_unique
+    chosen = [place for place, each in enumerate(found.sets) if each.kind == "selection"]
+    for task in TASKS:
+        own = table[table["task"] == task]
+        for column, measures in (("intact", found.effects.intact.of(task)),
+                                 ("selection", found.without.of(task))):  # fmt: skip
+            for measure in ("loss", "top1"):
+                expected = np.atleast_1d(measures[f"{task}_{measure}"])
+                expected = expected[chosen[0]] if column == "selection" else expected[0]
+                mean = np.average(own[f"{column}_{measure}"], weights=own["images"])
+                assert mean == pytest.approx(expected, abs=1e-6)
+    assert found.damage.classes == tuple(map(str, np.unique(OUTPUT)))
+
+
 def test_a_set_is_lesioned_once_for_all_metrics_and_criteria():
     memo = Remembered()
     first = run(memo)
     assert memo.steps("read_shared") == [()] and memo.steps("lesion_kernels") == [((),)]
     sets = memo.steps("lesion_sets")
-    more = {str(each.kernels) for each in first.sets if len(each.kernels) > 1}
-    assert set(sets) == more and len(sets) == len(more), "one or none: the single lesions told"
+    more = {str(each.kernels) for each in first.sets
+            if len(each.kernels) > 1 or each.kind in BY_CLASS}  # fmt: skip
+    assert set(sets) == more and len(sets) == len(more), "of one the single lesions told"
     memo.start()
     again = run(memo)
     assert memo.computed == []
@@ -167,26 +187,28 @@ def test_random_sets_are_the_same_for_all_scores_and_differ_by_draw_and_seed():
     assert random(first, 0)[0] != random(first, 0)[1]
 
 
+BOTH = ("outputs", "features")
+
+
 @pytest.mark.parametrize(
-    ("lesion", "model", "layer", "aggregation", "said"),
+    ("lesion", "model", "aggregation", "leads_to", "said"),
     [
-        ({}, {}, {}, "l2", None),
-        ({"name": "none"}, {}, {}, "l2", "switched off"),
-        ({}, {}, {}, "unit", "single units are not lesioned"),
-        ({"layers": ["conv2"]}, {}, {}, "l2", r"conv13 is not one of lesion.layers=\['conv2'\]"),
-        ({}, {"source": "timm"}, {}, "l2", "only the convolutions of the dual-task"),
-        ({}, {}, {"output": "map"}, "l2", "only the convolutions of the dual-task"),
-        ({}, {"face_classes": 0}, {}, "l2", "none of the outputs of small are faces"),
-        ({}, {"classes": None}, {}, "l2", "no held-out images of the classes of small"),
-        ({"objects": Own("x")}, {"classes": None}, {}, "l2", None),
+        ({}, {}, "l2", BOTH, None),
+        ({"name": "none"}, {}, "l2", BOTH, "switched off"),
+        ({}, {}, "unit", BOTH, "single units are not lesioned"),
+        ({"layers": ["conv2"]}, {}, "l2", BOTH, r"conv13 is not one of lesion.layers=\['conv2'\]"),
+        ({}, {"source": "timm", "classes": None, "face_classes": 0}, "l2", BOTH, None),
+        ({}, {"source": "timm", "classes": None}, "l2", ("outputs",), "does not rest on conv13"),
+        ({}, {}, "l2", (), "nothing that small puts out"),
+        ({"task": "own"}, {"classes": None}, "l2", BOTH, "no held-out images of the classes"),
+        ({"objects": Own("x")}, {"classes": None}, "l2", BOTH, None),
     ],
 )
-def test_why_a_run_is_not_lesioned(lesion, model, layer, aggregation, said):
-    found = why_not_lesioned(
-        replace(SETTINGS, **lesion),
-        Model(**{"name": "small", "source": "vgg", "face_classes": 4, "classes": "synthetic"}
-              | model),
-        Layer(**{"name": "conv13"} | layer),
-        aggregation,
-    )  # fmt: skip
+def test_why_a_run_is_not_lesioned(lesion, model, aggregation, leads_to, said):
+    settings = replace(SETTINGS, **lesion)
+    network = Model(
+        **{"name": "small", "source": "vgg", "face_classes": 4, "classes": "synthetic"} | model
+    )
+    settings = replace(settings, task=choose_task(settings, network))
+    found = why_not_lesioned(settings, network, Layer("conv13"), aggregation, leads_to)
     assert (found is None) if said is None else re.match(f"lesion: .*{said}", found)

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
+from app import experiment
 from app.errors import InputError
+from app.experiment import Job
 from app.launch.callback import check_launcher, make_plan
 from app.launch.trust import list_choices
 from app.sweeps.parent import Plan, read_plan, write_plan
+from tests.composing import check_config
 from tests.conftest import SMALL, finished, run_app
 
 
@@ -68,7 +71,9 @@ def entries(folder: Path) -> Counter[int]:
 
 def test_one_pass_reads_the_layers_of_the_sweep_and_no_others(tmp_path: Path):
     quick = [*SMALL, "lesion=none", "decoding=none", "figures=false", "tracking=none"]
-    finished(run_app(tmp_path, *quick, "layer=conv1"))
+    words = [*SMALL, "lesion=none", "decoding=none", "tracking=none", "layer=conv1"]
+    config = check_config(*words, f"cache={tmp_path}/outputs/cache")
+    experiment.run(config, tmp_path / "run", Job(figures=False))
     assert set(entries(tmp_path).values()) == {1}
     process = finished(run_app(tmp_path, "-m", *quick, "layer=conv3,conv2", "metric=fsi"))
     assert "2 of 2 jobs finished" in process.stdout

@@ -11,7 +11,7 @@ from hydra._internal.utils import get_args_parser
 
 from app.errors import InputError
 from app.launch import trust
-from app.launch.commandline import CONFIG_FOLDER, Parser
+from app.launch.commandline import CONFIG_FOLDER, Parser, told
 from tests.composing import register
 
 CALL = "hydra: {callbacks: {more: {_target_: os.system, command: 'true'}}}"
@@ -119,3 +119,9 @@ def test_the_program_s_own_folder_is_known(tmp_path: Path):
     """Through a link, as a folder may be reached: it is someone else's then, and checked whole."""
     (tmp_path / "conf").symlink_to(CONFIG_FOLDER)
     check("-cp", str(tmp_path / "conf"), "-m", "metric=fsi,ttest")
+
+
+def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(BrokenPipeError), told(debug=False):
+        raise BrokenPipeError
+    assert capsys.readouterr().err == ""

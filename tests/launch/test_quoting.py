@@ -67,11 +67,18 @@ def test_the_override_stands_in_the_line_as_it_is_to_be_typed(words: list[str], 
     assert correction in typed(refusal(*words))
 
 
+@pytest.mark.parametrize("word", ["threshold.fsi=range(1,0.5)", "layer=glob(conv99*)"])
+def test_a_sweep_of_nothing_is_refused(word: str):
+    assert f"{word.partition('=')[0]}: its sweep stands for no value" in refusal("-m", word)
+
+
 def test_names_in_a_mapping_are_quoted_where_they_need_it():
     plain = typed(refusal("stimuli.domains={faces (adult):[a],b:[Tür,c d]}"))[-1]
     assert read(plain) == {"faces (adult)": ["a"], "b": ["Tür", "c d"]}
     whole = typed(refusal("stimuli.domains={Tür:[a],b=c:[1e3]}"))[-1]  # no key for Hydra
     assert read(whole) == {"Tür": ["a"], "b=c": ["1e3"]}
+    spaced = typed(refusal("stimuli.domains={\"a+b\": [c, d], 'e f': [g]}"))[-1]
+    assert read(spaced) == {"a+b": ["c", "d"], "e f": ["g"]}
 
 
 def test_a_path_with_a_comma_is_no_sweep(tmp_path: Path):
@@ -86,10 +93,11 @@ def test_what_is_sound_is_let_through():
     options = Parser(parents=[get_args_parser()], add_help=False).parse_args(words)
     schema.register()
     composed = trust.check_command(options, CONFIG_FOLDER, "config")
-    assert composed is not None and composed[1:] == (words[1:], True)
-    assert announce(*composed) == f"A sweep: {' '.join(words[1:])}"
+    assert composed is not None and composed.sweeps
+    assert composed.overrides == [*words[1:], "hydra.mode=MULTIRUN"]
+    assert announce(composed.config, words[1:], True) == f"A sweep: {' '.join(words[1:])}"
     asked = "dualtask_mini / conv13 / fsi / paper / l2 / synthetic / 1000.0 / 0"
-    assert announce(composed[0], [], False) == asked
+    assert announce(composed.config, [], False) == asked
 
 
 @pytest.mark.parametrize(
@@ -98,6 +106,14 @@ def test_what_is_sound_is_let_through():
         ("threshold.fsi=range(0.1,0.4,0.1)", "threshold.fsi=0.1,0.2,0.3"),
         ("threshold.fsi=range(0.6,0.9,0.1)", "threshold.fsi=0.6,0.7,0.8"),  # not 0.9, as Hydra has
         ("+a=range(1,0.5,-0.25)", "+a=1.0,0.75"),
+        ("threshold.fsi=sort(range(0.1,0.4,0.1),reverse=true)",
+         "threshold.fsi=sort(choice(0.1,0.2,0.3),reverse=true)"),
+        ("x=shuffle(range(0.1,0.4,0.1))", "x=shuffle(choice(0.1,0.2,0.3))"),
+        ("x=tag(a, sort(range(step=0.1, start=0.6, stop=0.9)))",
+         "x=tag(a, sort(choice(0.6,0.7,0.8)))"),
+        ("x=sort(range(1,4))", "x=sort(range(1,4))"),
+        ("x=range(1,0.5)", "x=range(1,0.5)"),  # which is refused elsewhere
+        ("x='range(0.1,0.4,0.1)'", "x='range(0.1,0.4,0.1)'"),
         ("seed=range(1,4)", "seed=range(1,4)"),
         ("seed=1", "seed=1"),
         ("threshold.fsi=0.30000000000000004,0.4", "threshold.fsi=0.3,0.4"),

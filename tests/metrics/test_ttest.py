@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from app.metrics.contrast import contrast
-from app.metrics.ttest import score
+from app.metrics.ttest import find_p, score
 from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
 
 
@@ -46,6 +46,13 @@ def test_small_p_values_against_scipy(equal_variance):
         np.testing.assert_allclose(result.statistic[0], expected.statistic, rtol=1e-9)
         np.testing.assert_allclose(result.p[0], expected.pvalue, rtol=1e-9)
     assert result.p.min() < 1e-50
+
+
+@pytest.mark.parametrize("freedom", [3, 249, 250, 1438])
+def test_p_is_as_scipy_has_it_on_both_sides_of_where_its_formula_changes(freedom: int):
+    t = np.append(np.linspace(-30, 30, 6001), np.nan)[None]
+    expected = 2 * stats.t.sf(np.abs(t), freedom)
+    np.testing.assert_allclose(find_p(t, np.array([[freedom]])), expected, rtol=2e-12)
 
 
 def test_zero_variance_is_undefined_also_where_scipy_is_infinite():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from PIL import Image
 from app.config.schema import Lesion
 from app.config.schema import OwnClasses as Own
 from app.errors import InputError
-from app.stimuli.classes import Task, make_own_classes, read_classes
+from app.memo import Memo
+from app.stimuli.classes import Task, make_own_classes, make_readout_classes, read_classes
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities
 
 
@@ -45,7 +47,8 @@ def things(tmp_path: Path) -> Path:
 
 
 def read(*tasks: Task):
-    return read_classes(tasks)
+    images, outputs, _ = read_classes(tasks)
+    return images, outputs
 
 
 def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
@@ -82,7 +85,7 @@ def test_a_list_counts_even_where_there_are_as_many_folders(people: Path, tmp_pa
 
 def test_the_first_images_of_each_class(people: Path):
     tasks = [Task("faces", str(people), None, range(3))]
-    images, outputs = read_classes(tasks, at_most=2)
+    images, outputs, _ = read_classes(tasks, at_most=2)
     assert outputs.tolist() == [0, 0, 1, 2, 2]
     assert images.names[-1] == "faces/c/2.png"
 
@@ -159,3 +162,38 @@ def test_own_classes_are_drawn_held_out_faces_first():
 def test_own_classes_are_read_where_the_settings_name_folders(things: Path):
     own = make_own_classes(Lesion(objects=Own(str(things)), images_per_class=1), 7, 9, call)
     assert own.outputs.tolist() == [7, 8] and own.face_classes == 7
+
+
+def test_lines_may_map_folders_to_outputs(people: Path, tmp_path: Path):
+    lines = listed(tmp_path / "map.txt", "c: 4", "a : 0")
+    images, outputs = read(Task("objects", str(people), lines, range(5)))
+    assert outputs.tolist() == [4] * 12 + [0] * 3
+    assert "b" in " ".join(images.notes), "a folder without a line is told"
+
+
+def test_an_output_that_is_none_is_refused(people: Path, tmp_path: Path):
+    lines = listed(tmp_path / "map.txt", "c: 5", "a: 0")
+    with pytest.raises(InputError, match="names the output 5: those of these classes are 0 to 4"):
+        read(Task("objects", str(people), lines, range(5)))
+
+
+def test_a_readout_is_fitted_on_every_other_image(people: Path, things: Path):
+    shutil.rmtree(people / "b")  # who has one image
+    settings = Lesion("single", faces=Own(str(people)), objects=Own(str(things)), task="readout")
+    fitted, tested = make_readout_classes(settings, Memo("unused"))
+    assert fitted.face_classes == 2 and fitted.names == {
+        0: "faces/a", 1: "faces/c", 2: "objects/a", 3: "objects/cup"
+    }  # fmt: skip
+    assert fitted.outputs.tolist() == [0] * 2 + [1] * 6 + [2, 3]
+    assert tested.outputs.tolist() == [0] + [1] * 6 + [2, 3]
+    assert not {*fitted.images.names} & {*tested.images.names}
+    assert fitted.images.digest != tested.images.digest
+
+
+def test_a_readout_needs_two_images_a_class_and_two_classes(people: Path, tmp_path: Path):
+    settings = Lesion("single", faces=Own(str(people)), task="readout")
+    with pytest.raises(InputError, match="'b' .* has 1 image.* one to fit a readout on"):
+        make_readout_classes(settings, Memo("unused"))
+    alone = replace(settings, faces=Own(str(folders(tmp_path / "alone", {"a": 3}))))
+    with pytest.raises(InputError, match="has one class: a readout needs two"):
+        make_readout_classes(alone, Memo("unused"))

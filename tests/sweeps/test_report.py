@@ -335,16 +335,18 @@ def test_one_run_alone_has_no_panel():
 
 @pytest.mark.slow
 def test_each_target_and_model_has_its_own_section(tmp_path: Path):
-    made = told(models=("a", "b"), target=("faces", "places"), aggregations=["l2"])
+    made = told(
+        models=("a", "b"), target=("faces", "places"), layers=["conv2"], aggregations=["l2"]
+    )
     headings = [section.heading for section in made.sections]
     assert headings == [f"{m}, target={t}" for m in "ab" for t in ("faces", "places")]
     assert panels(made, 1)["c"].verdict == "Not compared: the paper asked about faces, not places."
     folder = report.write_report(
-        told(models=["a"], target=("faces", "places"), layers=["conv2"]), tmp_path
+        told(["a"], ["conv2"], ["l2"], ("fsi", "ttest"), target=("faces", "places")), tmp_path
     )
     assert (folder / "figure.png").exists() and (folder / "panel_c_2.svg").exists()
     table = pd.read_parquet(folder / "panel_e.parquet")
-    assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 8
+    assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 4
 
 
 def test_headings_and_tables_shorten_long_values_to_what_differs():
@@ -492,7 +494,7 @@ def test_undefined_findings_are_said_not_hidden():
 
 
 def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
-    report.write_report(told(metrics=("fsi", "dprime"), layers=("conv2", "conv13")), tmp_path)
+    report.write_report(told(["mini"], ("conv2", "conv13"), ["l2"], ("fsi", "dprime")), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r'src="([^"]{,30})', page)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -504,7 +506,7 @@ def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
 @pytest.mark.parametrize("seeds", [1, 40])
 def test_the_description_has_room_in_a_tag(seeds: int):
     seed = [str(seed) for seed in range(seeds)]
-    made = told(seed=seed, metrics=("fsi", "dprime"), layers=LAYERS[:2])
+    made = told(["mini"], LAYERS[:2], ["l2"], ("fsi", "dprime"), seed=seed)
     page = report.describe(made, "abc")
     assert len(page) < 8000 and "get-artifact?path=figure.png&run_uuid=abc" in page
     whole = len(made.jobs) == page.count("\n| ") - 2

@@ -27,6 +27,7 @@ from sqlalchemy.pool import Pool
 from app import sync
 from app.config.schema import Tracking
 from app.errors import InputError
+from app.sweeps.parent import settle_dead
 from app.tracking import run as tracked
 from app.tracking.record import Description, Record, read_undefined
 from app.tracking.run import Presence, end_run, find_runs, open_run, settle
@@ -414,6 +415,7 @@ def test_the_next_start_delivers_a_sweep_that_ended_without_its_store(
         end_run(sweep, "FINISHED", {"jobs/finished": 1.0})
         assert list(settle(find_runs(sweep))) == [("failed", "away"), ("failed", "")]
     assert [found.info.status for found in all_runs(settings)] == ["RUNNING"]
+    settle_dead(connect(settings))
     with start(settings, tmp_path / "next", "next", {}):
         states = {found.info.run_name: found.info.status for found in all_runs(settings)}
     assert states == {"sweep": "FINISHED", "job": "FINISHED", "next": "RUNNING"}
@@ -463,7 +465,7 @@ def test_the_dead_are_marked_and_the_living_are_not(
         return Counter(run.info.status for run in all_runs(settings))
 
     with start(settings, tmp_path / "mine", "mine", {}) as run:
-        tracked.settle_dead(connect(settings))  # this process lives, too
+        settle_dead(connect(settings))  # this process lives, too
         assert states() == {"RUNNING": 3}
         with pytest.raises(InputError, match="another run writes to"):
             Presence(tmp_path / "sweep" / "0")
@@ -473,9 +475,10 @@ def test_the_dead_are_marked_and_the_living_are_not(
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "another-machine")
-        tracked.settle_dead(connect(settings))
+        settle_dead(connect(settings))
         assert sync.sync([tmp_path])[0] == {"complete": 1, "running": 2}
         assert states() == {"RUNNING": 2, "FINISHED": 1}, "it cannot know"
+    settle_dead(connect(settings))
     with start(settings, tmp_path / "next", "next", {}):
         assert states() == {"KILLED": 2, "RUNNING": 1, "FINISHED": 1}
     killed = [found for found in all_runs(settings) if found.info.status == "KILLED"]
@@ -518,7 +521,7 @@ def test_what_began_on_another_machine_ends_by_word(
 
 # --- with others ----------------------------------------------------------------------------------
 
-EIGHT = """
+SEVERAL = """
 import os, sys, time
 from pathlib import Path
 import pandas as pd
@@ -529,7 +532,7 @@ from app.tracking.run import start
 from app.tracking.store import connect
 
 settings, folder = Tracking(**eval(sys.argv[1])), Path(sys.argv[2])
-import_mlflow(connect(settings).uri)  # once for all eight: they arrive together
+import_mlflow(connect(settings).uri)  # once for all: they arrive together
 begin = time.monotonic() + 0.5
 
 def work(number):
@@ -548,7 +551,7 @@ def work(number):
     assert run.undelivered is None, run.undelivered
 
 children = []
-for number in range(8):
+for number in range(int(sys.argv[3])):
     child = os.fork()
     if child == 0:
         try:
@@ -562,21 +565,21 @@ print([os.waitpid(child, 0)[1] for child in children])
 """
 
 
-def eight_at_once(settings: Tracking, folder: Path) -> None:
+def several_at_once(settings: Tracking, folder: Path, count: int) -> None:
     """A run each, and everything arrives."""
     values = {"name": settings.name, "uri": settings.uri, "folder": settings.folder}
     done = subprocess.run(
-        [sys.executable, "-c", EIGHT, repr(values), str(folder)],
+        [sys.executable, "-c", SEVERAL, repr(values), str(folder), str(count)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.stdout == f"{[0] * 8}\n", done.stdout  # neither errors …
+    assert done.stdout == f"{[0] * count}\n", done.stdout  # neither errors …
     assert done.stderr == ""  # … nor chatter
     runs = all_runs(settings)
     client = MlflowClient(connect(settings).uri)
-    assert sorted(run.info.run_name or "" for run in runs) == [*"01234567"]
+    assert sorted(run.info.run_name or "" for run in runs) == [*"01234567"[:count]]
     for run in runs:
         assert run.info.status == "FINISHED"
         assert len(run.data.params) == 61
@@ -588,7 +591,7 @@ def eight_at_once(settings: Tracking, folder: Path) -> None:
 
 def test_eight_processes_at_once_on_a_fresh_folder(tmp_path: Path) -> None:
     settings = Tracking(name="sqlite", folder=str(tmp_path / "mlruns"))
-    eight_at_once(settings, tmp_path / "runs")
+    several_at_once(settings, tmp_path / "runs", 8)
     client = MlflowClient(connect(settings).uri)
     experiments = [found.name for found in client.search_experiments()]
     assert sorted(experiments) == ["Default", "selectivity"]
@@ -646,7 +649,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(server: Server, tmp_path: P
     with_secrets = server.uri.replace("//", f"//{':'.join(SECRETS.values())}@")
     server.start()
     server.wait()
-    eight_at_once(settings, folder / "eight")
+    several_at_once(settings, folder / "several", 4)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run_app, folder / "work", *command, MLFLOW_TRACKING_URI=with_secrets)
         while not list(folder.glob("work/outputs/sweeps/*/*/0/result.json")):

@@ -17,7 +17,7 @@ from mlflow.entities import Run as StoredRun
 
 from app import sync
 from app.config.schema import Tracking
-from app.sweeps.parent import Plan, write_plan
+from app.sweeps.parent import Plan, settle_dead, write_plan
 from app.tracking.record import Description
 from app.tracking.run import end_run, find_runs, open_run, settle, start
 from app.tracking.store import connect
@@ -147,12 +147,16 @@ def test_what_is_deleted_while_a_sweep_runs(
     check_whole(settings)
 
 
+@pytest.mark.parametrize("synced", [True, False], ids=["sync", "the next start"])
 def test_a_sweep_that_was_killed_before_its_first_result_has_a_view(
-    settings: Tracking, tmp_path: Path
+    synced: bool, settings: Tracking, tmp_path: Path
 ) -> None:
     write_plan(tmp_path / "sweep", Plan({"a": JOBS}))
     parent = open_run(connect(settings), tmp_path / "sweep", SWEEP)
-    assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    if synced:
+        assert sync.sync([tmp_path]) == ({"delivered": 1}, [])
+    else:
+        settle_dead(connect(settings))
     assert list_views(settings) == {parent}
 
 

@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 
 from app import sync
 from app.config.schema import Tracking
+from app.sweeps.parent import settle_dead
 from app.tracking.moved import follow, is_same
 from app.tracking.record import Description
-from app.tracking.run import end_run, open_run, settle_dead, start
+from app.tracking.run import end_run, open_run, start
 from app.tracking.store import connect
 
 SWEEP = Description("sweep", {"a": 1})
@@ -28,6 +29,7 @@ def tracking(project: Path) -> Tracking:
 def run(project: Path, name: str) -> str:
     """A run with a file; its id."""
     folder = project / "outputs" / name
+    settle_dead(connect(tracking(project)))  # as every command begins
     with start(connect(tracking(project)), folder, Description(name)) as record:
         (folder / "scores.txt").write_text(name)
         record.add_artifacts(folder)

@@ -25,7 +25,7 @@ def test_a_view_for_the_versions_it_was_tried_with():
     kind, _, packed = view["state"].partition(";")
     state = json.loads(zlib.decompress(b64decode(packed)))
     assert kind == "deflate" and state["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc'"
-    columns = ["params.`layer`", "metrics.`a/b`", "metrics.`layer/depth`"]
+    columns = ["attributes.`Run Name`", "params.`layer`", "metrics.`a/b`", "metrics.`layer/depth`"]
     assert (
         state["selectedColumns"] == state["columnOrder"] == list(state["columnWidths"]) == columns
     )

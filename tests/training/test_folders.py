@@ -110,6 +110,11 @@ def test_an_epoch_is_the_same_whatever_came_before_and_however_many_read_it(phot
         {bytes(p.numpy()) for pixels, _ in epoch[:-1] for p in pixels} for epoch in (first, second)
     )
     assert len(seen) == 30 and not seen & later
+    cut = photos / next(iter(several.learned.images.names))
+    cut.write_bytes(cut.read_bytes()[:400])
+    with pytest.raises(InputError) as told:
+        read_epoch(several, 0)
+    assert str(told.value).startswith(f"{cut} is truncated or damaged"), "as a worker tells it"
 
 
 def looks(image: Image.Image, varied: Augmentation, count: int) -> list[np.ndarray]:
@@ -168,7 +173,6 @@ def test_what_is_missing_or_damaged_is_named_in_one_line(photos: Path, tmp_path:
     cut = photos / "objects" / "car" / "1.jpg"
     whole = cut.read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
-    cut_short = refused(ours(photos, "batch_size=2", "workers=2"))
-    assert cut_short.startswith(f"{cut} is truncated or damaged"), "as it is told by a worker"
+    assert refused(ours(photos, "batch_size=2")).startswith(f"{cut} is truncated or damaged")
     cut.write_text("no image")
     assert "car/1.jpg is not an image that Pillow can read" in refused(ours(photos))

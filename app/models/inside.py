@@ -1,0 +1,136 @@
+"""From Python: read and lesion inside any torch network, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from app.choices import REPLACEMENTS
+from app.errors import InputError
+from app.models.export import export
+from app.models.graph import PIXELS
+from app.models.places import Place, Places
+from app.models.program import Program
+
+
+class Inside:
+    """A network whose layers are read, and whose kernels are lesioned, by the names of modules.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode; it takes images (n, 3, input_size, input_size) and gives one tensor.
+    input_size : int
+        Rows, and columns, of its images, in pixels.
+    device : str or torch.device
+        Where it is run.
+
+    Raises
+    ------
+    InputError
+        One line, for a network in training mode, that fails on such images, or has no graph.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> _ = torch.manual_seed(0)
+    >>> body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).eval()
+    >>> network = Inside(body, 8)
+    >>> images = torch.rand(5, 3, 8, 8)
+    >>> network.read(images, ["0"])["0"].shape
+    torch.Size([5, 4, 6, 6])
+    >>> network.lesion(images, {"0": [1, 3]}).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self, network: nn.Module, input_size: int, device: str | torch.device = "cpu"
+    ) -> None:
+        self.name = type(network).__name__
+        if network.training:
+            raise InputError(
+                f"{self.name} is in training mode, in which dropout and batch normalisation make "
+                "its outputs depend on chance and on the batch: take network.eval()"
+            )
+        self.graph = export(network, input_size, self.name)
+        if self.graph.failure:
+            raise InputError(f"{self.name} has no graph: {self.graph.failure}")
+        self.program = Program(self.graph, network, torch.device(device), torch.float32)
+
+    def list_layers(self) -> list[str]:
+        """The names of all layers that can be read, in the network's order."""
+        listed = Places(self.graph, self.name, "map").list_all()
+        return [name for name, _, _, outputs in listed if outputs]
+
+    def find(self, layer: str) -> Place:
+        """What is read for a layer: after the activation that takes its output as it is.
+
+        InputError for a name that is none, and where rows and channels cannot be told apart.
+        """
+        listed = {name: outputs for name, _, _, outputs in
+                  Places(self.graph, self.name, "map").list_all()}  # fmt: skip
+        output = listed.get(layer) or ["map"]
+        if len(output) > 1:
+            raise InputError(f"{layer} of {self.name} may be {' or '.join(output)}")
+        return Places(self.graph, self.name, output[0]).find(layer)
+
+    @torch.inference_mode()
+    def read(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The maps of layers, (images, channels, rows, columns) each, from one forward pass.
+
+        Tokens are rows; of a vector rows and columns are 1.
+        """
+        places = [self.find(layer) for layer in layers]
+        given = {PIXELS: images.to(self.program.device)}
+        found = dict(self.program.run(given, [place.value for place in places]))
+        return {place.layer: place.view(found[place.value]) for place in places}
+
+    @torch.inference_mode()
+    def lesion(
+        self, images: Tensor, kernels: Mapping[str, Sequence[int]], replacement: str = "zero"
+    ) -> Tensor:
+        """The outputs (images, outputs) with kernels of one or several layers lesioned together.
+
+        Parameters
+        ----------
+        images : tensor, (images, 3, input_size, input_size)
+            As the network wants them.
+        kernels : mapping of str to sequence of int
+            The numbers of the kernels of each layer; none gives the network's own outputs.
+        replacement : str
+            What becomes of their maps: `zero`; `mean`, that over these images; `resample`, their
+            maps for the image before. The latter two are those of the intact network.
+        """
+        if replacement not in REPLACEMENTS:
+            raise InputError(f"replacement={replacement} is one of {', '.join(REPLACEMENTS)}")
+        places = [self.find(layer) for layer in kernels]
+        intact = self.read(images, list(kernels)) if replacement != "zero" else {}
+        change = {
+            place.value: _replace(place, list(kernels[place.layer]), intact, replacement)
+            for place in places
+        }
+        given = {PIXELS: images.to(self.program.device)}
+        ((_, outputs),) = self.program.run(given, [self.graph.result], change)
+        assert isinstance(outputs, Tensor)
+        return outputs
+
+
+def _replace(
+    place: Place, kernels: list[int], intact: Mapping[str, Tensor], replacement: str
+) -> Callable[[Tensor], Tensor]:
+    """Make what replaces the maps of kernels in a place's values."""
+
+    def change(values: Tensor) -> Tensor:
+        values = values.clone()
+        maps = place.view(values)
+        if replacement == "zero":
+            maps[:, kernels] = 0
+        else:
+            own = intact[place.layer][:, kernels]
+            maps[:, kernels] = own.mean(0) if replacement == "mean" else own.roll(1, 0)
+        return values
+
+    return change

@@ -1,0 +1,96 @@
+"""From Python: what is read and lesioned is what hooks on the network see and leave."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+from torch import nn
+
+from app.errors import InputError
+from app.models import inside
+from app.models.inside import Inside
+from tests.models.test_places import Net, Stubborn
+
+
+@pytest.fixture(scope="module")
+def body() -> nn.Module:
+    torch.manual_seed(1)
+    return Net().eval()
+
+
+@pytest.fixture(scope="module")
+def network(body: nn.Module) -> Inside:
+    return Inside(body, 16)
+
+
+IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_layers_are_those_that_give_images_first(network):
+    listed = network.list_layers()
+    assert listed[:3] == ["stem.0", "stem.1", "stem.2"]
+    assert "windows" not in listed and "pair" not in listed
+
+
+def test_layouts_are_told(network):
+    found = network.read(IMAGES, ["last", "mlp.0", "head", "block"])
+    shapes = {layer: tuple(maps.shape[1:]) for layer, maps in found.items()}
+    assert shapes == {
+        "last": (4, 8, 8), "mlp.0": (6, 64, 1), "head": (2, 1, 1), "block": (4, 8, 8)
+    }  # fmt: skip
+
+
+REPLACE = {"zero": torch.zeros_like, "mean": lambda maps: maps.mean(0),
+           "resample": lambda maps: maps.roll(1, 0)}  # fmt: skip
+
+
+@pytest.mark.parametrize("replacement", ["zero", "mean", "resample"])
+def test_layers_are_lesioned_together(network, body, replacement):
+    """In two layers at once; what replaces maps is the intact network's."""
+    kernels = {"stem.2": [0, 2], "mlp.1": [1, 4]}
+    kept = {}
+    axis = {"stem.2": 1, "mlp.1": 2}
+
+    def keep(name):
+        return lambda _module, _inputs, output: kept.update({name: output.clone()})
+
+    def silence(name):
+        def hook(_module, _inputs, output):
+            output, own = output.clone(), kept[name]
+            for kernel in kernels[name]:
+                where = (slice(None),) * axis[name] + (kernel,)
+                output[where] = REPLACE[replacement](own[where])
+            return output
+
+        return hook
+
+    with torch.inference_mode():
+        for make in (keep, silence):
+            handles = [
+                body.get_submodule(name).register_forward_hook(make(name)) for name in kernels
+            ]
+            expected = body(IMAGES)
+            for handle in handles:
+                handle.remove()
+        found = network.lesion(IMAGES, kernels, replacement)
+        intact = body(IMAGES)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert not torch.allclose(found, intact, atol=1e-6)
+    torch.testing.assert_close(network.lesion(IMAGES, {}), intact, rtol=0, atol=1e-6)
+
+
+def test_what_cannot_be_done_is_one_line(network):
+    with pytest.raises(InputError, match="blok is no module of Net"):
+        network.read(IMAGES, ["blok"])
+    with pytest.raises(InputError, match="replacement=noise is one of zero, mean, resample"):
+        network.lesion(IMAGES, {"block": [0]}, "noise")
+    with pytest.raises(InputError, match="Stubborn has no graph"):
+        Inside(Stubborn().eval(), 8)
+    with pytest.raises(InputError, match="Net is in training mode"):
+        Inside(Net(), 16)
+
+
+def test_the_example_holds():
+    assert doctest.testmod(inside).failed == 0

@@ -1,0 +1,153 @@
+"""Lesions against hooks on full passes of the network itself, in networks of every make."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from app.errors import InputError
+from app.models.export import export
+from app.models.lesioning import Lesioning, cut
+from app.models.places import OUTPUT_MAPS, Places
+from app.models.program import Program
+
+CPU = torch.device("cpu")
+
+
+class Joined(nn.Module):
+    """A stride, a skip connection, two branches, a pooling, attention and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.first, self.second = nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.down = nn.Conv2d(8, 6, 3, stride=2)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.mix = nn.Linear(6, 6)
+        self.hidden, self.head = nn.Linear(6, 5), nn.Linear(5, 7)
+
+    def forward(self, x):
+        x = functional.relu(self.stem(x))
+        y = functional.relu(self.norm(self.first(x)))
+        y = self.second(y)
+        y = y + x
+        z = torch.cat([self.grouped(y), y * y.mean((2, 3), keepdim=True)], dim=1)
+        z = functional.relu(self.down(functional.max_pool2d(z, 2)))
+        tokens = self.mix(z.flatten(2).transpose(1, 2))
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.head(functional.gelu(self.hidden(tokens.mean(1))))
+
+
+@pytest.fixture(scope="module")
+def body() -> nn.Module:
+    torch.manual_seed(0)
+    body = Joined().eval()
+    for each in body.parameters():
+        each.data *= 2  # that kernels matter
+    return body
+
+
+@pytest.fixture(scope="module")
+def program(body: nn.Module) -> Program:
+    graph = export(body, 24, "joined")
+    assert not graph.failure
+    return Program(graph, body, CPU, torch.float32)
+
+
+LAYERS = [("stem", "map"), ("first", "map"), ("second", "map"), ("grouped", "map"),
+          ("down", "map"), ("mix", "tokens"), ("hidden", "vector")]  # fmt: skip
+
+
+def full_pass(program: Program, layer: str, output: str, pixels, kernel: int, donors=None):
+    """The network's outputs with the kernel of what is read for the layer replaced."""
+    place = Places(program.graph, "joined", output).find(layer)
+
+    def replace(values):
+        values = values.clone()
+        view = OUTPUT_MAPS[output](values)
+        view[:, kernel] = 0 if donors is None else donors[:, kernel]
+        return values
+
+    found = program.run({"pixels": pixels}, [program.graph.result], {place.value: replace})
+    return dict(found)[program.graph.result]
+
+
+@pytest.mark.parametrize(("layer", "output"), LAYERS)
+@pytest.mark.parametrize("replaced", [False, True])
+def test_lesions_equal_full_passes(program, layer, output, replaced):
+    pixels = torch.rand(3, 3, 24, 24)
+    place = Places(program.graph, "joined", output).find(layer)
+    lesioning = Lesioning(program, place, pooled=True)
+    kernels = torch.arange(-1, place.shape[0]).repeat_interleave(3)
+    shown = torch.arange(3).repeat(place.shape[0] + 1)
+    with torch.inference_mode():
+        shared = lesioning.prepare(pixels)
+        donors = lesioning.view(shared)[[1, 2, 0]] if replaced else None
+        found = lesioning.run(shared, lesioning.sum(shared), shown, kernels, donors)
+        whole = dict(program.run({"pixels": pixels}, [place.value]))[place.value]
+        others = place.view(whole)[[1, 2, 0]] if replaced else None
+        for kernel in range(place.shape[0]):
+            expected = full_pass(program, layer, output, pixels, kernel, others)
+            torch.testing.assert_close(found[3 * kernel + 3 :][:3], expected, rtol=0, atol=1e-5)
+    assert found.reshape(-1, 3, 7).std(dim=0).max() > 1e-4, "some kernels matter"
+
+
+def test_what_a_full_pass_here_is_is_what_a_hook_leaves(program, body):
+    """Of a module without an activation."""
+
+    def silence(_module, _inputs, output):
+        output = output.clone()
+        output[:, 2] = 0
+        return output
+
+    pixels = torch.rand(3, 3, 24, 24)
+    handle = body.grouped.register_forward_hook(silence)
+    with torch.inference_mode():
+        expected = body(pixels)
+        handle.remove()
+        found = full_pass(program, "grouped", "map", pixels, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_what_rests_on_the_place_alone_is_repeated(program):
+    """A skip connection is shared, and so is nothing that lies before it."""
+    place = Places(program.graph, "joined", "map").find("second")
+    found = cut(program, [place.value], program.graph.result)
+    skip = Places(program.graph, "joined", "map").find("stem").value
+    assert found.shared == (skip,)
+    kinds = [each.kind for each in found.repeated]
+    assert kinds.count("conv2d") == 2, "grouped and down"
+
+
+def test_a_result_before_the_place_has_no_lesions(program):
+    place = Places(program.graph, "joined", "vector").find("hidden")
+    before = Places(program.graph, "joined", "map").find("down").value
+    with pytest.raises(InputError, match="nothing is left of a lesion of hidden"):
+        Lesioning(program, place, before)
+
+
+@pytest.mark.parametrize("layer", ["down", "second"])
+def test_lesions_may_be_judged_by_any_value(program, layer):
+    """Also by what the shortcut of a linear operation would pass."""
+    pixels = torch.rand(2, 3, 24, 24)
+    place = Places(program.graph, "joined", "map").find(layer)
+    result = Places(program.graph, "joined", "map").find("down").value
+    if layer == "down":
+        result = program.graph.users[place.value][0].name
+    lesioning = Lesioning(program, place, result)
+    with torch.inference_mode():
+        shared = lesioning.prepare(pixels)
+        shown, kernel = torch.arange(2), torch.full((2,), 1)
+        found = lesioning.run(shared, lesioning.sum(shared), shown, kernel)
+
+        def silence(values):
+            values = values.clone()
+            values[:, 1] = 0
+            return values
+
+        expected = dict(program.run({"pixels": pixels}, [result], {place.value: silence}))[result]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
