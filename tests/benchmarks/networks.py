@@ -251,7 +251,7 @@ def measure(case: Case, layers: int, kernels: int) -> Found:
     batch = min(BATCHES, key=functools.partial(time_passes, case))
     speeds = [time_layer(case, layer, batch) for layer in timed]
     agreement = [agree(case, layer, kernels) for layer in timed if kernels]
-    called = len({call.name for call in case.graph.calls})
+    called = len({call.name for call in case.graph.calls if call.name})
     return Found(case.name, case.seconds, len(names), called, outputs, len(spread), effect,
                  difference, own, batch, speeds, agreement, failed)  # fmt: skip
 
@@ -282,9 +282,9 @@ def time_layer(case: Case, layer: str, batch: int) -> Speed:
     site = case.site(layer)
     place, every, pixels = site.network.place(layer), site.kernels, case.pixels[:batch]
     assert site.shared is not None  # kept, as in a run
-    kernels = [*range(min(2, every))]
-    seconds = _time(lambda: _lesion(site, kernels))
-    count = int(min(every, max(2, len(kernels) * SECONDS / seconds)))
+    count = min(2, every)  # more, where they are fast: all share what is computed first
+    while _time(lambda: _lesion(site, range(count))) < SECONDS and count < every:  # noqa: B023
+        count = min(4 * count, every)
     kernels = np.linspace(0, every - 1, count).astype(int).tolist()
     read, ours, full = [], [], []
     for _ in range(ROUNDS):
