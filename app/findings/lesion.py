@@ -324,7 +324,8 @@ def judge_each(
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))
-    together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
+    # Lesions x images. Few alone are slow: an operation costs something however little it does.
+    together = max(4, GROUP_VALUES[maps.device.type] // lesioning.largest)
     waiting = [*torch.split(changed.nonzero(), together)][::-1]
     while waiting:
         rows, shown = (pairs := waiting.pop()).T

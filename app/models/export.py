@@ -88,7 +88,12 @@ def _translate(
             continue
         if node.target is torch.ops.selective_units.mark.default:
             marked, call = node.args
-            names[node.name] = ends[call] = _tell(marked, names).name
+            source = _tell(marked, names)
+            names[node.name] = ends[call] = source.name
+            if len(marked.users) > 1:  # what the module gives back as it is, others take, too
+                names[node.name] = ends[call] = node.name
+                same = Operation(node.name, "aten.alias.default", (source,), {}, calls[call].name)
+                operations.append(same)
             continue
         target = _name(node.target)
         if target is None:

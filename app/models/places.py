@@ -33,7 +33,7 @@ _FIRST = ("conv2d", "batch_norm", "_native_batch_norm_legit_no_training", "max_p
           "avg_pool2d", "adaptive_avg_pool2d", "group_norm")  # fmt: skip
 _LAST = ("linear", "layer_norm")
 _PERMUTED = ((0, 3, 1, 2), (0, 2, 3, 1))  # to channels first, to last
-_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid")
+_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid", "alias")
 
 
 @dataclass(frozen=True)
