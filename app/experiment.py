@@ -125,7 +125,8 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
     notes = [*stimuli.images.notes, *note_signs(said, name_units(aggregation)), *unsure, why_not]
     if why_not is None:
         shown, fitted = make_classes(cut, model, memo, config.megapixels)
-        site = open_site(cut, layer.name, shown, fitted, reader)
+        single = aggregation == "unit"
+        site = open_site(cut, layer.name, shown, fitted, reader, single)
         lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
         notes += [*shown.images.notes, *lesions.notes]
         if sure is not None:

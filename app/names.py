@@ -30,6 +30,11 @@ DISATTENUATED_WITH = "consistency/disattenuated_"  # followed by the other metri
 LESION_SPEARMAN = {"face": "lesion/spearman", "object": "lesion/spearman_object"}
 LESION_RELIABILITY = {"face": "lesion/reliability", "object": "lesion/reliability_object"}
 LESION_CEILING = {"face": "lesion/ceiling", "object": "lesion/ceiling_object"}
+# Of effects that are estimated with exact lesions of a sample, and the points used.
+ATTRIBUTION_SPEARMAN = {
+    "face": "lesion/attribution_spearman", "object": "lesion/attribution_spearman_object",
+}  # fmt: skip
+ATTRIBUTION_POINTS = "lesion/attribution_points"
 INTACT = "lesion/intact_{measure}"  # face_loss, face_top1, object_loss, object_top1
 SELECTION_LESIONED = "lesion/selection_{task}_top1"  # all that the criterion selects
 RANDOM_LESIONED = "lesion/selection_random_{task}_top1"  # as many at random, mean over draws
@@ -50,7 +55,15 @@ DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric,
 
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
-WHOLE = (COUNT, UNITS, UNDEFINED, GREEDY_DROPPED, DECODED_KERNELS, DEPTH)  # whole numbers
+WHOLE = (
+    COUNT,
+    UNITS,
+    UNDEFINED,
+    ATTRIBUTION_POINTS,
+    GREEDY_DROPPED,
+    DECODED_KERNELS,
+    DEPTH,
+)  # whole numbers
 
 
 def name_units(aggregation: str) -> str:

@@ -175,7 +175,7 @@ class Readout:
 class Lesion:
     """The images on which a lesion's effect is measured, and what tells their classes."""
 
-    name: Annotated[str, one_of(("single", "greedy", "none"))] = MISSING
+    name: Annotated[str, one_of(("single", "attribution", "greedy", "none"))] = MISSING
     layers: list[str] | None = None  # that are lesioned; null: every one
     # null: the network's own outputs where there are images of their classes, else a readout
     task: Annotated[str, one_of(choices.LESION_TASKS)] | None = None
@@ -192,6 +192,8 @@ class Lesion:
     random_draws: Count = 3  # of random kernels, for each size of a set
     fraction: Annotated[float, FRACTION] = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: Count = 1  # greedy only: kernels to drop a search
+    checked: Annotated[int, at_least(3)] = 32  # attribution only: lesioned exactly, too
+    points: Count | None = None  # attribution only: where slopes are read; null: what is better
 
 
 @dataclass

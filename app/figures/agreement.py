@@ -118,7 +118,7 @@ def _plot_pairs(
 ) -> Figure:
     """Below the diagonal, score against score; above it, the part that the tops share."""
     many = len(selections)
-    points, title = _choose_points(len(selections[0].score), heading)
+    points, title = choose_points(len(selections[0].score), heading)
     side = max(WIDTH, PAIR * many + 0.6)
     figure = new_figure(0.95 * side, side, title)
     grid = figure.subplots(many, many)
@@ -159,7 +159,7 @@ def plot_halves(
 
     `halves` (2, units) are of the first split, `correlations` (splits,) are Spearman's of each.
     """
-    points, title = _choose_points(len(selection.score), heading)
+    points, title = choose_points(len(selection.score), heading)
     figure = new_figure(3, title=title)
     ax = figure.subplots()
     chosen, (first, second) = selection.selected[points], halves[:, points]
@@ -190,7 +190,7 @@ def plot_halves(
     return {"reliability": figure}
 
 
-def _choose_points(units: int, heading: Heading) -> tuple[NDArray[np.int64], str]:
+def choose_points(units: int, heading: Heading) -> tuple[NDArray[np.int64], str]:
     """The units that a scatter plot shows, and the figure's title, which says how many."""
     points = thin_units(units, POINTS)
     few = f"\nscatter: {POINTS:,} of {units:,} {heading.units}, drawn at random"

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from app.figures.agreement import choose_points
 from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.scores import Selection
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, Heading, paper_style
@@ -47,16 +48,19 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
         draw_searches(grid, lesioned.searches)
     if "face" in lesioned.tasks:
         intact = -float(lesioned.effects.intact.face_loss)
-        name, ylabel, line = "lesion", "Face performance (−loss, nats)", ("no lesion", intact)
+        name, line = "lesion", ("no lesion", intact)
+        how = ", estimated" if lesioned.checked is not None else ""
+        ylabel = f"Face performance (−loss, nats{how})"
         if "face" in lesioned.searches:
             dropped = lesioned.searches["face"].dropped[-1]
             name, ylabel = "lesion_place", "Place in the face search (0: first)"
             line = "dropped below", dropped - 0.5
+        points, title = choose_points(len(selection.score), heading)
         figures[name] = figure = new_figure(2.6, title=title)
         ax = figure.subplots(subplot_kw={"ylabel": ylabel})
-        draw_remains(ax, selection, lesioned.remains("face"), line)
+        draw_remains(ax, selection, lesioned.remains("face"), line, points)
     if lesioned.damage is not None and selection.selected.any():
-        figures["lesion_classes"] = figure = new_figure(3.2, title=title)
+        figures["lesion_classes"] = figure = new_figure(3.2, title=heading.title)
         draw_classes(figure.subplots(), lesioned.damage.table(), selection.style.label)
     for figure in figures.values():
         add_legend(figure)
@@ -64,21 +68,26 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
 
 
 def draw_remains(
-    ax: Axes, selection: Selection, remains: NDArray[np.generic], line: tuple[str, float]
+    ax: Axes,
+    selection: Selection,
+    remains: NDArray[np.generic],
+    line: tuple[str, float],
+    points: NDArray[np.int64] | None = None,
 ) -> None:
     """Draw what each kernel's lesion leaves (kernels,) against its score; how both correlate.
 
-    `line` is the label and the height of a horizontal line.
+    `line` is the label and the height of a horizontal line; `points` are shown, None: all.
     """
     ax.axhline(line[1], color=DARK, linewidth=0.8, linestyle="--", zorder=1, label=line[0])
     chosen = selection.selected
+    shown = np.ones_like(chosen) if points is None else np.isin(np.arange(chosen.size), points)
     for mask, colour, label in (
-        (~chosen, GREY, "not selected"),
-        (chosen, selection.style.colour, f"selected ({chosen.sum():,})"),
+        (~chosen & shown, GREY, "not selected"),
+        (chosen & shown, selection.style.colour, f"selected ({chosen.sum():,})"),
     ):
         ax.scatter(
             selection.score[mask], remains[mask], 12 if chosen.size <= 150 else 7, color=colour,
-            edgecolors="white", linewidths=0.3, label=label,
+            edgecolors="white", linewidths=0.3, label=label, rasterized=mask.size > 500,
         )  # fmt: skip
     ax.margins(0.05, 0.08)
     ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))

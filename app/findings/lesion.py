@@ -86,12 +86,13 @@ class LesionSite:
     seed: int = 0  # of which image's map replaces which, where they are resampled
     readout: Readout | None = None  # that says the classes; None: the network's own outputs
     fitted: OwnClasses | None = None  # the images that the readout was fitted on
+    units: bool = False  # single units stand where kernels are spoken of, by their numbers
 
     def __memo__(self) -> Any:
         """What effects depend on."""
         own = self.own.images.digest, self.own.outputs, self.own.face_classes
         replaced = self.replacement, self.seed if self.replacement == "resample" else None
-        return self.network, self.layer, own, self.hardware, replaced, self.readout
+        return self.network, self.layer, own, self.hardware, replaced, self.readout, self.units
 
     @property
     def told(self) -> str:
@@ -107,7 +108,8 @@ class LesionSite:
     @property
     def kernels(self) -> int:
         """How many there are."""
-        return self.network.map_shape(self.layer)[0]
+        shape = self.network.map_shape(self.layer)
+        return math.prod(shape) if self.units else shape[0]
 
     @functools.cached_property
     def lesioning(self) -> Lesioning:
@@ -115,9 +117,8 @@ class LesionSite:
         program = self.network.program(self.hardware.device, torch.float32)
         assert isinstance(program, Program), "a network without a graph is not lesioned"
         value = self.readout.value if self.readout else None
-        return Lesioning(
-            program, self.network.place(self.layer), value, pooled=self.replacement != "mean"
-        )
+        pooled = self.replacement != "mean"
+        return Lesioning(program, self.network.place(self.layer), value, pooled, self.units)
 
     @functools.cached_property
     def shared(self) -> dict[str, Tensor] | None:
@@ -319,8 +320,8 @@ def judge_each(
     right_output = torch.from_numpy(answers).to(maps.device)
     number = torch.tensor([-1, *kernels], device=maps.device)
     # A kernel whose map is replaced by its like is not missed: only other pairs are run.
-    responds = (maps if donors is None else maps != donors).any(dim=(2, 3)).T.cpu()
-    changed = torch.cat([torch.ones_like(responds[:1]), responds[[*kernels]]])
+    responds = lesioning.find_active(shared, kernels, donors).cpu()
+    changed = torch.cat([torch.ones(1, len(maps), dtype=torch.bool), responds])
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))

@@ -54,8 +54,12 @@ def certify_lesions(
     """Draw localizer and test images again, and correlate scores with what then remains.
 
     Test images are drawn within their classes, or within tasks where a class has one alone. A
-    greedy search is not made again: its places stay, and only localizer images are drawn.
+    greedy search is not made again: its places stay, and only localizer images are drawn. Of
+    single units there is nothing.
     """
+    if lesions.checked is not None and lesions.checked.units:
+        said = "effects of single units are not kept by image: lesion/spearman has no interval"
+        return LesionCertainty({}, {}, (f"certainty: {said}",))
     tasks = np.where(shown.outputs < shown.face_classes, "face", "object")
     classes, notes = [str(output) for output in shown.outputs], []
     if min(Counter(classes).values()) < 2:

@@ -23,7 +23,7 @@ def why_not_lesioned(
     """
     if settings.name == "none":
         return "lesion: switched off (lesion=none)"
-    if aggregation == "unit":
+    if aggregation == "unit" and settings.name != "attribution":
         return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
     if settings.layers is not None and layer.name not in settings.layers:
         return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"
@@ -45,9 +45,14 @@ def why_not_lesioned(
 
 
 def open_site(
-    settings: Lesion, layer: str, shown: OwnClasses, fitted: OwnClasses | None, reader: Reader
+    settings: Lesion,
+    layer: str,
+    shown: OwnClasses,
+    fitted: OwnClasses | None,
+    reader: Reader,
+    units: bool = False,
 ) -> LesionSite:
-    """The layer to lesion, with the images that say what remains, and what names their classes.
+    """The layer, or its `units`, with images that say what remains, and what names their classes.
 
     That is a readout fitted on other images, where there are any, else the network's own outputs.
     """
@@ -55,5 +60,5 @@ def open_site(
     readout = None
     if fitted is not None:
         readout = memo(fit_readout, network, settings.readout, fitted, hardware)
-    how = settings.replacement, settings.seed, readout, fitted
+    how = settings.replacement, settings.seed, readout, fitted, units
     return LesionSite(network, layer, shown, hardware, memo, *how)

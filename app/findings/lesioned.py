@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app import names
 from app.choices import TASKS
+from app.findings.attribution import Checked, attribute_each
 from app.findings.consistency import spearman
 from app.findings.lesion import (
     LesionEffects,
@@ -109,11 +110,13 @@ class Lesioned:
     # kernels, (draws,); none where the network's own outputs name the classes.
     recovered: Mapping[str, Performance] = field(default_factory=dict)
     told: tuple[str, ...] = ()  # about what names the classes
+    checked: Checked | None = None  # how far effects that are estimates agree with exact ones
 
     @property
     def notes(self) -> list[str]:
-        """What names the classes; one line for each task that is left out."""
-        return [*self.told] + [
+        """What names the classes; a line for each task left out; how good estimates are."""
+        checked = [self.checked.note] if self.checked else []
+        return [*self.told, *checked] + [
             f"lesion: the {task} task is left out; images of its classes are named by "
             f"lesion.{task}s.root=<folder>"
             for task in TASKS
@@ -140,6 +143,7 @@ class Lesioned:
                  for task in self.tasks}  # fmt: skip
         for name, value in self.effects.intact.of(*self.tasks).items():
             found[names.INTACT.format(measure=name)] = float(value)
+        found |= self.checked.metrics() if self.checked else {}
         for task, search in self.searches.items():
             found[names.GREEDY_DROPPED] = float(search.dropped[-1])
             for name, values in search.remaining.of(*self.tasks).items():
@@ -172,14 +176,19 @@ class Lesioned:
         }
 
     def table(self) -> pd.DataFrame:
-        """A row a kernel: what remains of both tasks without it; intact performance beside it.
+        """A row a kernel or unit: what remains of both tasks without it; intact performance beside.
 
+        Where that is estimated, `exact_…` has what remains in the lesions of a sample.
         Of a greedy search for a task, `<task>_search_…`: the kernel's place, 0 dropped first; the
         step that dropped it, from 1; what remained then (missing where it was never dropped).
         """
-        table = pd.DataFrame(self.effects.without._asdict()).rename_axis("kernel").reset_index()
+        what = "unit" if self.checked and self.checked.units else "kernel"
+        table = pd.DataFrame(self.effects.without._asdict()).rename_axis(what).reset_index()
         for name, value in self.effects.intact._asdict().items():
             table[f"intact_{name}"] = float(value)
+        if self.checked is not None:
+            exact = pd.DataFrame(self.checked.exact._asdict(), index=self.checked.sample)
+            table = table.join(exact.add_prefix("exact_"))
         for task, search in self.searches.items():
             step = pd.Series(search.step, dtype="Int64")
             table[f"{task}_search_place"] = search.place
@@ -227,12 +236,16 @@ def lesion(
         how = site.kernels, settings.fraction, settings.group_size
         searches = {task: search_greedily(lesion_each, task, *how) for task in site.own.tasks}
     sets = []
-    if settings.sets:
+    if settings.sets and not site.units:
         sets = choose_sets(score, selected, settings.sets, settings.random_draws, seed)
-    effects = lesion_each(())
+    checked = None
+    if settings.name == "attribution":
+        effects, checked = attribute_each(site, settings, seed)
+    else:
+        effects = lesion_each(())
     # Single lesions have told what is left without one kernel, or none.
     left: dict[tuple[int, ...], Performance] = {(): effects.intact}
-    for kernel, measures in enumerate(zip(*effects.without, strict=True)):
+    for kernel, measures in enumerate(zip(*effects.without, strict=True) if not checked else ()):
         left[kernel,] = Performance(*measures)
     # Of some it is also told what remains of each class.
     by_class = [each for each in sets if each.kind in BY_CLASS]
@@ -245,7 +258,8 @@ def lesion(
     recovered = recover(site, sets) if site.readout is not None else {}
     told = (site.told,) if site.told else ()
     whole = Damage.describe(site.own, damage) if damage else None
-    return Lesioned(site.own.tasks, effects, searches, sets, without, whole, recovered, told)
+    tasks = site.own.tasks
+    return Lesioned(tasks, effects, searches, sets, without, whole, recovered, told, checked)
 
 
 def recover(site: LesionSite, sets: Sequence[KernelSet]) -> dict[str, Performance]:

@@ -76,16 +76,22 @@ class Linear:
 class Lesioning:
     """Lesions of the kernels of one place, judged by one value of the network: its result.
 
+    Or of its single `units`, which then stand wherever kernels are spoken of, by their numbers.
     Maps are lesioned as they are, or, where `pooled` allows it, after a pooling that acts on each:
     what replaces them is pooled, too.
     """
 
     def __init__(
-        self, program: Program, place: Place, result: str | None = None, pooled: bool = True
+        self,
+        program: Program,
+        place: Place,
+        result: str | None = None,
+        pooled: bool = True,
+        units: bool = False,
     ) -> None:
-        self.program, self.place = program, place
+        self.program, self.place, self.units = program, place, units
         self.result = result or program.graph.result
-        self.linear = _find_linear(program, place, self.result, pooled)
+        self.linear = None if units else _find_linear(program, place, self.result, pooled)
         self.maps = self.linear.maps if self.linear else place.value
         self.seed = self.linear.operation.name if self.linear else place.value
         if self.result not in program.graph.find_dependent([self.seed]):
@@ -127,9 +133,19 @@ class Lesioning:
         """The same with some kernels lesioned in all images; `donors` as in `run`."""
         if not kernels:
             return shared
-        maps, which = shared[self.maps].clone(), list(kernels)
-        self.place.view(maps)[:, which] = 0 if donors is None else donors[:, which]
+        maps, where = shared[self.maps].clone(), self._find_all(kernels)
+        self.place.view(maps)[where] = 0 if donors is None else donors[where]
         return {**shared, self.maps: maps}
+
+    def find_active(
+        self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
+    ) -> Tensor:
+        """Which kernels' lesions change their maps at all, in which images: (kernels, images)."""
+        maps = self.view(shared)
+        changed = maps if donors is None else maps != donors
+        if self.units:
+            return (changed[self._find_all(kernels)] != 0).T
+        return changed.any(dim=(2, 3))[:, list(kernels)].T
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
@@ -158,8 +174,8 @@ class Lesioning:
         cut_off = kernels >= 0
         if self.linear is None:
             view, pairs = self.place.view(lesioned), cut_off.nonzero().squeeze(1)
-            which = kernels[pairs]
-            view[pairs, which] = 0 if donors is None else donors[shown[pairs], which]
+            where = self._find(kernels[pairs])
+            view[(pairs, *where)] = 0 if donors is None else donors[(shown[pairs], *where)]
         else:
             maps, first = self.view(shared), 0
             for kernel, count in Counter(kernels.tolist()).items():  # in their order
@@ -170,9 +186,20 @@ class Lesioning:
                         lost = lost - donors[shown[part], kernel]
                     self._subtract(lesioned[part], kernel, lost)
             lesioned = lesioned if lesioned.ndim == 2 else lesioned.permute(0, 3, 1, 2)
-        given = {PIXELS: self._stand_in(len(shown)), **self._fixed, self.seed: lesioned}
-        given |= {name: shared[name][shown] for name in self.cut.shared}
-        return self.program.get(given, self.result)
+        given = self.resume({name: shared[name][shown] for name in self.cut.shared}, len(shown))
+        return self.program.get({**given, self.seed: lesioned}, self.result)
+
+    def resume(self, shared: dict[str, Tensor], images: int) -> dict[str, Tensor]:
+        """What the network goes on from, of so many images: what they share, and the rest."""
+        return {PIXELS: self._stand_in(images), **self._fixed, **shared}
+
+    def _find_all(self, kernels: Sequence[int]) -> tuple[slice | Tensor, ...]:
+        """Where they are in the maps of all images."""
+        return slice(None), *self._find(torch.tensor(kernels, dtype=torch.int64))
+
+    def _find(self, kernels: Tensor) -> tuple[Tensor, ...]:
+        """Where kernels are in maps (channels, rows, columns), or units."""
+        return torch.unravel_index(kernels, self.place.shape) if self.units else (kernels,)
 
     @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:

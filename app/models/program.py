@@ -31,8 +31,9 @@ class Program:
         own |= network.named_buffers(remove_duplicate=False)
         own |= {name: torch.from_numpy(each) for name, each in graph.constants.items()}
         used = {name for each in graph.operations for name in each.takes}
-        self.tensors = {name: _move(each.detach(), device, dtype)
-                        for name, each in own.items() if name in used}  # fmt: skip
+        with torch.inference_mode(False):  # whoever asks first: gradients may pass through them
+            self.tensors = {name: _move(each.detach(), device, dtype)
+                            for name, each in own.items() if name in used}  # fmt: skip
         self.functions = {each.target: _find(each.target) for each in graph.operations}
         self.plan = functools.cache(self._plan)
 

@@ -149,6 +149,8 @@ def make_panel_d(group: Group) -> Panel:
     what = "the kernel's place in the greedy search of the face task, 0 = dropped first,"
     if not greedy:
         what = "the face performance that remains without the kernel"
+        if last.get("attribution_points", pd.Series([np.nan])).notna().any():
+            what += " (an estimate)"
     says = (
         f"{groups.name_place(last)}, Spearman's r of "
         f"score and {what} is {groups.list_metrics(group, told[~baseline])} (negative: selective "

@@ -79,7 +79,7 @@ def test_the_groups_of_the_design_are_all_there():
         "aggregation": {"unit", "mean", "l2", "max"},
         "stimuli": {"synthetic", "floc", "folder"},
         "identities": {"synthetic", "folder"},
-        "lesion": {"single", "greedy", "none"},
+        "lesion": {"single", "attribution", "greedy", "none"},
         "decoding": {"svm", "logistic", "lda", "nearest_centroid", "none"},
     }
     for group, options in expected.items():
