@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from torch.nn import functional
 from app.config.schema import Model
 from app.errors import InputError
 from app.findings.lesion import LesionSite, judge_each, read_shared
+from app.models.attribution import attribute
 from app.models.export import export
 from app.models.graph import PIXELS, Graph
 from app.models.loading import make_preprocessing
@@ -303,14 +303,15 @@ def time_layer(case: Case, layer: str, batch: int) -> Speed:
 
 def agree(case: Case, layer: str, count: int) -> float:
     """Spearman of attribution's estimates and exact lesions, of some kernels of a layer."""
-    attribute: Any = import_module("app.models.attribution").attribute
     site = case.site(layer)
     place = site.network.place(layer)
+    with torch.inference_mode(False):  # the weights' layout is made here, for slopes, too
+        program = site.lesioning.program
     pixels, answers = case.pixels[:FEW], case.answers[:FEW].numpy()
     kernels = np.linspace(0, site.kernels - 1, min(count, site.kernels)).astype(int).tolist()
     shared = site.lesioning.prepare(pixels)
     losses, _ = judge_each(site, shared, None, kernels, answers, lambda _: None)
-    found = attribute(site.lesioning.program, [place], {PIXELS: pixels}, case.losses)
+    found = attribute(program, [place], {PIXELS: pixels}, (case.graph.result, case.losses))
     estimates = found.changes[layer].sum((2, 3)).mean(0)[kernels]
     return float(spearmanr(estimates, losses[1:].mean(axis=1)).statistic)
 
