@@ -109,8 +109,8 @@ class ImageFolders:
         """Return the images that `find` found, of up to so many pixels, known by their content.
 
         Their notes tell of what is odd about them, and of what is no image of theirs, but for the
-        labels `aside` and hidden files that are no images. InputError for a file that cannot be read, or does not
-        begin as an image does.
+        labels `aside` and hidden files that are no images. InputError for a file that cannot be
+        read, or does not begin as an image does.
         """
         files = [name for each in found.values() for name in each]
         labels = tuple(label for label, each in found.items() for _ in each)
