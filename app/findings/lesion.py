@@ -325,10 +325,18 @@ def judge_each(
     losses = torch.zeros(changed.shape, dtype=torch.float64)
     right = torch.zeros(changed.shape, dtype=torch.bool)
     progress(int((~changed).sum()))
-    together = max(1, GROUP_VALUES[maps.device.type] // lesioning.largest)  # lesions x images
-    for pairs in torch.split(changed.nonzero(), together):
-        rows, shown = pairs.T
-        logits = lesioning.run(shared, sums, shown, number[rows], donors)
+    # Lesions x images. Few alone are slow: an operation costs something however little it does.
+    together = max(4, GROUP_VALUES[maps.device.type] // lesioning.largest)
+    waiting = [*torch.split(changed.nonzero(), together)][::-1]
+    while waiting:
+        rows, shown = (pairs := waiting.pop()).T
+        try:
+            logits = lesioning.run(shared, sums, shown, number[rows], donors)
+        except torch.OutOfMemoryError:  # of a GPU that others use, too
+            if len(pairs) == 1:
+                raise
+            waiting += [*pairs.tensor_split(2)][::-1]
+            continue
         if site.readout:
             logits = site.readout.decide(logits)
         answer = right_output[shown]

@@ -59,7 +59,7 @@ def _export(network: nn.Module, size: int) -> Graph:
         exported = torch.export.export(network, (blank,), dynamic_shapes=batch, strict=False)
     shown = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        own = network(shown)
+        own = network(shown.clone())  # which it may change
     # As it stands what works in place is put beside its input, which views of that would not see.
     for make in (lambda: exported, lambda: exported.run_decompositions({})):
         graph = _translate(make(), calls, size)
@@ -83,13 +83,17 @@ def _translate(
                              **held, str(signature.user_inputs[0]): PIXELS}  # fmt: skip
     operations: list[Operation] = []
     ends: dict[int, str] = {}
-    *nodes, output = exported.graph.nodes
-    for node in nodes:
+    for node in exported.graph.nodes:
         if node.op != "call_function":
             continue
         if node.target is torch.ops.selective_units.mark.default:
             marked, call = node.args
-            names[node.name] = ends[call] = _tell(marked, names).name
+            source = _tell(marked, names)
+            names[node.name] = ends[call] = source.name
+            if len(marked.users) > 1:  # what the module gives back as it is, others take, too
+                names[node.name] = ends[call] = node.name
+                same = Operation(node.name, "aten.alias.default", (source,), {}, calls[call].name)
+                operations.append(same)
             continue
         target = _name(node.target)
         if target is None:
@@ -98,11 +102,13 @@ def _translate(
         module = stack[-1][0].partition("@")[0]
         kwargs = {key: _tell(value, names) for key, value in node.kwargs.items()}
         operations.append(Operation(node.name, target, _tell(node.args, names), kwargs, module))
-    (result,) = _tell(output.args[0], names)  # it gives one tensor
+    if len(signature.user_outputs) != 1:
+        raise ValueError(f"the network gives {len(signature.user_outputs)} tensors")
+    result = str(signature.user_outputs[0])
     made = [replace(call, value=ends.get(place, "")) for place, call in enumerate(calls)]
     arrays: Any = {name: exported.constants[name] for name in held.values()}
     constants = {name: np.asarray(each.detach()) for name, each in arrays.items()}
-    return Graph(tuple(operations), tuple(made), result.name, size, constants)
+    return Graph(tuple(operations), tuple(made), names.get(result, result), size, constants)
 
 
 def _tell(value: Any, names: dict[str, str]) -> Any:

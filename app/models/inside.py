@@ -30,7 +30,7 @@ class Inside:
     Raises
     ------
     InputError
-        One line, for a network that fails on such images, or that has no graph.
+        One line, for a network in training mode, that fails on such images, or has no graph.
 
     Examples
     --------
@@ -50,6 +50,11 @@ class Inside:
         self, network: nn.Module, input_size: int, device: str | torch.device = "cpu"
     ) -> None:
         self.name = type(network).__name__
+        if network.training:
+            raise InputError(
+                f"{self.name} is in training mode, in which dropout and batch normalisation make "
+                "its outputs depend on chance and on the batch: take network.eval()"
+            )
         self.graph = export(network, input_size, self.name)
         if self.graph.failure:
             raise InputError(f"{self.name} has no graph: {self.graph.failure}")

@@ -32,7 +32,8 @@ _NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "layer_norm", "g
 _FIRST = ("conv2d", "batch_norm", "_native_batch_norm_legit_no_training", "max_pool2d",
           "avg_pool2d", "adaptive_avg_pool2d", "group_norm")  # fmt: skip
 _LAST = ("linear", "layer_norm")
-_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid")
+_PERMUTED = ((0, 3, 1, 2), (0, 2, 3, 1))  # to channels first, to last
+_ELEMENTWISE = (*ACTIVATIONS, "add", "mul", "dropout", "clone", "contiguous", "sigmoid", "alias")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class Places:
         output as it is and lies in the same module, be it a module or a function. A module that is
         called more than once is read at its last call.
         """
+        module, inside, function = layer.rpartition("/")
+        if inside:
+            return self._read_function(layer, module, function)
         named = [call for call in self.graph.calls if call.name == layer]
         if not named or not layer:
             raise InputError(self._unknown(layer))
@@ -130,6 +134,24 @@ class Places:
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
         shape = self.graph.shapes.get(value)
         return asked, value, shape, after
+
+    def _read_function(
+        self, layer: str, module: str, function: str
+    ) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
+        """As `_read`, of a function that a module calls itself: `attn/softmax`; its last call."""
+        within = [each for each in self.graph.operations if each.module == module]
+        called = [each for each in within if each.kind == function]
+        calls = [call for call in self.graph.calls if call.name == module]
+        if not called or not calls:
+            kinds = dict.fromkeys(each.kind for each in within if each.each)
+            known = f"calls {', '.join(kinds)}" if kinds else f"is none that does: {LIST_LAYERS}"
+            raise InputError(
+                f"layer.name={layer} is no function that {module} of {self.name} calls itself: it "
+                f"{known}"
+            )
+        value = called[-1].name
+        count = [f"call {len(called)} of {len(called)}"] if len(called) > 1 else []
+        return calls[-1], value, self.graph.shapes.get(value), [f"its {function}", *count]
 
     def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
         """The activation or normalisation within `parent` that takes a value, and what it gives."""
@@ -168,19 +190,16 @@ class Places:
         waiting, seen = [value], {value}
         while waiting:
             name = waiting.pop(0)
-            made = self.graph.named.get(name)
-            for operation in [made] if made else []:
-                if operation.kind == "permute":
-                    return [
-                        "map" if tuple(operation.args[1]) == (0, 3, 1, 2) else "map_channels_last"
-                    ]
-            for operation in [*([made] if made else []), *self.graph.users.get(name, [])]:
-                if operation.kind in (*_FIRST, *_LAST):
-                    return ["map" if operation.kind in _FIRST else "map_channels_last"]
-                if operation.kind == "permute":
-                    return [
-                        "map" if tuple(operation.args[1]) == (0, 2, 3, 1) else "map_channels_last"
-                    ]
+            made = [self.graph.named[name]] if name in self.graph.named else []
+            for operation in [*made, *self.graph.users.get(name, [])]:
+                first, last = operation.kind in _FIRST, operation.kind in _LAST
+                if (
+                    operation.kind == "permute"
+                ):  # to channels first, or from it; others tell nothing
+                    first, last = (operation.args[1] == order for order in _PERMUTED)
+                    first, last = (first, last) if operation in made else (last, first)
+                if first or last:
+                    return ["map" if first else "map_channels_last"]
                 if operation.kind in _ELEMENTWISE:
                     near = {operation.name, *operation.takes} - seen
                     seen |= near

@@ -6,7 +6,7 @@ from app.models.graph import PIXELS, Operation
 from app.models.places import ACTIVATIONS, Place
 from app.models.program import Program
 
-_BY_ROW = (*ACTIVATIONS, "batch_norm", "add", "mul", "dropout")  # which leave a row where it is
+_BY_ROW = (*ACTIVATIONS, "batch_norm", "add", "mul", "dropout", "alias")  # each row stays
 
 
 def find_strip(program: Program, place: Place, rows: slice, size: int) -> tuple[slice, slice]:

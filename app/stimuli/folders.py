@@ -108,9 +108,9 @@ class ImageFolders:
     ) -> Images:
         """Return the images that `find` found, of up to so many pixels, known by their content.
 
-        Their notes tell of what is odd about them, and of what is no image of theirs, but for
-        hidden files and the labels `aside`. InputError for a file that cannot be read, or does not
-        begin as an image does.
+        Their notes tell of what is odd about them, and of what is no image of theirs, but for the
+        labels `aside` and hidden files that are no images. InputError for a file that cannot be
+        read, or does not begin as an image does.
         """
         files = [name for each in found.values() for name in each]
         labels = tuple(label for label, each in found.items() for _ in each)
@@ -139,7 +139,14 @@ class ImageFolders:
         top = {spell(name) for name in os.listdir(self.root) if not name.startswith(".")}
         below = [each for label in labels for each in self._walk(folders[label])]
         others = [spell(each) for each in below if not _is_image(self.root / each)]
-        return sorted(top - {*labels, *aside}) + others
+        return sorted(top - {*labels, *aside}) + others + self._list_hidden()
+
+    def _list_hidden(self) -> list[str]:
+        """Hidden images, and folders that have some; not what macOS puts beside each file."""
+        hidden = [place for place in self.root.rglob(".*") if not place.name.startswith("._")]
+        told = [each for each in hidden
+                if any(map(_is_image, each.iterdir() if each.is_dir() else [each]))]  # fmt: skip
+        return sorted(spell(each.relative_to(self.root).as_posix()) for each in told)
 
     def __str__(self) -> str:
         return f"{self.setting}={self.root}"

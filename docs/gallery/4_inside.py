@@ -68,5 +68,5 @@ for shift, task, colour in ((-0.2, "faces", "#CC79A7"), (0.2, "objects", "#0072B
     heights = [100 * bar[task] for bar in bars.values()]
     ax.bar(np.arange(len(bars)) + shift, heights, 0.4, color=colour, label=task)
 ax.set_xticks(range(len(bars)), bars, fontsize=8)
-ax.set_ylabel("Top-1 accuracy (%)")
-ax.legend(frameon=False)
+ax.set(ylabel="Top-1 accuracy (%)", ylim=(0, 125), yticks=range(0, 101, 20))
+ax.legend(frameon=False, ncols=2)

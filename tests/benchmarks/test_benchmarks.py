@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import scoring
+from tests.benchmarks import networks, scoring
 from tests.benchmarks.measure import Apart, Measured, measured
 from tests.benchmarks.report import Goal, Row, Way, duration, row_cells
 from tests.benchmarks.sizes import QUICK
@@ -71,3 +71,17 @@ def test_cells():
         "4.5 µs",
         "7 ns",
     ]
+
+
+@pytest.mark.slow
+def test_a_row_of_the_table_of_networks(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(networks, "NETWORKS", {"timm": {"test_resnet": ("layer1", "layer4")}})
+    monkeypatch.setattr(networks, "SECONDS", 0.01)
+    monkeypatch.setattr("sys.argv", ["x", "--threads", "1", "--layers", "2", "--kernels", "9"])
+    assert networks.main() == 0
+    *_, row = capsys.readouterr().out.splitlines()
+    name, _, layers, outputs, lesions, *_ = row.strip("| ").split(" | ")
+    assert name == "test_resnet" and layers.endswith(f" of {layers.split()[0]}")
+    assert float(outputs) < 1e-4 and float(lesions.split()[0]) < 1e-4 and "layer4 " in row
+    early, late = map(float, row.strip("| ").split(" | ")[-1].split(", "))
+    assert -1 <= early <= 1 and -1 <= late <= 1, "attribution's"

@@ -82,6 +82,8 @@ TOLD = [
     ("beside_the_categories", more("extra.png"), "1 .*extra.png"),
     ("macosx", more("__MACOSX/face/._face-1.png", b"\0"), "__MACOSX"),
     ("eadir", more("@eaDir/face/x.db", b"\0"), "@eaDir"),
+    ("a_hidden_folder", more(".5/a.png") | {".git/x": b"x"}, r"1 .*used: \.5"),
+    ("a_hidden_image", more("face/.a.png"), r"1 .*used: face/\.a\.png"),
     ("a_folder_of_tables", more("results/scores.csv", b"a,b"), "results"),
 ]  # fmt: skip
 
@@ -207,6 +209,6 @@ def test_own_classes_are_read_as_stimuli_are(tmp_path: Path, task: str, face_cla
     plant(tmp_path, {**images("n02"), **images("n01/session2"), ".DS_Store": b"\0"})
     settings = Lesion(name="single")
     getattr(settings, task).root = str(tmp_path)
-    found, outputs = read_classes(name_tasks(settings, face_classes, 2))
+    found, outputs, _ = read_classes(name_tasks(settings, face_classes, 2))
     assert list(outputs) == [0, 0, 0, 1, 1, 1]
     assert found.names[0].startswith(f"{task}/n01/session2")

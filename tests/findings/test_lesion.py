@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from app.choices import LAYERS, TASKS
 from app.findings import lesion
@@ -93,6 +94,21 @@ def test_maps_that_are_stored_or_computed_again_leave_the_same(layer: str, monke
         assert (site.shared is not None) == (kept == size)
         assert asked == ([layer] if kept == size else []), "once, where they are small"
         asked.clear()
+
+
+def test_batches_that_memory_does_not_hold_are_halved(monkeypatch):
+    usual = lesion_kernels(make_site("conv12"))
+    run, sizes = Lesioning.run, []
+
+    def run_out(own, shared, sums, shown, *asked):
+        if len(shown) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(shown))
+        return run(own, shared, sums, shown, *asked)
+
+    monkeypatch.setattr(Lesioning, "run", run_out)
+    assert_same(lesion_kernels(make_site("conv12")), usual)
+    assert max(sizes) <= 3
 
 
 def test_only_the_kernels_asked_for():

@@ -88,6 +88,8 @@ def test_what_cannot_be_done_is_one_line(network):
         network.lesion(IMAGES, {"block": [0]}, "noise")
     with pytest.raises(InputError, match="Stubborn has no graph"):
         Inside(Stubborn().eval(), 8)
+    with pytest.raises(InputError, match="Net is in training mode"):
+        Inside(Net(), 16)
 
 
 def test_the_example_holds():

@@ -228,3 +228,48 @@ def test_what_cannot_be_read_is_one_line(graph, layer, output, message):
     assert re.search(message, str(error.value))
     assert "\n" not in str(error.value)
     assert "app.layers" in str(error.value) or "layer.output=" in str(error.value)
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.attn = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x.mul_(2)  # what is given is changed, too
+        x = self.embed(x).flatten(2).permute(2, 0, 1)
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        return self.head(x.mean(0))
+
+
+def test_functions_are_places_and_heads_are_kernels():
+    """Of a module that gives no tensor: each head's output, tokens as rows."""
+    torch.manual_seed(0)
+    body = Attends().eval()
+    graph = export(body, 16, "attends")
+    assert not graph.failure
+    heads = place(graph, "attn/scaled_dot_product_attention")
+    assert heads.shape == (2, 16, 4)
+    assert heads.words == (
+        "attn (MultiheadAttention), its scaled_dot_product_attention: 2 x 16 x 4"
+    )
+    found = read(graph, body, torch.rand(3, 3, 16, 16), heads)
+    assert found[heads.layer].shape == (3, 2, 16, 4)
+    with pytest.raises(InputError, match="attn/relu is no function .* it calls .*scaled_dot"):
+        place(graph, "attn/relu")
+    with pytest.raises(InputError, match="att/relu is no function .*app.layers"):
+        place(graph, "att/relu")
+
+
+def test_what_changes_its_input_in_place_is_exported():
+    body = Attends().eval()
+    graph = export(body, 16, "attends")
+    program = Program(graph, body, torch.device("cpu"), torch.float32)
+    images = torch.rand(5, 3, 16, 16)
+    with torch.inference_mode():
+        found = program.get({PIXELS: images}, graph.result)
+        again = program.get({PIXELS: images}, graph.result)
+        expected = body(images.clone())
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(found, again)
