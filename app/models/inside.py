@@ -1,4 +1,4 @@
-"""From Python: read and lesion inside any torch network, in a few lines."""
+"""From Python: read, lesion and attribute inside any torch network, in a few lines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from app.choices import REPLACEMENTS
 from app.errors import InputError
+from app.models.attribution import attribute
 from app.models.export import export
 from app.models.graph import PIXELS
 from app.models.places import Place, Places
@@ -16,7 +17,7 @@ from app.models.program import Program
 
 
 class Inside:
-    """A network whose layers are read, and whose kernels are lesioned, by the names of modules.
+    """A network whose layers are read, lesioned and attributed to by the names of modules.
 
     Parameters
     ----------
@@ -116,6 +117,38 @@ class Inside:
         ((_, outputs),) = self.program.run(given, [self.graph.result], change)
         assert isinstance(outputs, Tensor)
         return outputs
+
+    def attribute(
+        self,
+        images: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        layers: Sequence[str],
+        points: int = 1,
+    ) -> dict[str, Tensor]:
+        """Estimate how much each position of layers' maps, set to zero, would add to a loss.
+
+        Parameters
+        ----------
+        images : tensor, (images, 3, input_size, input_size)
+            As the network wants them.
+        loss : callable
+            The loss (images,) of outputs (images, outputs).
+        layers : sequence of str
+            One forward and one backward pass serve all.
+        points : int
+            More read slopes half way to zero, a part of the kernels at a time, as many passes a
+            layer: see `app.models.attribution.attribute`.
+
+        Returns
+        -------
+        dict of str to tensor
+            (images, channels, rows, columns) by layer. Its sum over rows and columns estimates the
+            lesion of a kernel. An estimate is worth what exact lesions (`lesion`) of some kernels
+            say of it.
+        """
+        places = [self.find(layer) for layer in layers]
+        given, judge = {PIXELS: images.to(self.program.device)}, (self.graph.result, loss)
+        return attribute(self.program, places, given, judge, points=points).changes
 
 
 def _replace(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from app.errors import InputError
-from app.models.attribution import Attributed, attribute
 from app.models.checkpoint import read_key_map
 from app.models.export import export
-from app.models.graph import PIXELS, Graph
+from app.models.graph import Graph
 from app.models.loading import Loaded, digest_weights, given, load, make_preprocessing
 from app.models.places import Place, Places
 from app.models.program import Hooks, Program
@@ -84,26 +81,6 @@ class Network:
     def map_shape(self, layer: str) -> tuple[int, int, int]:
         """(channels, rows, columns) of a layer's map; InputError where there is no such layer."""
         return self.place(layer).shape
-
-    def attribute(
-        self,
-        loss: Callable[[Tensor], Tensor],
-        layers: Sequence[str],
-        pixels: Tensor,
-        replacements: Mapping[str, Tensor] = MappingProxyType({}),
-        points: int = 1,
-    ) -> Attributed:
-        """Estimate how lesions in layers would change a loss of images; see `attribute`.
-
-        `loss` (images,) is of the outputs (images, outputs) for `pixels` (images, 3, rows, columns)
-        as `preprocessing` makes them. InputError where there is no graph or no such layer.
-        """
-        program = self.program(pixels.device, torch.float32)
-        if not isinstance(program, Program):
-            raise InputError(f"{self.settings.name} has no graph: {self.graph.failure}")
-        places = [self.place(layer) for layer in layers]
-        judge = self.graph.result, loss
-        return attribute(program, places, {PIXELS: pixels}, judge, replacements, points)
 
     def _bind(self, device: torch.device, dtype: torch.dtype) -> Program | Hooks:
         """The network as it is run on a device, its weights and maps of a type."""

@@ -81,6 +81,23 @@ def test_layers_are_lesioned_together(network, body, replacement):
     torch.testing.assert_close(network.lesion(IMAGES, {}), intact, rtol=0, atol=1e-6)
 
 
+def test_estimates_are_gradients_times_activations(network, body):
+    """Of two layers in one pass, against torch's own gradient."""
+    kept = {}
+
+    def keep(_module, _inputs, output):
+        output.retain_grad()
+        kept["stem.2"] = output
+
+    handle = body.get_submodule("stem.2").register_forward_hook(keep)
+    body(IMAGES).square().sum().backward()
+    handle.remove()
+    found = network.attribute(IMAGES, lambda outputs: outputs.square().sum(1), ["stem", "mlp.0"])
+    expected = -kept["stem.2"] * kept["stem.2"].grad
+    torch.testing.assert_close(found["stem"], expected, rtol=1e-4, atol=1e-7)
+    assert found["mlp.0"].shape == (4, 6, 64, 1)
+
+
 def test_what_cannot_be_done_is_one_line(network):
     with pytest.raises(InputError, match="blok is no module of Net"):
         network.read(IMAGES, ["blok"])
