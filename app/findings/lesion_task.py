@@ -24,7 +24,10 @@ def why_not_lesioned(
     if settings.name == "none":
         return "lesion: switched off (lesion=none)"
     if aggregation == "unit" and settings.name != "attribution":
-        return "lesion: single units are not lesioned; take aggregation=mean, l2 or max"
+        return (
+            "lesion: single units are not lesioned; take aggregation=mean, l2 or max, or "
+            "lesion=attribution"
+        )
     if settings.layers is not None and layer.name not in settings.layers:
         return f"lesion: {layer.name} is not one of lesion.layers={settings.layers}"
     if not leads_to:
