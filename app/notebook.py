@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from types import NoneType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +22,10 @@ from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.scoring import score_blocks
-from app.models.inside import Inside
-from app.models.loading import given, load, make_preprocessing
-from app.stimuli.images import Preprocessing
+
+if TYPE_CHECKING:  # torch takes seconds to import, which arrays do without
+    from app.models.inside import Inside
+    from app.stimuli.images import Preprocessing
 
 NO_LABEL = ("None", "nan", "<NA>", "NaT")  # as which what stands for nothing prints, if no text
 
@@ -133,6 +134,9 @@ def open_network(name: str = "dualtask_mini", **settings: Any) -> tuple[Inside, 
     InputError
         One line, for an unknown name or value, and for weights that cannot be had.
     """
+    from app.models.inside import Inside
+    from app.models.loading import given, load, make_preprocessing
+
     known = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
     if name not in known:
         raise InputError(f"no model is called {name!r}; there are: {', '.join(known)}")
