@@ -23,10 +23,9 @@ CATEGORIES = np.repeat(["a1", "a2", "b1", "c1", "c2", "scrambled"], 6)
 
 
 def guide_block() -> str:
-    """The one block of Python's prompt on the guide's page."""
+    """What stands after Python's prompt on the guide's page."""
     text = (REPOSITORY / "docs/python.md").read_text()
-    (block,) = re.findall(r"^```pycon\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return block
+    return "\n".join(re.findall(r"^```pycon\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
 
 
 def failures(block: str) -> tuple[int, int]:
