@@ -307,10 +307,10 @@ def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, parent: st
     (tmp_path / "mlruns").mkdir()
     shutil.copy(sweep[0] / "mlruns/mlflow.db", tmp_path / "mlruns")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    experiment = client.get_experiment_by_name("selectivity")
-    assert experiment is not None
+    experiment = client.get_experiment(client.get_run(parent).info.experiment_id)
     client.delete_experiment(experiment.experiment_id)
-    process = run_app(tmp_path, "-m", "metric=fsi,ttest", *SMALL)
+    name = f"tracking.experiment={experiment.name}"
+    process = run_app(tmp_path, "-m", "metric=fsi,ttest", name, *SMALL)
     lines = process.stderr.splitlines()
     assert process.returncode == 1 and process.stdout.startswith("A sweep: metric=fsi,ttest ")
     assert "came from" in lines[0] and len(lines) == 2  # the store was copied
@@ -319,5 +319,6 @@ def test_a_deleted_experiment_is_one_line_before_the_first_job(sweep, parent: st
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/*"))
     process = run_app(tmp_path, f"run={parent}", module="app.report")
     assert process.returncode == 1 and process.stderr.count("\n") == 1
-    assert process.stderr.startswith("error: the experiment 'selectivity' was deleted from ")
+    said = f"error: the experiment {experiment.name!r} was deleted from "
+    assert process.stderr.startswith(said)
     assert process.stderr.endswith(f"mlflow experiments restore --experiment-id {number}`\n")

@@ -63,7 +63,7 @@ SITE = make_site("conv13")
 def search(memo: Remembered, fraction: float = 0.5, group_size: int = 1) -> dict[str, GreedySearch]:
     lesion = functools.partial(memo, lesion_kernels, SITE)
     return {
-        task: search_greedily(lesion, task, SITE.shape[0], fraction, group_size) for task in TASKS
+        task: search_greedily(lesion, task, SITE.kernels, fraction, group_size) for task in TASKS
     }
 
 
