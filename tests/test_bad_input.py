@@ -171,7 +171,10 @@ CASES = {
     "a set twice": (["lesion.sets=[5,5]"], ["lesion.sets=[5, 5]", "each once"]),
     "no random kernels": (["lesion.random_draws=0"], ["lesion.random_draws=0", "at least 1"]),
     "no kernels a group": (["lesion=greedy", "lesion.group_size=0"], ["lesion.group_size=0"]),
-    "unknown lesion": (["lesion.name=both"], ["lesion.name=both", "single, attribution, greedy, none"]),
+    "unknown lesion": (
+        ["lesion.name=both"],
+        ["lesion.name=both", "single, attribution, greedy, none"],
+    ),
     "target that is no domain": (["target=cats"], ["target=cats", "faces, bodies"]),
     "no root": (["stimuli=folder"], ["stimuli.root"]),
     "fLoc from where nothing listens": (

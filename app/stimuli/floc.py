@@ -80,13 +80,13 @@ def fetch(
 
 
 def _download(source: Any, progress: Progress) -> None:
-    """Fetch those of a pooch's files that no other process has fetched by now.
-
-    A process that is killed leaves files without an ending, which no image is looked for in.
-    """
+    """Fetch those of a pooch's files that no other process has fetched by now."""
     import pooch
     import requests
 
+    # What a process that was killed had not finished, or not put in its place, would be an image.
+    for left in source.abspath.glob(f"{STIMULI}/*/tmp*"):
+        left.unlink()
     pooch.get_logger().setLevel(logging.WARNING)  # it would name every file
     downloader = pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16)
 

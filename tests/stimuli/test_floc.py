@@ -308,6 +308,18 @@ def test_a_full_disk(server: Server, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_what_a_killed_process_left_is_no_image(server: Server, tmp_path: Path):
+    """A whole file that was not put in its place would be shown twice."""
+    left = tmp_path / "stimuli" / CATEGORIES[0] / "tmp2dxfe4yi"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(next(iter(server.files.values())))
+    process = started(server, tmp_path, CATEGORIES)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    read = ImageFolders(tmp_path / "stimuli", "category", "stimuli.root").find()
+    assert sum(map(len, read.values())) == len(server.files) and not left.exists()
+
+
 def test_killed_at_random_moments_then_the_same_command(server: Server, tmp_path: Path):
     server.seconds = 0.05
     moments, under_way = random.Random(0), 0
