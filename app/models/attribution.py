@@ -45,11 +45,10 @@ def attribute(
 
     `given` are values that the result can be computed from: pixels, or the places' own and what
     they share with it. `judge` is the name of the result, and what tells the loss (images,) of it
-    (images, …). `replacements`,
-    by layer, are like the maps or broadcast to them; 0 where there is none. With one point all
-    places share one forward and one backward pass; with more, each has its own that many times,
-    after a first one of all. What sums over a kernel's positions estimates the kernel's lesion.
-    InputError for a place whose values are no floating-point numbers.
+    (images, …). `replacements`, by layer, are like the maps or broadcast to them; 0 where there is
+    none. With one point all places share one forward and one backward pass; with more, each has its
+    own that many times, after a first one of all. What sums over a kernel's positions estimates the
+    kernel's lesion. InputError for a place whose values are no floating-point numbers.
     """
     with torch.inference_mode(False), torch.enable_grad():
         given = {
@@ -103,8 +102,7 @@ def _differentiate(
     given = {name: keep(name, each) if name in names else each for name, each in given.items()}
     change = {name: partial(keep, name) for name in names if name not in given}
     result, measure = judge
-    ((_, value),) = program.run(given, [result], change)
-    loss = measure(value)
+    loss = measure(program.get(given, result, change))
     if not loss.requires_grad:
         return loss, {}
     gradients = torch.autograd.grad(

@@ -52,6 +52,11 @@ class Operation:
         """Whether its value has images first, one by one."""
         return self.grows == (0,) and self.shape is not None and self.shape[0] == 1
 
+    @property
+    def sliding(self) -> tuple[Any, Any, Any]:
+        """Stride, padding and dilation of a `conv2d`, a number or one for rows and columns each."""
+        return self.argument(3, 1), self.argument(4, 0), self.argument(5, 1)
+
     def argument(self, place: int, default: Any) -> Any:
         """A positional argument, or its default where it was left out."""
         return self.args[place] if place < len(self.args) else default

@@ -114,9 +114,7 @@ class Inside:
             for place in places
         }
         given = {PIXELS: images.to(self.program.device)}
-        ((_, outputs),) = self.program.run(given, [self.graph.result], change)
-        assert isinstance(outputs, Tensor)
-        return outputs
+        return self.program.get(given, self.graph.result, change)
 
     def attribute(
         self,

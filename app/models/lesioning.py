@@ -217,8 +217,7 @@ class Lesioning:
             taps = maps.flatten(1)
         else:
             size = self.program.tensors[self.linear.operation.takes[1]].shape[2:]
-            argument = self.linear.operation.argument
-            stride, padding, dilation = argument(3, 1), argument(4, 0), argument(5, 1)
+            stride, padding, dilation = self.linear.operation.sliding
             taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
             taps = taps.transpose(1, 2).flatten(0, 1)
         weights = self.linear.weights[kernel].T

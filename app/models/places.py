@@ -193,9 +193,7 @@ class Places:
             made = [self.graph.named[name]] if name in self.graph.named else []
             for operation in [*made, *self.graph.users.get(name, [])]:
                 first, last = operation.kind in _FIRST, operation.kind in _LAST
-                if (
-                    operation.kind == "permute"
-                ):  # to channels first, or from it; others tell nothing
+                if operation.kind == "permute":  # of other orders it tells nothing
                     first, last = (operation.args[1] == order for order in _PERMUTED)
                     first, last = (first, last) if operation in made else (last, first)
                 if first or last:

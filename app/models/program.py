@@ -62,9 +62,14 @@ class Program:
             for name in done:
                 del values[name]
 
-    def get(self, given: Values, wanted: str) -> Tensor:
-        """One value."""
-        ((_, value),) = self.run(given, [wanted])
+    def get(
+        self,
+        given: Values,
+        wanted: str,
+        change: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+    ) -> Tensor:
+        """One value, as `run` computes it."""
+        ((_, value),) = self.run(given, [wanted], change)
         assert isinstance(value, Tensor)
         return value
 

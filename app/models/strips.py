@@ -44,9 +44,7 @@ def _find_window(program: Program, each: Operation) -> tuple[int, int, int] | No
         return 1, 1, 0
     if each.target == "aten.conv2d.default":
         span = program.tensors[each.takes[1]].shape[2]
-        stride, padding, dilation = (
-            each.argument(n, default) for n, default in ((3, 1), (4, 0), (5, 1))
-        )
+        stride, padding, dilation = each.sliding
     elif each.kind in ("max_pool2d", "avg_pool2d"):
         span = _first(each.argument(1, 1))
         stride, padding = each.argument(2, ()) or span, each.argument(3, 0)
