@@ -201,11 +201,10 @@ def _check_lesion(lesion: schema.Lesion) -> None:
 
 
 def _check_layers_of_steps(config: schema.Config) -> None:
-    named = list(config.lesion.layers or ())
-    if config.model.source == "vgg":  # whose modules have no such names
-        named += [name for name in config.decoding.layers or () if re.fullmatch(r"conv\d+", name)]
-    for name in named:
-        if name not in LAYERS:
+    if config.model.source != "vgg":  # any module's name may be meant
+        return
+    for name in [*(config.lesion.layers or ()), *(config.decoding.layers or ())]:
+        if re.fullmatch(r"conv\d+", name) and name not in LAYERS:
             raise InputError(
                 f"lesion.layers or decoding.layers name {name}: the convolutions are "
                 f"{', '.join(LAYERS)}"
