@@ -80,10 +80,10 @@ class Certainty:
         return self.metrics[metric]
 
     def find_others(self, metric: str) -> dict[str, Numbers]:
-        """Find a metric's correlations (resamples,) with each other."""
+        """Find a metric's correlations (resamples,) with each other; empty without resamples."""
         pairs = {frozenset(pair.split()): values for pair, values in self.pairs.items()}
         others = (other for other in self.metrics if other != metric)
-        return {other: pairs[frozenset((metric, other))] for other in others}
+        return {other: pairs.get(frozenset((metric, other)), np.empty(0)) for other in others}
 
     def columns(self) -> dict[str, NDArray[np.float32]]:
         """Of each unit: each metric's interval and split-half mean, by the names of columns."""

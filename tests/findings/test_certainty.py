@@ -209,6 +209,26 @@ def test_what_is_logged_of_a_metric_by_hand(found, looped):
     assert named["consistency/mean_ci95_high"] == pytest.approx(np.percentile(found.mean, 97.5))
 
 
+@pytest.mark.parametrize("kind", ["resamples", "splits", "shuffles"])
+def test_without_a_kind_of_draws_the_others_numbers_are_the_same(kind, inquiry, found):
+    """As of single units by the million, of which there are no resamples."""
+    fewer = replace(inquiry, plan=replace(PLAN, **{kind: 0}))
+    less = certify_kernels(fewer, respond(), HARDWARE)
+    whole = {f"consistency/spearman_{other}": 0.5 for other in KINDS if other != "fsi"}
+    score = np.linspace(-1, 1, UNITS)
+    for ask_for in (
+        lambda sure: sure["fsi"].metrics(score, 50) | sure.name_consistency("fsi", whole),
+        lambda sure: sure.columns(),
+    ):
+        every, left = ask_for(found), ask_for(less)
+        for name, value in left.items():
+            np.testing.assert_array_equal(value, every[name])
+        gone = {"resamples": "ci95", "splits": "split_half", "shuffles": "null"}[kind]
+        assert not any(gone in name for name in left)
+    rows = less.table("fsi")["draw"]
+    assert set(rows) == {"resample", "split", "shuffle"} - {kind.removesuffix("s")}
+
+
 def test_agreement_against_plain_loops(found, looped):
     for n, (scores, _) in enumerate(looped["resample"]):
         pairs = {}
