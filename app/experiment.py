@@ -21,7 +21,7 @@ from app.findings.lesion_task import open_site, why_not_lesioned
 from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.memo import Memo
 from app.metrics import note_signs
-from app.metrics.layer_scoring import make_questions, score_layer
+from app.metrics.layer_scoring import make_questions, score_layer, score_others
 from app.models.network import Subject, open_network
 from app.names import name_units
 from app.responses.hardware import Hardware
@@ -108,21 +108,24 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
     said = {name: each.scores for name, each in scored.items()}
     score = {name: each.score for name, each in said.items()}
     criteria = selection.make_criteria(compared)
-    values = {name: memo(selection.measure, said[name], criteria[name].rule) for name in compared}
-    selected = {name: each.select(values[name]) for name, each in criteria.items()}
+    pooled = {name: questions[name] for name, each in criteria.items() if each.pool == "layers"}
+    others = score_others(pooled, reader, stimuli.images, aggregation)
+    criteria, values, selected = selection.select_units(criteria, said, others, memo)
     settings = config.metric.criterion
     curve = criteria[own].trace(values[own], settings.presets, settings.range)
 
     # How sure all that is.
     plan = make_plan(config.certainty, len(score[own]), aggregation)
-    inquiry = Inquiry(questions, criteria, stimuli.compared, plan, config.seed, baselines)
+    held = {name: each.hold(score[name], selected[name]) for name, each in criteria.items()}
+    inquiry = Inquiry(questions, held, stimuli.compared, plan, config.seed, baselines)
     sure, unsure = certify_layer(inquiry, reader, stimuli.images, aggregation)
 
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions = sure_lesions = None
     why_not = why_not_lesioned(cut, model, layer, aggregation, subject.leads_to)
-    notes = [*stimuli.images.notes, *note_signs(said, name_units(aggregation)), *unsure, why_not]
+    signs = note_signs(said, name_units(aggregation))
+    notes = [*stimuli.images.notes, *signs, *selection.note_pools(others), *unsure, why_not]
     if why_not is None:
         shown, fitted = make_classes(cut, model, memo, config.megapixels)
         single = aggregation == "unit"

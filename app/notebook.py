@@ -110,9 +110,13 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     else:
         members = {_name(domain): _read_labels(own) for domain, own in domains.items()}
     asked = contrast(names, members, _name(target), kind=settings.contrast, over=settings.over)
-    question = metrics.Question(metrics.load(settings.name), asked, settings.options)
+    question = metrics.Question(
+        metrics.load(settings.name), asked, settings.options,
+        reduction=settings.score, preferred=settings.criterion.preferred,
+    )  # fmt: skip
     units = values.shape[1]
     scores = score_blocks([(np.arange(units), values)], units, {metric: question})[metric].scores
+    criterion = criterion.settle(scores, setting="threshold")
     selected = criterion.select(measure(scores, criterion.rule))
     notes = tuple(metrics.note_signs({metric: scores}))
     return Answer(scores.score, selected, scores, asked, settings, notes)

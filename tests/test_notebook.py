@@ -16,6 +16,7 @@ from app.findings.selection import Criterion, measure
 from app.metrics import load
 from app.metrics.contrast import contrast
 from app.notebook import ask
+from tests.metrics.cases import scored
 
 REPOSITORY = Path(__file__).parents[1]
 DOMAINS = {"a": ["a1", "a2"], "b": ["b1"], "c": ["c1", "c2"]}
@@ -66,7 +67,7 @@ def responses() -> np.ndarray:
     ],
 )
 def test_the_same_as_room_by_room(responses, metric, kind, rule, number):
-    scores = load(metric)(responses, contrast(CATEGORIES.tolist(), DOMAINS, "a", kind=kind))
+    scores = scored(metric)(responses, contrast(CATEGORIES.tolist(), DOMAINS, "a", kind=kind))
     answer = ask(metric, responses, CATEGORIES, "a", domains=DOMAINS)
     np.testing.assert_array_equal(answer.score, scores.score)
     np.testing.assert_array_equal(answer.scores.statistic, scores.statistic)

@@ -104,6 +104,10 @@ def check_metric(metric: schema.Metric, threshold: Mapping[str, Any]) -> None:
     limits.check(metric, f"{where}: ")
     if len(metric.criterion.range) != 2:
         raise InputError(f"{where}: criterion.range={metric.criterion.range} must be [low, high]")
+    if metric.criterion.of == "layers" and metric.criterion.rule != "top":
+        raise InputError(
+            f"{where}: criterion.of=layers is for criterion.rule=top, not {metric.criterion.rule}"
+        )
     if threshold.get(metric.name, number) != number and not math.isnan(number):
         raise InputError(
             f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "

@@ -104,8 +104,13 @@ class Criterion:
 
     rule: Annotated[str, one_of(choices.RULES)] = MISSING
     presets: dict[str, float] = field(default_factory=dict)  # the number for each `threshold=…`
-    threshold: float = CRITERION_NUMBER  # type: ignore[assignment]  # a score; else 0 … 1
+    # A score; a probability; of `top` a share of the units, or how many
+    threshold: float = CRITERION_NUMBER  # type: ignore[assignment]
     range: list[float] = field(default_factory=lambda: [-math.inf, math.inf])
+    of: Annotated[str, one_of(choices.POOLS)] = "layer"  # top only: whose units are ranked
+    # Select only where the target's mean is above each other group's; of a test, in place of the
+    # statistic's sign.
+    preferred: bool = False
 
 
 @dataclass
@@ -118,6 +123,7 @@ class Metric:
     baseline: bool = False  # no measure of selectivity: what is said of the metrics leaves it out
     contrast: Annotated[str, one_of(choices.CONTRASTS)] = MISSING
     over: Annotated[str, one_of(choices.LEVELS)] = "domains"  # what `each` stands for
+    score: Annotated[str, one_of(choices.SCORES)] = "smallest"  # of the statistics over contrasts
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the score function
     criterion: Criterion = field(default_factory=Criterion)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ from app.metrics import Scores
 
 if TYPE_CHECKING:
     from app.config.schema import Metric
+    from app.memo import Memo
 
 POINTS = 50  # of a curve
 
@@ -45,8 +46,13 @@ TOP = "top"  # the score is among the highest
 RULES = {
     ABOVE: Rule("score > {:g}", "score", np.greater, "a score", (-inf, inf), "linear", 1),
     TOP: Rule(
-        "the highest {:g} of the layer", "fraction", np.less_equal, "a fraction", together=True
-    ),
+        "the highest {:g} of {of}",
+        "fraction",
+        np.less_equal,
+        "a fraction below 1, or a whole number of units,",
+        (0, inf),
+        together=True,
+    ),  # fmt: skip
     "p": Rule("p < {:g}, every contrast", "p", np.less),
     "fdr_bh": Rule(
         "Benjamini-Hochberg at {:g}, every contrast", "FDR", np.less_equal, together=True
@@ -57,22 +63,25 @@ RULES = {
 }
 
 
-def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
+def measure(scores: Scores, rule: str, others: Sequence[Scores] = ()) -> NDArray[np.float64]:
     """Find the value (…, units) that a rule compares with its number.
 
-    That is the score; or how many of all units score as high or higher, as a fraction, so that no
-    more than the number are selected, however many are tied; or the p-value of the weakest
-    contrast, infinite where one is undefined or not for the target: a unit is selected where in
-    every contrast p is small and the target responds more. For false discovery rates p is adjusted
-    in each contrast over the units for which it is defined (Benjamini & Hochberg 1995; Benjamini &
-    Yekutieli 2001, under any dependence of the tests). InputError where the rule needs p-values and
-    the metric has none.
+    That is the score; or how many of all units, those of `others` too, score as high or higher, as
+    a fraction, so that no more than the number are selected, however many are tied; or the p-value
+    of the weakest contrast, infinite where one is undefined or not for the target: a unit is
+    selected where in every contrast p is small and the target responds more. That is what the
+    statistic's sign says, or, where it was asked for, the groups' means (`Scores.preferred`): other
+    units' scores then count as undefined. For false discovery rates p is adjusted in each contrast
+    over the units for which it is defined (Benjamini & Hochberg 1995; Benjamini & Yekutieli 2001,
+    under any dependence of the tests). InputError where the rule needs p-values and the metric has
+    none.
     """
     if rule == ABOVE:
-        return scores.score
+        return leave_preferred(scores)
     if rule == TOP:
-        ranks = rankdata(-scores.score, method="max", nan_policy="omit")
-        return np.asarray(ranks / len(ranks))
+        pool = np.concatenate([leave_preferred(each) for each in (scores, *others)])
+        ranks = rankdata(-pool, method="max", nan_policy="omit")
+        return np.asarray(ranks[: len(scores.score)] / len(ranks))
     if scores.p is None:
         raise InputError(
             f"criterion {rule!r} needs p-values, which this metric does not have; use {ABOVE!r}"
@@ -84,7 +93,22 @@ def measure(scores: Scores, rule: str) -> NDArray[np.float64]:
         for each, defined in zip(p, ~np.isnan(scores.statistic), strict=True):
             if defined.any():
                 each[defined] = multipletests(each[defined], method=rule)[1]
-    return np.asarray(np.where(scores.statistic > 0, p, inf).max(axis=-2))
+    return np.asarray(np.where(find_signs(scores) > 0, p, inf).max(axis=-2))
+
+
+def leave_preferred(scores: Scores) -> NDArray[np.float64]:
+    """Leave the scores (…, units) of those that prefer the target, where that was asked for."""
+    if scores.preferred is None:
+        return scores.score
+    return np.where(scores.preferred, scores.score, nan)
+
+
+def find_signs(scores: Scores) -> NDArray[np.float64]:
+    """Find numbers (…, contrasts, units) that are positive where the target responds more."""
+    if scores.preferred is None:
+        return scores.statistic
+    signs = np.where(scores.preferred, 1.0, -1.0)[..., None, :]
+    return np.where(np.isnan(scores.statistic), nan, signs)
 
 
 @dataclass(frozen=True)
@@ -137,13 +161,34 @@ class Criterion:
 
     rule: str
     number: float
+    pool: str = "layer"  # of `app.choices.POOLS`
+    preferred: bool = False  # whether only units of the highest mean for the target are selected
+    units: int = 1  # of the pool: what a number of them is a share of
 
     def __str__(self) -> str:
-        return RULES[self.rule].words.format(self.number)
+        of = "the layer" if self.pool == "layer" else "all layers asked"
+        words = RULES[self.rule].words.format(self.number, of=of)
+        return f"{words}, the target's mean the highest" if self.preferred else words
+
+    def settle(self, *scores: Scores, setting: str = "threshold") -> Criterion:
+        """Note how many units there are to choose from; InputError where `top` wants more."""
+        units = sum(each.score.shape[-1] for each in scores)
+        if self.rule == TOP and self.number > units:
+            raise InputError(f"{setting}={self.number:g} is more than the {units} units there are")
+        return replace(self, units=units)
+
+    def hold(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> Criterion:
+        """Make it a criterion of this layer alone: the score (units,) from which on it selects."""
+        if self.pool == "layer":
+            return self
+        cut = float(np.nextafter(score[selected].min(initial=inf), -inf))
+        return replace(self, rule=ABOVE, number=cut, pool="layer")
 
     def select(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Select units (units,) by what `measure` found; never undefined ones."""
-        return RULES[self.rule].passes(values, self.number)
+        counts = self.rule == TOP and self.number >= 1
+        number = self.number / self.units if counts else self.number
+        return RULES[self.rule].passes(values, number)
 
     @property
     def together(self) -> bool:
@@ -156,9 +201,9 @@ class Criterion:
         Scores, or p-values with the signs of their statistics, NaN where these are undefined.
         """
         if self.rule == TOP:
-            return scores.score[..., None, :].astype(np.float32)
+            return leave_preferred(scores)[..., None, :].astype(np.float32)
         assert scores.p is not None
-        signed = np.copysign(scores.p, scores.statistic)
+        signed = np.copysign(scores.p, find_signs(scores))
         return np.where(np.isnan(scores.statistic), np.nan, signed).astype(np.float32)
 
     def judge(self, kept: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -197,7 +242,8 @@ class Criterion:
         """Refuse a number outside the rule's limits or the metric's; `setting` is its name."""
         rule = RULES[self.rule]
         low, high = max(limits[0], rule.limits[0]), min(limits[1], rule.limits[1])
-        if not low < self.number < high:
+        between = self.rule == TOP and self.number > 1 and self.number % 1  # 1.5 units
+        if not low < self.number < high or between:
             raise InputError(
                 f"{setting}={self.number} is out of range: {rule.kind} between {low:g} and {high:g}"
             )
@@ -209,13 +255,13 @@ def space_numbers(
     """Choose numbers of a rule to look at, ascending, the first of `numbers` among them.
 
     They do not depend on the scores, so that curves of several layers and networks can be laid over
-    each other. Probabilities go from 10^-6 to 0.5. Scores go from the lower to the upper of
-    `limits`; where these are infinite, from 0 to twice the largest of `numbers`, or from minus that
-    if one is negative.
+    each other. Probabilities and shares go from 10^-6 to 0.5. Scores go from the lower to the upper
+    of `limits`; where these are infinite, from 0 to twice the largest of `numbers`, or from minus
+    that if one is negative.
     """
     if rule != ABOVE:
         values = np.geomspace(1e-6, 0.5, POINTS)
-        number = next(number for number in numbers if 0 < number < 1)
+        number = next((number for number in numbers if 0 < number < 1), 0.5)
         values[np.abs(np.log(values / number)).argmin()] = number
         return values
     most = 2 * max(abs(number) for number in numbers) or 1.0
@@ -234,9 +280,39 @@ def make_criteria(compared: Mapping[str, Metric]) -> dict[str, Criterion]:
     """
     found = {}
     for name, metric in compared.items():
-        found[name] = Criterion(metric.criterion.rule, metric.criterion.threshold)
-        found[name].check(metric.criterion.range, f"threshold.{name}")
+        asked = metric.criterion
+        found[name] = Criterion(asked.rule, asked.threshold, asked.of, asked.preferred)
+        found[name].check(asked.range, f"threshold.{name}")
     return found
+
+
+def select_units(
+    criteria: Mapping[str, Criterion],
+    said: Mapping[str, Scores],
+    others: Mapping[str, Sequence[Scores]],
+    memo: Memo,
+) -> tuple[dict[str, Criterion], dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
+    """Select by each metric's criterion, of what it `said` of the layer's units.
+
+    `others` is what it said of those of other layers, where it selects from all. Returned are the
+    criteria that know of how many units, the values that `measure` finds, and what is selected.
+    """
+    settled, values, selected = {}, {}, {}
+    for name, scores in said.items():
+        beside = tuple(others.get(name, ()))
+        settled[name] = criteria[name].settle(scores, *beside, setting=f"threshold.{name}")
+        values[name] = memo(measure, scores, criteria[name].rule, beside)
+        selected[name] = settled[name].select(values[name])
+    return settled, values, selected
+
+
+def note_pools(others: Mapping[str, Sequence[Scores]]) -> list[str]:
+    """Say of the metrics that select from all layers how many these are, and what stands still."""
+    return [
+        f"criterion: {name} selects from {1 + len(each)} layers, those that are asked together; in "
+        "resamples, halves and shuffles from the same score on"
+        for name, each in others.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.ranks import Pairs, compare_ranks
 
@@ -29,4 +29,4 @@ def from_pairs(pairs: Pairs) -> Scores:
     """Compute the area of counts (…, contrasts, units)."""
     area = pairs.twice_u / (2 * pairs.size * pairs.others)
     area[pairs.all_tied] = np.nan
-    return Scores(smallest(area), area - 0.5)
+    return Scores(area, area - 0.5)

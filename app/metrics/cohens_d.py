@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from app.errors import InputError
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.moments import Moments, compare_groups, divide
 
@@ -41,7 +41,7 @@ def from_moments(target: Moments, others: Moments, *, correction: str = "none") 
     statistic = divide(target.mean - others.mean, np.sqrt(variance))
     if correction == "hedges":
         statistic *= correct_as_hedges(freedom)
-    return Scores(smallest(statistic), statistic)
+    return Scores(statistic, statistic)
 
 
 def correct_as_hedges(freedom: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.moments import Moments, compare_groups, divide
 
@@ -26,4 +26,4 @@ def from_moments(target: Moments, others: Moments) -> Scores:
     """Compute d' of moments (…, 1, units) and (…, contrasts, units)."""
     deviation = np.sqrt((target.variance + others.variance) / 2)
     statistic = divide(target.mean - others.mean, deviation)
-    return Scores(smallest(statistic), statistic)
+    return Scores(statistic, statistic)

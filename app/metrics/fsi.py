@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.moments import Moments, compare_groups, divide
 
@@ -30,4 +30,4 @@ def from_moments(target: Moments, others: Moments) -> Scores:
     constant = (target.squares == 0) & alike.all(axis=-2, keepdims=True)  # over all images
     index = np.where(constant, np.nan, index)
     signed = np.sign(target.mean) * np.sign(others.mean) < 0
-    return Scores(smallest(index), index, signed=np.any(signed, axis=-2))
+    return Scores(index, index, signed=np.any(signed, axis=-2))

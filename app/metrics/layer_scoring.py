@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.errors import InputError
 from app.metrics.contrast import contrast
-from app.metrics.scores import Question, Scored, check_options, find_function, load
+from app.metrics.scores import Question, Scored, Scores, check_options, find_function, load
 from app.metrics.scoring import count_bytes, score_blocks, score_kernels
 from app.responses.hardware import choose_device
 from app.responses.units import read_units
@@ -41,8 +44,10 @@ def make_questions(
         if "device" in inspect.signature(score).parameters:
             options["device"] = choose_device(options.get("device", device)).type
         asked = contrast(categories, domains, target, kind=settings.contrast, over=settings.over)
-        faster = (find_function(name, way) for way in ("from_moments", "from_pairs"))
-        questions[name] = Question(score, asked, options, *faster)
+        faster = find_function(name, "from_moments"), find_function(name, "from_pairs")
+        questions[name] = Question(
+            score, asked, options, *faster, settings.score, settings.criterion.preferred
+        )
     return questions
 
 
@@ -59,6 +64,20 @@ def score_layer(
         return memo.each(score_units, questions, questions, network, layer, images, hardware)
     responses = reader.read(images)[aggregation]
     return memo.each(score_kernels, questions, questions, responses, hardware)
+
+
+def score_others(
+    questions: Mapping[str, Question], reader: Reader, images: Images, aggregation: str
+) -> dict[str, tuple[Scores, ...]]:
+    """Score the other layers that the sweep asks for and that the network has, by some metrics."""
+    found: dict[str, tuple[Scores, ...]] = {name: () for name in questions}
+    for layer in reader.others if questions else ():
+        with suppress(InputError):  # another network of the sweep has it
+            reader.network.map_shape(layer)
+            if layer != reader.layer:
+                scored = score_layer(questions, replace(reader, layer=layer), images, aggregation)
+                found = {name: (*each, scored[name].scores) for name, each in found.items()}
+    return found
 
 
 def score_units(

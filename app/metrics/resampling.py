@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 from app.metrics.moments import NOISE, Moments
+from app.metrics.moments import compute_moments as find_moments
 from app.metrics.ranks import Pairs
 from app.metrics.scores import Question, Scores
 
@@ -76,13 +77,14 @@ def resample(
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
     for part in members or draws.find_members(question.contrast):
+        if (question.from_moments or question.preferred) and part not in sample.moments:
+            sample.moments[part] = compute_moments(sample, part)
         if question.from_moments is not None:
-            if part not in sample.moments:
-                sample.moments[part] = compute_moments(sample, part)
-            parts.append(question.from_moments(*sample.moments[part].split(), **options))
+            found = question.from_moments(*sample.moments[part].split(), **options)
         else:
             assert question.from_pairs is not None
-            parts.append(question.from_pairs(count_pairs(sample, part), **options))
+            found = question.from_pairs(count_pairs(sample, part), **options)
+        parts.append(question.conclude(found, sample.moments[part] if question.preferred else None))
     return _join(parts)
 
 
@@ -130,6 +132,8 @@ def _ask(question: Question, responses: NDArray[Any], draws: Draws, number: int)
     groups = tuple(mask[label_of] for mask in asked.others)
     contrast = Contrast(asked.target[label_of], groups, asked.names)
     found = question.score(responses[shown], contrast, **question.options)
+    moments = find_moments(responses[shown], contrast.images) if question.preferred else None
+    found = question.conclude(found, moments)
     return Scores._make(each if each is None else each[None] for each in found)
 
 

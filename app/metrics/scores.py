@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 
 from app.errors import InputError
 from app.metrics.contrast import Contrast
+from app.metrics.moments import Moments, divide
 
 
 class Scores(NamedTuple):
     """What a metric says of every unit; NaN stands for undefined."""
 
-    score: NDArray[np.float64]  # (…, units) larger = more selective
+    # (…, units) larger = more selective; as a metric's file has it (…, contrasts, units), or
+    # (…, units) where it is no reduction over contrasts: see `Question.conclude`
+    score: NDArray[np.float64]
     statistic: NDArray[np.float64]  # (…, contrasts, units) signed, positive = target responds more
     p: NDArray[np.float64] | None = None  # (…, contrasts, units) two-sided; None: no test
     # (…, units) whether means of two signs make the statistic 1 or -1; None: they could not
     signed: NDArray[np.bool_] | None = None
+    # (…, units) whether the target's mean is above each other group's; None: that is not asked
+    preferred: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,26 @@ class Question:
     # Of a metric that is a function of moments, or of counts of pairs: that function, if any.
     from_moments: Callable[..., Scores] | None = None
     from_pairs: Callable[..., Scores] | None = None
+    reduction: str = "smallest"  # of what is said of each contrast to a score: of `REDUCTIONS`
+    preferred: bool = False  # whether it is asked where the target's mean is the highest
+
+    def conclude(self, found: Scores, moments: Moments | None) -> Scores:
+        """Make one score of those of the contrasts, the same way for images as for draws of them.
+
+        `moments` (…, groups, units) are those of the groups' responses, the target's first, where
+        `preferred` asks for them. InputError for a score of the metric's own, which is not reduced.
+        """
+        if moments is not None:
+            target, others = moments.split()
+            found = found._replace(preferred=(target.mean > others.mean).all(axis=-2))
+        if found.score.ndim == found.statistic.ndim:
+            return found._replace(score=REDUCTIONS[self.reduction](found.score))
+        if self.reduction != "smallest":
+            raise InputError(
+                f"metric.score={self.reduction}: this metric's score is one for all contrasts: "
+                "take metric.score=smallest"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,15 @@ def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     score: NDArray[np.float64] = np.fmin.reduce(statistic, axis=-2)
     return score
+
+
+def average(statistic: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the score of each unit, as `smallest`: its mean statistic, as `numpy.nanmean` does."""
+    defined = ~np.isnan(statistic)
+    return divide(np.nansum(statistic, axis=-2), np.count_nonzero(defined, axis=-2))
+
+
+REDUCTIONS = {"smallest": smallest, "mean": average}  # the names are `app.choices.SCORES`
 
 
 def note_signs(scores: Mapping[str, Scores], what: str = "units") -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import InputError
 from app.machine import count_threads
-from app.metrics.moments import NOISE
+from app.metrics.moments import NOISE, compute_moments
 from app.metrics.scores import Question, Scored, Scores
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ def score_blocks(
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = still_noise(numbers, responses, compared)
-        return {
-            name: question.score(part, question.contrast, **question.options)
-            for name, question in questions.items()
-        }
+        found = {}
+        for name, question in questions.items():
+            asked = question.contrast
+            moments = compute_moments(part, asked.images) if question.preferred else None
+            found[name] = question.conclude(
+                question.score(part, asked, **question.options), moments
+            )
+        return found
 
     # Sorting and the compiled loops run without the interpreter's lock.
     with ThreadPoolExecutor(threads or count_threads()) as pool:
@@ -88,7 +92,7 @@ def score_kernels(
 
 def count_bytes(question: Question) -> int:
     """Count the bytes a unit that a metric's score, statistics and p-values take at most."""
-    return 8 * (1 + 2 * len(question.contrast.others))
+    return 8 * (1 + 2 * len(question.contrast.others)) + question.preferred
 
 
 def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.moments import Moments, compute_moments
 
@@ -29,4 +29,4 @@ def from_moments(target: Moments, others: Moments) -> Scores:
     alike = (others.squares == 0) & (others.mean == target.mean)
     constant = (target.squares == 0) & alike.all(axis=-2, keepdims=True)  # over all images
     mean = np.where(constant, np.nan, target.mean + np.zeros_like(others.mean))
-    return Scores(smallest(mean), mean)
+    return Scores(mean[..., 0, :], mean)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.moments import Moments, compare_groups, divide
 
@@ -29,7 +29,7 @@ def score(responses: NDArray[Any], contrast: Contrast, *, equal_variance: bool =
 def from_moments(target: Moments, others: Moments, *, equal_variance: bool = True) -> Scores:
     """Compute t and p of moments (…, 1, units) and (…, contrasts, units)."""
     t, freedom = (run_student if equal_variance else run_welch)(target, others)
-    return Scores(smallest(t), t, find_p(t, freedom))
+    return Scores(t, t, find_p(t, freedom))
 
 
 def find_p(t: NDArray[np.float64], freedom: NDArray[Any]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from app.metrics import Scores, smallest
+from app.metrics import Scores
 from app.metrics.contrast import Contrast
 from app.metrics.ranks import Pairs, compare_ranks
 
@@ -31,7 +31,7 @@ def from_pairs(pairs: Pairs) -> Scores:
     statistic = standardise(pairs)
     p = 2 * special.ndtr(-np.abs(statistic))
     p[np.isnan(statistic)] = 1
-    return Scores(smallest(statistic), statistic, p)
+    return Scores(statistic, statistic, p)
 
 
 def standardise(pairs: Pairs) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from app.config.parameters import to_yaml
 from app.files import to_json, whole, writing
-from app.findings.selection import Criterion
+from app.findings.selection import make_criteria
 from app.machine import GB, measure_peak
 from app.names import name_units
 from app.tracking.origin import versions
@@ -50,8 +50,7 @@ def ask(config: Config) -> str:
     """What the run asks, in a sentence."""
     aggregation = config.aggregation.name
     what = name_units(aggregation) + ("" if aggregation == "unit" else f" ({aggregation})")
-    criterion = config.metric.criterion
-    rule = Criterion(criterion.rule, criterion.threshold)
+    (rule,) = make_criteria({config.metric.name: config.metric}).values()
     return (
         f"Which {what} of {config.layer.name} in {config.model.name} are selective for "
         f"{config.target}, by {config.metric.name} ({rule})?"

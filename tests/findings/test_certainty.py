@@ -90,9 +90,8 @@ def score_draw(inquiry: Inquiry, responses: np.ndarray, draws: Draws, number: in
     for name, question in inquiry.questions.items():
         asked = question.contrast
         groups = tuple(mask[place] for mask in asked.others)
-        found = question.score(
-            responses[images], Contrast(asked.target[place], groups, asked.names)
-        )
+        drawn = Contrast(asked.target[place], groups, asked.names)
+        found = question.conclude(question.score(responses[images], drawn), None)
         scores[name] = found.score.astype(np.float32)  # as they are kept, with the ties that makes
         selected[name] = select(name, found)
     return scores, selected

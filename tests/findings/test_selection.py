@@ -220,7 +220,7 @@ def test_the_scale_runs_from_liberal_to_strict(rule):
     numbers = [0.01, 0.1, 0.5][:: RULES[rule].stricter]
     counts = [select(made, rule, number).sum() for number in numbers]
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
-    assert (RULES[rule].scale, RULES[rule].limits == (0, 1)) in [("linear", False), ("log", True)]
+    assert RULES[rule].scale == ("linear" if rule == "above" else "log")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,8 @@ def test_the_scale_runs_from_liberal_to_strict(rule):
         ("above", 7, (-1, 1), "threshold.x=7 is out of range: a score between -1 and 1"),
         ("above", -1, (-1, 1), "a score between -1 and 1"),
         ("above", np.nan, (-np.inf, np.inf), "a score between -inf and inf"),
-        ("top", 0, (-np.inf, np.inf), "a fraction between 0 and 1"),
+        ("top", 0, (-np.inf, np.inf), "a fraction below 1, or a whole number of units"),
+        ("top", 1.5, (-np.inf, np.inf), "threshold.x=1.5 is out of range: a fraction below 1, or"),
         ("p", 1, (-np.inf, np.inf), "a probability between 0 and 1"),
         ("fdr_bh", 0, (-np.inf, np.inf), "a probability between 0 and 1"),
         ("fdr_by", 0.5, (0, 0.4), "a probability between 0 and 0.4"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from app.metrics import Question, Scores, load
 from app.metrics.contrast import Contrast, contrast
 
 VALUES = {
@@ -49,6 +50,16 @@ def groups(responses: np.ndarray, chosen: Contrast, row: int, unit: int):
     """The target's and the other group's responses of one unit in one contrast, as float64."""
     values = responses[:, unit].astype(np.float64)
     return values[chosen.target], values[chosen.others[row]]
+
+
+def scored(name: str):
+    """The function of a metric, of whose contrasts the smallest makes each unit's score."""
+
+    def score(responses: np.ndarray, chosen: Contrast, **options) -> Scores:
+        found = load(name)(responses, chosen, **options)
+        return Question(load(name), chosen, options).conclude(found, None)
+
+    return score
 
 
 def by_loop(formula, responses: np.ndarray, chosen: Contrast) -> np.ndarray:

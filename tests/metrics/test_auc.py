@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from app.metrics.auc import score
 from app.metrics.contrast import contrast
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("auc")
 
 
 def constant(target, other):

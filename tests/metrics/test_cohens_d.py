@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InputError
-from app.metrics.cohens_d import correct_as_hedges, score
+from app.metrics.cohens_d import correct_as_hedges
 from app.metrics.contrast import contrast
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("cohens_d")
 
 
 def plain(target, other):
@@ -72,12 +74,11 @@ def test_the_factor_takes_the_bias_away():
 
 
 def test_groups_of_one_size_have_the_d_prime_of_the_same_images():
-    from app.metrics import dprime
 
     responses = np.random.default_rng(1).normal(size=(20, 30))
     chosen = contrast(["a", "b"] * 10, {"a": ["a"], "b": ["b"]}, "a")
     np.testing.assert_allclose(
-        score(responses, chosen).score, dprime.score(responses, chosen).score, rtol=1e-12
+        score(responses, chosen).score, scored("dprime")(responses, chosen).score, rtol=1e-12
     )
 
 

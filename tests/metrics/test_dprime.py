@@ -4,8 +4,9 @@ from hypothesis import given, settings
 
 from app.metrics import load
 from app.metrics.contrast import contrast
-from app.metrics.dprime import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("dprime")
 
 
 def plain(target, other):

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 
 from app.metrics import Scores, note_signs
 from app.metrics.contrast import contrast
-from app.metrics.fsi import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("fsi")
 
 
 def plain(target, other):

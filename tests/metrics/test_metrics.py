@@ -1,6 +1,8 @@
 """What holds for every metric."""
 
 import sys
+import warnings
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +14,7 @@ from app.errors import InputError
 from app.metrics import Question, load, scoring, smallest
 from app.metrics.contrast import contrast
 from app.metrics.moments import compute_moments
-from tests.metrics.cases import assert_close, cases
+from tests.metrics.cases import assert_close, cases, scored
 
 NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t", "target_mean"]
 
@@ -62,7 +64,7 @@ def test_a_new_metric_is_one_file(tmp_path, monkeypatch):
 @given(cases())
 def test_shapes_and_undefined_units(name, case):
     responses, chosen = case
-    result = load(name)(responses, chosen)
+    result = scored(name)(responses, chosen)
     shape = (len(chosen.others), responses.shape[1])
     assert result.score.shape == shape[1:]
     assert result.statistic.shape == shape
@@ -84,7 +86,7 @@ def test_shapes_and_undefined_units(name, case):
 @given(case=cases())
 def test_layout_and_neighbours_change_no_bit(name, case):
     responses, chosen = case
-    score = load(name)
+    score = scored(name)
     whole = score(responses, chosen)
     for layout in (np.ascontiguousarray, np.asfortranarray):
         assert_same_bits(whole, score(layout(responses), chosen))
@@ -104,7 +106,7 @@ def test_many_images_in_many_blocks_change_no_bit(name, dtype):
     (found,) = ask(name, responses, chosen).values()
     whole = found.scores
     for unit in (0, 255, 256, 1047, 1048, 1049, 2399):
-        alone = load(name)(responses[:, unit : unit + 1], chosen)
+        alone = scored(name)(responses[:, unit : unit + 1], chosen)
         assert_same_bits([array[..., unit : unit + 1] for array in arrays(whole)], arrays(alone))
 
 
@@ -114,8 +116,8 @@ def test_many_images_in_many_blocks_change_no_bit(name, dtype):
 def test_single_precision_is_not_rounded_further(name, case):
     responses, chosen = case
     for one, other in zip(
-        arrays(load(name)(responses, chosen)),
-        arrays(load(name)(responses.astype(np.float64), chosen)),
+        arrays(scored(name)(responses, chosen)),
+        arrays(scored(name)(responses.astype(np.float64), chosen)),
         strict=True,
     ):
         assert_close(one, other)
@@ -130,8 +132,8 @@ def test_images_of_no_domain_do_not_count(name):
     domains = {"a": ["a"], "b": ["b"], "c": ["c"]}
     without = contrast([c for c in categories if c != "scrambled"], domains, "b")
     assert_same_bits(
-        load(name)(responses, contrast(categories, domains, "b")),
-        load(name)(responses[kept], without),
+        scored(name)(responses, contrast(categories, domains, "b")),
+        scored(name)(responses[kept], without),
     )
 
 
@@ -140,7 +142,7 @@ def test_larger_means_more_selective(name):
     responses = np.random.default_rng(2).normal(size=(20, 3))
     responses[:10] += [10, 0, -10]
     chosen = contrast(["a"] * 10 + ["b"] * 10, {"a": ["a"], "b": ["b"]}, "a")
-    result = load(name)(responses + 20, chosen)
+    result = scored(name)(responses + 20, chosen)
     score = result.score
     assert score[0] > score[1] > score[2]
     if name != "target_mean":  # which compares nothing
@@ -170,13 +172,13 @@ def test_responses_to_images_that_are_not_compared_may_be_anything():
 def test_responses_of_another_shape(name, shape):
     chosen = contrast(["a", "b"] * 4, {"a": ["a"], "b": ["b"]}, "a")
     with pytest.raises((ValueError, IndexError)):
-        load(name)(np.ones(shape), chosen)
+        scored(name)(np.ones(shape), chosen)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_units(name):
     chosen = contrast(["a", "b"] * 4, {"a": ["a"], "b": ["b"]}, "a")
-    assert load(name)(np.ones((8, 0)), chosen).score.shape == (0,)
+    assert scored(name)(np.ones((8, 0)), chosen).score.shape == (0,)
     assert ask(name, np.ones((8, 0)), chosen)[name].scores.score.shape == (0,)
 
 
@@ -201,3 +203,32 @@ def test_moments_of_a_constant_are_exact():
     result = compute_moments(np.full((7, 1), 0.1), [np.arange(7)])
     assert result.mean == 0.1
     assert result.squares == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=25)
+@given(case=cases(kind="each"))
+def test_the_mean_over_contrasts_by_numpy(name, case):
+    responses, chosen = case
+    found, question = load(name)(responses, chosen), Question(load(name), chosen, {})
+    question = replace(question, reduction="mean")
+    if name == "target_mean":
+        with pytest.raises(InputError, match="^metric.score=mean: this metric's score is one for"):
+            question.conclude(found, None)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of units without any
+        expected = np.nanmean(found.score, axis=0)
+    assert_close(question.conclude(found, None).score, expected)
+
+
+def test_a_target_is_preferred_where_its_mean_is_the_highest():
+    random = np.random.default_rng(0)
+    responses = random.exponential(size=(12, 50))
+    chosen = contrast(["a", "b", "c"] * 4, {name: [name] for name in "abc"}, "b")
+    question = replace(Question(load("wilcoxon"), chosen, {}), preferred=True)
+    blocks = [(np.arange(50), responses)]
+    found = scoring.score_blocks(blocks, 50, {"wilcoxon": question})["wilcoxon"].scores
+    means = np.array([responses[first::3].mean(axis=0) for first in range(3)])
+    np.testing.assert_array_equal(found.preferred, means.argmax(axis=0) == 1)
+    assert ask("wilcoxon", responses, chosen)["wilcoxon"].scores.preferred is None

@@ -14,6 +14,7 @@ from scipy import stats
 from app.metrics import Question, Scores, load
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.draws import TOGETHER, Draws, draw_halves, draw_resamples, draw_shuffles, join
+from app.metrics.moments import compute_moments
 from app.metrics.resampling import Sample, resample
 from app.metrics.scores import find_function
 from tests.metrics.cases import VALUES
@@ -28,13 +29,16 @@ METRICS = {
     "cohens_d": {},
     "cohens_d hedges": {"correction": "hedges"},
     "welch_t": {},
+    "ttest mean": {},
+    "wilcoxon mean": {},
 }
 
 
 def ask(metric: str, chosen: Contrast) -> Question:
     name = metric.split()[0]
     faster = (find_function(name, way) for way in ("from_moments", "from_pairs"))
-    return Question(load(name), chosen, METRICS[metric], *faster)
+    reduction = "mean" if metric.endswith(" mean") else "smallest"
+    return Question(load(name), chosen, METRICS[metric], *faster, reduction)
 
 
 def score_draw(question: Question, responses: np.ndarray, draws: Draws, number: int) -> Scores:
@@ -43,9 +47,10 @@ def score_draw(question: Question, responses: np.ndarray, draws: Draws, number: 
     asked = question.contrast
     place = draws.label_of[number, images]
     groups = tuple(mask[place] for mask in asked.others)
-    return question.score(
-        responses[images], Contrast(asked.target[place], groups, asked.names), **question.options
-    )
+    drawn = Contrast(asked.target[place], groups, asked.names)
+    found = question.score(responses[images], drawn, **question.options)
+    moments = compute_moments(responses[images], drawn.images) if question.preferred else None
+    return question.conclude(found, moments)
 
 
 @st.composite
@@ -105,6 +110,22 @@ def test_all_draws_at_once_are_the_metrics_own_scores_of_each(metric, case):
                 )
 
 
+@pytest.mark.parametrize("metric", ["ttest", "wilcoxon", "own"])
+def test_where_the_targets_mean_is_the_highest_in_every_draw(metric):
+    random = np.random.default_rng(0)
+    categories = ["a"] * 6 + ["b"] * 5 + ["c"] * 7
+    chosen = contrast(categories, {name: [name] for name in "abc"}, "a")
+    responses = random.exponential(size=(18, 40))
+    slow = Question(lambda given, groups: load("dprime")(given, groups), chosen, {})
+    question = replace(slow if metric == "own" else ask(metric, chosen), preferred=True)
+    for draws in draw_all([*categories]).values():
+        found = resample(question, Sample(responses), draws).preferred
+        assert found.any() and not found.all()
+        for number in range(len(draws)):
+            expected = score_draw(question, responses, draws, number).preferred
+            np.testing.assert_array_equal(found[number], expected)
+
+
 def test_a_metric_that_offers_nothing_faster_is_asked_of_each_draw():
     random = np.random.default_rng(0)
     categories = ["a"] * 6 + ["b"] * 5 + [None]
@@ -145,7 +166,7 @@ def test_p_of_shuffled_scores_is_that_of_scipys_permutation_test():
     categories = ["a"] * 8 + ["b"] * 12
     chosen = contrast(categories, {"a": ["a"], "b": ["b"]}, "a", kind="pooled")
     question, count = ask("dprime", chosen), 4000
-    observed = question.score(responses[:, None], chosen).score[0]
+    observed = question.conclude(question.score(responses[:, None], chosen), None).score[0]
     null = resample(question, Sample(responses[:, None]), draw_shuffles(count, categories, 0)).score
     p = (1 + np.sum(null >= observed)) / (1 + count)
 

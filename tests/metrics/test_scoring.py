@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.errors import InputError
 from app.metrics import Question, load, scoring
-from tests.metrics.cases import cases
+from tests.metrics.cases import cases, scored
 from tests.metrics.test_metrics import NAMES, arrays, assert_same_bits
 
 
@@ -37,7 +37,7 @@ def test_blocks_threads_and_chunks_change_no_bit(case, seed, chunk):
         patch.setattr(scoring, "CHUNK_VALUES", chunk)
         found = scoring.score_blocks(pieces, responses.shape[1], asked, threads=3)
     for name in NAMES:
-        alone = load(name)(responses, contrast)
+        alone = scored(name)(responses, contrast)
         assert_same_bits(found[name].scores, alone)
         assert len(arrays(found[name].scores)) == len(arrays(alone))
         ends = scoring.find_ends(alone.score)
@@ -78,6 +78,6 @@ def cases_contrast():
 @pytest.mark.parametrize("name", NAMES)
 def test_no_more_bytes_than_announced(name):
     contrast = cases_contrast()
-    scores = load(name)(np.random.default_rng(2).normal(size=(12, 5)), contrast)
+    scores = scored(name)(np.random.default_rng(2).normal(size=(12, 5)), contrast)
     held = sum(array.nbytes for array in arrays(scores))
     assert held <= 5 * scoring.count_bytes(Question(load(name), contrast, {}))

@@ -2,8 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 
 from app.metrics.contrast import contrast
-from app.metrics.target_mean import score
-from tests.metrics.cases import assert_close, cases
+from tests.metrics.cases import assert_close, cases, scored
+
+score = scored("target_mean")
 
 
 @settings(deadline=None)

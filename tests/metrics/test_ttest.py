@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from app.metrics.contrast import contrast
-from app.metrics.ttest import find_p, score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from app.metrics.ttest import find_p
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("ttest")
 
 
 @settings(deadline=None)

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from scipy import stats
 
-from app.metrics import ttest
 from app.metrics.contrast import contrast
-from app.metrics.welch_t import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("welch_t")
 
 
 def by_scipy(target, other):
@@ -48,5 +48,5 @@ def test_not_what_the_pooled_variance_gives():
     responses[:6] *= 5
     chosen = contrast(["a"] * 6 + ["b"] * 54, {"a": ["a"], "b": ["b"]}, "a")
     assert (
-        np.abs(score(responses, chosen).score) < np.abs(ttest.score(responses, chosen).score)
+        np.abs(score(responses, chosen).score) < np.abs(scored("ttest")(responses, chosen).score)
     ).all()

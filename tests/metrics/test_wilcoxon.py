@@ -5,8 +5,9 @@ from scipy import stats
 
 from app.metrics.contrast import contrast
 from app.metrics.ranks import count_pairs, count_pairs_by_torch
-from app.metrics.wilcoxon import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("wilcoxon")
 
 
 def by_scipy(target, other):
