@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -13,7 +14,7 @@ from app.config.checks import check_model
 from app.config.parameters import name_run, parameters
 from app.config.schema import Config, metric_set
 from app.figures.run import draw_run
-from app.findings import decoding, lesioned, selection
+from app.findings import decoding, lesioned, multiverse, selection
 from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
 from app.findings.lesion_certainty import certify_lesions
@@ -73,6 +74,8 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     with start(store, folder, description) as record:
         stimuli = make_localizer(config.stimuli, memo, config.megapixels)
         found = replace(find(config, reader, stimuli, subject), depth=subject.depth)
+        if config.multiverse:
+            found = replace(found, multiverse=explore(config, reader, stimuli, found))
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
         write_run(folder, config, found, subject.shape)
         if job.figures:
@@ -154,3 +157,18 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
     consistency, overlap = measure_consistency(score, baselines), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
                     sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)))  # fmt: skip
+
+
+def explore(
+    config: Config, reader: Reader, stimuli: Localizer, found: Findings
+) -> multiverse.Multiverse:
+    """Find what comes of every other way to ask the same of the kernels."""
+    compared, memo, remains, decode = metric_set(config), reader.memo, None, None
+    if found.lesioned is not None and "face" in found.lesioned.tasks:
+        remains = found.lesioned.remains("face")
+    if found.decoded is not None:
+        people = make_identities(config.identities, memo, config.megapixels)
+        shown = reader.read(people)["l2"], people.labels
+        decode = partial(decoding.decode_set, *shown, config.decoding, memo)
+    ways = multiverse.explore(compared, reader, stimuli, config.target, config.seed)
+    return multiverse.weigh(ways, remains, decode)

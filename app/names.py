@@ -53,6 +53,9 @@ ACCURACY_CORRECTED = "decoding/accuracy_corrected"  # followed by CI95
 ACCURACY_IDENTITIES = "decoding/accuracy_identities"  # followed by CI95
 DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric, random_kernels
 
+SPECIFICATIONS = "multiverse/specifications"
+EXPLAINED = "multiverse/{outcome}_{choice}"  # the share of an outcome's variance, 0 … 1
+
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
 WHOLE = (
@@ -63,6 +66,7 @@ WHOLE = (
     GREEDY_DROPPED,
     DECODED_KERNELS,
     DEPTH,
+    SPECIFICATIONS,
 )  # whole numbers
 
 

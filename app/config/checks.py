@@ -54,6 +54,10 @@ def checked(config: DictConfig) -> schema.Config:
     _check_lesion(whole.lesion)
     _check_layers_of_steps(whole)
     _check_penalty(whole.decoding)
+    if whole.multiverse and whole.aggregation.name == "unit":
+        raise InputError(
+            "multiverse=true asks kernels by every aggregation: take aggregation=mean, l2 or max"
+        )
     _check_folders(whole)
     if stimuli.domains is not None:
         stimuli.domains = _checked_domains(stimuli.domains, whole.target)

@@ -253,6 +253,7 @@ class Config:
     decoding: Decoding = field(default_factory=Decoding)
     certainty: Certainty = field(default_factory=Certainty)
     tracking: Tracking = field(default_factory=Tracking)
+    multiverse: bool = False  # besides, ask the kernels in every other way that is defensible
     target: str = "faces"
     seed: Seed = 0
     device: Annotated[str, one_of(choices.DEVICES)] = "auto"

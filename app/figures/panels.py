@@ -18,6 +18,7 @@ from matplotlib.ticker import LogLocator
 
 from app.figures.render import add_legend, find_errors, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
+from app.findings.multiverse import OUTCOMES
 from app.findings.selection import RULES, Rule
 from app.names import name_units
 from app.spelling import shorten
@@ -25,13 +26,15 @@ from app.spelling import shorten
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
-FIRST = "gik"  # in a row: what moves with the criterion is not beside the paper's
+FIRST = "gikl"  # in a row: what moves with the criterion is not beside the paper's
 UNLIKE = "dk"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
 BARS, TITLE = 9, 26  # bars with names, and characters, that a column has room for
 MARKERS = "os^DvP*X<>hd"  # of metrics, where their colours would tell something else
+# Of choices, which have no order: Tol's muted colours.
+SHADES = ("#CC6677", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#332288", "#AA4499")
 BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
     "random_kernels": ("as many random kernels", {"linestyle": ":"}),
     "all_kernels": ("all kernels", {"linestyle": "--", "linewidth": 0.8}),
@@ -86,7 +89,7 @@ def plot_panels(
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "dk" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
+    many = drawn[0] in "dkl" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
@@ -108,6 +111,8 @@ def _count_axes(letter: str, table: pd.DataFrame, alone: bool) -> int:
         return len(_list_courses(table))
     if letter == "k" or letter == "d" and alone:  # bars, and the matrix
         return 2
+    if letter == "l":
+        return len(table.groupby(["trained", "outcome"]))
     return len(at_criteria(table)) if letter in "ghij" else 1
 
 
@@ -255,6 +260,24 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
     axes[1].set_ylim(0, 1.03)
 
 
+def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel l: what choices explain of each outcome, stacked over layers."""
+    layers = _layers(table)
+    shades = dict(zip(table["choice"].unique(), SHADES, strict=False))
+    parts = table.groupby(["trained", "outcome"], sort=False)
+    for ax, ((trained, outcome), part) in zip(axes, parts, strict=True):
+        shares = 100 * part.pivot(index="layer", columns="choice", values="share")
+        shares, base = shares.reindex(layers), np.zeros(len(layers))
+        for choice, colour in shades.items():
+            height = shares[choice].to_numpy()
+            ax.bar(range(len(layers)), height, 0.8, base, color=colour, label=choice)
+            base = base + np.nan_to_num(height)
+        _set_layers(ax, layers)
+        ax.set_title(f"{OUTCOMES[str(outcome)]}\n{'trained' if trained else 'untrained'}")
+    axes[0].set_ylim(0, 100)
+    axes[0].set_ylabel("Variance explained (%)")
+
+
 def _label_share(ax: Axes, table: pd.DataFrame) -> None:
     """Say of what a percentage is: panel b's table, alone without aggregations, is of units."""
     aggregation = table["aggregation"].iloc[0] if "aggregation" in table else "unit"
@@ -389,4 +412,5 @@ def draw_lesioned_selections(
 PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
     b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
     g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections, k=draw_cases,
+    l=draw_explained,
 )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.figures.agreement import plot_agreement, plot_halves
 from app.figures.lesion import plot_lesions
+from app.figures.multiverse import plot_multiverse
 from app.figures.render import render_figures, save
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
 from app.figures.style import Heading, Style
@@ -57,6 +58,9 @@ def draw_run(
         files |= memo(render_figures, plot_halves, own, sure.both_halves, sure.halves, heading)
     if found.lesioned is not None:
         files |= memo(render_figures, plot_lesions, found.lesioned, own, heading)
+    if found.multiverse is not None:
+        kernels = Heading(f"{config.model.name}, {config.layer.name}", "kernels")
+        files |= memo(render_figures, plot_multiverse, found.multiverse, styles, kernels)
     save(files, folder)
 
 

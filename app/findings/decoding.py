@@ -364,6 +364,18 @@ def decode_identity(
     )
 
 
+def decode_set(
+    features: NDArray[np.float32],
+    identities: Sequence[str],
+    settings: Settings,
+    memo: Memo,
+    kernels: NDArray[np.bool_],
+) -> float:
+    """Decode identity from a set of kernels (kernels,): the accuracy, 0 … 1."""
+    classifier = Classifier(settings.name, settings.penalty)
+    return memo(decode, features[:, kernels], identities, classifier).accuracy
+
+
 def why_not_decoded(settings: Settings, layer: str, aggregation: str) -> str | None:
     """One line where decoding does not apply to a run with these settings, else None."""
     if settings.name == "none":

@@ -16,6 +16,7 @@ from app.findings.consistency import Consistency, Overlap
 from app.findings.decoding import Decoded
 from app.findings.lesion_certainty import LesionCertainty
 from app.findings.lesioned import Lesioned
+from app.findings.multiverse import Multiverse
 from app.findings.selection import Criterion, Curve, Selectivity
 from app.metrics import Scored
 
@@ -38,6 +39,7 @@ class Findings:
     decoded: Decoded | None
     notes: tuple[str, ...]  # a line for each step that did not apply
     depth: int | None = None  # of the layer in its network, from 1
+    multiverse: Multiverse | None = None  # where every other way to ask was asked for
 
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
@@ -58,6 +60,8 @@ class Findings:
             found |= self.lesion_certainty.metrics(sure[self.metric].reliability)
         if self.decoded is not None:
             found |= self.decoded.metrics(self.metric)
+        if self.multiverse is not None:
+            found |= self.multiverse.metrics()
         if self.depth is not None:
             found[names.DEPTH] = float(self.depth)
         return found
@@ -117,4 +121,6 @@ class Findings:
                 tables["lesion_classes"] = self.lesioned.damage.table()
         if self.decoded is not None:
             tables["decoding"] = self.decoded.table()
+        if self.multiverse is not None:
+            tables |= self.multiverse.tables()
         return tables

@@ -39,12 +39,13 @@ def make_questions(
     """
     questions = {}
     for name, settings in compared.items():
-        score, options = load(name), dict(settings.options)
-        check_options(name, options)
+        metric, options = settings.name, dict(settings.options)
+        check_options(metric, options)
+        score = load(metric)
         if "device" in inspect.signature(score).parameters:
             options["device"] = choose_device(options.get("device", device)).type
         asked = contrast(categories, domains, target, kind=settings.contrast, over=settings.over)
-        faster = find_function(name, "from_moments"), find_function(name, "from_pairs")
+        faster = find_function(metric, "from_moments"), find_function(metric, "from_pairs")
         questions[name] = Question(
             score, asked, options, *faster, settings.score, settings.criterion.preferred
         )

@@ -1,0 +1,104 @@
+"""What all specifications find, and which choices they differ by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from app.figures.render import add_legend, new_figure
+from app.figures.style import DARK, GREY, PAGE, PALE, Heading, Style, paper_style
+from app.findings.multiverse import CHOICES, NONE, OUTCOMES, Multiverse
+
+ROW, CURVE = 0.1, 1.5  # inches of an option's row of marks, and of a curve
+
+
+@paper_style()
+def plot_multiverse(
+    found: Multiverse, styles: Mapping[str, Style], heading: Heading
+) -> dict[str, Figure]:
+    """Return the specification curves, `multiverse`, and what choices explain, `multiverse_shares`.
+
+    A curve for each outcome, sorted by it; beneath, a mark where an option was chosen.
+    """
+    shown, table = found.outcomes, found.table
+    options = [(choice, option) for choice in CHOICES for option in list_options(table[choice])]
+    heights = CURVE, ROW * len(options)
+    figure = new_figure(sum(heights) + 0.7, PAGE, f"{heading.title}: {len(table)} specifications")
+    grid = figure.subplots(2, len(shown), height_ratios=heights, sharex=False, squeeze=False)
+    for (curve, marks), outcome in zip(grid.T, shown, strict=True):
+        rows = table[table[outcome].notna()].sort_values(outcome, kind="stable")
+        draw_curve(curve, rows, outcome, styles)
+        draw_marks(marks, rows, options, styles)
+    for marks in grid[1, 1:]:
+        marks.set_yticklabels([])
+    add_legend(figure, PAGE)
+    shares = new_figure(0.9 + 0.16 * len(CHOICES), PAGE, heading.title)
+    axes = shares.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    draw_shares(axes, found.explain())
+    add_legend(shares, PAGE)
+    return {"multiverse": figure, "multiverse_shares": shares}
+
+
+def list_options(chosen: pd.Series[str]) -> list[str]:
+    """List what a choice was between, in the order of the specifications."""
+    return [option for option in chosen.unique() if option != NONE]
+
+
+def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Mapping[str, Style]) -> None:
+    """Draw an outcome of specifications in the order given; metrics' own ones in their colours."""
+    place, values = np.arange(len(rows)), rows[outcome].to_numpy()
+    if outcome == "percent":
+        ax.fill_between(place, 0, rows["null_p95"], step="mid", color=PALE, linewidth=0,
+                        label="labels shuffled, up to the 95th percentile")  # fmt: skip
+    ax.plot(place, values, color=DARK, linewidth=0.8, label="all specifications")
+    own = rows["own"].to_numpy()
+    for name, style in styles.items():
+        chosen = own & (rows["metric"] == name).to_numpy()
+        if chosen.any():
+            ax.plot(place[chosen], values[chosen], "o", color=style.colour, markersize=3.5,
+                    markeredgecolor="white", markeredgewidth=0.3,
+                    label=f"{style.label} as its settings have it")  # fmt: skip
+    ax.set_title(OUTCOMES[outcome])
+    ax.set_xlim(-0.5, len(rows) - 0.5)
+    ax.set_xticks([])
+
+
+def draw_marks(
+    ax: Axes, rows: pd.DataFrame, options: list[tuple[str, str]], styles: Mapping[str, Style]
+) -> None:
+    """Draw a mark in an option's row wherever a specification has it."""
+    labels = []
+    for row, (choice, option) in enumerate(options):
+        places = np.flatnonzero((rows[choice] == option).to_numpy())
+        style = styles.get(option) if choice == "metric" else None
+        ax.vlines(places, row - 0.4, row + 0.4, linewidth=max(0.15, 90 / len(rows)),
+                  color=style.colour if style else DARK)  # fmt: skip
+        first = row == 0 or options[row - 1][0] != choice
+        labels.append(f"{choice}: {style.label if style else option}" if first else
+                      (style.label if style else option))  # fmt: skip
+        if first and row:
+            ax.axhline(row - 0.5, color=GREY, linewidth=0.5)
+    ax.set_yticks(range(len(options)), labels, fontsize=5.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(options) - 0.5, -0.5)
+    ax.set_xlim(-0.5, len(rows) - 0.5)
+    ax.set_xticks([])
+    ax.set_xlabel("specifications, sorted")
+    ax.spines["left"].set_visible(False)
+
+
+def draw_shares(axes: np.ndarray, shares: pd.DataFrame) -> None:
+    """Draw the share of each outcome's variance that choices explain, alone and with others."""
+    for ax, (outcome, rows) in zip(axes, shares.groupby("outcome", sort=False), strict=True):
+        ax.barh(rows["choice"], 100 * rows["share"], 0.7, color=GREY,
+                label="share, shared out among choices")  # fmt: skip
+        ax.barh(rows["choice"], 100 * rows["alone"], 0.25, color=DARK, label="alone")
+        ax.set_title(OUTCOMES[str(outcome)])
+        ax.set_xlabel("% of variance")
+        ax.set_xlim(0, 100)
+        ax.tick_params(axis="y", length=0)
+    axes[0].invert_yaxis()
