@@ -273,7 +273,9 @@ def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
             ax.bar(range(len(layers)), height, 0.8, base, color=colour, label=choice)
             base = base + np.nan_to_num(height)
         _set_layers(ax, layers)
-        ax.set_title(f"{OUTCOMES[str(outcome)]}\n{'trained' if trained else 'untrained'}")
+        ax.set_title(
+            f"{OUTCOMES[str(outcome)]}\n{'trained' if trained else 'untrained'}", loc="center"
+        )
     axes[0].set_ylim(0, 100)
     axes[0].set_ylabel("Variance explained (%)")
 

@@ -60,7 +60,7 @@ def draw_run(
         files |= memo(render_figures, plot_lesions, found.lesioned, own, heading)
     if found.multiverse is not None:
         kernels = Heading(f"{config.model.name}, {config.layer.name}", "kernels")
-        files |= memo(render_figures, plot_multiverse, found.multiverse, styles, kernels)
+        files |= render_figures(plot_multiverse, found.multiverse, styles, kernels)
     save(files, folder)
 
 

@@ -26,12 +26,12 @@ def make_panel_l(group: Group) -> Panel:
     for (is_trained, outcome), part in table.groupby(["trained", "outcome"], sort=False):
         last = part[part["layer"] == part["layer"].iloc[-1]]
         most = last.sort_values("share", ascending=False, kind="stable").iloc[:NAMED]
-        shares = [f"{row.choice} {row.share:.0%}" for row in most.itertuples()]
+        shares = [f"{row.choice} {100 * row.share:.0f} %" for row in most.itertuples()]
         metric = last.loc[last["choice"] == "metric", "share"].iloc[0]
         if "metric" not in set(most["choice"]):
-            shares.append(f"metric {metric:.0%}")
+            shares.append(f"metric {100 * metric:.0f} %")
         state = "trained" if is_trained else "untrained"
-        told.append(f"{OUTCOMES[str(outcome)]} ({state}) {join_words(shares)}".replace("%", " %"))
+        told.append(f"{OUTCOMES[str(outcome)]} ({state}) {join_words(shares)}")
     says = f"In {table['layer'].iloc[-1]}, of the variance over specifications: {'; '.join(told)}."
     caption = (
         "The share of each outcome's variance over all specifications that each choice explains, "
