@@ -170,5 +170,6 @@ def explore(
         people = make_identities(config.identities, memo, config.megapixels)
         shown = reader.read(people)["l2"], people.labels
         decode = partial(decoding.decode_set, *shown, config.decoding, memo)
-    ways = multiverse.explore(compared, reader, stimuli, config.target, config.seed)
+    shuffles = config.certainty.shuffles or multiverse.SHUFFLES
+    ways = multiverse.explore(compared, reader, stimuli, config.target, config.seed, shuffles)
     return multiverse.weigh(ways, remains, decode)

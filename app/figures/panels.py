@@ -26,7 +26,7 @@ from app.spelling import shorten
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
-FIRST = "gikl"  # in a row: what moves with the criterion is not beside the paper's
+FIRST = "gikm"  # in a row: what moves with the criterion is not beside the paper's
 UNLIKE = "dk"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
@@ -89,7 +89,7 @@ def plot_panels(
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "dkl" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
+    many = drawn[0] in "dkm" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
@@ -111,7 +111,7 @@ def _count_axes(letter: str, table: pd.DataFrame, alone: bool) -> int:
         return len(_list_courses(table))
     if letter == "k" or letter == "d" and alone:  # bars, and the matrix
         return 2
-    if letter == "l":
+    if letter == "m":
         return len(table.groupby(["trained", "outcome"]))
     return len(at_criteria(table)) if letter in "ghij" else 1
 
@@ -261,7 +261,7 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
 
 
 def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Draw panel l: what choices explain of each outcome, stacked over layers."""
+    """Draw panel m: what choices explain of each outcome, stacked over layers."""
     layers = _layers(table)
     shades = dict(zip(table["choice"].unique(), SHADES, strict=False))
     parts = table.groupby(["trained", "outcome"], sort=False)
@@ -414,5 +414,5 @@ def draw_lesioned_selections(
 PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
     b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
     g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections, k=draw_cases,
-    l=draw_explained,
+    m=draw_explained,
 )  # fmt: skip

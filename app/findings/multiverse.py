@@ -135,7 +135,12 @@ def vary(compared: Mapping[str, Metric]) -> dict[tuple[str, ...], Metric]:
 
 
 def explore(
-    compared: Mapping[str, Metric], reader: Reader, stimuli: Localizer, target: str, seed: int
+    compared: Mapping[str, Metric],
+    reader: Reader,
+    stimuli: Localizer,
+    target: str,
+    seed: int,
+    shuffles: int = SHUFFLES,
 ) -> Multiverse:
     """Ask every specification of a layer's kernels, from their responses to the localizer.
 
@@ -148,7 +153,7 @@ def explore(
     device = hardware.device.type
     questions = make_questions(metrics, images.labels, stimuli.domains, target, device)
     criteria = make_criteria(metrics)
-    inquiry = Inquiry(questions, criteria, stimuli.compared, Plan(0, 0, SHUFFLES), seed)
+    inquiry = Inquiry(questions, criteria, stimuli.compared, Plan(0, 0, shuffles), seed)
     rows: list[tuple[Any, ...]] = []
     masks, scores = [], {}
     for aggregation in AGGREGATIONS:

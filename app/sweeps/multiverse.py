@@ -1,4 +1,4 @@
-"""Panel l: which choices the disagreement of all specifications comes from, layer by layer."""
+"""Panel m: which choices the disagreement of all specifications comes from, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.sweeps.groups import Group, Missing, Panel, join_words
 NAMED = 3  # choices that a sentence names
 
 
-def make_panel_l(group: Group) -> Panel:
+def make_panel_m(group: Group) -> Panel:
     """What choices explain of each outcome, in each layer, trained and untrained."""
     parts = []
     for runs, trained in ((group.criteria, group.trained), (group.untrained, False)):
@@ -39,7 +39,7 @@ def make_panel_l(group: Group) -> Panel:
         "an outcome varies. A run's multiverse.parquet has every specification."
     )
     columns = ["model", "trained", "layer", "outcome", "choice", "alone", "share"]
-    return Panel("l", "Where disagreement comes from", table[columns], says, caption)
+    return Panel("m", "Where disagreement comes from", table[columns], says, caption)
 
 
-MAKERS = dict(l=make_panel_l)
+MAKERS = dict(m=make_panel_m)
