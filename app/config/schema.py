@@ -246,6 +246,7 @@ class Config:
     threshold: dict[str, Any] = field(default_factory=lambda: {"name": MISSING})
     metric: Metric = field(default_factory=Metric)
     metrics: dict[str, Metric] = field(default_factory=dict)  # the set whose agreement is measured
+    recipe: Name | None = None  # of conf/recipe, whose definition of selectivity this is
     aggregation: Aggregation = field(default_factory=Aggregation)
     stimuli: Stimuli = field(default_factory=Stimuli)
     identities: Identities = field(default_factory=Identities)
