@@ -24,7 +24,7 @@ from app.responses.units import read_units
 from app.stimuli.localizer import make_localizer
 from app.sweeps.results import Result
 from tests.composing import check_config
-from tests.conftest import MATERIAL
+from tests.conftest import MATERIAL, SMALL, finished, run_app
 
 RECIPES = sorted(path.stem for path in (CONFIG_FOLDER / "recipe").glob("*.yaml"))
 QUICK = [*MATERIAL, "stimuli.images_per_category=24", "certainty=none", "tracking=none"]
@@ -176,3 +176,33 @@ def test_categories_that_are_the_domains_are_told(folder: Path):
     left = "stimuli.leave_out=[limb,number,corridor,instrument]"
     words = "+recipe=lado2025_categories", left, "lesion=none", "decoding=none"
     assert "metrics.ttest.over=categories is as domains" in str(ask(folder, *words).notes)
+
+
+def test_recipes_side_by_side(tmp_path: Path):
+    """A command line and its report: what recipes select, and share, is what their tables say."""
+    words = "+recipe=floc,lado2025,dobs2022", "layer=conv13", "aggregation=l2", *SMALL
+    quick = "decoding=none", "lesion.group_size=26", "lesion.sets=[20]", "hydra.sweep.dir=sweep"
+    finished(run_app(tmp_path, "+experiment=recipes", *words, *quick))
+    table = pd.read_csv(tmp_path / "sweep/report/panel_l.csv").set_index("recipe")
+    assert list(table.index) == ["dobs2022", "floc", "lado2025"]
+    jobs = pd.read_csv(tmp_path / "sweep/report/jobs.csv").set_index("recipe")["job"]
+
+    def read(recipe: str, name: str) -> pd.DataFrame:
+        return pd.read_parquet(tmp_path / f"sweep/{jobs[recipe]}/{name}.parquet")
+
+    chosen = {name: read(name, "scores")["selected_ttest"] for name in ("floc", "lado2025")}
+    lesions, sets = (read("dobs2022", name) for name in ("lesion", "lesion_sets"))
+    chosen["dobs2022"] = lesions["face_search_step"].notna()
+    for name, mask in chosen.items():
+        assert table.loc[name, "count"] == mask.sum()
+        for other in chosen.keys() - {name}:
+            shared = (mask & chosen[other]).sum() / (mask | chosen[other]).sum()
+            assert table.loc[name, f"jaccard_{other}"] == pytest.approx(shared)
+    intact = lesions["intact_face_top1"].iloc[0]
+    random = sets.loc[(sets["set"] == "random") & (sets["kernels"] == 26), "face_top1"].mean()
+    assert table.loc["dobs2022", "random_face_cost"] == pytest.approx(100 * (intact - random))
+    left = lesions.loc[lesions["face_search_step"] == 1, "face_search_face_top1"].iloc[0]
+    assert table.loc["dobs2022", "face_cost"] == pytest.approx(100 * (intact - left))
+    text = (tmp_path / "sweep/report/report.md").read_text()
+    assert f"floc selects {100 * chosen['floc'].mean():.1f} %" in text
+    assert (tmp_path / "sweep/report/panel_l.png").is_file()

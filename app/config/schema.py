@@ -239,6 +239,7 @@ class Tracking:
 class Config:
     """One run: what is asked of which network, with what, and where it is recorded."""
 
+    recipe: Name | None = None  # of conf/recipe, whose definition of selectivity this is
     model: Model = field(default_factory=Model)
     layer: Layer = field(default_factory=Layer)
     # The preset's `name`, and numbers of single metrics that are to differ from it. Before the
@@ -246,7 +247,6 @@ class Config:
     threshold: dict[str, Any] = field(default_factory=lambda: {"name": MISSING})
     metric: Metric = field(default_factory=Metric)
     metrics: dict[str, Metric] = field(default_factory=dict)  # the set whose agreement is measured
-    recipe: Name | None = None  # of conf/recipe, whose definition of selectivity this is
     aggregation: Aggregation = field(default_factory=Aggregation)
     stimuli: Stimuli = field(default_factory=Stimuli)
     identities: Identities = field(default_factory=Identities)
