@@ -106,6 +106,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_has_a_test():
     assert {*(words.split()[0] for words in SCRIPTS), "langloc", "dobs2022"} == {*RECIPES}
     assert check_config("+recipe=margalit2024").metric.criterion.threshold == 10
+    lesion = check_config("+recipe=dobs2022").lesion  # the search: `tests.findings.test_greedy`
+    assert (lesion.name, lesion.fraction, lesion.group_size) == ("greedy", 0.2, 1)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # scipy's, of constant units
@@ -141,18 +143,6 @@ def test_the_highest_of_all_layers_together(words: list[str], count: int | None,
         np.testing.assert_array_equal(found, own >= cut)
     assert sum(map(np.sum, selected)) == (count or len(together) // 100)
     assert len({int(each.sum()) for each in selected}) == 2, "not as many of each"
-
-
-def test_greedy_lesions_drop_a_fifth(folder: Path):
-    """The search itself: `tests.findings.test_greedy`."""
-    lesion = check_config("+recipe=dobs2022").lesion
-    assert (lesion.name, lesion.fraction, lesion.group_size) == ("greedy", 0.2, 1)
-    words = "+recipe=dobs2022", "lesion.group_size=9", "decoding=none"  # fewer searches
-    table = read_table(ask(folder, *words), "lesion")
-    step = table["face_search_step"]
-    assert step.count() == round(0.2 * len(table)) == 26
-    first = table.nlargest(9, "face_loss")["kernel"]
-    assert set(first) == set(table.loc[step == 1, "kernel"])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +183,8 @@ def test_recipes_side_by_side(tmp_path: Path):
     chosen = {name: read(name, "scores")["selected_ttest"] for name in ("floc", "lado2025")}
     lesions, sets = (read("dobs2022", name) for name in ("lesion", "lesion_sets"))
     chosen["dobs2022"] = lesions["face_search_step"].notna()
+    first = lesions.nlargest(26, "face_loss")["kernel"]  # a fifth, in one search
+    assert set(first) == set(lesions.loc[chosen["dobs2022"], "kernel"])
     for name, mask in chosen.items():
         assert table.loc[name, "count"] == mask.sum()
         for other in chosen.keys() - {name}:
