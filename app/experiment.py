@@ -22,7 +22,7 @@ from app.findings.lesion_task import open_site, why_not_lesioned
 from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.memo import Memo
 from app.metrics import note_signs
-from app.metrics.layer_scoring import make_questions, score_layer, score_others
+from app.metrics.layer_scoring import make_questions, note_levels, score_layer, score_others
 from app.models.network import Subject, open_network
 from app.names import name_units
 from app.responses.hardware import Hardware
@@ -127,8 +127,9 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
     cut = config.lesion
     lesions = sure_lesions = None
     why_not = why_not_lesioned(cut, model, layer, aggregation, subject.leads_to)
-    signs = note_signs(said, name_units(aggregation))
-    notes = [*stimuli.images.notes, *signs, *selection.note_pools(others), *unsure, why_not]
+    notes = [*stimuli.images.notes, *note_levels(compared, domains, config.target),
+             *note_signs(said, name_units(aggregation)), *selection.note_pools(others),
+             *unsure, why_not]  # fmt: skip
     if why_not is None:
         shown, fitted = make_classes(cut, model, memo, config.megapixels)
         single = aggregation == "unit"

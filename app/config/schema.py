@@ -239,6 +239,7 @@ class Tracking:
 class Config:
     """One run: what is asked of which network, with what, and where it is recorded."""
 
+    recipe: Name | None = None  # of conf/recipe, whose definition of selectivity this is
     model: Model = field(default_factory=Model)
     layer: Layer = field(default_factory=Layer)
     # The preset's `name`, and numbers of single metrics that are to differ from it. Before the

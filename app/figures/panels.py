@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from app.figures.definitions import count_axes, draw_definitions
 from app.figures.render import add_legend, find_errors, fold, new_figure
 from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
 from app.findings.multiverse import OUTCOMES
@@ -26,8 +27,8 @@ from app.spelling import shorten
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
-FIRST = "gikm"  # in a row: what moves with the criterion is not beside the paper's
-UNLIKE = "dk"  # axes of one panel that show different things
+FIRST = "giklm"  # in a row: what moves with the criterion is not beside the paper's
+UNLIKE = "dkl"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
@@ -89,7 +90,7 @@ def plot_panels(
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "dkm" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
+    many = drawn[0] in "dklm" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
@@ -97,7 +98,9 @@ def _list_widths(*drawn: Drawn, alone: bool = False) -> list[int]:
     """How many columns each of the panels' axes takes: one, but for bars of many metrics."""
     widths: list[int] = []
     for letter, _, table in drawn:
-        if letter == "e":
+        if letter == "l":
+            widths += [COLUMNS // 2] * count_axes(table)
+        elif letter == "e":
             widths.append(min(-(-len(table) // BARS), COLUMNS))
         else:
             widths += [1] * _count_axes(letter, table, alone)
@@ -414,5 +417,5 @@ def draw_lesioned_selections(
 PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
     b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
     g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections, k=draw_cases,
-    m=draw_explained,
+    l=draw_definitions, m=draw_explained,
 )  # fmt: skip

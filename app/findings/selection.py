@@ -309,8 +309,8 @@ def select_units(
 def note_pools(others: Mapping[str, Sequence[Scores]]) -> list[str]:
     """Say of the metrics that select from all layers how many these are, and what stands still."""
     return [
-        f"criterion: {name} selects from {1 + len(each)} layers, those that are asked together; in "
-        "resamples, halves and shuffles from the same score on"
+        f"criterion: {name} selects from all layers that are asked together, here {1 + len(each)}; "
+        "in resamples, halves and shuffles from the same score on"
         for name, each in others.items()
     ]
 

@@ -52,6 +52,18 @@ def make_questions(
     return questions
 
 
+def note_levels(
+    compared: Mapping[str, Metric], domains: Mapping[str, Sequence[str]], target: str
+) -> list[str]:
+    """Say of which metrics categories are no finer than domains."""
+    others = [members for domain, members in domains.items() if domain != target]
+    return [
+        f"contrast: metrics.{name}.over=categories is as domains: each other one has one category"
+        for name, each in compared.items()
+        if (each.contrast, each.over) == ("each", "categories") and max(map(len, others)) == 1
+    ]
+
+
 def score_layer(
     questions: Mapping[str, Question], reader: Reader, images: Images, aggregation: str
 ) -> dict[str, Scored]:

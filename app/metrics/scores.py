@@ -52,7 +52,7 @@ class Question:
         """
         if moments is not None:
             target, others = moments.split()
-            found = found._replace(preferred=(target.mean > others.mean).all(axis=-2))
+            found = found._replace(preferred=np.all(target.mean > others.mean, axis=-2))
         if found.score.ndim == found.statistic.ndim:
             return found._replace(score=REDUCTIONS[self.reduction](found.score))
         if self.reduction != "smallest":

@@ -21,7 +21,6 @@ from app.progress import Progress, progress_bar
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
-UNASSIGNED = "scrambled"  # the category that belongs to no domain
 TOGETHER = 4  # files that are fetched at the same time
 RETRIES = 2  # of a file that does not arrive whole
 SECONDS = 30  # without a byte, after which a server is given up

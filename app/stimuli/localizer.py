@@ -12,7 +12,7 @@ from app.spelling import find_name
 from app.stimuli import floc
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, drawn
-from app.stimuli.synthetic import DOMAINS, draw_localizer
+from app.stimuli.synthetic import DOMAINS, SCRAMBLED, draw_localizer
 
 if TYPE_CHECKING:
     from app.config.schema import Stimuli
@@ -41,8 +41,11 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
     images, and for what `floc.fetch` refuses.
     """
     folders = ImageFolders(settings.root or "", "category", "stimuli.root")
+    asked = [name for members in (settings.domains or {}).values() for name in members]
+    scrambled = SCRAMBLED in asked
     if settings.name == "synthetic":
         present = [category for members in DOMAINS.values() for category in members]
+        present += [SCRAMBLED] * scrambled
     else:
         present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
     left = []
@@ -56,10 +59,12 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         if kept := tuple(category for category in own if category not in left):
             domains[domain] = kept
     if settings.name == "floc":
-        left.append(floc.UNASSIGNED)  # but where a domain names it
+        left.append(SCRAMBLED)  # but where a domain names it
     named = [category for members in domains.values() for category in members]
     if settings.name == "synthetic":
-        drawing = memo(draw_localizer, settings.seed, settings.images_per_category, settings.size)
+        drawing = memo(
+            draw_localizer, settings.seed, settings.images_per_category, settings.size, scrambled
+        )
         shown = [place for place, label in enumerate(drawing.labels) if label not in left]
         labels = [drawing.labels[place] for place in shown]
         images = drawn(drawing.pixels[shown], labels, f"drawn, seed {settings.seed}")

@@ -31,6 +31,7 @@ _LOCALIZER: dict[str, dict[str, objects.Draw]] = {
     "objects": {"car": objects.DRAWINGS["car"], "instrument": objects.instrument},
 }
 DOMAINS = {domain: tuple(members) for domain, members in _LOCALIZER.items()}
+SCRAMBLED = "scrambled"  # the category that belongs to no domain, as fLoc's
 OBJECT_CATEGORIES = tuple(objects.DRAWINGS)
 
 # The first number of a random stream's name. Localizer faces, the network's people and the people
@@ -49,13 +50,20 @@ class Drawn(NamedTuple):
     labels: tuple[str, ...]
 
 
-def draw_localizer(seed: int, images_per_category: int = 144, size: int = 64) -> Drawn:
-    """Draw fLoc's ten categories, in the order of `DOMAINS`; every face is another person."""
+def draw_localizer(
+    seed: int, images_per_category: int = 144, size: int = 64, scrambled: bool = False
+) -> Drawn:
+    """Draw fLoc's ten categories, in the order of `DOMAINS`; every face is another person.
+
+    With `scrambled`, after these pictures of any of them with their phases scrambled.
+    """
     draws = {name: draw for members in _LOCALIZER.values() for name, draw in members.items()}
-    names = list(draws)
+    names = [*draws, *[SCRAMBLED] * scrambled]
 
     def draw(index: int, image: int) -> Pixels:
         rng, name = _stream(seed, "localizer", index, image), names[index]
+        if name == SCRAMBLED:
+            return _scramble(draw(int(rng.integers(len(draws))), image), rng)
         return _scene(draws[name](rng), rng, size, mirror=name not in DOMAINS["characters"])
 
     return _collect("localizer", names, range(images_per_category), size, draw)
@@ -139,6 +147,13 @@ def _scene(figure: Figure, rng: Rng, size: int, mirror: bool) -> Pixels:
     rms = np.sqrt((shaded**2 * coverage).sum() / coverage.sum())
     shaded = 0.5 + shaded * np.clip(_FIGURE_CONTRAST / rms, 0.5, 2)
     return matched(shaded * coverage + background * (1 - coverage), rng)
+
+
+def _scramble(picture: Pixels, rng: Rng) -> Pixels:
+    """Give the spectrum of a picture the phases of noise."""
+    phases = np.angle(np.fft.fft2(rng.random(picture.shape)))
+    scrambled = np.fft.ifft2(np.abs(np.fft.fft2(picture)) * np.exp(1j * phases))
+    return matched(scrambled.real, rng)
 
 
 def _placed(figure: Sequence[Shape], rng: Rng, flipped: bool) -> Affine2D:

@@ -36,7 +36,7 @@ CONSISTENCY = ["mean", "sem", "mean_ci95_low", "mean_ci95_high"]
 DRAWN = {"mean": "consistency_mean", "spearman": "lesion_spearman_face"}
 
 # Params in which runs of a group may differ.
-WITHIN = r"layer(\.output)?|metric|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
+WITHIN = r"layer(\.output)?|metric|recipe|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
 INSTANCE = "model.seed"  # in which networks differ that are a sample
 # What columns of jobs are called in groups: findings by their measure alone.
 SHORT = {
@@ -55,7 +55,7 @@ Read = Callable[[Any, str], pd.DataFrame | None]
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ in layer, metric, aggregation and criterion alone.
+    """Finished runs that differ in layer, metric, recipe, aggregation and criterion alone.
 
     Or in the instance of the network, too: then a row is the mean over instances, beside which
     stand `<number>_sd` and how many `networks` there are, and intervals are those of the mean.
@@ -116,7 +116,7 @@ class Group:
 def find_groups(
     runs: pd.DataFrame, differing: Sequence[str], read: Read
 ) -> tuple[list[Group], list[str]]:
-    """Find runs that can stand in one panel: all but layer, metric, aggregation, criterion alike.
+    """Find runs that can stand in one panel: all but what `WITHIN` names alike.
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one. Networks that differ in `INSTANCE` alone

@@ -24,7 +24,7 @@ from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
 from app.files import whole, writing
 from app.spelling import shorten
-from app.sweeps import criteria, figure1, matched, multiverse, tables
+from app.sweeps import criteria, definitions, figure1, matched, multiverse, tables
 from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, read_table, tabulate
 from app.tracking.record import TAG_LENGTH
@@ -132,6 +132,8 @@ def _make_section(group: Group, heading: str) -> Section:
     made, missing = [], []
     swept = criteria.MAKERS if criteria.are_swept(group) else {}
     makers = {**figure1.MAKERS, **swept, **matched.MAKERS, **multiverse.MAKERS}
+    if definitions.are_swept(group):  # the others tell metrics apart, not recipes
+        makers = definitions.MAKERS
     for letter, make in makers.items():
         try:
             made.append(_count_networks(make(group)))

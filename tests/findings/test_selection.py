@@ -252,3 +252,68 @@ def test_selectivity():
         "selectivity/units": 4,
         "selectivity/undefined": 1,
     }
+
+
+def make(score, p=None, preferred=None):
+    statistic = np.asarray(score)[None]
+    return Scores(statistic[0], statistic, p, preferred=preferred)
+
+
+def test_top_takes_a_number_of_units():
+    scores = make(np.random.default_rng(0).normal(size=50))
+    for number in (1, 7, 50):
+        criterion = Criterion("top", number).settle(scores)
+        selected = criterion.select(measure(scores, "top"))
+        highest = np.argsort(-scores.score)[:number]
+        np.testing.assert_array_equal(np.flatnonzero(selected), np.sort(highest))
+        assert str(criterion) == f"the highest {number} of the layer"
+    with pytest.raises(InputError, match="^threshold.x=51 is more than the 50 units there are$"):
+        Criterion("top", 51).settle(scores, setting="threshold.x")
+
+
+@pytest.mark.parametrize("number", [0.1, 9])
+def test_top_of_all_layers_is_that_of_one_layer_of_their_units(number):
+    random = np.random.default_rng(1)
+    layers = [make(random.normal(size=size)) for size in (20, 30, 40)]
+    layers[0].score[:3] = np.nan
+    together = make(np.concatenate([each.score for each in layers]))
+    whole = Criterion("top", number).settle(together).select(measure(together, "top"))
+    found = []
+    for place, own in enumerate(layers):
+        others = layers[:place] + layers[place + 1 :]
+        criterion = Criterion("top", number, "layers").settle(own, *others)
+        selected = criterion.select(measure(own, "top", others))
+        held = criterion.hold(own.score, selected)
+        np.testing.assert_array_equal(held.select(measure(own, held.rule)), selected)
+        found.append(selected)
+    np.testing.assert_array_equal(np.concatenate(found), whole)
+    assert whole.sum() == 9 and str(criterion).endswith("of all layers asked")
+
+
+@pytest.mark.parametrize("rule", choices.RULES)
+def test_only_what_prefers_the_target(rule):
+    """A test's direction is then what means say, whatever the statistic's sign."""
+    random = np.random.default_rng(2)
+    statistic, p = random.normal(size=40), random.random((1, 40)) ** 4
+    preferred = random.random(40) < 0.5
+    statistic[:2], preferred[:2] = np.nan, True
+    number = 0.2
+    scores = make(statistic, p, preferred)
+    criterion = Criterion(rule, number, preferred=True).settle(scores)
+    selected = criterion.select(measure(scores, rule))
+    if rule == "above":
+        expected = preferred & (statistic > number)
+    elif rule == "top":
+        own = np.where(preferred, statistic, -np.inf)
+        expected = preferred & (own >= np.sort(np.nan_to_num(own, nan=-np.inf))[::-1][7])
+    else:
+        small = p[0].copy()
+        if rule != "p":
+            small[2:] = multipletests(p[0, 2:], method=rule)[1]
+        expected = preferred & (small < number) & ~np.isnan(statistic)
+        assert (expected & (statistic < 0)).any() or rule == "fdr_by"
+    np.testing.assert_array_equal(selected, expected)
+    if criterion.together:
+        kept = criterion.keep(Scores._make(each if each is None else each[None] for each in scores))
+        np.testing.assert_array_equal(criterion.judge(kept)[0], expected)
+    assert str(criterion).endswith(", the target's mean the highest")

@@ -1,0 +1,66 @@
+"""Panel l of a sweep's report: published definitions of selectivity side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from app.figures.render import find_errors
+from app.figures.style import DARK, GREY, MIDDLE, Style
+from app.names import name_units
+
+COST = "face_cost"  # points of accuracy that a lesion takes; `random_face_cost`: of random kernels
+
+
+def count_axes(table: pd.DataFrame) -> int:
+    """How many axes the panel has: percent by aggregation, the matrix, the costs of lesions."""
+    return table["aggregation"].nunique() + 1 + bool(table[COST].notna().any())
+
+
+def draw_definitions(
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
+) -> None:
+    """Draw what each recipe selects of the deepest layer, what two share, what lesions cost."""
+    left, part = iter(axes), table[table["layer"] == table["layer"].iloc[-1]]
+    for aggregation, rows in part.groupby("aggregation", sort=False):
+        ax, known = next(left), {name: style.colour for name, style in styles.items()}
+        colours = [known.get(metric, DARK) for metric in rows["metric"]]
+        places = _list_recipes(ax, rows)
+        ax.barh(places, rows["percent"], 0.7, color=colours, xerr=find_errors(rows, "percent"),
+                ecolor=DARK, error_kw={"elinewidth": 0.6})  # fmt: skip
+        ax.plot(rows["null_percent"], places, "|", color=MIDDLE, markeredgewidth=1.2,
+                label="labels shuffled")  # fmt: skip
+        ax.set_xlim(left=0)
+        ax.set_xlabel(f"Selective {name_units(str(aggregation))} (%)")
+        ax.set_title(str(rows["layer"].iloc[0]), loc="center")
+    _draw_jaccard(next(left), rows)
+    for ax in left:
+        places = _list_recipes(ax, rows)
+        ax.barh(places - 0.18, rows[COST], 0.36, color=colours)
+        ax.barh(places + 0.18, rows[f"random_{COST}"], 0.36, color=GREY, label="as many at random")
+        ax.axvline(0, color=DARK, linewidth=0.6)
+        ax.set_xlabel("Face accuracy that the lesion costs (points)")
+
+
+def _list_recipes(ax: Axes, rows: pd.DataFrame) -> np.ndarray:
+    places = np.arange(len(rows))
+    ax.set_yticks(places, list(rows["recipe"]))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    return places
+
+
+def _draw_jaccard(ax: Axes, rows: pd.DataFrame) -> None:
+    """The Jaccard index of every pair of recipes' selections."""
+    names = list(rows["recipe"])
+    values = rows[[f"jaccard_{name}" for name in names]].to_numpy(float)
+    ax.imshow(values, vmin=0, vmax=1, cmap="Greys", alpha=0.6, aspect="auto")
+    for i, j in np.argwhere(~np.isnan(values)):
+        ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=5)
+    _list_recipes(ax, rows)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.tick_params(length=0)
+    ax.set_title("Jaccard index", loc="center")
