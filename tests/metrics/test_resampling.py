@@ -28,6 +28,9 @@ METRICS = {
     "cohens_d": {},
     "cohens_d hedges": {"correction": "hedges"},
     "welch_t": {},
+    "ccmas": {},
+    "class_selectivity": {},
+    "lifetime_sparseness": {},
 }
 
 
