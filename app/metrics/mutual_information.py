@@ -25,11 +25,12 @@ def score(responses: NDArray[Any], contrast: Contrast, *, neighbours: int = 3) -
 
     Estimated from each image's `neighbours` nearest of its own group, as Ross 2014
     (doi:10.1371/journal.pone.0087357, equation 2), in the form of scikit-learn's
-    `mutual_info_classif`: ``ψ(N) + ⟨ψ(k)⟩ − ⟨ψ(n)⟩ − ⟨ψ(m)⟩``, with n the images of the own group and
-    m those of both groups nearer than the k-th neighbour; at least 0. It equals scikit-learn's
+    `mutual_info_classif`: ``ψ(N) + ⟨ψ(k)⟩ − ⟨ψ(n)⟩ − ⟨ψ(m)⟩``, with n the images of the own group
+    and m those of both groups nearer than the k-th neighbour; at least 0. It equals scikit-learn's
     where no responses are equal. Where they are, that adds noise; here, without chance, k counts
     the images of the own group that are as near as those that m counts, and where more than k have
-    the very response, it is these that both count (Gao et al. 2017, arXiv:1709.06212).
+    the very response, it is these that both count (Gao et al. 2017, arXiv:1709.06212). An image
+    that a bootstrap has twice is its own neighbour, so that scores of resamples lie above.
 
     In a contrast whose images all give the same response it is undefined. InputError where
     `neighbours` is not 1 or more.
@@ -49,7 +50,7 @@ def score(responses: NDArray[Any], contrast: Contrast, *, neighbours: int = 3) -
 
 
 @compiled
-def _estimate(
+def _estimate(  # noqa: C901  one compiled pass
     target: NDArray[np.float64],
     others: NDArray[np.float64],
     neighbours: int,
@@ -76,8 +77,10 @@ def _estimate(
                     while stop < images and own[stop] == value:
                         stop += 1
                 low = max(low, place - nearest)
-                while low < place and low + nearest + 1 < images and (
-                    own[low + nearest + 1] - value < value - own[low]
+                while (
+                    low < place
+                    and low + nearest + 1 < images
+                    and (own[low + nearest + 1] - value < value - own[low])
                 ):
                     low += 1
                 radius = max(value - own[low], own[low + nearest] - value)

@@ -283,6 +283,16 @@ class Panel:
         return sum_up(self.claims)
 
 
+@dataclass(frozen=True)
+class Section:
+    """A group of runs, its panels, and a line for each that it does not allow."""
+
+    group: Group
+    heading: str  # the network and what else tells the group apart
+    panels: Sequence[Panel]
+    missing: Sequence[str]
+
+
 class Missing(Exception):
     """Why a group of runs has no such panel."""
 
