@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from app.figures.render import add_legend, find_errors, fold, new_figure
-from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
+from app.figures.style import DARK, GREY, MIDDLE, PAGE, PALE, WIDTH, Style, paper_style
 from app.findings.selection import RULES, Rule
 from app.names import name_units
 from app.spelling import shorten
@@ -26,6 +26,7 @@ from app.spelling import shorten
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
+MATRIX = 1.5  # times as high is a row with the matrix of many metrics
 FEW, MARKS = 6, 40  # metrics that share a column however many layers; else marks it has room for
 FIRST = "gik"  # in a row: what moves with the criterion is not beside the paper's
 UNLIKE = "dk"  # axes of one panel that show different things
@@ -62,8 +63,10 @@ def plot_panels(
         rows[-1].append(each)
     alone = len(drawn) == 1
     lines = [-(-sum(_list_widths(*row, alone=alone)) // COLUMNS) for row in rows]
-    figure = new_figure(ROW * sum(lines) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=lines).flat
+    crowded = alone and drawn[0][0] == "d" and find_width("d", drawn[0][2]) > 1
+    heights = [high * (MATRIX if crowded else 1) for high in lines]
+    figure = new_figure(ROW * sum(heights) + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=heights).flat
     for part, row, high in zip(parts, rows, lines, strict=True):
         widths = _list_widths(*row, alone=alone)
         columns = -(-len(widths) // high)
@@ -206,7 +209,8 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
             if f"{column}_ci95_low" in rows and size <= FEW + 1:  # else the table alone has it
                 low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
                 text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
-            ax.text(i, j, text, ha="center", va="center", fontsize=min(5, 40 / size))
+            small = min(5, 40 / size) if "[" in text else 5
+            ax.text(i, j, text, ha="center", va="center", fontsize=small)
     ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
     ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(1, size), labels[1:])
@@ -386,16 +390,19 @@ def _draw_shades(
     """Draw panel h of many metrics, whose lines nobody could tell apart: a row of shades each."""
     scale = colormaps["Blues"]
     for ax, _, rows in _each_metric(axes, table, styles, ""):
-        grid = rows.pivot(index="other", columns="criterion", values="jaccard").reindex(list(others))
+        grid = rows.pivot(index="other", columns="criterion", values="jaccard").reindex(
+            list(others)
+        )
         log = _rule(rows).scale == "log"
         at = np.log(grid.columns) if log else grid.columns.to_numpy(float)
         half = np.diff(at) / 2 if len(at) > 1 else np.full(1, 0.5)
         ends = np.array([at[0] - half[0], *(at[1:] - half[: len(at) - 1]), at[-1] + half[-1]])
         edges = np.exp(ends) if log else ends
+        ax.set_facecolor(PALE)
         ax.pcolormesh(edges, np.arange(len(others) + 1) - 0.5, grid, cmap=scale, vmin=0, vmax=1)
-    for value in np.linspace(0, 1, LEVELS):
-        axes[0].plot([], [], "s", color=scale(value), markeredgecolor=GREY, markersize=6,
-                     label=f"Jaccard index {value:g}")  # fmt: skip
+    shades = {f"Jaccard index {value:g}": scale(value) for value in np.linspace(0, 1, LEVELS)}
+    for label, colour in {**shades, "itself, or both select nothing": PALE}.items():
+        axes[0].plot([], [], "s", color=colour, markeredgecolor=GREY, markersize=6, label=label)
     axes[0].set_yticks(range(len(others)), [f"with {styles[name].label}" for name in others])
     axes[0].set_ylim(len(others) - 0.5, -0.5)
     axes[0].tick_params(axis="y", length=0)

@@ -36,9 +36,8 @@ def plot_targets(
     for part, (letter, own), high in zip(parts, by_letter.items(), rows, strict=True):
         grid = part.subplots(high, len(drawn), squeeze=False)
         _draw_row(grid, list(drawn), own, styles)
-        name = next(iter(own.values()))[1]
-        below = "\n" * (1 + max(ax.get_title().count("\n") for ax in grid[0]))
-        grid[0, 0].set_title(f"{letter}   {name}{below}", loc="left", weight="bold", fontsize=7.5)
+        head = f"{letter}   {next(iter(own.values()))[1]}"
+        part.suptitle(head, x=0.05, ha="left", weight="bold")
         add_legend(part, width)
     return figure
 

@@ -191,7 +191,8 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     needed = ["matched_threshold", *CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
     tidy = tidy.reindex(columns=tidy.columns.union(needed, sort=False))
     whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
-    tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64"))
+    numbers = {"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64")
+    tidy = tidy.astype(numbers).copy()  # else pandas warns of as many columns as metrics make
     unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
     tidy["baseline"] = tidy.get("metric.baseline", pd.Series(index=tidy.index)) == "true"
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown

@@ -14,7 +14,8 @@ from app.sweeps.groups import Group, Panel, Section
 TABLE = [*groups.POINT, *groups.SELECTION, *groups.LESION, *groups.CONSISTENCY]
 CAPTION = (
     "Each target's own panels on the same axes. Metrics, criteria, images and resamples are the "
-    "same, so that targets differ in what is contrasted alone."
+    "same, so that targets differ in what is contrasted alone; panel d is about the face task, "
+    "whatever the target."
 )
 
 
