@@ -465,7 +465,8 @@ def test_the_untrained_network_differs(sweep, tmp_path: Path):
 QUICK = {
     "help": (
         ["--help"],
-        "metric: auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wilcoxon",
+        "metric: auc, ccmas, class_selectivity, cohens_d, dprime, fsi, lifetime_sparseness, "
+        "mutual_information, precision, target_mean, ttest, welch_t, wilcoxon",
     ),
     "config": (["--cfg", "job"], "paper: 0.001"),
     "completion": (["-sc", "query=bash"], "metric=dprime"),

@@ -160,7 +160,8 @@ CASES = {
         [
             "threshold.fsii=0.1",
             "'fsii'",
-            "auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wilcoxon",
+            "auc, ccmas, class_selectivity, cohens_d, dprime, fsi, lifetime_sparseness, "
+            "mutual_information, precision, target_mean, ttest, welch_t, wilcoxon",
         ],
     ),
     "threshold that is no number": (["threshold.auc=high"], ["threshold.auc=high", "not a number"]),

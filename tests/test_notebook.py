@@ -64,6 +64,9 @@ def responses() -> np.ndarray:
         ("cohens_d", "pooled", "above", 0.8),
         ("welch_t", "pooled", "above", 10),
         ("target_mean", "pooled", "top", 0.1),
+        ("ccmas", "each", "top", 0.1),
+        ("precision", "pooled", "above", 0.75),
+        ("mutual_information", "pooled", "top", 0.1),
     ],
 )
 def test_the_same_as_room_by_room(responses, metric, kind, rule, number):

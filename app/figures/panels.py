@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from app.figures.definitions import count_axes, draw_definitions
+from app.figures import definitions
+from app.figures.definitions import draw_definitions
 from app.figures.render import add_legend, find_errors, fold, new_figure
-from app.figures.style import DARK, GREY, MIDDLE, PAGE, WIDTH, Style, paper_style
+from app.figures.style import DARK, GREY, MIDDLE, PAGE, PALE, WIDTH, Style, paper_style
 from app.findings.multiverse import OUTCOMES
 from app.findings.selection import RULES, Rule
 from app.names import name_units
@@ -27,13 +29,16 @@ from app.spelling import shorten
 ROW = 2.5  # inches: of axes and their legend
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
+MATRIX = 1.5  # times as high is a row with the matrix of many metrics
+FEW, MARKS = 6, 40  # metrics that share a column however many layers; else marks it has room for
 FIRST = "giklm"  # in a row: what moves with the criterion is not beside the paper's
 UNLIKE = "dkl"  # axes of one panel that show different things
 SPREAD = 0.07  # between the metrics of a layer, of the distance between two layers
 PREFERRED = ("l2", "mean", "max", "unit")  # aggregations, where one alone is shown
 AGGREGATION_NAMES = {"mean": "Mean", "l2": "L2 norm", "max": "Maximum"}
 BARS, TITLE = 9, 26  # bars with names, and characters, that a column has room for
-MARKERS = "os^DvP*X<>hd"  # of metrics, where their colours would tell something else
+MARKERS = "os^DvP*X<>hdp"  # of metrics, beside their colours or where these would tell another
+LEVELS = 3  # of a colour scale that a legend shows
 # Of choices, which have no order: Tol's muted colours.
 SHADES = ("#CC6677", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#332288", "#AA4499")
 BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,8 +68,10 @@ def plot_panels(
         rows[-1].append(each)
     alone = len(drawn) == 1
     lines = [-(-sum(_list_widths(*row, alone=alone)) // COLUMNS) for row in rows]
-    figure = new_figure(ROW * sum(lines) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=lines).flat
+    crowded = alone and drawn[0][0] == "d" and find_width("d", drawn[0][2]) > 1
+    heights = [high * (MATRIX if crowded else 1) for high in lines]
+    figure = new_figure(ROW * sum(heights) + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=heights).flat
     for part, row, high in zip(parts, rows, lines, strict=True):
         widths = _list_widths(*row, alone=alone)
         columns = -(-len(widths) // high)
@@ -90,24 +97,49 @@ def plot_panels(
 
 def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
-    many = drawn[0] in "dklm" or drawn[0] in "ghij" and len(_list_widths(drawn)) > 2
+    widths = _list_widths(drawn)
+    many = drawn[0] in "dklm" or drawn[0] in "bc" and max(widths) > 1
+    many |= drawn[0] in "ghij" and len(widths) > 2
     return plot_panels([drawn], styles, width=PAGE if many else WIDTH)
 
 
 def _list_widths(*drawn: Drawn, alone: bool = False) -> list[int]:
-    """How many columns each of the panels' axes takes: one, but for bars of many metrics."""
+    """How many columns each of the panels' axes takes: one, but for marks of many metrics."""
     widths: list[int] = []
     for letter, _, table in drawn:
         if letter == "l":
-            widths += [COLUMNS // 2] * count_axes(table)
+            widths += [COLUMNS // 2] * definitions.count_axes(table)
         elif letter == "e":
             widths.append(min(-(-len(table) // BARS), COLUMNS))
         else:
-            widths += [1] * _count_axes(letter, table, alone)
+            widths += [find_width(letter, table)] * count_axes(letter, table, alone)
     return widths
 
 
-def _count_axes(letter: str, table: pd.DataFrame, alone: bool) -> int:
+def find_width(letter: str, table: pd.DataFrame) -> int:
+    """The columns that axes take which show all metrics side by side, layer by layer or so."""
+    if letter not in "bcdk" or table["metric"].nunique() <= FEW:
+        return 1
+    places = table["case" if letter == "k" else "layer"].nunique()
+    return int(np.clip(-(-table["metric"].nunique() * places // MARKS), 2, COLUMNS))
+
+
+def _look(metric: str, styles: Mapping[str, Style], plain: bool = False) -> dict[str, Any]:
+    """How a metric's line or bars look: its colour, and the marker of its place among all.
+
+    `plain`: in a grey of its place instead, for lines that are of two metrics.
+    """
+    place = list(styles).index(metric)
+    grey = str(0.65 * place / max(len(styles) - 1, 1))
+    return {
+        "color": grey if plain else styles[metric].colour,
+        "marker": MARKERS[place % len(MARKERS)],
+        "label": f"with {styles[metric].label}" if plain else styles[metric].label,
+    }
+
+
+def count_axes(letter: str, table: pd.DataFrame, alone: bool = False) -> int:
+    """How many axes a panel has; `alone`: in a figure of its own."""
     if letter == "c":
         return int(table["aggregation"].nunique())
     if letter == "f":
@@ -129,13 +161,13 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
     for ax, (aggregation, part) in zip(axes, parts, strict=True):
         metrics = list(dict.fromkeys(part["metric"]))
         for number, metric in enumerate(metrics):
-            rows, style = part[part["metric"] == metric], styles[metric]
-            offset = SPREAD * (number - (len(metrics) - 1) / 2)
+            rows = part[part["metric"] == metric]
+            offset = min(SPREAD, 0.8 / len(metrics)) * (number - (len(metrics) - 1) / 2)
             places = [layers.index(name) + offset for name in rows["layer"]]
             below, above = find_errors(rows, "percent")
             ax.errorbar(
-                places, rows["percent"], [np.minimum(below, rows["percent"]), above], fmt="o-",
-                elinewidth=0.8, color=style.colour, clip_on=False, label=style.label,
+                places, rows["percent"], [np.minimum(below, rows["percent"]), above],
+                elinewidth=0.8, clip_on=False, **_look(metric, styles),
             )  # fmt: skip
             if "null_percent" in rows:
                 ax.plot(places, rows["null_percent"], "_", color=MIDDLE, clip_on=False, zorder=3,
@@ -160,7 +192,7 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
             color=[(style.colour, 1 if place == len(layers) - 1 else 0.35) for place in places],
             yerr=find_errors(part, "spearman"), ecolor=DARK, error_kw={"elinewidth": 0.6},
         )  # fmt: skip
-        ax.plot([], [], "o-", color=style.colour, label=style.label)
+        ax.plot([], [], **_look(metric, styles))
     ax.axhline(0, color=DARK, linewidth=0.6)
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, -0.1), max(high, 0.1))
@@ -183,10 +215,11 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
                 continue
             value = float(rows[column][own])
             values[j, i], text = value, f"{value:.2f}".replace("-", "−")
-            if f"{column}_ci95_low" in rows:
+            if f"{column}_ci95_low" in rows and size <= FEW + 1:  # else the table alone has it
                 low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
                 text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
-            ax.text(i, j, text, ha="center", va="center", fontsize=min(5, 40 / size))
+            small = min(5, 40 / size) if "[" in text else 5
+            ax.text(i, j, text, ha="center", va="center", fontsize=small)
     ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
     ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(1, size), labels[1:])
@@ -254,7 +287,7 @@ def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, S
             offset = width * (number - (len(metrics) - 1) / 2)
             ax.bar(places + offset, part[column], width, color=style.colour,
                    yerr=find_errors(part, column), error_kw={"elinewidth": 0.6})  # fmt: skip
-            ax.plot([], [], "o-", color=style.colour, label=style.label)
+            ax.plot([], [], **_look(metric, styles))
         ax.set_xticks(places, ["own\ncriteria", "equal\nfalse positives", "equally\nmany"])
         ax.tick_params(axis="x", length=0)
     axes[0].set_ylim(bottom=0)
@@ -368,17 +401,40 @@ def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
     A line is of two metrics, so it has the colour of neither.
     """
     others = [name for name in styles if name in set(table["other"])]
-    shades = np.linspace(0, 0.65, len(others)).astype(str)
-    looks = {
-        name: {"marker": marker, "color": shade, "label": f"with {styles[name].label}"}
-        for name, marker, shade in zip(others, cycle(MARKERS), shades, strict=False)
-    }
-    for look in looks.values():  # the legend is in their order
-        axes[0].plot([], [], **look)
+    if len(others) > FEW:
+        _draw_shades(axes, table, styles, others)
+        return
+    for name in others:  # the legend is in their order
+        axes[0].plot([], [], **_look(name, styles, plain=True))
     for ax, _, rows in _each_metric(axes, table, styles, "Jaccard index"):
         for other, line in rows.groupby("other", sort=False):
-            ax.plot(line["criterion"], line["jaccard"], **looks[str(other)])
+            look = _look(str(other), styles, plain=True)
+            ax.plot(line["criterion"], line["jaccard"], **look)
     axes[0].set_ylim(-0.03, 1.03)
+
+
+def _draw_shades(
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style], others: Sequence[str]
+) -> None:
+    """Draw panel h of many metrics, whose lines nobody could tell apart: a row of shades each."""
+    scale = colormaps["Blues"]
+    for ax, _, rows in _each_metric(axes, table, styles, ""):
+        grid = rows.pivot(index="other", columns="criterion", values="jaccard").reindex(
+            list(others)
+        )
+        log = _rule(rows).scale == "log"
+        at = np.log(grid.columns) if log else grid.columns.to_numpy(float)
+        half = np.diff(at) / 2 if len(at) > 1 else np.full(1, 0.5)
+        ends = np.array([at[0] - half[0], *(at[1:] - half[: len(at) - 1]), at[-1] + half[-1]])
+        edges = np.exp(ends) if log else ends
+        ax.set_facecolor(PALE)
+        ax.pcolormesh(edges, np.arange(len(others) + 1) - 0.5, grid, cmap=scale, vmin=0, vmax=1)
+    shades = {f"Jaccard index {value:g}": scale(value) for value in np.linspace(0, 1, LEVELS)}
+    for label, colour in {**shades, "itself, or both select nothing": PALE}.items():
+        axes[0].plot([], [], "s", color=colour, markeredgecolor=GREY, markersize=6, label=label)
+    axes[0].set_yticks(range(len(others)), [f"with {styles[name].label}" for name in others])
+    axes[0].set_ylim(len(others) - 0.5, -0.5)
+    axes[0].tick_params(axis="y", length=0)
 
 
 def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:

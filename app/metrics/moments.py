@@ -5,6 +5,7 @@ FSI, d' and t are functions of these alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -86,6 +87,20 @@ def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
     ratio = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=ratio, where=denominator != 0)
     return ratio
+
+
+def are_constant(target: Moments, others: Moments) -> NDArray[np.bool_]:
+    """Whether units give one response to all images of all groups, (…, 1, units)."""
+    alike = (others.squares == 0) & (others.mean == target.mean)
+    return np.asarray((target.squares == 0) & alike.all(axis=-2, keepdims=True))
+
+
+def add_groups(values: NDArray[Any]) -> NDArray[Any]:
+    """Add (…, groups, units) up to (…, 1, units), group after group whatever the others' number.
+
+    NumPy's own sum takes another order for one unit than for many.
+    """
+    return functools.reduce(np.add, np.split(values, values.shape[-2], axis=-2))
 
 
 @compiled

@@ -7,12 +7,13 @@ other metrics' overlap, what identity decoding gives, and what the lesion of its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from app.choices import TASKS
-from app.figures.panels import at_criteria
+from app.figures.panels import FEW, at_criteria
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 
@@ -78,7 +79,10 @@ def make_panel_h(group: Group) -> Panel:
         mean = part.groupby(["criterion", "paper"], sort=False)["jaccard"].mean().reset_index()
         return _tell_range(mean, "jaccard")
 
-    return _panel(group, "h", table.reset_index(drop=True), tell)
+    panel = _panel(group, "h", table.reset_index(drop=True), tell)
+    if table["other"].nunique() <= FEW:
+        return panel
+    return replace(panel, caption=panel.caption.replace("by marker", "a row of shades each"))
 
 
 def make_panel_i(group: Group) -> Panel:

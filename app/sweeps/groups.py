@@ -191,7 +191,8 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     needed = ["matched_threshold", *CRITERION, *SELECTION, *DECODING, *LESION, *SETS, *CONSISTENCY]
     tidy = tidy.reindex(columns=tidy.columns.union(needed, sort=False))
     whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
-    tidy = tidy.astype({"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64"))
+    numbers = {"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64")
+    tidy = tidy.astype(numbers).copy()  # else pandas warns of as many columns as metrics make
     unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
     tidy["baseline"] = tidy.get("metric.baseline", pd.Series(index=tidy.index)) == "true"
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
@@ -281,6 +282,16 @@ class Panel:
         if self.uncompared:
             return f"Not compared: {self.uncompared}."
         return sum_up(self.claims)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A group of runs, its panels, and a line for each that it does not allow."""
+
+    group: Group
+    heading: str  # the network and what else tells the group apart
+    panels: Sequence[Panel]
+    missing: Sequence[str]
 
 
 class Missing(Exception):

@@ -22,11 +22,13 @@ import pandas as pd
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
 from app.figures import panels, render
+from app.figures.targets import plot_targets
 from app.files import whole, writing
 from app.spelling import shorten
 from app.sweeps import criteria, definitions, figure1, matched, multiverse, tables
-from app.sweeps.groups import Group, Missing, Panel, find_groups, join_words
+from app.sweeps.groups import Group, Missing, Panel, Section, find_groups, join_words
 from app.sweeps.results import Result, find_differing, list_params, read_table, tabulate
+from app.sweeps.targets import CAPTION, Compared, compare_targets
 from app.tracking.record import TAG_LENGTH
 
 MOST = 6  # groups of runs that are drawn
@@ -49,16 +51,6 @@ MAIN = (*tables.SELECTION.values(), names.ACCURACY)
 
 
 @dataclass(frozen=True)
-class Section:
-    """A group of runs, its panels, and a line for each that it does not allow."""
-
-    group: Group
-    heading: str  # the network and what else tells the group apart
-    panels: Sequence[Panel]
-    missing: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything that `write_report` writes."""
 
@@ -70,6 +62,11 @@ class Report:
     notes: Sequence[str] = ()
 
     @property
+    def compared(self) -> list[Compared]:
+        """Sections that differ in their target alone, side by side."""
+        return compare_targets(self.sections)
+
+    @property
     def summary(self) -> list[str]:
         """The panels' sentences for the terminal."""
         lines = []
@@ -77,6 +74,8 @@ class Report:
             if len(self.sections) > 1 and section.panels:
                 lines.append(section.heading)
             lines += [f"{each.letter}: {each.sentence}" for each in section.panels]
+        for each in self.compared:
+            lines += [f"Targets side by side, {each.heading}", *each.sentences]
         return lines
 
 
@@ -166,6 +165,9 @@ def write_report(report: Report, folder: Path) -> Path:
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
                 _draw_section(section, folder, _suffix(number))
+        for number, each in enumerate(report.compared, start=1):
+            _write_table(each.table, folder / f"targets{_suffix(number)}")
+            _draw_targets(each, folder, _suffix(number))
         page = _write_page(report)
         for name, text in (("report.md", page), ("report.html", _make_html(page, folder))):
             with whole(folder / name) as file:
@@ -196,6 +198,13 @@ def _draw_section(section: Section, folder: Path, suffix: str) -> None:
     render.save(render.render(pictures), folder)
 
 
+def _draw_targets(compared: Compared, folder: Path, suffix: str) -> None:
+    drawn = {target: list_drawn(section) for target, section in compared.sections.items()}
+    styles = next(iter(compared.sections.values())).group.styles
+    figure = plot_targets(drawn, styles, f"{compared.heading}, by target")
+    render.save(render.render({f"targets{suffix}": figure}), folder)
+
+
 def _suffix(number: int) -> str:
     return "" if number == 1 else f"_{number}"
 
@@ -215,6 +224,10 @@ def _write_page(report: Report) -> str:
     if failed:
         parts += ["## Failed jobs", "\n".join(f"- {line}" for line in report.failed)]
     parts += report.notes
+    for number, each in enumerate(report.compared, start=1):
+        parts += [f"## Targets side by side: {each.heading}"]
+        parts += [f"![Targets](targets{_suffix(number)}.png)", CAPTION]
+        parts += ["\n".join(f"- {line}" for line in each.sentences), _pipe_table(each.table)]
     for number, section in enumerate(report.sections, start=1):
         if len(report.sections) > 1:
             parts.append(f"## {section.heading}")

@@ -16,7 +16,11 @@ from app.metrics.contrast import contrast
 from app.metrics.moments import compute_moments
 from tests.metrics.cases import assert_close, cases, scored
 
-NAMES = ["fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t", "target_mean"]
+CONTROLS = ["target_mean", "lifetime_sparseness"]  # which compare nothing
+NAMES = [
+    "fsi", "dprime", "wilcoxon", "ttest", "auc", "cohens_d", "welch_t", "ccmas",
+    "class_selectivity", "precision", "mutual_information", *CONTROLS,
+]  # fmt: skip
 
 
 def arrays(scores):
@@ -44,7 +48,7 @@ def test_load(name):
 @pytest.mark.parametrize("name", ["contrast", "moments", "nonesuch", "", "os", "app.metrics.fsi"])
 def test_load_refuses_what_is_no_metric(name):
     with pytest.raises(
-        InputError, match="there are: auc, cohens_d, dprime, fsi, target_mean, ttest, welch_t, wi"
+        InputError, match="there are: auc, ccmas, class_selectivity, .*, ttest, welch_t, wilcoxon$"
     ) as error:
         load(name)
     assert "moments" not in str(error.value).split("there are")[1]
@@ -144,8 +148,8 @@ def test_larger_means_more_selective(name):
     chosen = contrast(["a"] * 10 + ["b"] * 10, {"a": ["a"], "b": ["b"]}, "a")
     result = scored(name)(responses + 20, chosen)
     score = result.score
-    assert score[0] > score[1] > score[2]
-    if name != "target_mean":  # which compares nothing
+    assert score[0] > score[1] > score[2] or name == "lifetime_sparseness"
+    if name not in CONTROLS:
         assert result.statistic[:, 0].min() > 0 > result.statistic[:, 2].max()
 
 

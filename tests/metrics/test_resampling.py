@@ -31,6 +31,9 @@ METRICS = {
     "welch_t": {},
     "ttest mean": {},
     "wilcoxon mean": {},
+    "ccmas": {},
+    "class_selectivity": {},
+    "lifetime_sparseness": {},
 }
 
 

@@ -7,10 +7,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
 from app.figures.panels import at_criteria
+from app.figures.style import Style
 from app.sweeps import criteria, groups, report
 from tests.sweeps.test_report import METRICS, STYLES, as_results
 
@@ -191,6 +194,29 @@ def test_lines_of_pairs_have_the_colour_of_neither_metric():
     assert not colours & {style.colour.lower() for style in styles.values()}
     legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert legend[: len(styles)] == [f"with {style.label}" for style in styles.values()]
+
+
+@pytest.mark.parametrize("rule", ["above", "p"])
+def test_overlaps_of_many_metrics_are_shades(rule: str):
+    metrics, numbers = [f"metric{number}" for number in range(8)], [0.01, 0.1, 0.4]
+    pairs = [(*both, number) for *both, number in product(metrics, metrics, numbers)
+             if both[0] != both[1]]  # fmt: skip
+    table = pd.DataFrame(pairs, columns=["metric", "other", "criterion"]).assign(
+        rule=rule, paper=0.1, aggregation="l2", layer="conv13",
+        jaccard=np.random.default_rng(0).random(len(pairs)),
+    )  # fmt: skip
+    styles = {name: Style(name, "#000000") for name in metrics}
+    figure = report.panels.plot_panel(("h", "Overlap", table), styles)
+    assert len(figure.axes) == 8
+    for ax, (metric, part) in zip(figure.axes, at_criteria(table), strict=True):
+        (shades,) = ax.collections
+        grid = part.pivot(index="other", columns="criterion", values="jaccard").reindex(metrics)
+        shown = np.ma.filled(shades.get_array(), np.nan)
+        np.testing.assert_array_equal(shown, grid)
+        assert np.isnan(shown[metrics.index(metric)]).all()
+        edges = shades.get_coordinates()[0, :, 0]
+        assert all(low < number < high for low, number, high in
+                   zip(edges, numbers, edges[1:], strict=False))  # fmt: skip
 
 
 @pytest.mark.slow

@@ -1,0 +1,49 @@
+"""Precision: how many of the images that a unit responds to most show the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InputError
+from app.metrics import Scores
+from app.metrics.contrast import Contrast
+
+
+def score(responses: NDArray[Any], contrast: Contrast, *, images: int = 60) -> Scores:
+    """Compute the share of the target among the `images` of the highest responses: 0 … 1.
+
+    The precision of Zhou et al. 2015, "Object detectors emerge in deep scene CNNs" (section 4.2,
+    arXiv:1412.6856), whose raters judged the 60 images of each unit's highest responses; Zhou et
+    al. 2018 (arXiv:1806.02891) and Gale et al. 2020 (doi:10.1016/j.visres.2020.06.007) take it for
+    a measure of selectivity. Here an image's category stands for the rater (assumed). Of fewer
+    images of the target than `images`, their number is taken, so that 1 can be reached.
+
+    Of images that tie for the last places, each counts with the same weight: the mean over all
+    orders in which they could come. Statistics are precisions less the target's share of the
+    images, which is what chance gives. In a contrast whose images all give the same response it is
+    undefined. InputError where `images` is not 1 or more.
+    """
+    contrast.check(responses)
+    if images < 1:
+        raise InputError(f"precision: metric.options.images={images} is not 1 or more")
+    shares, chances = [], []
+    target = responses[contrast.target]
+    for mask in contrast.others:
+        both = np.concatenate([target, responses[mask]])
+        shares.append(_find_share(both, len(target), min(images, len(target))))
+        chances.append(len(target) / len(both))
+    precision = np.array(shares)
+    return Scores(precision, precision - np.array(chances)[:, None])
+
+
+def _find_share(responses: NDArray[Any], own: int, top: int) -> NDArray[np.float64]:
+    """The share (units,) of the first `own` images among the `top` highest responses."""
+    last = np.partition(responses, len(responses) - top, axis=0)[len(responses) - top]
+    above, tied = responses > last, responses == last
+    places = top - np.count_nonzero(above, axis=0)  # that those tied share
+    found = np.count_nonzero(above[:own], axis=0)
+    found = found + places * np.count_nonzero(tied[:own], axis=0) / np.count_nonzero(tied, axis=0)
+    return np.where(np.ptp(responses, axis=0) == 0, np.nan, found / top)
