@@ -140,7 +140,7 @@ class LesionSite:
 
     @functools.cached_property
     def donors(self) -> Tensor | None:
-        """What maps of kernels are replaced by, (images or 1, kernels, rows, columns); None: 0."""
+        """What maps of kernels are replaced by, (images, kernels, rows, columns); None: 0."""
         if self.replacement == "zero":
             return None
         if self.replacement == "resample":
@@ -149,32 +149,34 @@ class LesionSite:
             other = np.empty_like(order)
             other[order] = np.roll(order, 1)  # never an image's own
             return self.lesioning.view(self.shared)[torch.from_numpy(other)]
-        sums: Tensor | int = sum(self.lesioning.view(part).double().sum(0, keepdim=True)
-                        for part in self._split())  # fmt: skip
-        return torch.as_tensor(sums / len(self.own.images)).float()
+        images = len(self.own.images)
+        sums: Any = sum(self.lesioning.view(part).double().sum(0) for part in self._split())
+        return torch.as_tensor(sums / images).float().expand(images, *self.lesioning.shape)
 
-    def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-        """What lesions share, and what replaces maps, of some images after others.
+    def batches(
+        self, together: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """What lesions share, and what replaces maps, of so many images after others.
 
-        In inference mode.
+        None: as many as are well lesioned together. In inference mode.
         """
         donors, done = self.donors, 0
-        for shared in self._split():
-            images = len(self.lesioning.view(shared))
-            part = slice(done, done := done + images)
-            if donors is None or len(donors) > 1:
-                yield shared, donors if donors is None else donors[part]
-            else:
-                yield shared, donors.expand(images, *donors.shape[1:])
+        for shared in self._split(together):
+            part = slice(done, done := done + len(shared[self.lesioning.maps]))
+            yield shared, None if donors is None else donors[part]
 
-    def _split(self) -> Iterator[dict[str, Tensor]]:
-        if self.shared is None:
-            yield from self.read()
-            return
-        together = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
-        for first in range(0, len(self.own.images), max(1, together)):
-            part = slice(first, first + max(1, together))
-            yield {name: each[part] for name, each in self.shared.items()}
+    def _split(self, together: int | None = None) -> Iterator[dict[str, Tensor]]:
+        room = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
+        together = max(1, together or room)
+        for shared in self.read() if self.shared is None else [self.shared]:
+            for first in range(0, len(shared[self.lesioning.maps]), together):
+                yield {name: each[first : first + together] for name, each in shared.items()}
+
+    def judge(self, values: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (nats) and correctness of what the network gives for images (images, …)."""
+        logits = self.readout.decide(values) if self.readout else values
+        losses = functional.cross_entropy(logits.double(), answers, reduction="none")
+        return losses, logits.argmax(dim=1) == answers
 
     def read(self) -> Iterator[dict[str, Tensor]]:
         """The same from a forward pass."""
@@ -331,18 +333,14 @@ def judge_each(
     while waiting:
         rows, shown = (pairs := waiting.pop()).T
         try:
-            logits = lesioning.run(shared, sums, shown, number[rows], donors)
+            values = lesioning.run(shared, sums, shown, number[rows], donors)
         except torch.OutOfMemoryError:  # of a GPU that others use, too
             if len(pairs) == 1:
                 raise
             waiting += [*pairs.tensor_split(2)][::-1]
             continue
-        if site.readout:
-            logits = site.readout.decide(logits)
-        answer = right_output[shown]
-        loss = functional.cross_entropy(logits.double(), answer, reduction="none")
-        losses[rows, shown] = loss.cpu()
-        right[rows, shown] = (logits.argmax(dim=1) == answer).cpu()
+        loss, hit = site.judge(values, right_output[shown])
+        losses[rows, shown], right[rows, shown] = loss.cpu(), hit.cpu()
         progress(len(pairs))
     return (
         torch.where(changed, losses, losses[0]).numpy(),

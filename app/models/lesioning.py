@@ -89,7 +89,8 @@ class Lesioning:
         pooled: bool = True,
         units: bool = False,
     ) -> None:
-        self.program, self.place, self.units = program, place, units
+        self.program, self.place = program, place
+        self.counted = place.shape if units else place.shape[:1]  # that are lesioned
         self.result = result or program.graph.result
         self.linear = None if units else _find_linear(program, place, self.result, pooled)
         self.maps = self.linear.maps if self.linear else place.value
@@ -133,8 +134,7 @@ class Lesioning:
         """The same with some kernels lesioned in all images; `donors` as in `run`."""
         if not kernels:
             return shared
-        maps, where = shared[self.maps].clone(), self._find_all(kernels)
-        self.place.view(maps)[where] = 0 if donors is None else donors[where]
+        maps = self.place.replace(shared[self.maps], self._find_all(kernels), donors)
         return {**shared, self.maps: maps}
 
     def find_active(
@@ -142,10 +142,8 @@ class Lesioning:
     ) -> Tensor:
         """Which kernels' lesions change their maps at all, in which images: (kernels, images)."""
         maps = self.view(shared)
-        changed = maps if donors is None else maps != donors
-        if self.units:
-            return (changed[self._find_all(kernels)] != 0).T
-        return changed.any(dim=(2, 3))[:, list(kernels)].T
+        changed = (maps if donors is None else maps != donors)[self._find_all(kernels)]
+        return changed[..., None].flatten(2).any(dim=2).T  # of units there is one value
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
@@ -199,7 +197,7 @@ class Lesioning:
 
     def _find(self, kernels: Tensor) -> tuple[Tensor, ...]:
         """Where kernels are in maps (channels, rows, columns), or units."""
-        return torch.unravel_index(kernels, self.place.shape) if self.units else (kernels,)
+        return torch.unravel_index(kernels, self.counted)
 
     @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:

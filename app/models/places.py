@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,23 +52,26 @@ class Place:
         """The values as maps (images, channels, rows, columns); writing to them writes to both."""
         return OUTPUT_MAPS[self.output](values)
 
+    def replace(self, values: Tensor, where: Any, donors: Tensor | None = None) -> Tensor:
+        """The values with those of `donors`, maps as theirs, at some places; None: with zero."""
+        values = values.clone()
+        self.view(values)[where] = 0 if donors is None else donors[where]
+        return values
+
 
 class Places:
-    """The layers of a network by their modules' names; `output` says what they give.
+    """The layers of a network by their modules' names; `name` is the network's, for messages."""
 
-    Without `output` layers are conv1 … conv13 of a dual-task network, which are names of places,
-    too. `name` is for messages.
-    """
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
 
-    def __init__(self, graph: Graph, name: str, output: str | None) -> None:
-        self.graph, self.name, self.output = graph, name, output
+    def find(self, layer: str, output: str | None) -> Place:
+        """The place that a layer's name stands for; `output` says what it gives.
 
-    def find(self, layer: str) -> Place:
-        """The place that a layer's name stands for.
-
-        InputError for a name that is no layer, and where `output` does not fit what it gives.
+        None: layers are conv1 … conv13 of a dual-task network. InputError for a name that is no
+        layer, and where `output` does not fit what it gives.
         """
-        if self.output is None:
+        if output is None:
             if layer not in LAYERS:
                 raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
             module = f"features.{layer_position(layer) - 1}"
@@ -82,17 +86,17 @@ class Places:
                 f"layer.name={layer} of {self.name} gives no single tensor with images first: name "
                 f"a module inside or around it ({LIST_LAYERS})"
             )
-        fitting = self.find_outputs(value, shape)
-        if self.output not in fitting:
+        fitting = self._find_outputs(value, shape)
+        if output not in fitting:
             hint = f"take layer.output={' or '.join(fitting)}" if fitting else LIST_LAYERS
             raise InputError(
-                f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
+                f"layer.output={output} does not fit layer.name={layer} of {self.name}, which "
                 f"gives {_by(shape[1:])} values an image: {hint}"
             )
-        _, channels, rows, columns = OUTPUT_MAPS[self.output](torch.empty(shape)).shape
+        _, channels, rows, columns = OUTPUT_MAPS[output](torch.empty(shape)).shape
         words = ", ".join([f"{asked.name} ({asked.kind})", *after])
         depth = self.graph.calls.index(asked) + 1
-        return Place(layer, value, self.output, (channels, rows, columns), depth,
+        return Place(layer, value, output, (channels, rows, columns), depth,
                      f"{words}: {_by(shape[1:])}")  # fmt: skip
 
     def list_all(self) -> list[tuple[str, str, str, list[str]]]:
@@ -102,7 +106,7 @@ class Places:
             asked, value, shape, after = self._read(name)
             if shape is not None:
                 kind = " ".join([asked.kind, *after])
-                rows.append((name, kind, _by(shape[1:]), self.find_outputs(value, shape)))
+                rows.append((name, kind, _by(shape[1:]), self._find_outputs(value, shape)))
         return rows
 
     def _read(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
@@ -171,7 +175,12 @@ class Places:
                     break
         return None
 
-    def find_outputs(self, value: str, shape: tuple[int, ...]) -> list[str]:
+    def find_outputs(self, layer: str) -> list[str]:
+        """What `output` may be for a layer; nothing where it gives no single tensor."""
+        _, value, shape, _ = self._read(layer)
+        return self._find_outputs(value, shape) if shape is not None else []
+
+    def _find_outputs(self, value: str, shape: tuple[int, ...]) -> list[str]:
         """What `output` may be for a value; nothing where it is no tensor with images first.
 
         Images are square: rows and columns of a map are alike, and channels are what differs. Where

@@ -161,7 +161,7 @@ class Case:
     @functools.cached_property
     def listed(self) -> list[tuple[str, str, str, list[str]]]:
         """The layers that can be read."""
-        rows = Places(self.graph, self.name, "map").list_all()
+        rows = Places(self.graph, self.name).list_all()
         return [row for row in rows if row[3] and row[2] != "1"]
 
     @contextmanager

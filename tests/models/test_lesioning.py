@@ -64,7 +64,7 @@ LAYERS = [("stem", "map"), ("first", "map"), ("second", "map"), ("grouped", "map
 
 def full_pass(program: Program, layer: str, output: str, pixels, kernel: int, donors=None):
     """The network's outputs with the kernel of what is read for the layer replaced."""
-    place = Places(program.graph, "joined", output).find(layer)
+    place = Places(program.graph, "joined").find(layer, output)
 
     def replace(values):
         values = values.clone()
@@ -80,7 +80,7 @@ def full_pass(program: Program, layer: str, output: str, pixels, kernel: int, do
 @pytest.mark.parametrize("replaced", [False, True])
 def test_lesions_equal_full_passes(program, layer, output, replaced):
     pixels = torch.rand(3, 3, 24, 24)
-    place = Places(program.graph, "joined", output).find(layer)
+    place = Places(program.graph, "joined").find(layer, output)
     lesioning = Lesioning(program, place, pooled=True)
     kernels = torch.arange(-1, place.shape[0]).repeat_interleave(3)
     shown = torch.arange(3).repeat(place.shape[0] + 1)
@@ -115,17 +115,17 @@ def test_what_a_full_pass_here_is_is_what_a_hook_leaves(program, body):
 
 def test_what_rests_on_the_place_alone_is_repeated(program):
     """A skip connection is shared, and so is nothing that lies before it."""
-    place = Places(program.graph, "joined", "map").find("second")
+    place = Places(program.graph, "joined").find("second", "map")
     found = cut(program, [place.value], program.graph.result)
-    skip = Places(program.graph, "joined", "map").find("stem").value
+    skip = Places(program.graph, "joined").find("stem", "map").value
     assert found.shared == (skip,)
     kinds = [each.kind for each in found.repeated]
     assert kinds.count("conv2d") == 2, "grouped and down"
 
 
 def test_a_result_before_the_place_has_no_lesions(program):
-    place = Places(program.graph, "joined", "vector").find("hidden")
-    before = Places(program.graph, "joined", "map").find("down").value
+    place = Places(program.graph, "joined").find("hidden", "vector")
+    before = Places(program.graph, "joined").find("down", "map").value
     with pytest.raises(InputError, match="nothing is left of a lesion of hidden"):
         Lesioning(program, place, before)
 
@@ -134,8 +134,8 @@ def test_a_result_before_the_place_has_no_lesions(program):
 def test_lesions_may_be_judged_by_any_value(program, layer):
     """Also by what the shortcut of a linear operation would pass."""
     pixels = torch.rand(2, 3, 24, 24)
-    place = Places(program.graph, "joined", "map").find(layer)
-    result = Places(program.graph, "joined", "map").find("down").value
+    place = Places(program.graph, "joined").find(layer, "map")
+    result = Places(program.graph, "joined").find("down", "map").value
     if layer == "down":
         result = program.graph.users[place.value][0].name
     lesioning = Lesioning(program, place, result)

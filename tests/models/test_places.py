@@ -74,7 +74,7 @@ def graph(body: nn.Module) -> Graph:
 
 
 def place(graph: Graph, layer: str, output: str = "map") -> Place:
-    return Places(graph, "net", output).find(layer)
+    return Places(graph, "net").find(layer, output)
 
 
 def read(graph: Graph, body: nn.Module, images: torch.Tensor, *places: Place) -> dict:
@@ -158,7 +158,7 @@ class Cubes(nn.Module):
 
 def test_channels_are_told_from_as_many_rows():
     listed = {name: fitting for name, _, _, fitting in
-              Places(export(Cubes().eval(), 8, "cubes"), "cubes", "map").list_all()}  # fmt: skip
+              Places(export(Cubes().eval(), 8, "cubes"), "cubes").list_all()}  # fmt: skip
     first, last = ["map"], ["map_channels_last"]
     assert listed == {"conv": first, "block": last, "norm": last, "next": first}
 
