@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch.nn import functional
 from app.choices import MEASURES
 from app.errors import InputError
 from app.findings.readout import Readout
+from app.models.graph import PIXELS
 from app.models.lesioning import Lesioning
 from app.models.program import Program
 from app.progress import Progress, progress_bar
@@ -230,7 +232,48 @@ class Remaining(NamedTuple):
 
 def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Remaining]:
     """What remains without each set of kernels, lesioned together."""
-    losses, right = _judge(site, list(sets.values()), ())
+    return _tell(sets, site, *_judge(site, list(sets.values()), ()))
+
+
+def lesion_together(
+    sets: Mapping[str, Sequence[tuple[str, int]]], sites: Mapping[str, LesionSite]
+) -> dict[str, Remaining]:
+    """What remains without each set of kernels (layer, number) of several layers, by full passes.
+
+    `sites` are the layers', alike but for that. What replaces maps is the intact network's.
+    InputError for two layers of which lesions are the same.
+    """
+    if len({each.lesioning.maps for each in sites.values()}) < len(sites):
+        told = ", ".join(sites)
+        raise InputError(f"lesion.together=[{told}]: lesions of two of them are the same")
+    site, *_ = sites.values()
+    program, hardware = site.lesioning.program, replace(site.hardware, precision="float32")
+    result, images = site.lesioning.result, site.own.images
+    losses = np.empty((len(sets), 1, len(images)))
+    right, done = np.empty(losses.shape, dtype=bool), 0
+    batch_size = hardware.batch(max(map(math.prod, program.shapes([result]))))
+    with torch.inference_mode(), progress_bar("lesioning layers together", right.size) as progress:
+        for batch in images.batches(site.network.preprocessing, batch_size):
+            shown = slice(done, done := done + len(batch))
+            pixels = to_device(batch, hardware)
+            answers = torch.from_numpy(site.own.outputs[shown]).to(pixels.device)
+            for place, kernels in enumerate(sets.values()):
+                change = {}
+                for layer, each in sites.items():
+                    numbers = [number for name, number in kernels if name == layer]
+                    donors = None if each.donors is None else each.donors[shown]
+                    replace_maps = partial(each.lesioning.replace, kernels=numbers, donors=donors)
+                    change[each.lesioning.maps] = replace_maps
+                loss, hit = site.judge(program.get({PIXELS: pixels}, result, change), answers)
+                losses[place, 0, shown], right[place, 0, shown] = loss.cpu(), hit.cpu()
+                progress(len(batch))
+    return _tell(sets, site, losses, right)
+
+
+def _tell(
+    sets: Iterable[str], site: LesionSite, losses: NDArray[np.float64], right: NDArray[np.bool_]
+) -> dict[str, Remaining]:
+    """What remains by losses and correctness (sets, 1, images)."""
     wholes = _average(site, losses, right)
     _, place, images = np.unique(site.own.outputs, return_inverse=True, return_counts=True)
     return {

@@ -132,10 +132,12 @@ class Lesioning:
         self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The same with some kernels lesioned in all images; `donors` as in `run`."""
-        if not kernels:
-            return shared
-        maps = self.place.replace(shared[self.maps], self._find_all(kernels), donors)
+        maps = self.replace(shared[self.maps], kernels, donors) if kernels else shared[self.maps]
         return {**shared, self.maps: maps}
+
+    def replace(self, maps: Tensor, kernels: Sequence[int], donors: Tensor | None = None) -> Tensor:
+        """The value that is lesioned, of images, with some kernels lesioned in all of them."""
+        return self.place.replace(maps, self._find_all(kernels), donors)
 
     def find_active(
         self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
