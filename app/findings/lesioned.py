@@ -156,9 +156,10 @@ class Lesioned:
                 found[names.AFTER_SEARCH.format(task=task, measure=name)] = float(values[-1])
         mean = self.set_table().groupby("set").mean()
         for task in self.tasks:
+            left = mean[f"{task}_top1"]
             for kind, name in names.SELECTION_LESIONED.items():
-                if kind in mean.index:
-                    found[name.format(task=task)] = float(mean.loc[kind, f"{task}_top1"])
+                if kind in left:
+                    found[name.format(task=task)] = float(left[kind])
         for kind, again in self.recovered.items():
             for task in self.tasks:
                 name = names.RECOVERED[kind].format(task=task)
