@@ -151,3 +151,27 @@ def test_lesions_may_be_judged_by_any_value(program, layer):
 
         expected = dict(program.run({"pixels": pixels}, [result], {place.value: silence}))[result]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("result", ["adaptive_avg_pool2d", "flatten"])
+def test_pooled_maps_are_lesioned_where_nothing_with_weights_follows(pooled, result):
+    """As before a readout; of the result itself, too."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 2)
+    ).eval()
+    program = Program(export(body, 12, "pooled"), body, CPU, torch.float32)
+    result = next(each.name for each in program.graph.operations if each.kind == result)
+    place = Places(program.graph, "pooled").find("0", "map")
+    lesioning = Lesioning(program, place, result, pooled)
+    assert lesioning.shape == ((5, 2, 2) if pooled else (5, 10, 10))
+    assert lesioning.largest == (20 if pooled else 500)
+    pixels, kernels = torch.rand(2, 3, 12, 12), torch.tensor([-1, -1, 1, 1, 4, 4])
+    with torch.inference_mode():
+        shared = lesioning.prepare(pixels)
+        found = lesioning.run(shared, lesioning.sum(shared), torch.arange(2).repeat(3), kernels)
+        maps = body[:2](pixels).repeat(3, 1, 1, 1)
+        maps[2:4, 1] = maps[4:, 4] = 0
+        expected = body[2](maps)
+    torch.testing.assert_close(found.flatten(1), expected.flatten(1), rtol=0, atol=1e-6)
