@@ -52,7 +52,7 @@ class Inside:
         self, network: nn.Module, input_size: int, device: str | torch.device = "cpu"
     ) -> None:
         self.name = type(network).__name__
-        if network.training:
+        if any(module.training for module in network.modules()):
             raise InputError(
                 f"{self.name} is in training mode, in which dropout and batch normalisation make "
                 "its outputs depend on chance and on the batch: take network.eval()"
@@ -109,6 +109,11 @@ class Inside:
         intact, change = self.read(images, list(kernels)) if replacement != "zero" else {}, {}
         for layer, own in kernels.items():
             place, donors = self.find(layer), intact.get(layer)
+            if wrong := [number for number in own if not 0 <= number < place.shape[0]]:
+                raise InputError(
+                    f"{layer} of {self.name} has no kernel {wrong[0]}: they are 0 to "
+                    f"{place.shape[0] - 1}"
+                )
             if donors is not None:
                 mean = replacement == "mean"
                 donors = donors.mean(0).expand_as(donors) if mean else donors.roll(1, 0)

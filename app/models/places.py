@@ -83,8 +83,8 @@ class Places:
         asked, value, shape, after = self._read(layer)
         if shape is None or shape[0] != 1:
             raise InputError(
-                f"layer.name={layer} of {self.name} gives no single tensor with images first: name "
-                f"a module inside or around it ({LIST_LAYERS})"
+                f"layer.name={layer} of {self.name} gives no single floating-point tensor with "
+                f"images first: name a module inside or around it ({LIST_LAYERS})"
             )
         fitting = self._find_outputs(value, shape)
         if output not in fitting:
@@ -136,8 +136,12 @@ class Places:
         if isinstance(read, Call):
             count = sum(call.name == read.name for call in self.graph.calls)
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
-        shape = self.graph.shapes.get(value)
-        return asked, value, shape, after
+        return asked, value, self._measure(value), after
+
+    def _measure(self, value: str) -> tuple[int, ...] | None:
+        """A value's shape; None where it is no tensor with images first, or of whole numbers."""
+        made = self.graph.named.get(value)
+        return None if made is not None and made.whole else self.graph.shapes.get(value)
 
     def _read_function(
         self, layer: str, module: str, function: str
@@ -155,7 +159,7 @@ class Places:
             )
         value = called[-1].name
         count = [f"call {len(called)} of {len(called)}"] if len(called) > 1 else []
-        return calls[-1], value, self.graph.shapes.get(value), [f"its {function}", *count]
+        return calls[-1], value, self._measure(value), [f"its {function}", *count]
 
     def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
         """The activation or normalisation within `parent` that takes a value, and what it gives."""
@@ -224,4 +228,4 @@ class Places:
 
 
 def _by(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
+    return " x ".join(map(str, sizes)) or "single"

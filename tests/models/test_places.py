@@ -218,8 +218,8 @@ def test_a_network_without_a_graph_is_read_by_hooks():
          "take layer.output=tokens"),
         ("block", "vector", "take layer.output=map$"),
         ("last", "map", "gives 8 x 8 x 4 values an image: take layer.output=map_channels_last$"),
-        ("windows", "vector", "gives no single tensor with images first"),
-        ("pair", "map", "layer.name=pair of net gives no single tensor"),
+        ("windows", "vector", "gives no single floating-point tensor with images first"),
+        ("pair", "map", "layer.name=pair of net gives no single floating-point tensor"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_line(graph, layer, output, message):
