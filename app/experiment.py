@@ -18,12 +18,12 @@ from app.findings import decoding, lesioned, multiverse, selection
 from app.findings.consistency import measure_consistency, measure_overlap
 from app.findings.findings import Findings
 from app.findings.lesion_certainty import certify_lesions
-from app.findings.lesion_task import open_site, why_not_lesioned
+from app.findings.lesion_task import check_together, open_site, select_layers, why_not_lesioned
 from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.memo import Memo
 from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, note_levels, score_layer, score_others
-from app.models.network import Subject, open_network
+from app.models.network import Network, Subject, open_network
 from app.names import name_units
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
@@ -66,7 +66,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     task = choose_task(config.lesion, network.settings)  # what was left open is known now
     config = replace(config, model=network.settings, lesion=replace(config.lesion, task=task))
     check_model(config.model)
-    check_inputs(config, subject)
+    check_inputs(config, subject, network)
     reader = Reader(network, config.layer.name, hardware, memo, job.layers)
     params = parameters(config)
     tags = {**make_tags(config, subject), **job.tags}
@@ -86,7 +86,7 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
 
 
-def check_inputs(config: Config, subject: Subject) -> None:
+def check_inputs(config: Config, subject: Subject, network: Network) -> None:
     """Refuse what a later step would stumble over; images are not decoded."""
     model, layer, aggregation = config.model, config.layer, config.aggregation.name
     if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
@@ -95,6 +95,7 @@ def check_inputs(config: Config, subject: Subject) -> None:
         decoding.check_kernels(config.decoding, subject.shape[0], where)
     if why_not_lesioned(config.lesion, model, layer, aggregation, subject.leads_to) is None:
         check_classes(config.lesion, model)
+        check_together(config.lesion.together, network)
 
 
 def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -> Findings:
@@ -134,7 +135,9 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
         shown, fitted = make_classes(cut, model, memo, config.megapixels)
         single = aggregation == "unit"
         site = open_site(cut, layer.name, shown, fitted, reader, single)
-        lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed)
+        asked_of, rule = {own: questions[own]}, criteria[own]
+        joint = select_layers(cut.together, asked_of, rule, reader, stimuli.images, aggregation)
+        lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed, joint)
         notes += [*shown.images.notes, *lesions.notes]
         if sure is not None:
             sure_lesions = certify_lesions(lesions, shown, sure[own], inquiry)

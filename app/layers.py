@@ -28,7 +28,7 @@ def _show(model: Model) -> None:
     from app.models.places import Places
     from app.sweeps.tables import lay_out
 
-    rows = Places(Network(model).graph, model.name, "map").list_all()
+    rows = Places(Network(model).graph, model.name).list_all()
     heads = ["layer.name", "module", "gives", "layer.output"]
     told = [(*row[:3], " | ".join(row[3]) or "none") for row in rows]
     print(lay_out(pd.DataFrame(told, columns=heads), heads))

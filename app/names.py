@@ -36,8 +36,14 @@ ATTRIBUTION_SPEARMAN = {
 }  # fmt: skip
 ATTRIBUTION_POINTS = "lesion/attribution_points"
 INTACT = "lesion/intact_{measure}"  # face_loss, face_top1, object_loss, object_top1
-SELECTION_LESIONED = "lesion/selection_{task}_top1"  # all that the criterion selects
-RANDOM_LESIONED = "lesion/selection_random_{task}_top1"  # as many at random, mean over draws
+# Without all that the criterion selects, in the layer or in several, and as many at random of each,
+# mean over draws.
+SELECTION_LESIONED = {
+    "selection": "lesion/selection_{task}_top1",
+    "random_selection": "lesion/selection_random_{task}_top1",
+    "together": "lesion/together_{task}_top1",
+    "random_together": "lesion/together_random_{task}_top1",
+}
 # The same with a readout that is fitted again on the lesioned network.
 RECOVERED = {"selection": "lesion/selection_refit_{task}_top1",
              "random_selection": "lesion/selection_random_refit_{task}_top1"}  # fmt: skip

@@ -195,6 +195,7 @@ class Lesion:
     size: Pixels = 64  # synthetic only
     seed: Seed = 0  # synthetic only
     sets: list[Annotated[int, PERCENTAGE]] = field(default_factory=list)  # lesioned together
+    together: list[Name] = field(default_factory=list)  # layers whose selections are one set
     random_draws: Count = 3  # of random kernels, for each size of a set
     fraction: Annotated[float, FRACTION] = 0.2  # greedy only: of the layer's kernels, to drop
     group_size: Count = 1  # greedy only: kernels to drop a search

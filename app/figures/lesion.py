@@ -38,7 +38,7 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
     Scores are set against the face task: where it has no images, only the course is left.
     """
     figures, title = {}, heading.title
-    if lesioned.sets:
+    if lesioned.curves():
         figures["dissociation"] = figure = new_figure(2.75, title=title)
         table = lesioned.set_table()
         draw_sets(figure.subplots(), table, lesioned.tasks, selection.style.label)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from app import names
 from app.findings.consistency import spearman
@@ -110,15 +107,20 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
     faces = answers < site.own.face_classes
     tasks = [own.to(site.hardware.device, torch.float64) / own.sum() for own in (faces, ~faces)]
     means, intact, losses, done = torch.zeros(()), [], [], 0
+    # As many images as a backward pass has room for.
+    behind = sum(math.prod(each.shape) for each in lesioning.cut.repeated if each.shape)
+    room = KEPT * GROUP_VALUES[site.hardware.device.type]
+    together = max(1, room // max(behind, math.prod(lesioning.shape)))
     name = f"attribution in {site.layer}"
     with torch.inference_mode(), progress_bar(name, len(answers)) as progress:
-        for shared, donors in _split(site):
+        for shared, donors in site.batches(together):
             images = len(shared[lesioning.maps])
             shown = slice(done, done := done + images)
-            judge = partial(_judge, site, answers[shown].to(site.hardware.device))
+            right = answers[shown].to(site.hardware.device)
             given, end = lesioning.resume(shared, images), lesioning.result
             replaced = {} if donors is None else {place.layer: donors}
-            found = attribute(lesioning.program, [place], given, (end, judge), replaced, points)
+            judge = end, lambda values, right=right: site.judge(values, right)[0]
+            found = attribute(lesioning.program, [place], given, judge, replaced, points)
             changes = found.changes[place.layer]
             changes = changes.flatten(1) if site.units else changes.sum(dim=(2, 3))
             means = means + torch.stack([weights[shown] @ changes.double() for weights in tasks])
@@ -134,24 +136,6 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
         Performance(*np.array([whole[0].cpu(), np.nan, whole[1].cpu(), np.nan])),
         torch.cat(losses, dim=1).numpy() if losses else None,
     )
-
-
-def _split(site: LesionSite) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    """What `LesionSite.batches` does, of as many images as a backward pass has room for."""
-    lesioning = site.lesioning
-    behind = sum(math.prod(each.shape) for each in lesioning.cut.repeated if each.shape)
-    room = KEPT * GROUP_VALUES[site.hardware.device.type]
-    together = max(1, room // max(behind, math.prod(lesioning.shape)))
-    for shared, donors in site.batches():
-        for first in range(0, len(shared[lesioning.maps]), together):
-            part = slice(first, first + together)
-            some = {name: each[part] for name, each in shared.items()}
-            yield some, donors if donors is None else donors[part]
-
-
-def _judge(site: LesionSite, answers: Tensor, values: Tensor) -> Tensor:
-    logits = site.readout.decide(values) if site.readout else values
-    return functional.cross_entropy(logits.double(), answers, reduction="none")
 
 
 def _average(values: Mapping[str, float]) -> float:

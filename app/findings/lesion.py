@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch.nn import functional
 from app.choices import MEASURES
 from app.errors import InputError
 from app.findings.readout import Readout
+from app.models.graph import PIXELS
 from app.models.lesioning import Lesioning
 from app.models.program import Program
 from app.progress import Progress, progress_bar
@@ -140,7 +142,7 @@ class LesionSite:
 
     @functools.cached_property
     def donors(self) -> Tensor | None:
-        """What maps of kernels are replaced by, (images or 1, kernels, rows, columns); None: 0."""
+        """What maps of kernels are replaced by, (images, kernels, rows, columns); None: 0."""
         if self.replacement == "zero":
             return None
         if self.replacement == "resample":
@@ -149,32 +151,34 @@ class LesionSite:
             other = np.empty_like(order)
             other[order] = np.roll(order, 1)  # never an image's own
             return self.lesioning.view(self.shared)[torch.from_numpy(other)]
-        sums: Tensor | int = sum(self.lesioning.view(part).double().sum(0, keepdim=True)
-                        for part in self._split())  # fmt: skip
-        return torch.as_tensor(sums / len(self.own.images)).float()
+        images = len(self.own.images)
+        sums: Any = sum(self.lesioning.view(part).double().sum(0) for part in self._split())
+        return torch.as_tensor(sums / images).float().expand(images, *self.lesioning.shape)
 
-    def batches(self) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-        """What lesions share, and what replaces maps, of some images after others.
+    def batches(
+        self, together: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """What lesions share, and what replaces maps, of so many images after others.
 
-        In inference mode.
+        None: as many as are well lesioned together. In inference mode.
         """
         donors, done = self.donors, 0
-        for shared in self._split():
-            images = len(self.lesioning.view(shared))
-            part = slice(done, done := done + images)
-            if donors is None or len(donors) > 1:
-                yield shared, donors if donors is None else donors[part]
-            else:
-                yield shared, donors.expand(images, *donors.shape[1:])
+        for shared in self._split(together):
+            part = slice(done, done := done + len(shared[self.lesioning.maps]))
+            yield shared, None if donors is None else donors[part]
 
-    def _split(self) -> Iterator[dict[str, Tensor]]:
-        if self.shared is None:
-            yield from self.read()
-            return
-        together = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
-        for first in range(0, len(self.own.images), max(1, together)):
-            part = slice(first, first + max(1, together))
-            yield {name: each[part] for name, each in self.shared.items()}
+    def _split(self, together: int | None = None) -> Iterator[dict[str, Tensor]]:
+        room = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
+        together = max(1, together or room)
+        for shared in self.read() if self.shared is None else [self.shared]:
+            for first in range(0, len(shared[self.lesioning.maps]), together):
+                yield {name: each[first : first + together] for name, each in shared.items()}
+
+    def judge(self, values: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (nats) and correctness of what the network gives for images (images, …)."""
+        logits = self.readout.decide(values) if self.readout else values
+        losses = functional.cross_entropy(logits.double(), answers, reduction="none")
+        return losses, logits.argmax(dim=1) == answers
 
     def read(self) -> Iterator[dict[str, Tensor]]:
         """The same from a forward pass."""
@@ -228,7 +232,48 @@ class Remaining(NamedTuple):
 
 def lesion_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[str, Remaining]:
     """What remains without each set of kernels, lesioned together."""
-    losses, right = _judge(site, list(sets.values()), ())
+    return _tell(sets, site, *_judge(site, list(sets.values()), ()))
+
+
+def lesion_together(
+    sets: Mapping[str, Sequence[tuple[str, int]]], sites: Mapping[str, LesionSite]
+) -> dict[str, Remaining]:
+    """What remains without each set of kernels (layer, number) of several layers, by full passes.
+
+    `sites` are the layers', alike but for that. What replaces maps is the intact network's.
+    InputError for two layers of which lesions are the same.
+    """
+    if len({each.lesioning.maps for each in sites.values()}) < len(sites):
+        told = ", ".join(sites)
+        raise InputError(f"lesion.together=[{told}]: lesions of two of them are the same")
+    site, *_ = sites.values()
+    program, hardware = site.lesioning.program, replace(site.hardware, precision="float32")
+    result, images = site.lesioning.result, site.own.images
+    losses = np.empty((len(sets), 1, len(images)))
+    right, done = np.empty(losses.shape, dtype=bool), 0
+    batch_size = hardware.batch(max(map(math.prod, program.shapes([result]))))
+    with torch.inference_mode(), progress_bar("lesioning layers together", right.size) as progress:
+        for batch in images.batches(site.network.preprocessing, batch_size):
+            shown = slice(done, done := done + len(batch))
+            pixels = to_device(batch, hardware)
+            answers = torch.from_numpy(site.own.outputs[shown]).to(pixels.device)
+            for place, kernels in enumerate(sets.values()):
+                change = {}
+                for layer, each in sites.items():
+                    numbers = [number for name, number in kernels if name == layer]
+                    donors = None if each.donors is None else each.donors[shown]
+                    replace_maps = partial(each.lesioning.replace, kernels=numbers, donors=donors)
+                    change[each.lesioning.maps] = replace_maps
+                loss, hit = site.judge(program.get({PIXELS: pixels}, result, change), answers)
+                losses[place, 0, shown], right[place, 0, shown] = loss.cpu(), hit.cpu()
+                progress(len(batch))
+    return _tell(sets, site, losses, right)
+
+
+def _tell(
+    sets: Iterable[str], site: LesionSite, losses: NDArray[np.float64], right: NDArray[np.bool_]
+) -> dict[str, Remaining]:
+    """What remains by losses and correctness (sets, 1, images)."""
     wholes = _average(site, losses, right)
     _, place, images = np.unique(site.own.outputs, return_inverse=True, return_counts=True)
     return {
@@ -331,18 +376,14 @@ def judge_each(
     while waiting:
         rows, shown = (pairs := waiting.pop()).T
         try:
-            logits = lesioning.run(shared, sums, shown, number[rows], donors)
+            values = lesioning.run(shared, sums, shown, number[rows], donors)
         except torch.OutOfMemoryError:  # of a GPU that others use, too
             if len(pairs) == 1:
                 raise
             waiting += [*pairs.tensor_split(2)][::-1]
             continue
-        if site.readout:
-            logits = site.readout.decide(logits)
-        answer = right_output[shown]
-        loss = functional.cross_entropy(logits.double(), answer, reduction="none")
-        losses[rows, shown] = loss.cpu()
-        right[rows, shown] = (logits.argmax(dim=1) == answer).cpu()
+        loss, hit = site.judge(values, right_output[shown])
+        losses[rows, shown], right[rows, shown] = loss.cpu(), hit.cpu()
         progress(len(pairs))
     return (
         torch.where(changed, losses, losses[0]).numpy(),

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InputError
+from app.findings import selection
 from app.findings.lesion import LesionSite
 from app.findings.readout import fit_readout
+from app.metrics.layer_scoring import score_layer
 
 if TYPE_CHECKING:
     from app.config.schema import Layer, Lesion, Model
+    from app.findings.selection import Criterion
+    from app.metrics.scores import Question
+    from app.models.network import Network
     from app.responses.kernels import Reader
     from app.stimuli.classes import OwnClasses
+    from app.stimuli.images import Images
 
 
 def why_not_lesioned(
@@ -45,6 +56,36 @@ def why_not_lesioned(
             "lesion.task=readout needs none"
         )
     return None
+
+
+def select_layers(
+    layers: Sequence[str],
+    question: Mapping[str, Question],
+    criterion: Criterion,
+    reader: Reader,
+    images: Images,
+    aggregation: str,
+) -> dict[str, NDArray[np.bool_]]:
+    """What a metric's criterion selects (kernels,) in each of some layers; nothing of units.
+
+    `question` is the one to the metric, by its name.
+    """
+    found = {}
+    for layer in layers if aggregation != "unit" else ():
+        own = replace(reader, layer=layer, others=tuple(layers))
+        (scored,) = score_layer(question, own, images, aggregation).values()
+        values = reader.memo(selection.measure, scored.scores, criterion.rule)
+        found[layer] = criterion.select(values)
+    return found
+
+
+def check_together(layers: Sequence[str], network: Network) -> None:
+    """Refuse names of layers that the network does not have."""
+    for layer in layers:
+        try:
+            network.place(layer)
+        except InputError as error:
+            raise InputError(f"lesion.together: {error}") from None
 
 
 def open_site(

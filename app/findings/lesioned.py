@@ -7,7 +7,8 @@ of what a metric ranks high, to see whether it tells the tasks apart, beside ran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from app.findings.lesion import (
     Remaining,
     lesion_kernels,
     lesion_sets,
+    lesion_together,
     recover_sets,
 )
 from app.progress import progress_bar
@@ -60,10 +62,13 @@ class GreedySearch:
 class KernelSet:
     """Kernels that are lesioned together, and why these."""
 
-    kind: str  # none | top | selection | random | random_selection: as many as the selection
-    kernels: tuple[int, ...]  # ascending
+    # none | top | selection | random | random_selection: as many as the selection; together: the
+    # selections of several layers | random_together: as many of each
+    kind: str
+    kernels: tuple[Any, ...]  # ascending numbers; of several layers (layer, number)
     percent: int = 0  # of the layer's kernels that was asked for; none of a selection
     draw: int | None = None  # of random kernels, from 0
+    among: int | None = None  # how many kernels there are; None: the layer's
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,15 @@ class Damage:
     classes: tuple[str, ...]  # their names, by output
     faces: NDArray[np.bool_]  # (classes,)
     images: NDArray[np.int64]  # (classes,)
-    remaining: Mapping[str, Sequence[Remaining]]  # of `BY_CLASS`, a draw each
+    remaining: Mapping[str, Sequence[Remaining]]  # by the kind of the set, a draw each
 
     @classmethod
     def describe(cls, own: OwnClasses, found: Sequence[tuple[str, Remaining]]) -> Damage:
         """Describe what was found, by the kind of the set of kernels."""
         outputs, images = np.unique(own.outputs, return_counts=True)
         classes = tuple(own.names.get(int(output), str(output)) for output in outputs)
-        remaining = {kind: [each for of, each in found if of == kind] for kind in BY_CLASS}
+        kinds = dict.fromkeys(kind for kind, _ in found)
+        remaining = {kind: [each for of, each in found if of == kind] for kind in kinds}
         return cls(classes, outputs < own.face_classes, images, remaining)
 
     def table(self) -> pd.DataFrame:
@@ -148,12 +154,12 @@ class Lesioned:
             found[names.GREEDY_DROPPED] = float(search.dropped[-1])
             for name, values in search.remaining.of(*self.tasks).items():
                 found[names.AFTER_SEARCH.format(task=task, measure=name)] = float(values[-1])
-        if self.sets:
-            mean = self.set_table().groupby("set").mean()
-            for task in self.tasks:
-                left = mean[f"{task}_top1"]
-                found[names.SELECTION_LESIONED.format(task=task)] = float(left["selection"])
-                found[names.RANDOM_LESIONED.format(task=task)] = float(left["random_selection"])
+        mean = self.set_table().groupby("set").mean()
+        for task in self.tasks:
+            left = mean[f"{task}_top1"]
+            for kind, name in names.SELECTION_LESIONED.items():
+                if kind in left:
+                    found[name.format(task=task)] = float(left[kind])
         for kind, again in self.recovered.items():
             for task in self.tasks:
                 name = names.RECOVERED[kind].format(task=task)
@@ -162,11 +168,11 @@ class Lesioned:
 
     def curves(self) -> dict[str, dict[int, float]]:
         """Accuracy without the highest-ranked kernels, by the percentage of kernels lesioned."""
-        if not self.sets:
-            return {}
         ranked = {
             each.percent: n for n, each in enumerate(self.sets) if each.kind in ("none", "top")
         }
+        if not ranked:
+            return {}
         left = self.without._asdict()
         return {
             names.TOP_LESIONED.format(task=task): {
@@ -200,14 +206,16 @@ class Lesioned:
     def set_table(self) -> pd.DataFrame:
         """A row a set of kernels that were lesioned together: what remains of both tasks.
 
-        `set` is none, top (highest-ranked), selection, random or random_selection (as many random
-        kernels as are selected); `percent` of all kernels, the exact share; `draw` of random ones.
+        `set` is none, top (highest-ranked), selection, random, random_selection (as many random
+        kernels as are selected), together (selected in several layers) or random_together;
+        `percent` of all kernels, the exact share; `draw` of random ones.
         """
         kernels = np.array([len(each.kernels) for each in self.sets], dtype=np.int64)
+        among = [each.among or len(self.effects.without.face_loss) for each in self.sets]
         return pd.DataFrame(
             {
                 "set": [each.kind for each in self.sets],
-                "percent": 100 * kernels / len(self.effects.without.face_loss),
+                "percent": 100 * kernels / np.array(among),
                 "kernels": kernels,
                 "draw": pd.array([each.draw for each in self.sets], dtype="Int64"),
                 **self.without._asdict(),
@@ -221,11 +229,13 @@ def lesion(
     selected: NDArray[np.bool_],
     settings: Lesion,
     seed: int,
+    together: Mapping[str, NDArray[np.bool_]] = MappingProxyType({}),
 ) -> Lesioned:
     """The lesions that the settings ask for; each is stored by itself, whoever asks for it.
 
     `score` and `selected` (kernels,) are those of the metric whose ranking and selection are
-    lesioned as sets; `seed` is that of random kernels.
+    lesioned as sets; `seed` is that of random kernels; `together` is what is selected in layers
+    that are lesioned together, by their names.
     """
 
     def lesion_each(*asked: Sequence[int]) -> LesionEffects:
@@ -252,11 +262,19 @@ def lesion(
     asked = [each for each in sets if each.kernels not in left]
     more = {str(each.kernels): each.kernels for each in (*by_class, *asked)}
     found = site.memo.each(lesion_sets, more, list(more), site)
-    left = {more[name]: each.whole for name, each in found.items()} | left
+    joint = join_selections(together, settings.random_draws, seed) if together else []
+    pairs = {str(each.kernels): each.kernels for each in joint if each.kernels not in left}
+    sites = {layer: replace(site, layer=layer) for layer in together}
+    found |= site.memo.each(lesion_together, pairs, list(pairs), sites)
+    left = {(more | pairs)[name]: each.whole for name, each in found.items()} | left
+    by_class += joint if by_class else []
     damage = [(each.kind, found[str(each.kernels)]) for each in by_class]
+    sets += joint
     without = Performance.stack([left[each.kernels] for each in sets])
     recovered = recover(site, sets) if site.readout is not None else {}
-    told = (site.told,) if site.told else ()
+    told: tuple[str, ...] = (site.told,) if site.told else ()
+    if site.units and (settings.sets or settings.together):
+        told += ("lesion: single units are lesioned in no sets (lesion.sets, lesion.together)",)
     whole = Damage.describe(site.own, damage) if damage else None
     tasks = site.own.tasks
     return Lesioned(tasks, effects, searches, sets, without, whole, recovered, told, checked)
@@ -335,3 +353,22 @@ def choose_sets(
     for draw, order in enumerate(random):
         found.append(KernelSet("random_selection", first(order, len(chosen)), draw=draw))
     return found
+
+
+def join_selections(
+    selected: Mapping[str, NDArray[np.bool_]], draws: int, seed: int
+) -> list[KernelSet]:
+    """All that is selected (kernels,) in several layers as one set, and as many random of each.
+
+    A draw ranks the kernels of each layer at random, the same whatever is selected.
+    """
+    among, sets = sum(map(len, selected.values())), []
+    for draw in (None, *range(draws)):
+        random, kernels = np.random.default_rng([seed, draw or 0]), list[tuple[str, int]]()
+        for layer, mask in selected.items():
+            own, order = np.flatnonzero(mask), random.permutation(len(mask))
+            own = own if draw is None else np.sort(order[: len(own)])
+            kernels += [(layer, kernel) for kernel in own.tolist()]
+        kind = "together" if draw is None else "random_together"
+        sets.append(KernelSet(kind, tuple(kernels), draw=draw, among=among))
+    return sets

@@ -59,7 +59,7 @@ def _export(network: nn.Module, size: int) -> Graph:
         exported = torch.export.export(network, (blank,), dynamic_shapes=batch, strict=False)
     shown = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        own = network(shown.clone())  # which it may change
+        own = torch.cat([network(each[None].clone()) for each in shown])  # which it may change
     # As it stands what works in place is put beside its input, which views of that would not see.
     for make in (lambda: exported, lambda: exported.run_decompositions({})):
         graph = _translate(make(), calls, size)
@@ -70,7 +70,10 @@ def _export(network: nn.Module, size: int) -> Graph:
             found = program.get({PIXELS: shown}, graph.result)
         if found.shape == own.shape and (found - own).abs().max() <= TOLERANCE * own.abs().max():
             return _measure(graph, network)
-    raise ValueError("its graph gives other outputs than the network")
+    raise ValueError(
+        "its graph gives other outputs for several images than the network for each: chance, or "
+        "the other images, may have a part in them"
+    )
 
 
 def _translate(
@@ -153,15 +156,16 @@ def _measure(graph: Graph, network: nn.Module) -> Graph:
         blank = torch.empty(images, 3, graph.size, graph.size, device="meta")
         with torch.no_grad():
             values = dict(program.run({PIXELS: blank}, names))
-        seen.append({name: tuple(value.shape) for name, value in values.items()
-                     if isinstance(value, Tensor)})  # fmt: skip
+        seen.append({name: value for name, value in values.items() if isinstance(value, Tensor)})
     operations = []
     for each in graph.operations:
-        two, three = (shapes.get(each.name) for shapes in seen)
-        if two is not None and three is not None:
-            grows = tuple(n for n, (a, b) in enumerate(zip(two, three, strict=True)) if a != b)
-            shape = tuple(b - a if a != b else a for a, b in zip(two, three, strict=True))
-            each = replace(each, shape=shape, grows=grows)
+        if each.name in seen[0]:
+            two, three = (values[each.name] for values in seen)
+            sizes = [*zip(two.shape, three.shape, strict=True)]
+            grows = tuple(n for n, (a, b) in enumerate(sizes) if a != b)
+            shape = tuple(b - a if a != b else a for a, b in sizes)
+            whole = not two.is_floating_point()
+            each = replace(each, shape=shape, grows=grows, whole=whole)
         operations.append(each)
     named = {each.name: each for each in operations}
     if not named[graph.result].each:

@@ -41,6 +41,7 @@ class Operation:
     module: str  # whose forward pass calls it: the innermost one's dotted name
     shape: tuple[int, ...] | None = None  # of one image's value; None: it is no tensor
     grows: tuple[int, ...] = ()  # the dimensions that more images make larger
+    whole: bool = False  # its values are whole numbers, or true and false
 
     @property
     def kind(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Inside:
         self, network: nn.Module, input_size: int, device: str | torch.device = "cpu"
     ) -> None:
         self.name = type(network).__name__
-        if network.training:
+        if any(module.training for module in network.modules()):
             raise InputError(
                 f"{self.name} is in training mode, in which dropout and batch normalisation make "
                 "its outputs depend on chance and on the batch: take network.eval()"
@@ -60,23 +61,21 @@ class Inside:
         if self.graph.failure:
             raise InputError(f"{self.name} has no graph: {self.graph.failure}")
         self.program = Program(self.graph, network, torch.device(device), torch.float32)
+        self.places = Places(self.graph, self.name)
 
     def list_layers(self) -> list[str]:
         """The names of all layers that can be read, in the network's order."""
-        listed = Places(self.graph, self.name, "map").list_all()
-        return [name for name, _, _, outputs in listed if outputs]
+        return [name for name, _, _, outputs in self.places.list_all() if outputs]
 
     def find(self, layer: str) -> Place:
         """What is read for a layer: after the activation that takes its output as it is.
 
         InputError for a name that is none, and where rows and channels cannot be told apart.
         """
-        listed = {name: outputs for name, _, _, outputs in
-                  Places(self.graph, self.name, "map").list_all()}  # fmt: skip
-        output = listed.get(layer) or ["map"]
-        if len(output) > 1:
-            raise InputError(f"{layer} of {self.name} may be {' or '.join(output)}")
-        return Places(self.graph, self.name, output[0]).find(layer)
+        outputs = self.places.find_outputs(layer) or ["map"]
+        if len(outputs) > 1:
+            raise InputError(f"{layer} of {self.name} may be {' or '.join(outputs)}")
+        return self.places.find(layer, outputs[0])
 
     @torch.inference_mode()
     def read(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -107,12 +106,19 @@ class Inside:
         """
         if replacement not in REPLACEMENTS:
             raise InputError(f"replacement={replacement} is one of {', '.join(REPLACEMENTS)}")
-        places = [self.find(layer) for layer in kernels]
-        intact = self.read(images, list(kernels)) if replacement != "zero" else {}
-        change = {
-            place.value: _replace(place, list(kernels[place.layer]), intact, replacement)
-            for place in places
-        }
+        intact, change = self.read(images, list(kernels)) if replacement != "zero" else {}, {}
+        for layer, own in kernels.items():
+            place, donors = self.find(layer), intact.get(layer)
+            if wrong := [number for number in own if not 0 <= number < place.shape[0]]:
+                raise InputError(
+                    f"{layer} of {self.name} has no kernel {wrong[0]}: they are 0 to "
+                    f"{place.shape[0] - 1}"
+                )
+            if donors is not None:
+                mean = replacement == "mean"
+                donors = donors.mean(0).expand_as(donors) if mean else donors.roll(1, 0)
+            where = slice(None), list(own)
+            change[place.value] = partial(place.replace, where=where, donors=donors)
         given = {PIXELS: images.to(self.program.device)}
         return self.program.get(given, self.graph.result, change)
 
@@ -147,21 +153,3 @@ class Inside:
         places = [self.find(layer) for layer in layers]
         given, judge = {PIXELS: images.to(self.program.device)}, (self.graph.result, loss)
         return attribute(self.program, places, given, judge, points=points).changes
-
-
-def _replace(
-    place: Place, kernels: list[int], intact: Mapping[str, Tensor], replacement: str
-) -> Callable[[Tensor], Tensor]:
-    """Make what replaces the maps of kernels in a place's values."""
-
-    def change(values: Tensor) -> Tensor:
-        values = values.clone()
-        maps = place.view(values)
-        if replacement == "zero":
-            maps[:, kernels] = 0
-        else:
-            own = intact[place.layer][:, kernels]
-            maps[:, kernels] = own.mean(0) if replacement == "mean" else own.roll(1, 0)
-        return values
-
-    return change

@@ -68,7 +68,6 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
 class Linear:
     """The first operation after a place, where it is linear in each kernel's map."""
 
-    maps: str  # the value that it is linear in: the place's own, or pooled
     operation: Operation
     weights: Tensor  # (kernels, taps, channels), of each kernel
 
@@ -89,11 +88,13 @@ class Lesioning:
         pooled: bool = True,
         units: bool = False,
     ) -> None:
-        self.program, self.place, self.units = program, place, units
+        self.program, self.place = program, place
+        self.counted = place.shape if units else place.shape[:1]  # that are lesioned
         self.result = result or program.graph.result
-        self.linear = None if units else _find_linear(program, place, self.result, pooled)
-        self.maps = self.linear.maps if self.linear else place.value
-        self.seed = self.linear.operation.name if self.linear else place.value
+        self.maps, self.linear = place.value, None
+        if not units:
+            self.maps, self.linear = _find_linear(program, place, self.result, pooled)
+        self.seed = self.linear.operation.name if self.linear else self.maps
         if self.result not in program.graph.find_dependent([self.seed]):
             raise InputError(
                 f"nothing is left of a lesion of {place.layer} where its effect is measured: "
@@ -105,7 +106,7 @@ class Lesioning:
     def largest(self) -> int:
         """Values of the largest map that a lesion of one image computes again."""
         shapes = [each.shape for each in self.cut.repeated if each.shape is not None]
-        return max(map(math.prod, shapes), default=1)
+        return max(map(math.prod, [self.program.graph.shapes[self.seed], *shapes]))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -131,21 +132,20 @@ class Lesioning:
         self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The same with some kernels lesioned in all images; `donors` as in `run`."""
-        if not kernels:
-            return shared
-        maps, where = shared[self.maps].clone(), self._find_all(kernels)
-        self.place.view(maps)[where] = 0 if donors is None else donors[where]
+        maps = self.replace(shared[self.maps], kernels, donors) if kernels else shared[self.maps]
         return {**shared, self.maps: maps}
+
+    def replace(self, maps: Tensor, kernels: Sequence[int], donors: Tensor | None = None) -> Tensor:
+        """The value that is lesioned, of images, with some kernels lesioned in all of them."""
+        return self.place.replace(maps, self._find_all(kernels), donors)
 
     def find_active(
         self, shared: dict[str, Tensor], kernels: Sequence[int], donors: Tensor | None = None
     ) -> Tensor:
         """Which kernels' lesions change their maps at all, in which images: (kernels, images)."""
         maps = self.view(shared)
-        changed = maps if donors is None else maps != donors
-        if self.units:
-            return (changed[self._find_all(kernels)] != 0).T
-        return changed.any(dim=(2, 3))[:, list(kernels)].T
+        changed = (maps if donors is None else maps != donors)[self._find_all(kernels)]
+        return changed[..., None].flatten(2).any(dim=2).T  # of units there is one value
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
@@ -199,7 +199,7 @@ class Lesioning:
 
     def _find(self, kernels: Tensor) -> tuple[Tensor, ...]:
         """Where kernels are in maps (channels, rows, columns), or units."""
-        return torch.unravel_index(kernels, self.place.shape) if self.units else (kernels,)
+        return torch.unravel_index(kernels, self.counted)
 
     @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:
@@ -224,10 +224,15 @@ class Lesioning:
         sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
 
 
-def _find_linear(program: Program, place: Place, result: str, pooled: bool) -> Linear | None:
-    """The operation with weights that alone takes a place's maps, as they are or pooled."""
+def _find_linear(
+    program: Program, place: Place, result: str, pooled: bool
+) -> tuple[str, Linear | None]:
+    """The value that holds a place's maps, as they are or pooled, and what is linear in them.
+
+    That is an operation with weights which alone takes them, if there is one.
+    """
     if place.output not in ("map", "vector"):
-        return None
+        return place.value, None
     graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
     while name != result and len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
@@ -242,7 +247,7 @@ def _find_linear(program: Program, place: Place, result: str, pooled: bool) -> L
         ):
             weights = program.tensors[each.takes[1]]
             by_kernel = weights.reshape(len(weights), place.shape[0], -1)
-            return Linear(maps, each, by_kernel.permute(1, 2, 0))
+            return maps, Linear(each, by_kernel.permute(1, 2, 0))
         else:
-            return None
-    return None
+            break
+    return maps, None

@@ -66,7 +66,7 @@ class Network:
 
     def place(self, layer: str, output: str | None = None) -> Place:
         """What is read for a layer; InputError where there is none, or its output is another."""
-        return Places(self.graph, self.settings.name, output or self.output).find(layer)
+        return Places(self.graph, self.settings.name).find(layer, output or self.output)
 
     @property
     def input_size(self) -> int:

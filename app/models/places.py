@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,23 +52,26 @@ class Place:
         """The values as maps (images, channels, rows, columns); writing to them writes to both."""
         return OUTPUT_MAPS[self.output](values)
 
+    def replace(self, values: Tensor, where: Any, donors: Tensor | None = None) -> Tensor:
+        """The values with those of `donors`, maps as theirs, at some places; None: with zero."""
+        values = values.clone()
+        self.view(values)[where] = 0 if donors is None else donors[where]
+        return values
+
 
 class Places:
-    """The layers of a network by their modules' names; `output` says what they give.
+    """The layers of a network by their modules' names; `name` is the network's, for messages."""
 
-    Without `output` layers are conv1 … conv13 of a dual-task network, which are names of places,
-    too. `name` is for messages.
-    """
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
 
-    def __init__(self, graph: Graph, name: str, output: str | None) -> None:
-        self.graph, self.name, self.output = graph, name, output
+    def find(self, layer: str, output: str | None) -> Place:
+        """The place that a layer's name stands for; `output` says what it gives.
 
-    def find(self, layer: str) -> Place:
-        """The place that a layer's name stands for.
-
-        InputError for a name that is no layer, and where `output` does not fit what it gives.
+        None: layers are conv1 … conv13 of a dual-task network. InputError for a name that is no
+        layer, and where `output` does not fit what it gives.
         """
-        if self.output is None:
+        if output is None:
             if layer not in LAYERS:
                 raise InputError(f"layer.name={layer} is no convolution of the dual-task networks")
             module = f"features.{layer_position(layer) - 1}"
@@ -79,20 +83,20 @@ class Places:
         asked, value, shape, after = self._read(layer)
         if shape is None or shape[0] != 1:
             raise InputError(
-                f"layer.name={layer} of {self.name} gives no single tensor with images first: name "
-                f"a module inside or around it ({LIST_LAYERS})"
+                f"layer.name={layer} of {self.name} gives no single floating-point tensor with "
+                f"images first: name a module inside or around it ({LIST_LAYERS})"
             )
-        fitting = self.find_outputs(value, shape)
-        if self.output not in fitting:
+        fitting = self._find_outputs(value, shape)
+        if output not in fitting:
             hint = f"take layer.output={' or '.join(fitting)}" if fitting else LIST_LAYERS
             raise InputError(
-                f"layer.output={self.output} does not fit layer.name={layer} of {self.name}, which "
+                f"layer.output={output} does not fit layer.name={layer} of {self.name}, which "
                 f"gives {_by(shape[1:])} values an image: {hint}"
             )
-        _, channels, rows, columns = OUTPUT_MAPS[self.output](torch.empty(shape)).shape
+        _, channels, rows, columns = OUTPUT_MAPS[output](torch.empty(shape)).shape
         words = ", ".join([f"{asked.name} ({asked.kind})", *after])
         depth = self.graph.calls.index(asked) + 1
-        return Place(layer, value, self.output, (channels, rows, columns), depth,
+        return Place(layer, value, output, (channels, rows, columns), depth,
                      f"{words}: {_by(shape[1:])}")  # fmt: skip
 
     def list_all(self) -> list[tuple[str, str, str, list[str]]]:
@@ -102,7 +106,7 @@ class Places:
             asked, value, shape, after = self._read(name)
             if shape is not None:
                 kind = " ".join([asked.kind, *after])
-                rows.append((name, kind, _by(shape[1:]), self.find_outputs(value, shape)))
+                rows.append((name, kind, _by(shape[1:]), self._find_outputs(value, shape)))
         return rows
 
     def _read(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
@@ -132,8 +136,12 @@ class Places:
         if isinstance(read, Call):
             count = sum(call.name == read.name for call in self.graph.calls)
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
-        shape = self.graph.shapes.get(value)
-        return asked, value, shape, after
+        return asked, value, self._measure(value), after
+
+    def _measure(self, value: str) -> tuple[int, ...] | None:
+        """A value's shape; None where it is no tensor with images first, or of whole numbers."""
+        made = self.graph.named.get(value)
+        return None if made is not None and made.whole else self.graph.shapes.get(value)
 
     def _read_function(
         self, layer: str, module: str, function: str
@@ -151,7 +159,7 @@ class Places:
             )
         value = called[-1].name
         count = [f"call {len(called)} of {len(called)}"] if len(called) > 1 else []
-        return calls[-1], value, self.graph.shapes.get(value), [f"its {function}", *count]
+        return calls[-1], value, self._measure(value), [f"its {function}", *count]
 
     def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
         """The activation or normalisation within `parent` that takes a value, and what it gives."""
@@ -171,7 +179,12 @@ class Places:
                     break
         return None
 
-    def find_outputs(self, value: str, shape: tuple[int, ...]) -> list[str]:
+    def find_outputs(self, layer: str) -> list[str]:
+        """What `output` may be for a layer; nothing where it gives no single tensor."""
+        _, value, shape, _ = self._read(layer)
+        return self._find_outputs(value, shape) if shape is not None else []
+
+    def _find_outputs(self, value: str, shape: tuple[int, ...]) -> list[str]:
         """What `output` may be for a value; nothing where it is no tensor with images first.
 
         Images are square: rows and columns of a map are alike, and channels are what differs. Where
@@ -215,4 +228,4 @@ class Places:
 
 
 def _by(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
+    return " x ".join(map(str, sizes)) or "single"

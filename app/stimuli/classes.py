@@ -192,6 +192,8 @@ def find_readout_classes(
             classes = folders.find(at_least=2, because=because)
             first = {label: each[: settings.images_per_class] for label, each in classes.items()}
             found[task] = folders, first
+    if found and settings.images_per_class == 1:
+        raise InputError(f"lesion.images_per_class=1 is too small{because}")
     if found and sum(len(classes) for _, classes in found.values()) < 2:
         raise InputError(
             f"{folders} has one class: a readout needs two or more (lesion.faces.root and "

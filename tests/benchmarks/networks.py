@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from app.config.schema import Model
 from app.errors import InputError
-from app.findings.lesion import LesionSite, judge_each, read_shared
+from app.findings.lesion import LesionSite, judge_each, lesion_kernels, read_shared
 from app.models.attribution import attribute
 from app.models.export import export
 from app.models.graph import PIXELS, Graph
@@ -73,6 +73,7 @@ FEW = 2
 LAYERS = 6  # that are held against full passes, spread over all
 SECONDS = 0.5  # that lesions of one layer may take
 ROUNDS = 2  # the best counts
+SAMPLE = 32  # kernels, of all that were lesioned, held against full passes
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Case:
     @functools.cached_property
     def listed(self) -> list[tuple[str, str, str, list[str]]]:
         """The layers that can be read."""
-        rows = Places(self.graph, self.name, "map").list_all()
+        rows = Places(self.graph, self.name).list_all()
         return [row for row in rows if row[3] and row[2] != "1"]
 
     @contextmanager
@@ -301,6 +302,28 @@ def time_layer(case: Case, layer: str, batch: int) -> Speed:
     return speed
 
 
+def lesion_every(case: Case, layer: str) -> str:
+    """All kernels of a layer lesioned, and a sample of them held against full passes."""
+    site, start = case.site(layer), time.process_time()
+    losses = lesion_kernels(site).losses
+    seconds = time.process_time() - start
+    assert losses is not None
+    effect, difference = [], []
+    with torch.inference_mode():
+        case.intact = case.losses(case.module(case.pixels))
+        for kernel in np.linspace(0, site.kernels - 1, SAMPLE).astype(int).tolist():
+            with case.silenced(site.network.place(layer), kernel):
+                full = case.losses(case.module(case.pixels))
+            found = torch.from_numpy(losses[kernel])
+            effect.append(float(((full - case.intact) / full).abs().max()))
+            difference.append(float(((full - found) / full).abs().max()))
+    return (
+        f"{case.name} {layer}: {site.kernels:,} kernels, {IMAGES} images, {duration(seconds)}; "
+        f"losses of {SAMPLE} differ from full passes by {max(difference):.0e} of the loss at most; "
+        f"largest effect {max(effect):.0e}"
+    )
+
+
 def agree(case: Case, layer: str, count: int) -> float:
     """Spearman of attribution's estimates and exact lesions, of some kernels of a layer."""
     site = case.site(layer)
@@ -347,10 +370,15 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layers", type=int, default=LAYERS, help="to hold against full passes")
+    parser.add_argument("--every", metavar="LAYER", help="lesion all its kernels, no table")
     parser.add_argument("--kernels", type=int, default=0, help="to hold attribution against")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - known.keys():
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
+    if arguments.every:
+        for name in arguments.names:
+            print(lesion_every(Case(known[name], name, arguments.threads), arguments.every))
+        return 0
     failed = False
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     for name in arguments.names or known:

@@ -55,12 +55,12 @@ def check_channels_last(network: nn.Module, size: int, layer: str, channels: int
     """What lies rows x columns x channels is refused as channels first, or read as it is."""
     graph = export(network, size, "network")
     try:
-        found, *_ = Places(graph, "network", "map").find(layer).shape
+        found, *_ = Places(graph, "network").find(layer, "map").shape
     except InputError as error:
         assert "map_channels_last" in str(error)
     else:
         assert found == channels
-    last = Places(graph, "network", "map_channels_last").find(layer)
+    last = Places(graph, "network").find(layer, "map_channels_last")
     assert last.shape[0] == channels
 
 

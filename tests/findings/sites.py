@@ -111,12 +111,12 @@ class Remembered:
         self.computed, self.most = [], most
 
     def __call__(self, step: Callable[..., Any], site: LesionSite, *asked: Any) -> Any:
-        return self._find((step.__name__, asked), lambda: step(site, *asked))
+        return self._find((step.__name__, asked), lambda: step(site, *asked), site.layer)
 
     def each(
         self, step: Callable[..., Any], items: Mapping[str, Any], wanted: list[str], *asked: Any
     ) -> dict[str, Any]:
-        missing = {n: items[n] for n in items if (step.__name__, n) not in self.results}
+        missing = {n: items[n] for n in items if ((step.__name__, n), "") not in self.results}
         found = step(missing, *asked) if missing else {}
         return {n: self._find((step.__name__, n), lambda n=n: found[n]) for n in wanted}
 
@@ -124,10 +124,10 @@ class Remembered:
         """What one step was asked, where that was computed."""
         return [asked for name, asked in self.computed if name == step]
 
-    def _find(self, key: tuple[str, Any], compute: Callable[[], Any]) -> Any:
-        if key not in self.results:
+    def _find(self, key: tuple[str, Any], compute: Callable[[], Any], layer: str = "") -> Any:
+        if (key, layer) not in self.results:
             if len(self.computed) == self.most:
                 raise Interrupted
-            self.results[key] = compute()
+            self.results[key, layer] = compute()
             self.computed.append(key)
-        return self.results[key]
+        return self.results[key, layer]

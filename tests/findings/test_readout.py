@@ -11,10 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from app.config.schema import Lesion
 from app.config.schema import Readout as Settings
 from app.findings.lesion import lesion_kernels, read_features, recover_sets
+from app.findings.lesioned import lesion
 from app.findings.readout import Readout, fit_readout
-from tests.findings.sites import FACES, IMAGES, make_network, make_site, pixels
+from tests.findings.sites import FACES, IMAGES, Remembered, make_network, make_site, pixels
 
 EMPTY = np.zeros((0, 0))
 
@@ -103,3 +105,28 @@ def test_maps_are_replaced(replacement: str):
             assert effects.without.face_loss[0] == pytest.approx(loss[faces].mean(), abs=1e-5)
             dropped = lesion_kernels(site, [kernel], ()).intact
             assert dropped.face_loss == pytest.approx(loss[faces].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("replacement", ["zero", "mean"])
+def test_estimates_are_of_what_a_readout_names(replacement: str):
+    """Against plain gradients through the readout; exact lesions of a sample are its, too."""
+    site = replace(judged_by_readout(), memo=Remembered(), replacement=replacement)
+    network, right = make_network("conv13"), torch.from_numpy(site.own.outputs)
+    maps = network.features[:-1](pixels()).detach().requires_grad_()
+    hidden = network.classifier[:6](torch.flatten(network.features[-1](maps), 1))
+    logits = site.readout.decide(hidden).double()
+    losses = torch.nn.functional.cross_entropy(logits, right, reduction="none")
+    losses.sum().backward()
+    step = (maps.mean(0) if replacement == "mean" else 0) - maps
+    expected = (losses[:, None] + (step * maps.grad).sum((2, 3))).detach().numpy()
+    faces = site.own.outputs < FACES
+    score = np.random.default_rng(0).random(site.kernels)
+    settings = Lesion(name="attribution", sets=[], checked=5, points=1)
+    found = lesion(site, score, score > 0.5, settings, 0)
+    left = found.effects.without
+    np.testing.assert_allclose(left.face_loss, expected[faces].mean(0), atol=1e-5)
+    np.testing.assert_allclose(left.object_loss, expected[~faces].mean(0), atol=1e-5)
+    exact = lesion_kernels(site, (), found.checked.sample.tolist())
+    np.testing.assert_allclose(found.checked.exact.face_loss, exact.without.face_loss, atol=1e-6)
+    assert found.effects.intact.face_loss == pytest.approx(losses[faces].mean().item(), abs=1e-5)
+    assert np.ptp(left.face_loss) > 0 and any("a linear readout" in note for note in found.notes)

@@ -49,7 +49,7 @@ LAYERS = {"stem": "map", "block": "map", "mlp": "tokens"}
 
 
 def place(program: Program, layer: str, output: str = "map"):
-    return Places(program.graph, "net", output).find(layer)
+    return Places(program.graph, "net").find(layer, output)
 
 
 def judge(logits: Tensor) -> Tensor:

@@ -111,3 +111,47 @@ def test_what_cannot_be_done_is_one_line(network):
 
 def test_the_example_holds():
     assert doctest.testmod(inside).failed == 0
+
+
+class Odd(nn.Module):
+    """It gives a scalar, one number an image, whole numbers, and what other images change."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), module, nn.Linear(4, 2)
+        self.mean, self.count, self.best = (_Does(name) for name in ("mean", "sum", "argmax"))
+
+    def forward(self, x):
+        x = self.norm(self.conv(x)).relu()
+        count, best = self.count(x, (1, 2, 3)), self.best(x, 1).float().mean((1, 2))
+        return self.head(x.mean((2, 3)) + (count + best)[:, None]) + self.mean(x.abs() * 0)
+
+
+class _Does(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x, *how):
+        return getattr(x, self.name)(*how)
+
+
+def test_what_has_no_kernels_is_one_line():
+    network = Inside(Odd(nn.Identity()).eval(), 8)
+    assert not {"mean", "count", "best"} & {*network.list_layers()}
+    for layer in ("mean", "best"):
+        with pytest.raises(InputError, match=f"{layer} of Odd gives no single floating-point"):
+            network.lesion(IMAGES[..., :8, :8], {layer: [0]}, "mean")
+    with pytest.raises(InputError, match="count of Odd, which gives single values an image"):
+        network.read(IMAGES[..., :8, :8], ["count"])
+    with pytest.raises(InputError, match="conv of Odd has no kernel 4: they are 0 to 3"):
+        network.lesion(IMAGES[..., :8, :8], {"conv": [0, 4]})
+
+
+def test_what_depends_on_chance_or_other_images_is_one_line():
+    body = Odd(nn.BatchNorm2d(4)).eval()
+    body.norm.train()
+    with pytest.raises(InputError, match="Odd is in training mode"):
+        Inside(body, 8)
+    with pytest.raises(InputError, match="chance, or the other images, may have a part in them"):
+        Inside(Odd(nn.BatchNorm2d(4, track_running_stats=False)).eval(), 8)

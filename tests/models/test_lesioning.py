@@ -64,7 +64,7 @@ LAYERS = [("stem", "map"), ("first", "map"), ("second", "map"), ("grouped", "map
 
 def full_pass(program: Program, layer: str, output: str, pixels, kernel: int, donors=None):
     """The network's outputs with the kernel of what is read for the layer replaced."""
-    place = Places(program.graph, "joined", output).find(layer)
+    place = Places(program.graph, "joined").find(layer, output)
 
     def replace(values):
         values = values.clone()
@@ -80,7 +80,7 @@ def full_pass(program: Program, layer: str, output: str, pixels, kernel: int, do
 @pytest.mark.parametrize("replaced", [False, True])
 def test_lesions_equal_full_passes(program, layer, output, replaced):
     pixels = torch.rand(3, 3, 24, 24)
-    place = Places(program.graph, "joined", output).find(layer)
+    place = Places(program.graph, "joined").find(layer, output)
     lesioning = Lesioning(program, place, pooled=True)
     kernels = torch.arange(-1, place.shape[0]).repeat_interleave(3)
     shown = torch.arange(3).repeat(place.shape[0] + 1)
@@ -115,17 +115,17 @@ def test_what_a_full_pass_here_is_is_what_a_hook_leaves(program, body):
 
 def test_what_rests_on_the_place_alone_is_repeated(program):
     """A skip connection is shared, and so is nothing that lies before it."""
-    place = Places(program.graph, "joined", "map").find("second")
+    place = Places(program.graph, "joined").find("second", "map")
     found = cut(program, [place.value], program.graph.result)
-    skip = Places(program.graph, "joined", "map").find("stem").value
+    skip = Places(program.graph, "joined").find("stem", "map").value
     assert found.shared == (skip,)
     kinds = [each.kind for each in found.repeated]
     assert kinds.count("conv2d") == 2, "grouped and down"
 
 
 def test_a_result_before_the_place_has_no_lesions(program):
-    place = Places(program.graph, "joined", "vector").find("hidden")
-    before = Places(program.graph, "joined", "map").find("down").value
+    place = Places(program.graph, "joined").find("hidden", "vector")
+    before = Places(program.graph, "joined").find("down", "map").value
     with pytest.raises(InputError, match="nothing is left of a lesion of hidden"):
         Lesioning(program, place, before)
 
@@ -134,8 +134,8 @@ def test_a_result_before_the_place_has_no_lesions(program):
 def test_lesions_may_be_judged_by_any_value(program, layer):
     """Also by what the shortcut of a linear operation would pass."""
     pixels = torch.rand(2, 3, 24, 24)
-    place = Places(program.graph, "joined", "map").find(layer)
-    result = Places(program.graph, "joined", "map").find("down").value
+    place = Places(program.graph, "joined").find(layer, "map")
+    result = Places(program.graph, "joined").find("down", "map").value
     if layer == "down":
         result = program.graph.users[place.value][0].name
     lesioning = Lesioning(program, place, result)
@@ -151,3 +151,27 @@ def test_lesions_may_be_judged_by_any_value(program, layer):
 
         expected = dict(program.run({"pixels": pixels}, [result], {place.value: silence}))[result]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("result", ["adaptive_avg_pool2d", "flatten"])
+def test_pooled_maps_are_lesioned_where_nothing_with_weights_follows(pooled, result):
+    """As before a readout; of the result itself, too."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 2)
+    ).eval()
+    program = Program(export(body, 12, "pooled"), body, CPU, torch.float32)
+    result = next(each.name for each in program.graph.operations if each.kind == result)
+    place = Places(program.graph, "pooled").find("0", "map")
+    lesioning = Lesioning(program, place, result, pooled)
+    assert lesioning.shape == ((5, 2, 2) if pooled else (5, 10, 10))
+    assert lesioning.largest == (20 if pooled else 500)
+    pixels, kernels = torch.rand(2, 3, 12, 12), torch.tensor([-1, -1, 1, 1, 4, 4])
+    with torch.inference_mode():
+        shared = lesioning.prepare(pixels)
+        found = lesioning.run(shared, lesioning.sum(shared), torch.arange(2).repeat(3), kernels)
+        maps = body[:2](pixels).repeat(3, 1, 1, 1)
+        maps[2:4, 1] = maps[4:, 4] = 0
+        expected = body[2](maps)
+    torch.testing.assert_close(found.flatten(1), expected.flatten(1), rtol=0, atol=1e-6)

@@ -74,7 +74,7 @@ def graph(body: nn.Module) -> Graph:
 
 
 def place(graph: Graph, layer: str, output: str = "map") -> Place:
-    return Places(graph, "net", output).find(layer)
+    return Places(graph, "net").find(layer, output)
 
 
 def read(graph: Graph, body: nn.Module, images: torch.Tensor, *places: Place) -> dict:
@@ -158,7 +158,7 @@ class Cubes(nn.Module):
 
 def test_channels_are_told_from_as_many_rows():
     listed = {name: fitting for name, _, _, fitting in
-              Places(export(Cubes().eval(), 8, "cubes"), "cubes", "map").list_all()}  # fmt: skip
+              Places(export(Cubes().eval(), 8, "cubes"), "cubes").list_all()}  # fmt: skip
     first, last = ["map"], ["map_channels_last"]
     assert listed == {"conv": first, "block": last, "norm": last, "next": first}
 
@@ -218,8 +218,8 @@ def test_a_network_without_a_graph_is_read_by_hooks():
          "take layer.output=tokens"),
         ("block", "vector", "take layer.output=map$"),
         ("last", "map", "gives 8 x 8 x 4 values an image: take layer.output=map_channels_last$"),
-        ("windows", "vector", "gives no single tensor with images first"),
-        ("pair", "map", "layer.name=pair of net gives no single tensor"),
+        ("windows", "vector", "gives no single floating-point tensor with images first"),
+        ("pair", "map", "layer.name=pair of net gives no single floating-point tensor"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_line(graph, layer, output, message):

@@ -138,7 +138,7 @@ class Skipping(nn.Module):
 def test_a_branch_that_changes_nothing_is_a_place_of_its_own(layer: str):
     network = Skipping().eval()
     program = Program(export(network, 8, "skipping"), network, CPU, torch.float32)
-    lesioning = Lesioning(program, Places(program.graph, "skipping", "map").find(layer))
+    lesioning = Lesioning(program, Places(program.graph, "skipping").find(layer, "map"))
     images = torch.randn(2, 3, 8, 8)
     hook = network.get_submodule(layer).register_forward_hook(
         lambda _, __, values: values * torch.tensor([1.0, 0, 1, 1])[:, None, None]
@@ -183,7 +183,7 @@ def test_outputs_and_lesions_equal_those_of_the_network_itself(name: str):
     assert not graph.failure
     program = Program(graph, network, CPU, torch.float32)
     layer, output = SMALL[name]
-    place = Places(graph, name, output).find(layer)
+    place = Places(graph, name).find(layer, output)
     (call, *_) = [call for call in graph.calls if call.value == place.value]
     lesioning = Lesioning(program, place)
     images = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -190,10 +190,15 @@ def test_a_readout_is_fitted_on_every_other_image(people: Path, things: Path):
     assert fitted.images.digest != tested.images.digest
 
 
-def test_a_readout_needs_two_images_a_class_and_two_classes(people: Path, tmp_path: Path):
+def test_a_readout_needs_two_images_a_class_and_two_classes(
+    people: Path, things: Path, tmp_path: Path
+):
     settings = Lesion("single", faces=Own(str(people)), task="readout")
     with pytest.raises(InputError, match="'b' .* has 1 image.* one to fit a readout on"):
         make_readout_classes(settings, Memo("unused"))
     alone = replace(settings, faces=Own(str(folders(tmp_path / "alone", {"a": 3}))))
     with pytest.raises(InputError, match="has one class: a readout needs two"):
         make_readout_classes(alone, Memo("unused"))
+    with pytest.raises(InputError, match="lesion.images_per_class=1 is too small: one to fit"):
+        few = replace(settings, faces=Own(str(things)), images_per_class=1)
+        make_readout_classes(few, Memo("unused"))
