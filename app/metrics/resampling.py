@@ -92,22 +92,31 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     As `app.metrics.moments.compute_moments`, by sums of squares: squares are 0 where they are less
     than rounding makes of them.
     """
-    draws, groups = members.sizes.shape
     sizes = members.sizes[:, :, None]
-    total = np.empty((2, draws, groups, sample.responses.shape[1]))
-    for group, own in enumerate(members.counts):
-        shown = np.flatnonzero(own.any(axis=1))
-        times = sample.place(own[shown].T.astype(np.float64))
-        for place, power in enumerate(sample.powers):
-            found = times @ power[shown]
-            total[place, :, group] = found if sample.device == "cpu" else found.cpu()
-    mean = total[0] / sizes
-    squares = total[1] - mean * total[0]
-    noise = NOISE.get(sample.responses.dtype.char, 0)
-    squares[squares <= ROUNDING * total[1]] = 0
-    mean += sample.low
-    squares[squares <= sizes * (noise * mean) ** 2] = 0
-    return Moments(sizes, mean, squares)
+    total = sum_up(sample, members, 1)
+    mean = total / sizes + sample.low
+
+    def find_squares() -> NDArray[np.float64]:
+        second = sum_up(sample, members, 2)
+        squares = second - total / sizes * total
+        squares[squares <= ROUNDING * second] = 0
+        noise = NOISE.get(sample.responses.dtype.char, 0)
+        squares[squares <= sizes * (noise * mean) ** 2] = 0
+        return squares
+
+    return Moments(sizes, mean, find_squares)
+
+
+def sum_up(sample: Sample, members: Membership, power: int) -> NDArray[np.float64]:
+    """Sum responses above a unit's smallest, or their squares, by draw and group.
+
+    Zeros stay zeros, exactly; (draws, groups, units).
+    """
+    total = np.empty((*members.sizes.shape, sample.responses.shape[1]))
+    for group, (images, times) in enumerate(members.weights):
+        found = sample.place(times) @ sample.powers[power - 1][images]
+        total[:, group] = found if sample.device == "cpu" else found.cpu()
+    return total
 
 
 def count_pairs(sample: Sample, members: Membership) -> Pairs:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores, smallest
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, compute_moments
+from app.metrics.moments import Moments, compute_moments, find_constant
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -26,7 +26,5 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
 
 def from_moments(target: Moments, others: Moments) -> Scores:
     """Take the mean of moments (…, 1, units) and (…, contrasts, units)."""
-    alike = (others.squares == 0) & (others.mean == target.mean)
-    constant = (target.squares == 0) & alike.all(axis=-2, keepdims=True)  # over all images
-    mean = np.where(constant, np.nan, target.mean + np.zeros_like(others.mean))
+    mean = np.where(find_constant(target, others), np.nan, target.mean + np.zeros_like(others.mean))
     return Scores(smallest(mean), mean)
