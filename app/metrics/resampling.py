@@ -38,10 +38,14 @@ class Sample:
         self.moments: dict[Membership, Moments] = {}
 
     @cached_property
-    def powers(self) -> tuple[Any, Any]:
-        """Responses above each unit's smallest, and their squares: zeros stay zeros, exactly."""
-        above = self.place(self.responses - self.low)
-        return above, above * above
+    def above(self) -> Any:
+        """Responses above each unit's smallest: zeros stay zeros, exactly."""
+        return self.place(self.responses - self.low)
+
+    @cached_property
+    def squared(self) -> Any:
+        """The squares of what they are above it."""
+        return self.above**2
 
     def place(self, values: NDArray[np.float64]) -> Any:
         """The values where they are multiplied: here, or a tensor on a GPU."""
@@ -93,11 +97,11 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     than rounding makes of them.
     """
     sizes = members.sizes[:, :, None]
-    total = sum_up(sample, members, 1)
+    total = sum_up(sample, members, sample.above)
     mean = total / sizes + sample.low
 
     def find_squares() -> NDArray[np.float64]:
-        second = sum_up(sample, members, 2)
+        second = sum_up(sample, members, sample.squared)
         squares = second - total / sizes * total
         squares[squares <= ROUNDING * second] = 0
         noise = NOISE.get(sample.responses.dtype.char, 0)
@@ -107,14 +111,11 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     return Moments(sizes, mean, find_squares)
 
 
-def sum_up(sample: Sample, members: Membership, power: int) -> NDArray[np.float64]:
-    """Sum responses above a unit's smallest, or their squares, by draw and group.
-
-    Zeros stay zeros, exactly; (draws, groups, units).
-    """
-    total = np.empty((*members.sizes.shape, sample.responses.shape[1]))
+def sum_up(sample: Sample, members: Membership, values: Any) -> NDArray[np.float64]:
+    """Sum values (images, units) where they are multiplied, by draw and group."""
+    total = np.empty((*members.sizes.shape, values.shape[1]))
     for group, (images, times) in enumerate(members.weights):
-        found = sample.place(times) @ sample.powers[power - 1][images]
+        found = sample.place(times) @ values[images]
         total[:, group] = found if sample.device == "cpu" else found.cpu()
     return total
 
