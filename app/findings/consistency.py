@@ -67,24 +67,27 @@ def correlate_draws(
 ) -> dict[tuple[str, str], NDArray[np.float64]]:
     """Correlate the ranks of each pair of scores (draws, units) in each draw, as `spearman` does.
 
-    All draws at once where none leaves a score undefined, but for units that no score knows.
+    A score's ranks serve all pairs in which both leave the same units undefined.
     """
     known = ~np.logical_and.reduce([np.isnan(each).all(axis=0) for each in scores.values()])
     scores = {name: each[:, known] for name, each in scores.items()}
-    ranks = {}
-    for name, each in scores.items():
-        if each.shape[1] > 2 and not np.isnan(each).any():
-            centred = np.empty(each.shape)
-            _rank(each, np.argsort(each, axis=1), centred)
-            centred -= (each.shape[1] + 1) / 2
-            size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-            ranks[name] = centred / np.where(size > 0, size, nan)
-    return {
-        (a, b): np.einsum("du,du->d", ranks[a], ranks[b])
-        if a in ranks and b in ranks
-        else np.array(list(map(spearman, scores[a], scores[b])))
-        for a, b in combinations(scores, 2)
-    }
+    undefined = {name: np.isnan(each) for name, each in scores.items()}
+    pairs = list(combinations(scores, 2))
+    ranks, sizes = {}, {}
+    for name, each in scores.items() if pairs else ():
+        ranks[name] = centred = np.empty(each.shape)
+        _rank(each, np.argsort(each, axis=1), centred)  # undefined ones last
+        count = (~undefined[name]).sum(axis=1)
+        centred -= (count[:, None] + 1) / 2
+        centred[undefined[name]] = 0
+        size = np.sqrt(np.einsum("du,du->d", centred, centred))
+        sizes[name] = np.where((size > 0) & (count > 2), size, nan)
+    found = {}
+    for a, b in pairs:
+        found[a, b] = np.einsum("du,du->d", ranks[a], ranks[b]) / (sizes[a] * sizes[b])
+        for draw in np.flatnonzero((undefined[a] != undefined[b]).any(axis=1)):
+            found[a, b][draw] = spearman(scores[a][draw], scores[b][draw])
+    return found
 
 
 @compiled

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores
 from app.metrics.contrast import Contrast
-from app.metrics.moments import NOISE, Moments, add_groups, are_constant, compare_groups, divide
+from app.metrics.moments import NOISE, Moments, add_groups, compare_groups, divide, find_constant
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -45,7 +45,7 @@ def from_moments(target: Moments, others: Moments, *, by_image: bool = False) ->
     rest = total / add_groups(weights)
     index = divide(highest - rest, np.abs(highest) + np.abs(rest))
     index = np.where(preferred == 0, index, 0 - index)
-    index = np.where(are_constant(target, others), np.nan, index)
+    index = np.where(find_constant(target, others), np.nan, index)
     signed = np.sign(highest) * np.sign(rest) < 0
     statistic = index + np.zeros_like(others.mean)
     return Scores(statistic, statistic, signed=signed[..., 0, :])

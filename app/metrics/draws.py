@@ -30,15 +30,19 @@ class Membership:
     groups: int
 
     @cached_property
-    def counts(self) -> list[NDArray[np.int16]]:
-        """How often each image is in each group, (images, draws)."""
-        return [np.where(self.group == number, self.times, 0) for number in range(self.groups)]
+    def weights(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Of each group, the images that are ever in it, and how often, (draws, these images)."""
+        found = []
+        for number in range(self.groups):
+            own = np.where(self.group == number, self.times, 0)
+            ever = np.flatnonzero(own.any(axis=1))
+            found.append((ever, own[ever].T.astype(np.float64)))
+        return found
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """The images of each group, (draws, groups)."""
-        sizes = [own.sum(axis=0, dtype=np.int64) for own in self.counts]
-        return np.stack(sizes, axis=1)
+        return np.stack([times.sum(axis=1, dtype=np.int64) for _, times in self.weights], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, are_constant, compare_groups, divide
+from app.metrics.moments import Moments, compare_groups, divide, find_constant
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -26,6 +26,6 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
 def from_moments(target: Moments, others: Moments) -> Scores:
     """Compute the index of moments (…, 1, units) and (…, contrasts, units)."""
     index = divide(target.mean - others.mean, np.abs(target.mean) + np.abs(others.mean))
-    index = np.where(are_constant(target, others), np.nan, index)
+    index = np.where(find_constant(target, others), np.nan, index)
     signed = np.sign(target.mean) * np.sign(others.mean) < 0
     return Scores(index, index, signed=np.any(signed, axis=-2))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, add_groups, are_constant, compare_groups, divide
+from app.metrics.moments import Moments, add_groups, compare_groups, divide, find_constant
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -35,5 +35,5 @@ def from_moments(target: Moments, others: Moments) -> Scores:
     middle = add_groups(images * mean) / n
     spread = add_groups(squares + images * (mean - middle) ** 2)
     sparse = divide(spread, spread + n * middle**2) / (1 - 1 / n)
-    sparse = np.where(are_constant(target, others), np.nan, sparse)
+    sparse = np.where(find_constant(target, others), np.nan, sparse)
     return Scores(sparse[..., 0, :], sparse + np.zeros_like(others.mean))

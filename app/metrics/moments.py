@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,22 @@ TILE = 256  # units that are summed side by side
 NOISE = {"f": 1e-6, "d": 1e-13}
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Moments:
     """Of each unit's responses to one or more groups of images.
 
-    Arrays are (…, groups, units), `images` is (…, groups, 1).
+    Arrays are (…, groups, units), `images` is (…, groups, 1). Squares are found when they are
+    asked for: a metric of means alone does without.
     """
 
     images: NDArray[np.int64]
     mean: NDArray[np.float64]
-    squares: NDArray[np.float64]  # sum of squared deviations from the mean, 0 if noise alone
+    find_squares: Callable[[], NDArray[np.float64]]
+
+    @cached_property
+    def squares(self) -> NDArray[np.float64]:
+        """The sum of squared deviations from the mean, 0 if noise alone."""
+        return self.find_squares()
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -43,8 +52,8 @@ class Moments(NamedTuple):
         return self._take(target), self._take(others)
 
     def _take(self, groups: slice) -> Moments:
-        images, mean, squares = self
-        return Moments(images[..., groups, :], mean[..., groups, :], squares[..., groups, :])
+        own = np.s_[..., groups, :]
+        return Moments(self.images[own], self.mean[own], lambda: self.squares[own])
 
 
 def compute_moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]) -> Moments:
@@ -61,7 +70,7 @@ def compute_moments(responses: NDArray[Any], images: Sequence[NDArray[np.int64]]
         _moments(responses, members, mean[group], squares[group])
     sizes = np.array([[len(members)] for members in images])
     squares[squares <= sizes * (NOISE.get(responses.dtype.char, 0) * mean) ** 2] = 0
-    return Moments(sizes, mean, squares)
+    return Moments(sizes, mean, lambda: squares)
 
 
 def compare_groups(
@@ -89,10 +98,12 @@ def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
     return ratio
 
 
-def are_constant(target: Moments, others: Moments) -> NDArray[np.bool_]:
-    """Whether units give one response to all images of all groups, (…, 1, units)."""
-    alike = (others.squares == 0) & (others.mean == target.mean)
-    return np.asarray((target.squares == 0) & alike.all(axis=-2, keepdims=True))
+def find_constant(target: Moments, others: Moments) -> NDArray[np.bool_]:
+    """Find units (…, 1, units) that give the same response to all images of all groups."""
+    constant = (others.mean == target.mean).all(axis=-2, keepdims=True)
+    if constant.any():  # else means alone tell
+        constant &= (target.squares == 0) & (others.squares == 0).all(axis=-2, keepdims=True)
+    return constant
 
 
 def add_groups(values: NDArray[Any]) -> NDArray[Any]:

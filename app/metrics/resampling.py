@@ -39,10 +39,14 @@ class Sample:
         self.moments: dict[Membership, Moments] = {}
 
     @cached_property
-    def powers(self) -> tuple[Any, Any]:
-        """Responses above each unit's smallest, and their squares: zeros stay zeros, exactly."""
-        above = self.place(self.responses - self.low)
-        return above, above * above
+    def above(self) -> Any:
+        """Responses above each unit's smallest: zeros stay zeros, exactly."""
+        return self.place(self.responses - self.low)
+
+    @cached_property
+    def squared(self) -> Any:
+        """The squares of what they are above it."""
+        return self.above**2
 
     def place(self, values: NDArray[np.float64]) -> Any:
         """The values where they are multiplied: here, or a tensor on a GPU."""
@@ -94,22 +98,28 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     As `app.metrics.moments.compute_moments`, by sums of squares: squares are 0 where they are less
     than rounding makes of them.
     """
-    draws, groups = members.sizes.shape
     sizes = members.sizes[:, :, None]
-    total = np.empty((2, draws, groups, sample.responses.shape[1]))
-    for group, own in enumerate(members.counts):
-        shown = np.flatnonzero(own.any(axis=1))
-        times = sample.place(own[shown].T.astype(np.float64))
-        for place, power in enumerate(sample.powers):
-            found = times @ power[shown]
-            total[place, :, group] = found if sample.device == "cpu" else found.cpu()
-    mean = total[0] / sizes
-    squares = total[1] - mean * total[0]
-    noise = NOISE.get(sample.responses.dtype.char, 0)
-    squares[squares <= ROUNDING * total[1]] = 0
-    mean += sample.low
-    squares[squares <= sizes * (noise * mean) ** 2] = 0
-    return Moments(sizes, mean, squares)
+    total = sum_up(sample, members, sample.above)
+    mean = total / sizes + sample.low
+
+    def find_squares() -> NDArray[np.float64]:
+        second = sum_up(sample, members, sample.squared)
+        squares = second - total / sizes * total
+        squares[squares <= ROUNDING * second] = 0
+        noise = NOISE.get(sample.responses.dtype.char, 0)
+        squares[squares <= sizes * (noise * mean) ** 2] = 0
+        return squares
+
+    return Moments(sizes, mean, find_squares)
+
+
+def sum_up(sample: Sample, members: Membership, values: Any) -> NDArray[np.float64]:
+    """Sum values (images, units) where they are multiplied, by draw and group."""
+    total = np.empty((*members.sizes.shape, values.shape[1]))
+    for group, (images, times) in enumerate(members.weights):
+        found = sample.place(times) @ values[images]
+        total[:, group] = found if sample.device == "cpu" else found.cpu()
+    return total
 
 
 def count_pairs(sample: Sample, members: Membership) -> Pairs:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics import Scores
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, are_constant, compute_moments
+from app.metrics.moments import Moments, compute_moments, find_constant
 
 
 def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
@@ -26,5 +26,5 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
 
 def from_moments(target: Moments, others: Moments) -> Scores:
     """Take the mean of moments (…, 1, units) and (…, contrasts, units)."""
-    mean = np.where(are_constant(target, others), np.nan, target.mean + np.zeros_like(others.mean))
+    mean = np.where(find_constant(target, others), np.nan, target.mean + np.zeros_like(others.mean))
     return Scores(mean[..., 0, :], mean)

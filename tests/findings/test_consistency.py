@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from app.findings.consistency import measure_consistency, spearman
+from app.findings.consistency import correlate_draws, measure_consistency, spearman
 
 
 @st.composite
@@ -44,6 +44,21 @@ def test_against_scipy(table):
         np.testing.assert_allclose(
             spearman(table[first], table[second]), expected, rtol=1e-9, atol=1e-12
         )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(tables(), min_size=1, max_size=4), st.booleans())
+def test_draws_at_once_are_each_by_itself(drawn, alike):
+    """Whether scores leave the same units undefined (`alike`), some do, or a draw leaves two."""
+    units = min(len(each["fsi"]) for each in drawn)
+    scores = {name: np.array([each[name][:units] for each in drawn]) for name in drawn[0]}
+    if alike:
+        for each in scores.values():
+            each[...] = np.where(np.isnan(scores["fsi"]), np.nan, np.nan_to_num(each))
+    for (a, b), found in correlate_draws(scores).items():
+        expected = list(map(spearman, scores[a], scores[b]))
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert not correlate_draws({"fsi": scores["fsi"]})
 
 
 def test_spearman_by_hand():
