@@ -1,0 +1,107 @@
+"""All that a run finds of a layer, step by step, from the responses to the localizer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import joblib
+
+from app.config.schema import metric_set
+from app.findings import decoding, lesioned, multiverse, selection
+from app.findings.consistency import measure_consistency, measure_overlap
+from app.findings.findings import Findings
+from app.findings.lesion_certainty import certify_lesions
+from app.findings.lesion_task import open_site, select_layers, why_not_lesioned
+from app.findings.multiverse import Multiverse
+from app.findings.resampled import Inquiry, certify_layer, make_plan
+from app.metrics import note_signs
+from app.metrics.layer_scoring import make_questions, note_levels, score_layer, score_others
+from app.names import name_units
+from app.stimuli.classes import make_classes
+from app.stimuli.identities import make_identities
+
+if TYPE_CHECKING:
+    from app.config.schema import Config
+    from app.models.network import Subject
+    from app.responses.kernels import Reader
+    from app.stimuli.localizer import Localizer
+
+
+def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -> Findings:
+    """Find what follows from the responses to the localizer."""
+    own, layer, aggregation = config.metric.name, config.layer, config.aggregation.name
+    model, memo, hardware = config.model, reader.memo, reader.hardware
+    compared = metric_set(config)
+    baselines = [name for name, each in compared.items() if each.baseline]
+
+    # Every metric scores every unit; each metric's criterion selects.
+    labels, domains, device = stimuli.images.labels, stimuli.domains, hardware.device.type
+    questions = make_questions(compared, labels, domains, config.target, device)
+    scored = score_layer(questions, reader, stimuli.images, aggregation)
+    said = {name: each.scores for name, each in scored.items()}
+    score = {name: each.score for name, each in said.items()}
+    criteria = selection.make_criteria(compared)
+    pooled = {name: questions[name] for name, each in criteria.items() if each.pool == "layers"}
+    others = score_others(pooled, reader, stimuli.images, aggregation)
+    criteria, values, selected = selection.select_units(criteria, said, others, memo)
+    settings = config.metric.criterion
+    curve = criteria[own].trace(values[own], settings.presets, settings.range)
+
+    # How sure all that is.
+    plan = make_plan(config.certainty, len(score[own]), aggregation)
+    held = {name: each.hold(score[name], selected[name]) for name, each in criteria.items()}
+    inquiry = Inquiry(questions, held, stimuli.compared, plan, config.seed, baselines)
+    sure, unsure = certify_layer(inquiry, reader, stimuli.images, aggregation)
+
+    # Whether the network needs what the metric ranks high.
+    cut = config.lesion
+    lesions = sure_lesions = None
+    why_not = why_not_lesioned(cut, model, layer, aggregation, subject.leads_to)
+    notes = [*stimuli.images.notes, *note_levels(compared, domains, config.target),
+             *note_signs(said, name_units(aggregation)), *selection.note_pools(others),
+             *unsure, why_not]  # fmt: skip
+    if why_not is None:
+        shown, fitted = make_classes(cut, model, memo, config.megapixels)
+        site = open_site(cut, layer.name, shown, fitted, reader, aggregation == "unit")
+        asked_of = {own: questions[own]}, criteria[own], reader, stimuli.images, aggregation
+        joint = select_layers(cut.together, *asked_of)
+        lesions = lesioned.lesion(site, score[own], selected[own], cut, config.seed, joint)
+        notes += [*shown.images.notes, *lesions.notes]
+        if sure is not None:
+            sure_lesions = certify_lesions(lesions, shown, sure[own], inquiry)
+            notes += sure_lesions.notes
+
+    # Whether what the metric selects carries identity.
+    asked = config.decoding
+    decoded, why_not = None, decoding.why_not_decoded(asked, layer.name, aggregation)
+    notes.append(why_not)
+    if why_not is None:
+        selective = {name: mask for name, mask in selected.items() if name not in baselines}
+        tops, told = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
+        if tops:
+            people = make_identities(config.identities, memo, config.megapixels)
+            features, labels = reader.read(people)["l2"], people.labels
+            with joblib.parallel_config("threading", n_jobs=hardware.threads):
+                decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
+            notes += [*people.notes, *decoding.note_identities(labels)]
+        notes += told
+    selectivity = selection.measure_selectivity(score[own], selected[own])
+    consistency, overlap = measure_consistency(score, baselines), measure_overlap(score, selected)
+    return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
+                    sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)),
+                    subject.depth)  # fmt: skip
+
+
+def explore(config: Config, reader: Reader, stimuli: Localizer, found: Findings) -> Multiverse:
+    """Find what comes of every other way to ask the same of the kernels."""
+    compared, memo, remains, decode = metric_set(config), reader.memo, None, None
+    if found.lesioned is not None and "face" in found.lesioned.tasks:
+        remains = found.lesioned.remains("face")
+    if found.decoded is not None:
+        people = make_identities(config.identities, memo, config.megapixels)
+        shown = reader.read(people)["l2"], people.labels
+        decode = partial(decoding.decode_set, *shown, config.decoding, memo)
+    shuffles = config.certainty.shuffles or multiverse.SHUFFLES
+    ways = multiverse.explore(compared, reader, stimuli, config.target, config.seed, shuffles)
+    return multiverse.weigh(ways, remains, decode)
