@@ -17,9 +17,9 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     The name under which Gale et al. 2020, "Are there any 'object detectors' in the hidden layers of
     CNNs trained to identify objects or scenes?" (doi:10.1016/j.visres.2020.06.007), compare the
     index of Morcos et al. 2018 with others. As the metric `class_selectivity`, but that μ−max is
-    the mean over all images outside the class of the highest mean; that is assumed, as their
-    abstract and the public record say no more. The two are one where classes have equally many
-    images; and where the target is preferred and no mean is negative, it is the metric `fsi`.
+    the mean over all images of other classes (assumed: of their text the abstract alone was read).
+    The two are one where classes have equally many images; and where the target is preferred and no
+    mean is negative, it is the metric `fsi`.
     """
     return compare_groups(responses, contrast, from_moments)
 

@@ -16,7 +16,7 @@ def score(responses: NDArray[Any], contrast: Contrast) -> Scores:
     """Compute ``(μmax − μ−max) / (μmax + μ−max)``, with a minus where the target isn't preferred.
 
     μmax is the highest of the classes' mean responses, μ−max the mean of the other classes' means
-    (Morcos et al. 2018, "On the importance of single directions for generalization", section 2.3,
+    (Morcos et al. 2018, "On the importance of single directions for generalization",
     arXiv:1803.06959): 0 where a unit responds to all classes alike, 1 where to one alone. Classes
     are the target and the other groups of the contrast, all of one weight. That index knows no
     target; assumed here: a unit that prefers another class has minus its index, and where classes

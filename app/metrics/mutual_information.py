@@ -19,12 +19,11 @@ def score(responses: NDArray[Any], contrast: Contrast, *, neighbours: int = 3) -
 
     Negative where responses to the target are rather the lower ones (area under the ROC curve below
     1/2) and 0 where they are neither: information has no sign, which is assumed here for scores to
-    be of the target. Target against others, as the other metrics ask; Morcos et al. 2018 (appendix,
-    arXiv:1803.06959) and Amjad et al. 2018 (arXiv:1804.06679) take all classes at once, which asks
-    of no target.
+    be of the target. Target against others, as the other metrics ask; Amjad et al. 2018
+    (arXiv:1804.06679) take the class of all at once, which asks of no target.
 
     Estimated from each image's `neighbours` nearest of its own group, as Ross 2014
-    (doi:10.1371/journal.pone.0087357, equation 2), in the form of scikit-learn's
+    (doi:10.1371/journal.pone.0087357), in the form of scikit-learn's
     `mutual_info_classif`: ``ψ(N) + ⟨ψ(k)⟩ − ⟨ψ(n)⟩ − ⟨ψ(m)⟩``, with n the images of the own group
     and m those of both groups nearer than the k-th neighbour; at least 0. It equals scikit-learn's
     where no responses are equal. Where they are, that adds noise; here, without chance, k counts

@@ -15,11 +15,12 @@ from app.metrics.contrast import Contrast
 def score(responses: NDArray[Any], contrast: Contrast, *, images: int = 60) -> Scores:
     """Compute the share of the target among the `images` of the highest responses: 0 … 1.
 
-    The precision of Zhou et al. 2015, "Object detectors emerge in deep scene CNNs" (section 4.2,
-    arXiv:1412.6856), whose raters judged the 60 images of each unit's highest responses; Zhou et
-    al. 2018 (arXiv:1806.02891) and Gale et al. 2020 (doi:10.1016/j.visres.2020.06.007) take it for
-    a measure of selectivity. Here an image's category stands for the rater (assumed). Of fewer
-    images of the target than `images`, their number is taken, so that 1 can be reached.
+    The precision of Zhou et al. 2015, "Object detectors emerge in deep scene CNNs"
+    (arXiv:1412.6856), whose raters judged the 60 images of each unit's highest responses (as says
+    what they published of them, https://github.com/zhoubolei/cnnvisualizer); Gale et al. 2020
+    (doi:10.1016/j.visres.2020.06.007) compare it with other measures of selectivity. Here an
+    image's category stands for the rater (assumed). Of fewer images of the target than `images`,
+    their number is taken, so that 1 can be reached.
 
     Of images that tie for the last places, each counts with the same weight: the mean over all
     orders in which they could come. Statistics are precisions less the target's share of the
