@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from app.figures.axes import list_layers, set_layers
 from app.figures.render import add_legend, new_figure
 from app.figures.style import DARK, GREY, PAGE, PALE, Heading, Style, paper_style
 from app.findings.multiverse import CHOICES, NONE, OUTCOMES, Multiverse
 
+# Of choices, which have no order: Tol's muted colours.
+SHADES = ("#CC6677", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#332288", "#AA4499")
 ROW, CURVE = 0.1, 1.5  # inches of an option's row of marks, and of a curve
 
 
@@ -102,3 +105,23 @@ def draw_shares(axes: np.ndarray, shares: pd.DataFrame) -> None:
         ax.set_xlim(0, 100)
         ax.tick_params(axis="y", length=0)
     axes[0].invert_yaxis()
+
+
+def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draw panel m: what choices explain of each outcome, stacked over layers."""
+    layers = list_layers(table)
+    shades = dict(zip(table["choice"].unique(), SHADES, strict=False))
+    parts = table.groupby(["trained", "outcome"], sort=False)
+    for ax, ((trained, outcome), part) in zip(axes, parts, strict=True):
+        shares = 100 * part.pivot(index="layer", columns="choice", values="share")
+        shares, base = shares.reindex(layers), np.zeros(len(layers))
+        for choice, colour in shades.items():
+            height = shares[choice].to_numpy()
+            ax.bar(range(len(layers)), height, 0.8, base, color=colour, label=choice)
+            base = base + np.nan_to_num(height)
+        set_layers(ax, layers)
+        ax.set_title(
+            f"{OUTCOMES[str(outcome)]}\n{'trained' if trained else 'untrained'}", loc="center"
+        )
+    axes[0].set_ylim(0, 100)
+    axes[0].set_ylabel("Variance explained (%)")

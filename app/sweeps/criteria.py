@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from app.choices import TASKS
-from app.figures.panels import FEW, at_criteria
+from app.figures.axes import FEW
+from app.figures.criteria import at_criteria
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 

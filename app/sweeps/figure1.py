@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from app import names
-from app.figures.panels import PREFERRED
+from app.figures.axes import PREFERRED
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 from app.sweeps.verdicts import (

@@ -17,7 +17,7 @@ import pandas as pd
 from app import names
 from app.choices import AGGREGATIONS, TASKS
 from app.config.schema import Metric
-from app.figures.panels import PREFERRED
+from app.figures.axes import PREFERRED
 from app.figures.style import Style
 from app.findings.certainty import average
 from app.sweeps.results import sort_layers

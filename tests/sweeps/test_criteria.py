@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from app.figures.panels import at_criteria
+from app.figures.criteria import at_criteria
 from app.figures.style import Style
 from app.sweeps import criteria, groups, report
 from tests.sweeps.test_report import METRICS, STYLES, as_results
