@@ -10,6 +10,11 @@ from app.sweeps.groups import Group, Missing, Panel, join_words
 NAMED = 3  # choices that a sentence names
 
 
+def is_explored(group: Group) -> bool:
+    """Whether a run asked its kernels in every other way."""
+    return "specifications" in group.criteria
+
+
 def make_panel_m(group: Group) -> Panel:
     """What choices explain of each outcome, in each layer, trained and untrained."""
     parts = []

@@ -130,7 +130,8 @@ def _name_groups(groups: Sequence[Group]) -> list[str]:
 def _make_section(group: Group, heading: str) -> Section:
     made, missing = [], []
     swept = criteria.MAKERS if criteria.are_swept(group) else {}
-    makers = {**figure1.MAKERS, **swept, **matched.MAKERS, **multiverse.MAKERS}
+    explored = multiverse.MAKERS if multiverse.is_explored(group) else {}
+    makers = {**figure1.MAKERS, **swept, **matched.MAKERS, **explored}
     if definitions.are_swept(group):  # the others tell metrics apart, not recipes
         makers = definitions.MAKERS
     for letter, make in makers.items():
