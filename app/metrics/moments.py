@@ -99,7 +99,7 @@ def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
 
 def find_constant(target: Moments, others: Moments) -> NDArray[np.bool_]:
     """Find units (…, 1, units) that give the same response to all images of all groups."""
-    constant = (others.mean == target.mean).all(axis=-2, keepdims=True)
+    constant: NDArray[np.bool_] = (others.mean == target.mean).all(axis=-2, keepdims=True)
     if constant.any():  # else means alone tell
         constant &= (target.squares == 0) & (others.squares == 0).all(axis=-2, keepdims=True)
     return constant
