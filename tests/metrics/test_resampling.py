@@ -130,6 +130,16 @@ def test_where_the_targets_mean_is_the_highest_in_every_draw(metric):
             np.testing.assert_array_equal(found[number], expected)
 
 
+def test_squares_are_summed_only_for_metrics_that_need_them():
+    random = np.random.default_rng(0)
+    categories = list("aaaabbbb")
+    chosen = contrast(categories, {k: [k] for k in "ab"}, "a")
+    sample, draws = Sample(random.normal(size=(8, 3))), draw_resamples(4, categories, 0)
+    for metric, needed in {"fsi": False, "target_mean": False, "dprime": True}.items():
+        resample(ask(metric, chosen), sample, draws)
+        assert ("squared" in vars(sample)) is needed
+
+
 def test_a_metric_that_offers_nothing_faster_is_asked_of_each_draw():
     random = np.random.default_rng(0)
     categories = ["a"] * 6 + ["b"] * 5 + [None]
