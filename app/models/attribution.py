@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from app.errors import InputError
 from app.models.places import Place
 from app.models.program import Program
 
@@ -48,7 +47,7 @@ def attribute(
     (images, …). `replacements`, by layer, are like the maps or broadcast to them; 0 where there is
     none. With one point all places share one forward and one backward pass; with more, each has its
     own that many times, after a first one of all. What sums over a kernel's positions estimates the
-    kernel's lesion. InputError for a place whose values are no floating-point numbers.
+    kernel's lesion.
     """
     with torch.inference_mode(False), torch.enable_grad():
         given = {
@@ -93,9 +92,7 @@ def _differentiate(
     """The loss (images,), and some values with its gradient: of those that it rests on."""
     kept: dict[str, Tensor] = {}
 
-    def keep(name: str, value: Any) -> Tensor:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise InputError(f"{name} in the network is no floating-point tensor: no gradient")
+    def keep(name: str, value: Tensor) -> Tensor:
         kept[name] = value if value.requires_grad else value.detach().requires_grad_()
         return kept[name]
 

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.errors import InputError
 from app.models.attribution import _deal, attribute
 from app.models.export import export
 from app.models.graph import PIXELS
@@ -162,26 +161,3 @@ def test_exact_where_the_network_is_linear(units: bool, points: int):
     changes = changes.flatten(1) if units else changes.sum(dim=(2, 3))
     exact = lesioned @ weights - found.loss[images]
     torch.testing.assert_close(changes[images, number], exact, rtol=1e-4, atol=1e-6)
-
-
-class Best(nn.Module):
-    def forward(self, x):
-        return x.argmax(1)
-
-
-class Chooser(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scores, self.best = nn.Conv2d(3, 4, 1), Best()
-
-    def forward(self, x):
-        scores = self.scores(x)
-        return scores.mean((2, 3)) + self.best(scores).float().mean((1, 2))[:, None]
-
-
-def test_what_has_no_gradient_is_one_line():
-    net = Chooser().eval()
-    program = Program(export(net, 8, "net"), net, torch.device("cpu"), torch.float32)
-    asked = place(program, "best", "tokens")
-    with pytest.raises(InputError, match="no floating-point tensor: no gradient"):
-        attribute(program, [asked], {PIXELS: PIXEL}, end(program))
