@@ -113,7 +113,10 @@ def test_without_domains_each_category_is_its_own_and_lists_will_do():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metric": "fsy"}, "no metric is called 'fsy'; there are: auc, cohens_d, dprime, fsi, ta"),
+        (
+            {"metric": "fsy"},
+            "no metric is called 'fsy'; there are: auc, ccmas, class_selectivity, co",
+        ),
         ({"responses": np.ones((35, 2))}, r"responses \(35, 2\) do not fit 36 categories"),
         ({"responses": np.ones(36)}, r"responses \(36,\) do not fit 36 categories"),
         ({"responses": np.full((36, 2), np.nan)}, "60 responses are NaN or infinite"),

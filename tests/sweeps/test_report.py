@@ -476,6 +476,18 @@ def test_axes_that_show_different_things_have_their_own_scale():
     assert matrix.yaxis.get_tick_params()["labelleft"]
 
 
+def test_many_metrics_are_told_apart_by_more_than_their_colours():
+    names = [f"metric{number:02}" for number in range(13)]
+    made = told(["mini"], LAYERS, ["l2"], names, spread=0.0)
+    each = {panel[0]: panel for panel in report.list_drawn(made.sections[0])}
+    styles = made.sections[0].group.styles
+    figure = report.panels.plot_panel(each["c"], styles)
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    assert len(lines) == len({line.get_marker() for line in lines}) == 13
+    few = panels(told(["mini"], LAYERS, ["l2"]))["c"].table
+    assert [report.panels.find_width("c", table) for table in (few, each["c"][2])] == [1, 2]
+
+
 def test_undefined_findings_are_said_not_hidden():
     def change(row: dict[str, Any]) -> None:
         row["metrics"] |= {"consistency/mean": float("nan"), "consistency/sem": float("nan")}
