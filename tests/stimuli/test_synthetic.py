@@ -221,3 +221,19 @@ def test_lines_are_anti_aliased():
     line = [drawing.stroke([(-0.9, -0.5), (0.9, 0.5)], 1.0, 0.1)]
     _, coverage = drawing.painted(line, 64, drawing.Affine2D())
     assert len(np.unique(coverage)) > 10
+
+
+def test_scrambled_pictures_have_a_spectrum_and_nothing_else():
+    """Drawn where they are asked for, beside the other categories, whose pixels they leave."""
+    plain, (pixels, labels) = draw_localizer(0, 3, 32), draw_localizer(0, 3, 32, scrambled=True)
+    assert labels == (*plain.labels, *["scrambled"] * 3)
+    np.testing.assert_array_equal(pixels[:30], plain.pixels)
+    for picture in pixels[30:].astype(float):
+        assert picture.mean() == pytest.approx(MEAN_GREY, abs=0.5)
+        assert picture.std() == pytest.approx(RMS_CONTRAST, rel=0.02)
+        spectrum = np.abs(np.fft.fft2(picture))
+        alike = [np.corrcoef(np.log(spectrum.flat[1:] + 1),
+                             np.log(np.abs(np.fft.fft2(other)).flat[1:] + 1))[0, 1]
+                 for other in pixels[:30].astype(float)]  # fmt: skip
+        assert max(alike) > 0.9, "the spectrum is that of one of them"
+        assert max(abs(np.corrcoef(picture.flat, other.flat)[0, 1]) for other in pixels[:30]) < 0.6
