@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from app.metrics import ccmas, class_selectivity, fsi
 from app.metrics.contrast import contrast
-from tests.metrics.cases import assert_close, cases
+from tests.metrics.cases import assert_close, cases, scored
+
+ccmas, class_selectivity, fsi = map(scored, ("ccmas", "class_selectivity", "fsi"))
 
 
 def index(means, sizes, by_image):
@@ -31,7 +32,7 @@ def index(means, sizes, by_image):
 @given(cases())
 def test_against_a_plain_loop(metric, case):
     responses, chosen = case
-    result = metric.score(responses, chosen)
+    result = metric(responses, chosen)
     for unit, values in enumerate(responses.T.astype(float)):
         groups = [values[mask] for mask in (chosen.target, *chosen.others)]
         means = [group.mean() if np.ptp(group) else group[0] for group in groups]
@@ -61,7 +62,7 @@ def test_against_a_plain_loop(metric, case):
 def test_known_values(units, by_class, by_image):
     chosen = contrast(list("aabbcccc"), {k: [k] for k in "abc"}, "a")
     responses = np.array([units], dtype=float).T
-    found = [metric.score(responses, chosen).score[0] for metric in (class_selectivity, ccmas)]
+    found = [metric(responses, chosen).score[0] for metric in (class_selectivity, ccmas)]
     np.testing.assert_allclose(found, [by_class, by_image], rtol=1e-14)
 
 
@@ -73,17 +74,17 @@ def test_ccmas_of_a_preferred_target_is_fsi():
         contrast(list("abcd") * 10, {k: [k] for k in "abcd"}, "a", kind=kind)
         for kind in ("each", "pooled")
     )
-    score = ccmas.score(responses, chosen).score
-    assert_close(score, class_selectivity.score(responses, chosen).score)
+    score = ccmas(responses, chosen).score
+    assert_close(score, class_selectivity(responses, chosen).score)
     means = [responses[mask].mean(axis=0) for mask in (chosen.target, *chosen.others)]
     preferred = np.argmax(means, axis=0) == 0
     assert 20 < preferred.sum() < 180 and (score[~preferred] < 0).all()
-    assert_close(score[preferred], fsi.score(responses, pooled).score[preferred])
+    assert_close(score[preferred], fsi(responses, pooled).score[preferred])
 
 
 def test_means_of_two_signs_are_told():
     chosen = contrast(list("aabb"), {k: [k] for k in "ab"}, "a")
     responses = np.array([[1.0, 3, -1, -1], [-1, -1, 1, 3], [1, 3, 0, 0], [-1, -3, -3, -4]]).T
-    result = class_selectivity.score(responses, chosen)
+    result = class_selectivity(responses, chosen)
     np.testing.assert_allclose(result.score, [1, -1, 1, 1.5 / 5.5])
     assert result.signed.tolist() == [True, True, False, False]

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 
 from app.metrics.contrast import contrast
-from app.metrics.lifetime_sparseness import score
-from tests.metrics.cases import assert_close, cases
+from tests.metrics.cases import assert_close, cases, scored
+
+score = scored("lifetime_sparseness")
 
 
 @settings(deadline=None)

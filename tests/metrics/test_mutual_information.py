@@ -6,10 +6,11 @@ from scipy import special
 from sklearn.feature_selection import mutual_info_classif
 
 from app.errors import InputError
-from app.metrics.auc import score as auc
 from app.metrics.contrast import contrast
-from app.metrics.mutual_information import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("mutual_information")
+auc = scored("auc")
 
 
 def by_sums(neighbours):

@@ -8,8 +8,9 @@ from sklearn.metrics import precision_score
 
 from app.errors import InputError
 from app.metrics.contrast import contrast
-from app.metrics.precision import score
-from tests.metrics.cases import assert_close, by_loop, cases, smallest_by_loop
+from tests.metrics.cases import assert_close, by_loop, cases, scored, smallest_by_loop
+
+score = scored("precision")
 
 
 def by_images(top):
