@@ -18,8 +18,9 @@ LEADING_PARAMETERS = (
 NUMBER = "metric.criterion.threshold"
 NAMED = ("layer", "metric", NUMBER, "aggregation", "model")  # in a run's name
 LONGEST = 40  # characters of a value there, a path's last ones
-# Settings of a metric, and of its criterion, that seldom are otherwise.
-USUAL = {"baseline": False, "score": "smallest"}
+# Settings of a run, of a metric, and of its criterion, that seldom are otherwise.
+USUAL = {"recipe": None, "multiverse": False}
+USUAL_METRIC = {"baseline": False, "score": "smallest"}
 USUAL_CRITERION = {"of": "layer", "preferred": False}
 WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on
 
@@ -28,7 +29,7 @@ def parameters(config: Config) -> dict[str, Any]:
     """List the config's values, the leading names first, the rest under dotted names.
 
     Left out is what says nothing of the results (`WHERE_TO`, names and looks of the metrics), and
-    which of `USUAL` nobody asked to be otherwise.
+    of what is `USUAL` that which nobody asked to be otherwise.
     A config as Hydra composed it will do, where it is whole.
     """
     composed = OmegaConf.is_config(config)
@@ -39,14 +40,14 @@ def parameters(config: Config) -> dict[str, Any]:
         name: tree[name] if name in ("target", "seed") else tree[name]["name"]
         for name in LEADING_PARAMETERS
     }
-    for name in (*WHERE_TO, *(["recipe"] if tree["recipe"] is None else ())):
+    for name in WHERE_TO:
         del tree[name]
+    _leave_out(tree, USUAL)
     numbers = {}
     for metric in (*tree["metrics"].values(), tree["metric"]):
         del metric["label"], metric["colour"]  # of figures alone
-        for settings, usual in ((metric, USUAL), (metric["criterion"], USUAL_CRITERION)):
-            for name in (name for name, value in usual.items() if settings[name] == value):
-                del settings[name]
+        _leave_out(metric, USUAL_METRIC)
+        _leave_out(metric["criterion"], USUAL_CRITERION)
         presets = metric["criterion"].pop("presets")
         if flat["threshold"] in presets:
             numbers[metric["name"]] = presets[flat["threshold"]]
@@ -57,6 +58,11 @@ def parameters(config: Config) -> dict[str, Any]:
         if not path.endswith(".name") or path.count(".") > 1:  # group names lead already
             flat.setdefault(path, value)
     return flat
+
+
+def _leave_out(settings: dict[str, Any], usual: Mapping[str, Any]) -> None:
+    for name in [name for name, value in usual.items() if settings[name] == value]:
+        del settings[name]
 
 
 def name_run(params: Mapping[str, Any], swept: Mapping[str, str] | None = None) -> str:
