@@ -152,13 +152,15 @@ def explore(
     metrics = {name: metric for name, (_, metric) in varied.items()}
     device = hardware.device.type
     questions = make_questions(metrics, images.labels, stimuli.domains, target, device)
-    criteria = make_criteria(metrics)
-    inquiry = Inquiry(questions, criteria, stimuli.compared, Plan(0, 0, shuffles), seed)
+    plan, criteria = Plan(0, 0, shuffles), make_criteria(metrics)
     rows: list[tuple[Any, ...]] = []
     masks, scores = [], {}
     for aggregation in AGGREGATIONS:
         responses = reader.read(images)[aggregation]
         scored = memo.each(score_kernels, questions, questions, responses, hardware)
+        kernels = responses.shape[1]  # of which a criterion may want a number
+        criteria = {name: replace(each, units=kernels) for name, each in criteria.items()}
+        inquiry = Inquiry(questions, criteria, stimuli.compared, plan, seed)
         sure = memo(certify_kernels, inquiry, responses, hardware)
         for name, ((metric, *way, correction), settings) in varied.items():
             said = scored[name].scores

@@ -70,6 +70,19 @@ def found(responses, tmp_path_factory) -> Multiverse:
     return explore(config.metrics, reader, stimuli, "faces", 0)
 
 
+def test_a_number_of_kernels_is_that_many(responses, tmp_path):
+    words = "metric=dprime", "metric.criterion.rule=top", "threshold.dprime=5"
+    metric = check_config(*words).metric
+    reader = Kernels(responses, Memo(tmp_path), Hardware(torch.device("cpu"), threads=1))
+    stimuli = SimpleNamespace(
+        images=SimpleNamespace(labels=LABELS), domains=DOMAINS, compared=LABELS
+    )
+    table = explore({"dprime": metric}, reader, stimuli, "faces", 0, 9).table
+    own = table[table["criterion"] == "own"]
+    np.testing.assert_allclose(own["percent"], 100 * 5 / KERNELS)
+    np.testing.assert_allclose(own["null_percent"], 100 * 5 / KERNELS)
+
+
 def others(contrast: str, level: str) -> list[list[str]]:
     rest = [members for name, members in DOMAINS.items() if name != "faces"]
     if contrast == "pooled":
