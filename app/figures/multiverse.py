@@ -41,7 +41,7 @@ def plot_multiverse(
     add_legend(figure, PAGE)
     shares = new_figure(0.9 + 0.16 * len(CHOICES), PAGE, heading.title)
     axes = shares.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    draw_shares(axes, found.explain())
+    draw_shares(axes, found.shares)
     add_legend(shares, PAGE)
     return {"multiverse": figure, "multiverse_shares": shares}
 

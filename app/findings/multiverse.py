@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations, product
 from math import factorial, nan
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app import names
+from app.choices import AGGREGATIONS, LEVELS, SCORES
 from app.findings.certainty import MetricCertainty, average
 from app.findings.consistency import spearman
 from app.findings.resampled import NULL_RATE, Inquiry, Plan, certify_kernels
@@ -46,10 +48,10 @@ OUTCOMES = {
 SCORE = CHOICES[:4]  # besides the aggregation, what a score rests on
 WAYS = (
     ("pooled", NONE, NONE),
-    *product(("each",), ("domains", "categories"), ("smallest", "mean")),
+    *product(("each",), LEVELS, SCORES),
 )
 CORRECTIONS = {"p": "none", "fdr_bh": "BH", "fdr_by": "BY"}  # by the rule of a criterion
-AGGREGATIONS = ("mean", "l2", "max")
+OF_KERNELS = tuple(name for name in AGGREGATIONS if name != "unit")
 TOP_SHARE = 0.05
 SHUFFLES = 200
 
@@ -71,7 +73,8 @@ class Multiverse:
         known = [name for name in OUTCOMES if name in self.table]
         return [name for name in known if self.table[name].nunique() > 1]
 
-    def explain(self) -> pd.DataFrame:
+    @cached_property
+    def shares(self) -> pd.DataFrame:
         """A row a choice and outcome: the share of the variance it explains, `alone` and `share`.
 
         `alone` is by itself, Var(E[outcome | choice]) / Var(outcome); `share` with half of each
@@ -103,14 +106,13 @@ class Multiverse:
         """The tables by the names of their files."""
         return {
             "multiverse": self.table,
-            "multiverse_shares": self.explain(),
+            "multiverse_shares": self.shares,
             "multiverse_choices": self.compare(),
         }
 
     def metrics(self) -> dict[str, float]:
         """Single numbers by the names that they are logged under."""
-        explained = self.explain()
-        named = explained[["outcome", "choice", "share"]].itertuples(index=False)
+        named = self.shares[["outcome", "choice", "share"]].itertuples(index=False)
         return {names.SPECIFICATIONS: float(len(self.table))} | {
             names.EXPLAINED.format(outcome=outcome, choice=choice): share
             for outcome, choice, share in named
@@ -155,7 +157,7 @@ def explore(
     plan, criteria = Plan(0, 0, shuffles), make_criteria(metrics)
     rows: list[tuple[Any, ...]] = []
     masks, scores = [], {}
-    for aggregation in AGGREGATIONS:
+    for aggregation in OF_KERNELS:
         responses = reader.read(images)[aggregation]
         scored = memo.each(score_kernels, questions, questions, responses, hardware)
         kernels = responses.shape[1]  # of which a criterion may want a number

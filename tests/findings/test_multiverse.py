@@ -17,9 +17,9 @@ from statsmodels.stats.multitest import multipletests
 
 from app.findings.consistency import jaccard
 from app.findings.multiverse import (
-    AGGREGATIONS,
     CHOICES,
     NONE,
+    OF_KERNELS,
     Multiverse,
     explore,
     find_shares,
@@ -53,7 +53,7 @@ def responses() -> dict[str, np.ndarray]:
     random, faces = np.random.default_rng(0), np.isin(LABELS, DOMAINS["faces"])
     slopes = np.linspace(-0.3, 2, KERNELS)
     found = {}
-    for name in AGGREGATIONS:
+    for name in OF_KERNELS:
         values = random.normal(size=(len(LABELS), KERNELS)) + np.outer(faces, slopes)
         found[name] = np.maximum(values, 0).astype(np.float32)
     return found
@@ -96,7 +96,7 @@ def test_specifications(found: Multiverse):
     table = found.table
     assert not table.duplicated([*CHOICES]).any()
     assert set(table["metric"]) == {"fsi", "dprime", "wilcoxon", "ttest"}  # no baseline
-    ways, scores = 5 * len(AGGREGATIONS), 4 * 5 * len(AGGREGATIONS)
+    ways, scores = 5 * len(OF_KERNELS), 4 * 5 * len(OF_KERNELS)
     assert len(table) == 2 * scores + 2 * ways + 2 * 3 * ways  # own: two metrics have corrections
     assert found.scores.shape == (KERNELS, scores)
     own = table[table["own"] & (table["aggregation"] == "l2")].set_index("metric")
@@ -161,7 +161,7 @@ def test_what_is_asked_of_lesions_and_decoding(found):
     r = stats.spearmanr(found.scores.iloc[:, found.ranking[7]], remains).statistic
     assert table["lesion_spearman"][7] == pytest.approx(r)
     assert "decoding" not in found.table and "lesion_spearman" not in weigh(found, None, None).table
-    shares = weighed.explain()
+    shares = weighed.shares
     np.testing.assert_allclose(shares.groupby("outcome")["share"].sum(), 1)
     assert {f"multiverse/{row.outcome}_{row.choice}" for row in shares.itertuples()} < set(
         weighed.metrics()
