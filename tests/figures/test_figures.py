@@ -202,8 +202,10 @@ def list_illegible(figure: Figure) -> list[str]:
             for tick, at in zip(axis.get_major_ticks(), axis.get_majorticklocs(), strict=True):
                 if not min(ends) <= at <= max(ends):
                     hidden |= {tick.label1, tick.label2}
-    texts = [text for text in set(figure.findobj(Text)) - hidden if text.get_visible()
-             and text.get_text() and text.get_rotation() % 90 == 0]  # fmt: skip
+    # As the figure holds them, each once: a set's order would change from call to call.
+    shown = [text for text in dict.fromkeys(figure.findobj(Text)) if text not in hidden]
+    texts = [text for text in shown if text.get_visible() and text.get_text()
+             and text.get_rotation() % 90 == 0]  # fmt: skip
     low, high = np.stack([text.get_window_extent(renderer).padded(-1) for text in texts], axis=1)
     outside = (low < -1).any(axis=1) | (high > figure.bbox.size + 1).any(axis=1)
     overlaps = np.triu((low[:, None] < high).all(axis=2) & (high[:, None] > low).all(axis=2), 1)
