@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from app.errors import InputError
 from app.models.graph import PIXELS, Graph, Operation, Ref, Setting
@@ -150,12 +151,19 @@ class Hooks:
 
 def _find(target: str) -> Any:
     """The function of an operation's name; InputError for one that has no place in a graph."""
+    if target == "aten.linear.default":
+        return _apply_linear
     library, name, *overload = target.split(".")
     if library == "operator" and hasattr(operator, name):
         return getattr(operator, name)
     if library == "aten" and overload:
         return getattr(getattr(torch.ops.aten, name), overload[0])
     raise InputError(f"{target} is no operation of a network's graph")
+
+
+def _apply_linear(values: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As torch's, in which one product would become many where values are transposed."""
+    return functional.linear(values.contiguous(), weights, bias)
 
 
 def _move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
