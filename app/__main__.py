@@ -10,7 +10,8 @@ import dataclasses
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ from app.launch.commandline import (
 schema.register()
 
 
-def job(composed: DictConfig) -> None:
-    """Run one job: a single run, or one of a sweep's, whose failure must not end the others."""
+def job(composed: DictConfig) -> float | None:
+    """Run one job: a single run, or one of a sweep's, whose failure must not end the others.
+
+    Returns its `objective`, which sweepers that search ask for; None where there is none.
+    """
     from app.sweeps import tables
     from app.sweeps.parent import DRAWN, Plan, open_parent, read_plan, record_failure
     from app.sweeps.results import Result, write_result
@@ -65,6 +69,7 @@ def job(composed: DictConfig) -> None:
         drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
         asked = experiment.Job(parent, plan.layers, tags, drawn, swept)
         result = experiment.run(config, folder, asked)
+        check_objective(config.objective, result.metrics)
     except Exception as error:
         report(error, debug=composed.debug, log=True)
         params = find_parameters(composed, overrides)
@@ -95,6 +100,7 @@ def job(composed: DictConfig) -> None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
         print(connect(composed.tracking).how_to_compare(result.run_id))
+    return result.metrics.get(composed.objective)
 
 
 def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
@@ -118,6 +124,13 @@ def check_metrics(config: schema.Config) -> None:
             except InputError as error:
                 raise InputError(f"threshold.{name}={value}: {error}") from error
     make_criteria(schema.metric_set(config))
+
+
+def check_objective(objective: str | None, found: Mapping[str, float]) -> None:
+    """Refuse an objective that is none of the numbers found; InputError, one line."""
+    if objective is not None and objective not in found:
+        near = ", ".join(get_close_matches(objective, found, cutoff=0.0))
+        raise InputError(f"objective={objective} is none of the run's numbers: nearest are {near}")
 
 
 def find_parameters(config: Any, overrides: Sequence[str]) -> dict[str, Any]:

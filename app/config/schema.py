@@ -256,6 +256,7 @@ class Config:
     certainty: Certainty = field(default_factory=Certainty)
     tracking: Tracking = field(default_factory=Tracking)
     multiverse: bool = False  # besides, ask the kernels in every other way that is defensible
+    objective: str | None = None  # the number, as it is logged, that a sweeper searches by
     target: str = "faces"
     seed: Seed = 0
     device: Annotated[str, one_of(choices.DEVICES)] = "auto"

@@ -66,8 +66,10 @@ def check_launcher(target: str) -> None:
     raise InputError(f"the launcher needs {package}, which is not installed{extra}")
 
 
-def make_plan(choices: Mapping[str, Sequence[str]], command: Sequence[str] = ()) -> Plan:
-    """Plan the sweep of these choices: `layer=conv2,conv13`, `layer.name=fc6,fc7`."""
+def make_plan(
+    choices: Mapping[str, Sequence[str]], command: Sequence[str] = (), trials: int | None = None
+) -> Plan:
+    """Plan the sweep of these choices: `layer=conv2,conv13`; `trials` are a search's jobs."""
     from app.sweeps.parent import Plan
 
     swept = {
@@ -75,7 +77,7 @@ def make_plan(choices: Mapping[str, Sequence[str]], command: Sequence[str] = ())
         for name, words in choices.items()
         if len(words) > 1
     }
-    return Plan(swept, command)
+    return Plan(swept, command, trials)
 
 
 class SweepCallback(Callback):
@@ -102,7 +104,8 @@ class SweepCallback(Callback):
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         loader = GlobalHydra.instance().config_loader()
-        plan = make_plan(list_choices(config.hydra, loader), sys.argv[1:])
+        choices = list_choices(config.hydra, loader)
+        plan = make_plan(choices, sys.argv[1:], config.hydra.sweeper.get("n_trials"))
         write_plan(folder, plan)
         print(f"{plan.jobs} jobs, results in {folder}", flush=True)
 

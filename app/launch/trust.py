@@ -42,6 +42,8 @@ TARGETS = (
     "app.launch.callback.SweepCallback",
     f"{BASIC}.basic_launcher.BasicLauncher",
     f"{BASIC}.basic_sweeper.BasicSweeper",
+    f"{PLUGINS}_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+    *(f"optuna.samplers.{name}Sampler" for name in ("TPE", "Random", "CmaEs", "NSGAII")),
     f"{PLUGINS}_joblib_launcher.joblib_launcher.JoblibLauncher",
     f"{PLUGINS}_submitit_launcher.submitit_launcher.LocalLauncher",
     f"{PLUGINS}_submitit_launcher.submitit_launcher.SlurmLauncher",
@@ -279,6 +281,8 @@ def _check_calls(hydra: Mapping[str, Any]) -> None:
     for name, settings in (hydra["callbacks"] or {}).items():
         if not isinstance(settings, dict) or "_target_" not in settings:
             raise _refused(f"hydra.callbacks.{name}", settings, "left as it is")
+    if (code := (hydra["sweeper"] or {}).get("custom_search_space")) is not None:
+        raise _refused("hydra.sweeper.custom_search_space", code, "null")
     for key, value in ((hydra["sweeper"] or {}).get("params") or {}).items():
         if key.lstrip("+~").startswith("hydra"):
             raise _refused("hydra.sweeper.params", key, "settings of the program alone")

@@ -104,6 +104,8 @@ def _translate(
         stack = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())
         module = stack[-1][0].partition("@")[0]
         kwargs = {key: _tell(value, names) for key, value in node.kwargs.items()}
+        if target == "aten.clone.default" and not kwargs:  # a dropout, say; nothing is written to
+            target = "aten.alias.default"
         operations.append(Operation(node.name, target, _tell(node.args, names), kwargs, module))
     if len(signature.user_outputs) != 1:
         raise ValueError(f"the network gives {len(signature.user_outputs)} tensors")

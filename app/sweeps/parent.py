@@ -46,6 +46,7 @@ class Plan:
 
     swept: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the values of each name
     command: Sequence[str] = ()  # its words, which a job in another process does not have
+    trials: int | None = None  # jobs of a search, which chooses each when the others are done
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ class Plan:
     @property
     def jobs(self) -> int:
         """How many jobs the sweep has."""
-        return math.prod(map(len, self.swept.values()))
+        return self.trials or math.prod(map(len, self.swept.values()))
 
     def find_own(self, overrides: Sequence[str]) -> dict[str, str]:
         """Find what a job was given of what the sweep varies, long values cut to what differs."""
