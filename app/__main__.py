@@ -92,8 +92,7 @@ def job(composed: DictConfig) -> float | None:
         tables.summarise_job(result, plan.jobs) if sweeping else tables.describe_job(result),
         flush=True,
     )
-    behind = result.undelivered
-    if behind is not None:
+    if (behind := result.undelivered) is not None:
         tell_undelivered(behind, folder)
     if not sweeping:
         if behind is not None:
