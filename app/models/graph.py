@@ -129,6 +129,24 @@ class Graph:
         return reached
 
     @functools.cached_property
+    def bottlenecks(self) -> list[str]:
+        """The values that all of the result rests on, in their order: no way around leads there.
+
+        A residual block's output is one, what lies within its branch is none.
+        """
+        rest, last = {PIXELS}, dict[str, int]()  # of numbers of images only counts rest
+        for place, each in enumerate(self.operations):
+            if each.shape is not None and rest.intersection(each.takes):
+                rest.add(each.name)
+                last |= dict.fromkeys(rest.intersection(each.takes), place)
+        found, until = list[str](), last.get(PIXELS, -1)
+        for place, each in enumerate(self.operations):
+            if each.name in rest and until <= place:
+                found.append(each.name)
+            until = max(until, last.get(each.name, -1))
+        return found
+
+    @functools.cached_property
     def features(self) -> tuple[str, str]:
         """The value that the last operation with weights, the head, takes, and its layout."""
         name = self.result

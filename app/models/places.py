@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,30 @@ class Places:
         depth = self.graph.calls.index(asked) + 1
         return Place(layer, value, output, (channels, rows, columns), depth,
                      f"{words}: {_by(shape[1:])}")  # fmt: skip
+
+    def find_at(self, depth: float) -> tuple[str, str]:
+        """The layer at a share of the depth, above 0 and at most 1, and its `output`.
+
+        Of those that give maps or tokens and that no way through the network leads around: the one
+        that ends the share, 1 the last. Of layers that read the same the outermost, then the first.
+        """
+        passed, names = set(self.graph.bottlenecks), dict[str, str]()
+        for call in self.graph.calls:
+            _, value, shape, _ = self._read(call.name) if call.name else (0, "", None, 0)
+            known = names.get(value)
+            if shape is None or value not in passed or math.prod(shape[2:]) == 1:
+                continue
+            if known is None or call.name.count(".") < known.count("."):
+                names[value] = call.name
+        found = [(name, outputs) for _, name in sorted(names.items(), key=self._order)
+                 if len(outputs := self.find_outputs(name)) == 1]  # fmt: skip
+        if not found:
+            raise InputError(f"layer.depth={depth}: {self.name} has no layer that all pass through")
+        name, (output,) = found[math.ceil(depth * len(found)) - 1]
+        return name, output
+
+    def _order(self, named: tuple[str, str]) -> int:
+        return self.graph.order[named[0]]
 
     def list_all(self) -> list[tuple[str, str, str, list[str]]]:
         """Each layer's name, what it is, what it gives and which `output` fits."""
