@@ -220,7 +220,7 @@ def open_nwb(path: Path, window: Sequence[float] | None) -> dict[str, Variable]:
     for name, table in tables.items():
         ends = table["start_time"].to_numpy()[:, None] + np.array(window)
         counts = [np.diff(np.searchsorted(each, ends), axis=1)[:, 0] for each in spikes]
-        lines = {each: table[each].to_numpy() for each in find_columns(table).values()}
+        lines = {each: table[each].to_numpy() for each in find_columns(map(str, table)).values()}
         found[name] = hold(np.stack(counts, axis=1) / (window[1] - window[0]), lines)
     return found
 
