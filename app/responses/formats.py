@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ class Variable:
     coordinates: Mapping[str, tuple[str, Callable[[], NDArray[Any]]]] = field(default_factory=dict)
     by_columns: bool = False  # whether a part of a column costs as much as all of it
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many places each axis has."""
+        return dict(zip(self.axes, self.shape, strict=True))
+
     def along(self, axis: str) -> dict[str, Callable[[], NDArray[Any]]]:
         """List the coordinates along an axis."""
         return {name: bring for name, (own, bring) in self.coordinates.items() if own == axis}
@@ -61,23 +67,20 @@ def reading(path: Path) -> Iterator[None]:
 def open_file(path: Path, window: Sequence[float] | None, memory_gb: float) -> dict[str, Variable]:
     """Look into a file: its data sets of two axes or more, by name.
 
-    `window` is for spikes of NWB, which have times and no bins. InputError for what is no file of
-    responses, is damaged, or needs a package that is not installed.
+    `window` is for spikes of NWB, which have times and no bins; `memory_gb` for what is read whole.
+    InputError for what is no file of responses, is damaged, or needs a package that is missing.
     """
     if not path.exists():
         raise InputError(f"responses.path={path} does not exist")
-    opener = OPENERS.get(path.suffix.lower())
-    if opener is None:
+    if (kind := path.suffix.lower()) not in OPENERS:
         raise InputError(
             f"responses.path={path}: its ending says no format that is read: {', '.join(OPENERS)}"
         )
     with reading(path):
-        if opener is open_npz:
-            return open_npz(path, memory_gb)
-        return open_nwb(path, window) if opener is open_nwb else opener(path)
+        return OPENERS[kind](path, window, memory_gb)
 
 
-def open_xarray(path: Path) -> dict[str, Variable]:
+def open_xarray(path: Path, *_: object) -> dict[str, Variable]:
     """Look into NetCDF, HDF5 or Zarr; a data set in a group is named `group/name`."""
     import xarray
 
@@ -107,24 +110,14 @@ def open_xarray(path: Path) -> dict[str, Variable]:
     return found
 
 
-def open_npy(path: Path) -> dict[str, Variable]:
+def open_npy(path: Path, *_: object) -> dict[str, Variable]:
     """Look at one array; a map of the file is let go after each part, so that its pages are."""
-
-    def open_map() -> NDArray[Any]:
-        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return mapped
-
-    array = open_map()
-    axes = AXES.get(array.ndim, ())
-    return {
-        "responses": Variable(
-            axes, array.shape, array.dtype,
-            lambda part: np.array(open_map()[tuple(part.get(axis, slice(None)) for axis in axes)]),
-        )
-    }  # fmt: skip
+    open_map = partial(np.load, path, mmap_mode="r", allow_pickle=False)
+    held = hold(open_map(), {})
+    return {"responses": replace(held, read=lambda part: np.array(hold(open_map(), {}).read(part)))}
 
 
-def open_npz(path: Path, memory_gb: float) -> dict[str, Variable]:
+def open_npz(path: Path, _: object, memory_gb: float) -> dict[str, Variable]:
     """Read several arrays whole, as their format wants it; those of one axis are coordinates."""
     with np.load(path, allow_pickle=False) as file:
         size = sum(info.file_size for info in file.zip.infolist())
@@ -144,7 +137,7 @@ def open_npz(path: Path, memory_gb: float) -> dict[str, Variable]:
 
 def hold(array: NDArray[Any], lines: Mapping[str, NDArray[Any]]) -> Variable:
     """Make a variable of an array in memory; which axis `lines` are of follows from their names."""
-    axes, coordinates = AXES.get(array.ndim, ()), {}
+    axes, coordinates = AXES.get(array.ndim, ("",) * array.ndim), {}
     for name, line in lines.items():
         axis = "unit" if name in POSITION else "time" if "time" in name else "presentation"
         if axis in axes and len(line) == array.shape[axes.index(axis)]:
@@ -157,7 +150,7 @@ def hold(array: NDArray[Any], lines: Mapping[str, NDArray[Any]]) -> Variable:
     return Variable(axes, array.shape, array.dtype, read, coordinates)
 
 
-def open_parquet(path: Path) -> dict[str, Variable]:
+def open_parquet(path: Path, *_: object) -> dict[str, Variable]:
     """Look into a table: a row a presentation, a column a unit, or a coordinate."""
     import pyarrow
     from pyarrow import parquet
@@ -191,7 +184,7 @@ def open_parquet(path: Path) -> dict[str, Variable]:
     return {"responses": Variable(AXES[2], (rows, len(units)), dtype, read, lines, True)}
 
 
-def open_nwb(path: Path, window: Sequence[float] | None) -> dict[str, Variable]:
+def open_nwb(path: Path, window: Sequence[float] | None, _: object) -> dict[str, Variable]:
     """Count the spikes of all units in a window after each trial's start, by table of trials.
 
     In spikes a second. What tables of `trials` or other intervals say of trials are coordinates.

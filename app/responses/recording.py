@@ -49,12 +49,13 @@ class Recording:
     times: NDArray[np.bool_] | None  # that are averaged; None: there is no axis of time
     shape: tuple[int, int, int]  # channels, rows, columns; of units without positions (units, 1, 1)
     digest: str  # of the file
+    window: Sequence[float] | None = None  # that those times, or spikes that are counted, lie in
     aggregation: str = "unit"  # of maps
 
     def __memo__(self) -> dict[str, Any]:
         """All that responses depend on."""
         return {"digest": self.digest, "name": self.name, "aggregation": self.aggregation,
-                "times": self.times}  # fmt: skip
+                "window": self.window}  # fmt: skip
 
     def __len__(self) -> int:
         """How many units, or kernels, it has."""
@@ -63,14 +64,7 @@ class Recording:
     @property
     def presentations(self) -> int:
         """How many there are."""
-        return self._count(self.axes[0])
-
-    def _count(self, axis: str) -> int:
-        return self.variable.shape[self.variable.axes.index(axis)]
-
-    @property
-    def _bins(self) -> int:
-        return 1 if self.times is None else len(self.times)
+        return self.variable.sizes[self.axes[0]]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -121,7 +115,8 @@ class Recording:
         together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
                             self.what)  # fmt: skip
         rows_read = self.presentations if self.variable.by_columns else 1
-        most = CHUNK_VALUES // (height * width * self._bins * rows_read)
+        bins = 1 if self.times is None else len(self.times)
+        most = CHUNK_VALUES // (height * width * bins * rows_read)
         together = min(together, max(1, most))
         with progress_bar(self.what, channels, "unit") as done, reading(self.path):
             for first in range(0, channels, together):
@@ -132,9 +127,10 @@ class Recording:
     def _read_part(self, rows: NDArray[np.int64], first: int, count: int) -> NDArray[Any]:
         """Read so many channels of some presentations, the times' mean, as (rows, units)."""
         positions = self.shape[1] * self.shape[2]
-        each = positions if self._count(self.axes[1]) != self.shape[0] else 1
+        each = self.variable.sizes[self.axes[1]] // self.shape[0]  # of the axis, to a channel
         part = {self.axes[1]: slice(first * each, (first + count) * each)}
-        step = max(1, CHUNK_VALUES // (count * positions * self._bins))
+        bins = 1 if self.times is None else len(self.times)
+        step = max(1, CHUNK_VALUES // (count * positions * bins))
         found = np.empty((len(rows), count * positions), self.dtype)
         order = [self.variable.axes.index(axis) for axis in self.axes]
         for start in range(0, self.presentations, step):
@@ -207,7 +203,8 @@ def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, li
     with reading(path):
         axes, times = arrange(variable, window, f"{name} in {path}")
         shape, notes = find_shape(variable, axes)
-        return Recording(path, name, variable, axes, times, shape, digest_path(path)), notes
+        digest = digest_path(path)
+    return Recording(path, name, variable, axes, times, shape, digest, settings.window), notes
 
 
 def choose_variable(found: dict[str, Variable], asked: str | None, path: Path) -> str:
@@ -264,14 +261,14 @@ def choose_times(
     variable: Variable, axis: str, window: Sequence[float] | None, what: str
 ) -> NDArray[np.bool_]:
     """Choose the times (times,) that lie in the window; InputError where none do."""
-    count = variable.shape[variable.axes.index(axis)]
+    count = variable.sizes[axis]
     lines = {name: bring() for name, bring in variable.along(axis).items()}
     numbers = {name: each.astype(float) for name, each in lines.items() if each.dtype.kind in "fiu"}
-    starts = next((each for name, each in numbers.items() if name.endswith("start")), None)
-    ends = next((each for name, each in numbers.items() if name.endswith("end")), None)
-    if starts is None or ends is None:
-        starts = ends = next(iter(numbers.values()), None)
-    if starts is None or ends is None:
+    bins = [
+        each for end in ("start", "end") for name, each in numbers.items() if name.endswith(end)
+    ]
+    starts, ends = bins if len(bins) == 2 else [next(iter(numbers.values()), np.empty(0))] * 2
+    if not len(starts):
         raise InputError(
             f"{what} has an axis {axis} of {count} without times: give it a coordinate of times, "
             "or average it before"
@@ -292,18 +289,17 @@ def choose_times(
 
 def find_shape(variable: Variable, axes: Sequence[str]) -> tuple[tuple[int, int, int], list[str]]:
     """Find the channels, rows and columns of units, by their axes or the file's coordinates."""
-    sizes = [variable.shape[variable.axes.index(axis)] for axis in axes[1:4]]
-    if len(axes) > 3:
-        return (sizes[0], sizes[1], sizes[2]), []
-    flat = (sizes[0], 1, 1)
-    lines = variable.along(axes[1])
+    units, *rest = [variable.sizes[axis] for axis in axes[1:4]]
+    if len(rest) == 2:
+        return (units, rest[0], rest[1]), []
+    flat, lines = (units, 1, 1), variable.along(axes[1])
     if not all(name in lines for name in POSITION):
         return flat, []
     places = [lines[name]() for name in POSITION]
     channels, height, width = (len(np.unique(each)) for each in places)
     grid = np.indices((channels, height, width)).reshape(3, -1)
     codes = [np.unique(each, return_inverse=True)[1] for each in places]
-    if grid.shape[1] == sizes[0] and np.array_equal(grid, codes):
+    if grid.shape[1] == units and np.array_equal(grid, codes):
         return (channels, height, width), []
     return flat, [
         "responses: channel, row and column are no whole maps in that order: units are without "
