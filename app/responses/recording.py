@@ -106,10 +106,10 @@ class Recording:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Read some presentations, ascending, in blocks: numbers of channels, (rows, units).
 
-        `samples` are what is made of them, of which there is room for three times.
+        `samples` are what is made of them, of which there is room for two times.
         """
         channels, height, width = self.shape
-        bytes_each = (len(rows) + 3 * samples) * self.dtype.itemsize
+        bytes_each = (len(rows) + 2 * samples) * self.dtype.itemsize
         layer = height * width, channels, 1
         fixed = measure_memory() + 3 * 8 * CHUNK_VALUES
         together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
