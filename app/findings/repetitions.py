@@ -17,14 +17,13 @@ from app.findings.consistency import spearman
 from app.metrics import Question
 from app.metrics.contrast import Contrast
 from app.metrics.scoring import count_bytes, score_blocks
-from app.responses.recording import Recorded
+from app.responses.kernels import Reader
 
 if TYPE_CHECKING:
     from app.findings.certainty import Certainty
     from app.findings.resampled import Inquiry
     from app.responses.hardware import Hardware
-    from app.responses.kernels import Reader
-    from app.responses.recording import Recording
+    from app.responses.recording import Recorded, Recording
     from app.stimuli.images import Images
 
 FEWEST = 2  # stimuli of a group: a variance needs them
@@ -39,7 +38,7 @@ def certify_repetitions(
 ) -> tuple[Certainty | None, list[str]]:
     """Add how far scores from halves of repetitions agree, where a recording has them."""
     splits = inquiry.plan.splits
-    if sure is None or not splits or not isinstance(reader, Recorded):
+    if sure is None or not splits or isinstance(reader, Reader):
         return sure, notes
     if all(len(own) == 1 for own in images.presentations):
         return sure, notes
