@@ -106,6 +106,9 @@ def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
     """Say what is asked, before anything that takes seconds."""
     if sweeps:
         return f"A sweep: {' '.join(words)}"
+    if config.responses.name == "file":  # in the network's place
+        asked = [config.responses.path, *(each.name for each in (config.metric, config.threshold))]
+        return " / ".join(map(str, [*asked, config.target, config.seed]))
     names = (name if name in ("target", "seed") else f"{name}.name" for name in LEADING_PARAMETERS)
     asked = [OmegaConf.select(config, name) for name in names]
     return " / ".join(str(value) for value in asked if value is not None)

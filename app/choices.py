@@ -1,6 +1,7 @@
 """Closed lists of names that a config may choose from, each written once. Imports nothing."""
 
 SOURCES = ("vgg", "torchvision", "timm")  # of networks
+RECORDED = "file"  # stands for a source where responses come from a file
 LAYERS = tuple(f"conv{number}" for number in range(1, 14))  # of VGG-16, in order
 OUTPUTS = ("map", "map_channels_last", "tokens", "vector")  # of a module
 AGGREGATIONS = ("unit", "mean", "l2", "max")  # unit: none

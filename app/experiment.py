@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app import machine
+from app.choices import RECORDED
 from app.config.checks import check_model
 from app.config.parameters import name_run, parameters
-from app.config.schema import Config
+from app.config.schema import Aggregation, Config, Layer, Model
 from app.figures.run import draw_run
 from app.find import explore, find
 from app.findings import decoding
@@ -18,9 +19,11 @@ from app.memo import Memo
 from app.models.network import Network, Subject, open_network
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
+from app.responses.recording import Recorded, open_recording
 from app.stimuli.classes import check_classes, choose_task
 from app.stimuli.identities import check_identities
-from app.stimuli.localizer import make_localizer
+from app.stimuli.localizer import Localizer, make_localizer
+from app.stimuli.presented import describe_presentations, make_presented, read_table
 from app.sweeps.parent import settle_dead
 from app.sweeps.results import Result
 from app.tracking.outputs import ask, make_tags, record_run, write_run
@@ -53,17 +56,22 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         settle_dead(store)
     hardware = Hardware.choose(config)
     hardware.prepare()
-    network, subject = open_network(config.model, config.layer, memo)
-    task = choose_task(config.lesion, network.settings)  # what was left open is known now
-    config = replace(config, model=network.settings, lesion=replace(config.lesion, task=task))
-    check_model(config.model)
-    check_inputs(config, subject, network)
-    reader = Reader(network, config.layer.name, hardware, memo, job.layers)
+    presented: Localizer | None = None
+    reader: Reader | Recorded
+    if config.responses.name == "file":
+        config, reader, presented, subject = open_file(config, hardware, memo)
+    else:
+        network, subject = open_network(config.model, config.layer, memo)
+        task = choose_task(config.lesion, network.settings)  # what was left open is known now
+        config = replace(config, model=network.settings, lesion=replace(config.lesion, task=task))
+        check_model(config.model)
+        check_inputs(config, subject, network)
+        reader = Reader(network, config.layer.name, hardware, memo, job.layers)
     params = parameters(config)
     tags = {**make_tags(config, subject), **job.tags}
     description = Description(name_run(params, job.swept), params, tags, ask(config), job.parent)
     with start(store, folder, description) as record:
-        stimuli = make_localizer(config.stimuli, memo, config.megapixels)
+        stimuli = presented or make_localizer(config.stimuli, memo, config.megapixels)
         found = find(config, reader, stimuli, subject)
         if config.multiverse:
             found = replace(found, multiverse=explore(config, reader, stimuli, found))
@@ -75,6 +83,32 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         record_run(record, config, subject, stimuli, found)
     return Result("finished", description.name, params, description.tags, found.metrics(),
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
+
+
+def open_file(
+    config: Config, hardware: Hardware, memo: Memo
+) -> tuple[Config, Recorded, Localizer, Subject]:
+    """Open a recording in the network's place, which is named after the file and its data set."""
+    asked = config.responses
+    recording, notes = open_recording(asked, config.memory_gb)
+    model = Model(recording.path.stem, RECORDED)
+    aggregation = config.aggregation
+    if recording.shape[1:] == (1, 1):  # which are not kernels: a map of one is no map
+        aggregation = Aggregation("unit")
+    config = replace(config, model=model, layer=Layer(recording.name), aggregation=aggregation)
+    recording = replace(recording, aggregation=aggregation.name)
+    table = read_table(Path(asked.stimuli).expanduser()) if asked.stimuli else None
+    own = recording.list_presentations()
+    told = describe_presentations(table, own, recording.presentations, recording.path)
+    presented = make_presented(told, config.stimuli, str(asked.stimuli or recording.path))
+    said = (
+        f"responses: of {recording.name} in {recording.path}: settings of model, layer, identities "
+        "and lesion, and of how a network runs, do not apply; what has no maps is scored as single "
+        "units"
+    )
+    subject = Subject(recording.shape, None, recording.what, recording.digest, (), {},
+                      (said, *notes))  # fmt: skip
+    return config, Recorded(recording, hardware, memo), presented, subject
 
 
 def check_inputs(config: Config, subject: Subject, network: Network) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import re
@@ -32,6 +34,18 @@ def find_pointer(path: Path) -> str | None:
     except OSError:
         start = os.fsencode(path.readlink()) if path.is_symlink() else b""
     return next((said for sign, said in POINTERS.items() if re.match(sign, start)), None)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file; size and time of change stand for its content within one process."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte
+def _digest(path: Path, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -14,21 +14,28 @@ from app.findings.findings import Findings
 from app.findings.lesion_certainty import certify_lesions
 from app.findings.lesion_task import open_site, select_layers, why_not_lesioned
 from app.findings.multiverse import Multiverse
+from app.findings.repetitions import certify_repetitions
 from app.findings.resampled import Inquiry, certify_layer, make_plan
 from app.metrics import note_signs
 from app.metrics.layer_scoring import make_questions, note_levels, score_layer, score_others
+from app.metrics.scoring import note_absent
 from app.names import name_units
+from app.responses.kernels import Reader
+from app.responses.recording import Recorded
 from app.stimuli.classes import make_classes
 from app.stimuli.identities import make_identities
 
 if TYPE_CHECKING:
     from app.config.schema import Config
+    from app.memo import Memo
     from app.models.network import Subject
-    from app.responses.kernels import Reader
+    from app.stimuli.images import Images
     from app.stimuli.localizer import Localizer
 
 
-def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -> Findings:
+def find(
+    config: Config, reader: Reader | Recorded, stimuli: Localizer, subject: Subject
+) -> Findings:
     """Find what follows from the responses to the localizer."""
     own, layer, aggregation = config.metric.name, config.layer, config.aggregation.name
     model, memo, hardware = config.model, reader.memo, reader.hardware
@@ -52,16 +59,22 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
     plan = make_plan(config.certainty, len(score[own]), aggregation)
     held = {name: each.hold(score[name], selected[name]) for name, each in criteria.items()}
     inquiry = Inquiry(questions, held, stimuli.compared, plan, config.seed, baselines)
-    sure, unsure = certify_layer(inquiry, reader, stimuli.images, aggregation)
+    sure, unsure = certify_repetitions(
+        *certify_layer(inquiry, reader, stimuli.images, aggregation),
+        inquiry,
+        reader,
+        stimuli.images,
+    )
 
     # Whether the network needs what the metric ranks high.
     cut = config.lesion
     lesions = sure_lesions = None
     why_not = why_not_lesioned(cut, model, layer, aggregation, subject.leads_to)
+    notes: list[str | None]
     notes = [*stimuli.images.notes, *note_levels(compared, domains, config.target),
              *note_signs(said, name_units(aggregation)), *selection.note_pools(others),
-             *unsure, why_not]  # fmt: skip
-    if why_not is None:
+             note_absent(scored[own], name_units(aggregation)), *unsure, why_not]  # fmt: skip
+    if why_not is None and isinstance(reader, Reader):
         shown, fitted = make_classes(cut, model, memo, config.megapixels)
         site = open_site(cut, layer.name, shown, fitted, reader, aggregation == "unit")
         asked_of = {own: questions[own]}, criteria[own], reader, stimuli.images, aggregation
@@ -74,13 +87,16 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
 
     # Whether what the metric selects carries identity.
     asked = config.decoding
-    decoded, why_not = None, decoding.why_not_decoded(asked, layer.name, aggregation)
+    decoded, why_not = (
+        None,
+        decoding.why_not_decoded(asked, layer.name, aggregation, stimuli.people),
+    )
     notes.append(why_not)
     if why_not is None:
         selective = {name: mask for name, mask in selected.items() if name not in baselines}
         tops, told = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
         if tops:
-            people = make_identities(config.identities, memo, config.megapixels)
+            people = choose_people(config, stimuli, memo)
             features, labels = reader.read(people)["l2"], people.labels
             with joblib.parallel_config("threading", n_jobs=hardware.threads):
                 decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
@@ -93,13 +109,22 @@ def find(config: Config, reader: Reader, stimuli: Localizer, subject: Subject) -
                     subject.depth)  # fmt: skip
 
 
-def explore(config: Config, reader: Reader, stimuli: Localizer, found: Findings) -> Multiverse:
+def choose_people(config: Config, stimuli: Localizer, memo: Memo) -> Images:
+    """Choose whose identity is decoded: those of a recording, or faces that are drawn or read."""
+    if stimuli.people is not None:
+        return stimuli.people
+    return make_identities(config.identities, memo, config.megapixels)
+
+
+def explore(
+    config: Config, reader: Reader | Recorded, stimuli: Localizer, found: Findings
+) -> Multiverse:
     """Find what comes of every other way to ask the same of the kernels."""
     compared, memo, remains, decode = metric_set(config), reader.memo, None, None
     if found.lesioned is not None and "face" in found.lesioned.tasks:
         remains = found.lesioned.remains("face")
     if found.decoded is not None:
-        people = make_identities(config.identities, memo, config.megapixels)
+        people = choose_people(config, stimuli, memo)
         shown = reader.read(people)["l2"], people.labels
         decode = partial(decoding.decode_set, *shown, config.decoding, memo)
     shuffles = config.certainty.shuffles or multiverse.SHUFFLES

@@ -20,6 +20,7 @@ TOP_WITH = "agreement/top10_percent_"  # followed by the other metric's name
 
 CI95 = ("_ci95_low", "_ci95_high")  # the ends of the 95 % interval of the number so named before
 RELIABILITY = "reliability/score"
+RELIABILITY_REPETITIONS = "reliability/repetitions"  # from halves of repetitions, not of stimuli
 SELECTION_JACCARD, REPLICATION = "reliability/selection_jaccard", "reliability/replication"
 CROSSVALIDATED = "crossvalidated/score"
 NULL_PERCENT, NULL_P95, NULL_P = "null/percent", "null/percent_p95", "null/p"

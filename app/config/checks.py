@@ -54,11 +54,10 @@ def checked(config: DictConfig) -> schema.Config:
     _check_lesion(whole.lesion)
     _check_layers_of_steps(whole)
     _check_penalty(whole.decoding)
-    if whole.multiverse and whole.aggregation.name == "unit":
-        raise InputError(
-            "multiverse=true asks kernels by every aggregation: take aggregation=mean, l2 or max"
-        )
-    _check_folders(whole)
+    _check_responses(whole.responses)
+    if whole.responses.name == "network":
+        _check_multiverse(whole)
+        _check_folders(whole)
     if stimuli.domains is not None:
         stimuli.domains = _checked_domains(stimuli.domains, whole.target)
     return whole
@@ -227,8 +226,41 @@ def _check_penalty(decoding: schema.Decoding) -> None:
         raise InputError(f"decoding.penalty={penalty}: {decoder} has none; take decoding={decoder}")
 
 
+def _check_responses(responses: schema.Responses) -> None:
+    given, window = responses.path, responses.window
+    if responses.name == "network":
+        for name in ("path", "stimuli", "variable", "window"):
+            if (value := getattr(responses, name)) is not None:
+                raise InputError(f"responses.{name}={value} is for responses=file: give that, too")
+    elif given is None:
+        raise InputError(
+            "responses=file needs responses.path=<file of presentations x units>: NetCDF, HDF5, "
+            ".npy, .npz, Parquet, Zarr or NWB"
+        )
+    for name in ("path", "stimuli"):
+        if (value := getattr(responses, name)) is not None and "://" in value:
+            raise InputError(
+                f"responses.{name}={value} is an address, and files on this machine are read: "
+                f"download it, and give responses.{name}=<path>"
+            )
+    if window is not None and not (len(window) == 2 and window[0] < window[1]):
+        raise InputError(
+            f"responses.window={window} must be [first, last], the first the smaller, in the "
+            "file's own times"
+        )
+
+
+def _check_multiverse(config: schema.Config) -> None:
+    if config.multiverse and config.aggregation.name == "unit":
+        raise InputError(
+            "multiverse=true asks kernels by every aggregation: take aggregation=mean, l2 or max"
+        )
+
+
 def _check_folders(config: schema.Config) -> None:
     stimuli, identities = config.stimuli, config.identities
+    if stimuli.name == "recorded":
+        raise InputError("stimuli=recorded is what responses=file was shown: give that, too")
     fetched = stimuli.name == "floc" and stimuli.root is None
     if not (stimuli.root or stimuli.name == "synthetic" or fetched):
         raise _lacks_root("stimuli", stimuli.name, "category")

@@ -19,7 +19,8 @@ NUMBER = "metric.criterion.threshold"
 NAMED = ("layer", "metric", NUMBER, "aggregation", "model")  # in a run's name
 LONGEST = 40  # characters of a value there, a path's last ones
 # Settings of a run, of a metric, and of its criterion, that seldom are otherwise.
-USUAL = {"recipe": None, "multiverse": False, "objective": None}
+NETWORK = {"name": "network", "path": None, "stimuli": None, "variable": None, "window": None}
+USUAL = {"recipe": None, "multiverse": False, "objective": None, "responses": NETWORK}
 USUAL_METRIC = {"baseline": False, "score": "smallest"}
 USUAL_CRITERION = {"of": "layer", "preferred": False}
 WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on

@@ -132,7 +132,7 @@ class Metric:
 class Stimuli:
     """The localizer: images in categories, categories in domains."""
 
-    name: Annotated[str, one_of(("synthetic", "floc", "folder"))] = MISSING
+    name: Annotated[str, one_of(("synthetic", "floc", "folder", "recorded"))] = MISSING
     root: str | None = None  # folder of category folders; null for what is drawn
     # Domain to list of categories; null: each category is its own domain. `check` holds it to
     # that: OmegaConf cannot override an optional dict that is null on the command line.
@@ -226,6 +226,17 @@ class Certainty:
 
 
 @dataclass
+class Responses:
+    """Where responses come from: the network, or a file."""
+
+    name: Annotated[str, one_of(("network", "file"))] = "network"
+    path: Name | None = None  # file only: presentations x units
+    stimuli: Name | None = None  # file only: a table of them; null: the file says what they are
+    variable: Name | None = None  # file only: of several data sets
+    window: list[float] | None = None  # file only: first and last of the times to average
+
+
+@dataclass
 class Tracking:
     """The MLflow store that runs go to."""
 
@@ -255,6 +266,7 @@ class Config:
     decoding: Decoding = field(default_factory=Decoding)
     certainty: Certainty = field(default_factory=Certainty)
     tracking: Tracking = field(default_factory=Tracking)
+    responses: Responses = field(default_factory=Responses)
     multiverse: bool = False  # besides, ask the kernels in every other way that is defensible
     objective: str | None = None  # the number, as it is logged, that a sweeper searches by
     target: str = "faces"

@@ -11,7 +11,7 @@ selected by other images (Kriegeskorte et al. 2009, doi:10.1038/nn.2303).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -42,6 +42,8 @@ class MetricCertainty:
     crossvalidated: Numbers  # (splits,) score of one half's selection in the other
     null: Numbers  # (shuffles,) % selected when labels are shuffled
     matched: float  # the score that a given share of units exceed when labels are shuffled
+    # (splits,) Spearman of scores from both halves of each stimulus' repetitions
+    repetitions: Numbers = field(default_factory=lambda: np.empty(0))
 
     @property
     def reliability(self) -> float:
@@ -59,6 +61,8 @@ class MetricCertainty:
             found[names.SELECTION_JACCARD] = average(self.jaccard)
             found[names.REPLICATION] = average(self.replication)
             found[names.CROSSVALIDATED] = average(self.crossvalidated)
+        if len(self.repetitions):
+            found[names.RELIABILITY_REPETITIONS] = lengthen(average(self.repetitions))
         if len(self.null):
             found[names.NULL_PERCENT] = float(self.null.mean())
             found[names.NULL_P95] = float(np.percentile(self.null, 95))
@@ -114,6 +118,7 @@ class Certainty:
                 "jaccard": own.jaccard,
                 "replication": own.replication,
                 "crossvalidated": own.crossvalidated,
+                **({"repetitions": own.repetitions} if len(own.repetitions) else {}),
             },
             "shuffle": {"percent": own.null},
         }

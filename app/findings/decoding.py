@@ -22,6 +22,7 @@ from app.progress import progress_bar
 if TYPE_CHECKING:
     from app.config.schema import Decoding as Settings
     from app.memo import Memo
+    from app.stimuli.images import Images
 
 RESAMPLES = 1000  # of identities, on which intervals over them rest
 FEW = 20  # identities, below which such intervals are too narrow
@@ -376,11 +377,18 @@ def decode_set(
     return memo(decode, features[:, kernels], identities, classifier).accuracy
 
 
-def why_not_decoded(settings: Settings, layer: str, aggregation: str) -> str | None:
-    """One line where decoding does not apply to a run with these settings, else None."""
+def why_not_decoded(
+    settings: Settings, layer: str, aggregation: str, recorded: Images | None = None
+) -> str | None:
+    """One line where decoding does not apply to a run with these settings, else None.
+
+    `recorded` is what a recording was shown with an identity; None: there is no recording.
+    """
     if settings.name == "none":
         return "decoding: switched off (decoding=none)"
-    if aggregation == "unit":
+    if recorded is not None and not len(recorded):
+        return "decoding: of no presentation of the recording an identity is known"
+    if aggregation == "unit" and recorded is None:
         return "decoding: kernels are decoded, not single units; take aggregation=mean, l2 or max"
     if settings.layers is not None and layer not in settings.layers:
         return f"decoding: {layer} is not one of decoding.layers={settings.layers}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.choices import RECORDED
 from app.errors import InputError
 from app.findings import selection
 from app.findings.lesion import LesionSite
@@ -34,6 +35,8 @@ def why_not_lesioned(
     """
     if settings.name == "none":
         return "lesion: switched off (lesion=none)"
+    if model.source == RECORDED:
+        return "lesion: responses from a file have no network to lesion"
     if aggregation == "unit" and settings.name != "attribution":
         return (
             "lesion: single units are not lesioned; take aggregation=mean, l2 or max, or "

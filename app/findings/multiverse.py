@@ -21,19 +21,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app import names
-from app.choices import AGGREGATIONS, LEVELS, SCORES
+from app.choices import LEVELS, SCORES
 from app.findings.certainty import MetricCertainty, average
 from app.findings.consistency import spearman
-from app.findings.resampled import NULL_RATE, Inquiry, Plan, certify_kernels
+from app.findings.resampled import NULL_RATE, Inquiry, Plan, certify_layer
 from app.findings.selection import TOP, Criterion, make_criteria, measure
 from app.metrics import Scores
-from app.metrics.layer_scoring import make_questions
-from app.metrics.scoring import score_kernels
+from app.metrics.layer_scoring import make_questions, score_layer
 from app.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.config.schema import Metric
     from app.responses.kernels import Reader
+    from app.responses.recording import Recorded
     from app.stimuli.localizer import Localizer
 
 NONE = "—"  # of a choice that does not arise
@@ -51,7 +51,6 @@ WAYS = (
     *product(("each",), LEVELS, SCORES),
 )
 CORRECTIONS = {"p": "none", "fdr_bh": "BH", "fdr_by": "BY"}  # by the rule of a criterion
-OF_KERNELS = tuple(name for name in AGGREGATIONS if name != "unit")
 TOP_SHARE = 0.05
 SHUFFLES = 200
 
@@ -138,7 +137,7 @@ def vary(compared: Mapping[str, Metric]) -> dict[tuple[str, ...], Metric]:
 
 def explore(
     compared: Mapping[str, Metric],
-    reader: Reader,
+    reader: Reader | Recorded,
     stimuli: Localizer,
     target: str,
     seed: int,
@@ -146,24 +145,24 @@ def explore(
 ) -> Multiverse:
     """Ask every specification of a layer's kernels, from their responses to the localizer.
 
+    Of a recording's units, which have no maps, there is no aggregation to choose.
     Agreement is the mean Spearman correlation of a specification's score with all scores that are
     found otherwise.
     """
-    images, memo, hardware = stimuli.images, reader.memo, reader.hardware
+    images, device = stimuli.images, reader.hardware.device.type
     varied = {" ".join(way): (way, metric) for way, metric in vary(compared).items()}
     metrics = {name: metric for name, (_, metric) in varied.items()}
-    device = hardware.device.type
     questions = make_questions(metrics, images.labels, stimuli.domains, target, device)
     plan, criteria = Plan(0, 0, shuffles), make_criteria(metrics)
     rows: list[tuple[Any, ...]] = []
     masks, scores = [], {}
-    for aggregation in OF_KERNELS:
-        responses = reader.read(images)[aggregation]
-        scored = memo.each(score_kernels, questions, questions, responses, hardware)
-        kernels = responses.shape[1]  # of which a criterion may want a number
+    for aggregation in reader.aggregations:
+        scored = score_layer(questions, reader, images, aggregation)
+        kernels = len(next(iter(scored.values())).scores.score)  # a criterion may want a number
         criteria = {name: replace(each, units=kernels) for name, each in criteria.items()}
         inquiry = Inquiry(questions, criteria, stimuli.compared, plan, seed)
-        sure = memo(certify_kernels, inquiry, responses, hardware)
+        sure, _ = certify_layer(inquiry, reader, images, aggregation)
+        assert sure is not None
         for name, ((metric, *way, correction), settings) in varied.items():
             said = scored[name].scores
             scores[" ".join((metric, *way, aggregation))] = said.score

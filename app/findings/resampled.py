@@ -22,16 +22,16 @@ from app.findings.selection import Criterion, measure
 from app.metrics import Question
 from app.metrics.draws import Draws, Membership, draw_halves, draw_resamples, draw_shuffles, join
 from app.metrics.resampling import Sample, resample
-from app.metrics.scoring import still_noise
+from app.metrics.scoring import make_room, still_noise
 from app.names import name_units
 from app.progress import progress_bar
-from app.responses.units import read_units
 
 if TYPE_CHECKING:
     from app.config.schema import Certainty as Settings
-    from app.models.network import Network
     from app.responses.hardware import Hardware
     from app.responses.kernels import Reader
+    from app.responses.recording import Recorded, Recording
+    from app.responses.units import Units
     from app.stimuli.images import Images
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
@@ -53,7 +53,7 @@ class Plan:
 
 KERNELS = Plan(1000, 20, 200)
 # Of single units, of layers of at most so many: those by the million are halved and shuffled alone.
-UNITS = {2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
+UNITS = {2**10: KERNELS, 2**18: Plan(200, 10, 20), math.inf: Plan(0, 2, 20)}
 
 
 def make_plan(settings: Settings, count: int, aggregation: str) -> Plan:
@@ -198,9 +198,8 @@ def _put(
     score, verdict = found
     if room is None:
         scores = (0,) if kind == "shuffle" else (len(score), units)
-        room = Looked(
-            np.empty(scores, score.dtype), np.empty((*verdict.shape[:-1], units), verdict.dtype)
-        )
+        verdicts = (*verdict.shape[:-1], units)
+        room = Looked(make_room(scores, score.dtype), make_room(verdicts, verdict.dtype))
     room.verdict[..., numbers] = verdict
     if kind == "shuffle":
         largest = np.append(room.score, score[~np.isnan(score)])
@@ -288,16 +287,16 @@ def score_chosen(score: NDArray[np.float32], chosen: NDArray[np.bool_]) -> float
 
 
 def certify_units(
-    inquiry: Inquiry, network: Network, layer: str, images: Images, hardware: Hardware
+    inquiry: Inquiry, stream: Units | Recording, images: Images, hardware: Hardware
 ) -> Certainty:
     """Find how sure what is found of a layer's single units is, from a pass of its own."""
-    units, plan = math.prod(network.map_shape(layer)), inquiry.plan
+    units, plan = len(stream), inquiry.plan
     draws = plan.resamples + 2 * plan.splits
     kept = 4 * len(inquiry.criteria) * draws
     for name, criterion in inquiry.criteria.items():
         contrasts = 4 * len(inquiry.questions[name].contrast.others)
         kept += (draws + plan.shuffles) * (contrasts if criterion.together else 1)
-    blocks = read_units(network, layer, images, hardware, kept)
+    blocks = stream.read(images, hardware, kept)
     return certify(
         look_everywhere(blocks, units, inquiry, hardware), inquiry, units, hardware, False
     )
@@ -314,7 +313,7 @@ def certify_kernels(
 
 
 def certify_layer(
-    inquiry: Inquiry, reader: Reader, images: Images, aggregation: str
+    inquiry: Inquiry, reader: Reader | Recorded, images: Images, aggregation: str
 ) -> tuple[Certainty | None, list[str]]:
     """Find how sure what metrics say of a layer is, and what has to be said of that.
 
@@ -324,9 +323,8 @@ def certify_layer(
     inquiry, notes = inquiry.spare_halves()
     if not any(dataclasses.astuple(inquiry.plan)):
         return None, notes
-    if aggregation == "unit":
-        asked = inquiry, reader.network, reader.layer, images, hardware
-        found = memo(certify_units, *asked)
+    if (stream := reader.stream(aggregation)) is not None:
+        found = memo(certify_units, inquiry, stream, images, hardware)
     else:
         found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
     smallest = min(Counter(filter(None, inquiry.categories)).values())

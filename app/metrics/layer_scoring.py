@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,13 +13,13 @@ from app.metrics.contrast import contrast
 from app.metrics.scores import Question, Scored, Scores, check_options, find_function, load
 from app.metrics.scoring import count_bytes, score_blocks, score_kernels
 from app.responses.hardware import choose_device
-from app.responses.units import read_units
+from app.responses.kernels import Reader
 
 if TYPE_CHECKING:
     from app.config.schema import Metric
-    from app.models.network import Network
     from app.responses.hardware import Hardware
-    from app.responses.kernels import Reader
+    from app.responses.recording import Recorded, Recording
+    from app.responses.units import Units
     from app.stimuli.images import Images
 
 
@@ -65,26 +64,33 @@ def note_levels(
 
 
 def score_layer(
-    questions: Mapping[str, Question], reader: Reader, images: Images, aggregation: str
+    questions: Mapping[str, Question],
+    reader: Reader | Recorded,
+    images: Images,
+    aggregation: str,
 ) -> dict[str, Scored]:
     """Score a layer by every metric; each one's scores are remembered by themselves.
 
     `aggregation` makes a kernel's map one number an image; `unit`: single units are scored.
     """
     memo, hardware = reader.memo, reader.hardware
-    if aggregation == "unit":
-        network, layer = reader.network, reader.layer
-        return memo.each(score_units, questions, questions, network, layer, images, hardware)
+    if (stream := reader.stream(aggregation)) is not None:
+        return memo.each(score_units, questions, questions, stream, images, hardware)
     responses = reader.read(images)[aggregation]
     return memo.each(score_kernels, questions, questions, responses, hardware)
 
 
 def score_others(
-    questions: Mapping[str, Question], reader: Reader, images: Images, aggregation: str
+    questions: Mapping[str, Question],
+    reader: Reader | Recorded,
+    images: Images,
+    aggregation: str,
 ) -> dict[str, tuple[Scores, ...]]:
     """Score the other layers that the sweep asks for and that the network has, by some metrics."""
     found: dict[str, tuple[Scores, ...]] = {name: () for name in questions}
-    for layer in reader.others if questions else ():
+    if not questions or not isinstance(reader, Reader):
+        return found
+    for layer in reader.others:
         with suppress(InputError):  # another network of the sweep has it
             reader.network.map_shape(layer)
             if layer != reader.layer:
@@ -95,16 +101,14 @@ def score_others(
 
 def score_units(
     questions: Mapping[str, Question],
-    network: Network,
-    layer: str,
+    stream: Units | Recording,
     images: Images,
     hardware: Hardware,
 ) -> dict[str, Scored]:
-    """Every metric's scores of a layer's single units, from forward passes that fit the memory.
+    """Every metric's scores of what is read in blocks that fit the memory.
 
     Units are in the order channel, row, column.
     """
     kept = sum(count_bytes(question) for question in questions.values())
-    blocks = read_units(network, layer, images, hardware, kept)
-    units = math.prod(network.map_shape(layer))
-    return score_blocks(blocks, units, questions, hardware.threads)
+    blocks = stream.read(images, hardware, kept)
+    return score_blocks(blocks, len(stream), questions, hardware.threads)

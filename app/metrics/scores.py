@@ -70,6 +70,7 @@ class Scored:
     scores: Scores
     extremes: NDArray[np.int64]  # (units kept,), highest score first
     responses: NDArray[np.float32]  # (images, units kept)
+    absent: int = 0  # units that had no responses to score
 
 
 def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:

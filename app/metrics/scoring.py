@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from app.errors import InputError
 from app.machine import count_threads
@@ -31,12 +32,13 @@ def score_blocks(
     """Score a layer of so many units by every metric, from blocks of them in any order.
 
     A block is the numbers (units,) of its units in the layer and their responses (images, units);
-    together the blocks hold each unit once. Scores do not depend, to the bit, on the blocks or on
-    the number of `threads` (None: `app.machine.count_threads`). A unit whose responses to compared
-    images differ by rounding alone (`app.metrics.moments.NOISE`) counts as constant; InputError for
-    such responses that are not finite.
+    no unit is in two blocks, and one that is in none is undefined. Scores do not depend, to the
+    bit, on the blocks or on the number of `threads` (None: `app.machine.count_threads`). A unit
+    whose responses to compared images differ by rounding alone (`app.metrics.moments.NOISE`) counts
+    as constant; InputError for such responses that are not finite.
     """
     whole: dict[str, Scored] = {}
+    absent = units
     compared = np.any([question.contrast.included for question in questions.values()], axis=0)
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
@@ -53,6 +55,7 @@ def score_blocks(
     # Sorting and the compiled loops run without the interpreter's lock.
     with ThreadPoolExecutor(threads or count_threads()) as pool:
         for numbers, responses in blocks:
+            absent -= len(numbers)
             width = max(1, CHUNK_VALUES // len(responses))
             ends = range(width, len(numbers), width)
             some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
@@ -62,7 +65,7 @@ def score_blocks(
                     if name not in whole:
                         whole[name] = _make_room(scores, len(responses), units)
                     whole[name] = _put(whole[name], scores, numbered, chunk)
-    return whole
+    return {name: replace(each, absent=absent) for name, each in whole.items()}
 
 
 def still_noise(
@@ -95,6 +98,21 @@ def count_bytes(question: Question) -> int:
     return 8 * (1 + 2 * len(question.contrast.others)) + question.preferred
 
 
+def note_absent(scored: Scored, what: str) -> str | None:
+    """Say how many units or kernels had no responses to score, if any."""
+    if not scored.absent:
+        return None
+    return (
+        f"responses: {scored.absent} of {len(scored.scores.score)} {what} have no finite response "
+        "to some stimulus: their scores are undefined"
+    )
+
+
+def make_room(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """Make room for what is said of units: of those that nothing is said of, NaN, or no."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype)
+
+
 def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
     """Find the units of the highest and the lowest defined scores, highest first, ties by index."""
     defined = np.flatnonzero(np.isfinite(score))
@@ -104,9 +122,8 @@ def find_ends(score: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _make_room(found: Scores, images: int, units: int) -> Scored:
     """Make room for the whole layer."""
-    rooms = [
-        part if part is None else np.empty((*part.shape[:-1], units), part.dtype) for part in found
-    ]
+    rooms = [part if part is None else make_room((*part.shape[:-1], units), part.dtype)
+             for part in found]  # fmt: skip
     return Scored(Scores._make(rooms), np.empty(0, np.int64), np.empty((images, 0), np.float32))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from torch import nn
 
 from app.errors import InputError
-from app.files import find_pointer
+from app.files import digest_file, find_pointer
 from app.models.checkpoint import behead, digest_tensors, fill, name_tensors, read, read_metadata
 from app.models.formats import is_safetensors
 from app.models.libraries import BUILDERS, Found
@@ -91,16 +89,7 @@ def digest_weights(settings: Model) -> str:
         versions = ", ".join(f"{name} {version(name)}" for name in packages)
         origin = f"weights {settings.weights}" if settings.weights else f"seed {settings.seed}"
         return f"{origin}, {versions}"
-    path = locate_checkpoint(settings.checkpoint)
-    status = path.stat()
-    return _digest_file(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.cache  # every step of a run asks for it, and full-size weights are half a gigabyte
-def _digest_file(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of the file; size and time of change stand for its content within one process."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_file(locate_checkpoint(settings.checkpoint))
 
 
 def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, list[str]]:

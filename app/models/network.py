@@ -113,7 +113,7 @@ class Subject:
     """The layer that is asked, and what only the network knows."""
 
     shape: tuple[int, int, int]  # channels, rows, columns; tokens are rows
-    depth: int  # where the layer stands in the network, from 1
+    depth: int | None  # where the layer stands in the network, from 1; None: it is a recording
     read: str  # what is read for the layer, in words
     digest: str  # of the network's weights
     leads_to: tuple[str, ...]  # "outputs", "features" that the head takes: what rests on the layer

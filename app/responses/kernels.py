@@ -15,6 +15,7 @@ from torch import Tensor
 from app.errors import InputError
 from app.progress import progress_bar
 from app.responses.passes import plan_pass, to_device
+from app.responses.units import Units
 
 if TYPE_CHECKING:
     from app.memo import Memo
@@ -81,6 +82,11 @@ class Reader:
     hardware: Hardware
     memo: Memo
     others: tuple[str, ...] = ()  # layers that other jobs of the sweep will ask for
+    aggregations = tuple(AGGREGATE)  # what makes its maps one number an image
+
+    def stream(self, aggregation: str) -> Units | None:
+        """What brings single units block by block; None: kernels are read at once."""
+        return Units(self.network, self.layer) if aggregation == "unit" else None
 
     def read(self, images: Images) -> Responses:
         """The responses of the layer's kernels, by aggregation.

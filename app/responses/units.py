@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,24 @@ if TYPE_CHECKING:
 FINDINGS_BYTES = 200
 SCORING_BYTES = 0.25 * GB  # compiled loops, chunks in work
 SPARE = 0.06  # of the budget, for what no estimate foresees
+
+
+@dataclass(frozen=True)
+class Units:
+    """The single units of a layer, by their number."""
+
+    network: Network
+    layer: str
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return math.prod(self.network.map_shape(self.layer))
+
+    def read(
+        self, images: Images, hardware: Hardware, bytes_a_unit: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Read them in blocks; see `read_units`."""
+        return read_units(self.network, self.layer, images, hardware, bytes_a_unit)
 
 
 def read_units(

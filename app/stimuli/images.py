@@ -126,15 +126,16 @@ def _to_8_bits(values: NDArray[Any], key: int | None) -> Image.Image:
 class Images:
     """Images with a label each: a category, an identity or an output of the network.
 
-    `contents` holds the pixels of each, uint8 (height, width), or the path of its file. `digest` is
-    the SHA-256 over names, labels and contents: equal digests, equal images.
+    `contents` holds the pixels of each, uint8 (height, width), or the path of its file; of what was
+    shown in a recording, the numbers of its presentations. `digest` is the SHA-256 over names,
+    labels and contents: equal digests, equal images.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     digest: str
     source: str  # for people: where they came from
-    contents: Sequence[NDArray[np.uint8] | Path] = field(repr=False)
+    contents: Sequence[NDArray[Any] | Path] = field(repr=False)
     notes: tuple[str, ...] = ()  # a line for what is to be told of files that were read, or not
     megapixels: float | None = None  # that a file may have, see `read_image`
 
@@ -143,6 +144,11 @@ class Images:
 
     def __memo__(self) -> str:
         return self.digest
+
+    @property
+    def presentations(self) -> list[NDArray[np.int64]]:
+        """The numbers of each one's presentations in a recording."""
+        return [np.asarray(each, np.int64) for each in self.contents]
 
     def take(self, chosen: Sequence[int]) -> Images:
         """Some of the images, by their places."""

@@ -25,6 +25,7 @@ class Localizer:
 
     images: Images
     domains: dict[str, tuple[str, ...]]
+    people: Images | None = None  # of a recording: what was shown with an identity, if anything
 
     @property
     def compared(self) -> list[str | None]:
@@ -48,16 +49,7 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         present += [SCRAMBLED] * scrambled
     else:
         present = folders.labels() if settings.root else sorted(floc.read_digests(floc.DIGESTS))
-    left = []
-    for name in settings.leave_out:
-        if (known := find_name(name, present)) is None:
-            raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
-        left.append(known)
-    domains = {}
-    for domain, members in (settings.domains or {}).items():
-        own = [find_name(name, present) or name for name in members]
-        if kept := tuple(category for category in own if category not in left):
-            domains[domain] = kept
+    domains, left = group(settings, present)
     if settings.name == "floc":
         left.append(SCRAMBLED)  # but where a domain names it
     named = [category for members in domains.values() for category in members]
@@ -74,6 +66,23 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
         images = folders.read(found, megapixels, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
+
+
+def group(
+    settings: Stimuli, present: Sequence[str]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Find the categories of each domain that settings name, and those that they leave out."""
+    left = []
+    for name in settings.leave_out:
+        if (known := find_name(name, present)) is None:
+            raise InputError(f"stimuli.leave_out={name}: the categories are {', '.join(present)}")
+        left.append(known)
+    domains = {}
+    for domain, members in (settings.domains or {}).items():
+        own = [find_name(name, present) or name for name in members]
+        if kept := tuple(category for category in own if category not in left):
+            domains[domain] = kept
+    return domains, left
 
 
 def _fetch_floc(settings: Stimuli, wanted: Sequence[str]) -> Images:

@@ -13,6 +13,7 @@ from scipy import stats
 from app.findings.resampled import KERNELS, UNITS, Plan, certify, certify_units, look_everywhere
 from app.models.network import Network
 from app.responses.hardware import Hardware
+from app.responses.units import Units
 from tests.benchmarks.material import (
     METRICS,
     composed,
@@ -193,6 +194,6 @@ def certify_conv2(images: int) -> Callable[[], None]:
     look_everywhere([(np.arange(8), few)], 8, asked, hardware)  # compiled code is read from disk
 
     def run() -> None:
-        certify_units(asked, network, "conv2", shown, hardware)
+        certify_units(asked, Units(network, "conv2"), shown, hardware)
 
     return run

@@ -21,6 +21,7 @@ from app.models.network import Network
 from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
 from app.responses.hardware import Hardware
 from app.responses.kernels import AGGREGATE, read_kernels
+from app.responses.units import Units
 from app.stimuli.classes import OwnClasses
 from app.stimuli.images import Images, Preprocessing
 from tests.benchmarks.material import composed, questions, random_images, scored, simulated
@@ -94,7 +95,7 @@ def score_conv2(images: int) -> Callable[[], None]:
     scored(simulated(8, images, 0.6), asked)  # compiled code is read from disk
 
     def run() -> None:
-        score_units(asked, network, "conv2", shown, hardware)
+        score_units(asked, Units(network, "conv2"), shown, hardware)
 
     return run
 

@@ -362,7 +362,8 @@ def test_groups_too_small_to_halve_are_told():
 
 def certify_responses(inquiry: Inquiry, responses: np.ndarray) -> list[str]:
     """The notes of a layer whose kernels respond so."""
-    reader = SimpleNamespace(memo=compute, hardware=HARDWARE, read=lambda _: {"l2": responses})
+    reader = SimpleNamespace(memo=compute, hardware=HARDWARE, read=lambda _: {"l2": responses},
+                             stream=lambda _: None)  # fmt: skip
     return certify_layer(inquiry, reader, None, "l2")[1]
 
 

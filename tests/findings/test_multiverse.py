@@ -19,7 +19,6 @@ from app.findings.consistency import jaccard
 from app.findings.multiverse import (
     CHOICES,
     NONE,
-    OF_KERNELS,
     Multiverse,
     explore,
     find_shares,
@@ -29,6 +28,7 @@ from app.findings.multiverse import (
 )
 from app.memo import Memo
 from app.responses.hardware import Hardware
+from app.responses.kernels import AGGREGATE
 from tests.composing import check_config
 
 DOMAINS = {"faces": ("adult", "child"), "bodies": ("body", "limb"), "places": ("house",)}
@@ -43,6 +43,10 @@ class Kernels:
     responses: dict[str, np.ndarray]
     memo: Memo
     hardware: Hardware
+    aggregations = tuple(AGGREGATE)
+
+    def stream(self, aggregation: str) -> None:
+        return None
 
     def read(self, images: object) -> dict[str, np.ndarray]:
         return self.responses
@@ -53,7 +57,7 @@ def responses() -> dict[str, np.ndarray]:
     random, faces = np.random.default_rng(0), np.isin(LABELS, DOMAINS["faces"])
     slopes = np.linspace(-0.3, 2, KERNELS)
     found = {}
-    for name in OF_KERNELS:
+    for name in AGGREGATE:
         values = random.normal(size=(len(LABELS), KERNELS)) + np.outer(faces, slopes)
         found[name] = np.maximum(values, 0).astype(np.float32)
     return found
@@ -96,7 +100,7 @@ def test_specifications(found: Multiverse):
     table = found.table
     assert not table.duplicated([*CHOICES]).any()
     assert set(table["metric"]) == {"fsi", "dprime", "wilcoxon", "ttest"}  # no baseline
-    ways, scores = 5 * len(OF_KERNELS), 4 * 5 * len(OF_KERNELS)
+    ways, scores = 5 * len(AGGREGATE), 4 * 5 * len(AGGREGATE)
     assert len(table) == 2 * scores + 2 * ways + 2 * 3 * ways  # own: two metrics have corrections
     assert found.scores.shape == (KERNELS, scores)
     own = table[table["own"] & (table["aggregation"] == "l2")].set_index("metric")

@@ -1,0 +1,347 @@
+"""Responses from a file: what was computed or recorded elsewhere, read block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from app.errors import InputError
+from app.files import digest_file
+from app.machine import measure_memory
+from app.progress import progress_bar
+from app.responses.formats import POSITION, Part, Variable, open_file, reading
+from app.responses.kernels import AGGREGATE
+from app.responses.units import fit_rows
+from app.stimuli.presented import name_columns
+
+if TYPE_CHECKING:
+    from app.config.schema import Responses
+    from app.memo import Memo
+    from app.responses.hardware import Hardware
+    from app.stimuli.images import Images
+
+# What axes with names are called; any other is that of units.
+PRESENTATIONS = ("presentation", "stimulus", "trial", "image")
+CHUNK_VALUES = 2**24  # of a file, that are read at once
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A data set of a file as presentations x units, maybe x time.
+
+    A presentation's NaN is left out of its stimulus' mean; a unit without any response to a
+    stimulus is undefined.
+    """
+
+    path: Path
+    name: str  # of the data set
+    variable: Variable
+    axes: tuple[str, ...]  # presentations, then units or channels, rows, columns, then time if any
+    times: NDArray[np.bool_] | None  # that are averaged; None: there is no axis of time
+    shape: tuple[int, int, int]  # channels, rows, columns; of units without positions (units, 1, 1)
+    digest: str  # of the file
+    window: Sequence[float] | None = None  # that those times, or spikes that are counted, lie in
+    aggregation: str = "unit"  # of maps
+
+    def __memo__(self) -> dict[str, Any]:
+        """All that responses depend on."""
+        return {"digest": self.digest, "name": self.name, "aggregation": self.aggregation,
+                "window": self.window}  # fmt: skip
+
+    def __len__(self) -> int:
+        """How many units, or kernels, it has."""
+        return self.shape[0] if self.aggregation != "unit" else math.prod(self.shape)
+
+    @property
+    def presentations(self) -> int:
+        """How many there are."""
+        return self.variable.sizes[self.axes[0]]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of responses: float32 where the file's values are, else float64."""
+        own = self.variable.dtype
+        return np.dtype(np.float32 if own.kind == "f" and own.itemsize <= 4 else np.float64)
+
+    @property
+    def what(self) -> str:
+        """What is read, in words."""
+        return f"the units of {self.name} in {self.path.name}"
+
+    def list_presentations(self) -> pd.DataFrame:
+        """Say what the file itself says of its presentations, a row each."""
+        lines = self.variable.along(self.axes[0])
+        return name_columns({name: bring() for name, bring in lines.items()})
+
+    def read(
+        self, images: Images, hardware: Hardware, bytes_a_unit: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Read units, or kernels, in blocks that the memory budget allows, as `read_units` does.
+
+        Responses (images, units) are means over each image's presentations. Undefined units are in
+        no block. InputError where all are, or where a budget is too small.
+        """
+        rows = np.unique(np.concatenate(images.presentations))
+        own = [np.searchsorted(rows, numbers) for numbers in images.presentations]
+        some = False
+        for numbers, trials in self.read_trials(rows, len(own), hardware, bytes_a_unit):
+            kept, responses = self.respond(numbers, trials, own)
+            if len(kept):
+                some = True
+                yield kept, responses
+        if not some:
+            raise InputError(f"{self.what}: none has a finite response to each of the stimuli")
+
+    def read_trials(
+        self, rows: NDArray[np.int64], samples: int, hardware: Hardware, bytes_a_unit: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Read some presentations, ascending, in blocks: numbers of channels, (rows, units).
+
+        `samples` are what is made of them, of which there is room for two times.
+        """
+        channels, height, width = self.shape
+        bytes_each = (len(rows) + 2 * samples) * self.dtype.itemsize
+        layer = height * width, channels, 1
+        fixed = measure_memory() + 3 * 8 * CHUNK_VALUES
+        together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
+                            self.what)  # fmt: skip
+        rows_read = self.presentations if self.variable.by_columns else 1
+        bins = 1 if self.times is None else len(self.times)
+        most = CHUNK_VALUES // (height * width * bins * rows_read)
+        together = min(together, max(1, most))
+        with progress_bar(self.what, channels, "unit") as done, reading(self.path):
+            for first in range(0, channels, together):
+                numbers = np.arange(first, min(first + together, channels))
+                yield numbers, self._read_part(rows, first, len(numbers))
+                done(len(numbers))
+
+    def _read_part(self, rows: NDArray[np.int64], first: int, count: int) -> NDArray[Any]:
+        """Read so many channels of some presentations, the times' mean, as (rows, units)."""
+        positions = self.shape[1] * self.shape[2]
+        each = self.variable.sizes[self.axes[1]] // self.shape[0]  # of the axis, to a channel
+        part = {self.axes[1]: slice(first * each, (first + count) * each)}
+        bins = 1 if self.times is None else len(self.times)
+        step = max(1, CHUNK_VALUES // (count * positions * bins))
+        found = np.empty((len(rows), count * positions), self.dtype)
+        order = [self.variable.axes.index(axis) for axis in self.axes]
+        for start in range(0, self.presentations, step):
+            low, high = np.searchsorted(rows, [start, start + step])
+            if low < high:
+                asked: Part = {**part, self.axes[0]: slice(start, start + step)}
+                values = self.variable.read(asked).transpose(order)
+                values = values[rows[low:high] - start]
+                if self.times is not None:
+                    values = values[..., self.times].mean(axis=-1, dtype=np.float64)
+                found[low:high] = values.reshape(high - low, -1)
+        return found
+
+    def respond(
+        self,
+        numbers: NDArray[np.int64],
+        trials: NDArray[Any],
+        images: Sequence[NDArray[np.int64]],
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Average the trials (presentations, units) of each image, and aggregate maps.
+
+        Returns the numbers of the units, or kernels, that are defined, and their responses.
+        """
+        responses = average(trials, images)
+        channels, height, width = len(numbers), *self.shape[1:]
+        if self.aggregation != "unit":
+            maps = torch.from_numpy(responses).reshape(-1, channels, height, width).float()
+            responses = AGGREGATE[self.aggregation](maps).numpy()
+        else:
+            positions = height * width
+            numbers = np.arange(numbers[0] * positions, (numbers[-1] + 1) * positions)
+        known = ~np.isnan(responses).any(axis=0)
+        return (numbers, responses) if known.all() else (numbers[known], responses[:, known])
+
+
+def average(trials: NDArray[Any], images: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
+    """Average trials (presentations, units) over those of each image, leaving NaN out.
+
+    A unit without a trial of an image that is a number has NaN.
+
+    Examples
+    --------
+    >>> average(np.array([[1.0], [np.nan], [3.0], [4.0]]), [np.array([0, 1]), np.array([2, 3])])
+    array([[1. ],
+           [3.5]])
+    """
+    places = np.concatenate(images)
+    if len(places) == len(images):
+        in_order = len(places) == len(trials) and (np.diff(places) > 0).all()
+        return trials if in_order else trials[places]
+    found = np.empty((len(images), trials.shape[1]), trials.dtype)
+    for place, own in enumerate(images):
+        some = trials[own]
+        known = ~np.isnan(some)
+        with np.errstate(invalid="ignore"):
+            found[place] = np.sum(some, axis=0, dtype=np.float64, where=known) / known.sum(axis=0)
+    return found
+
+
+def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, list[str]]:
+    """Look into the file that settings name; what is to be told of it.
+
+    InputError where there is no such data set, or several, and for what is no responses.
+    """
+    path = Path(settings.path or "").expanduser()
+    found = open_file(path, settings.window, memory_gb)
+    name = choose_variable(found, settings.variable, path)
+    variable = found[name]
+    window = None if path.suffix == ".nwb" else settings.window  # in which spikes were counted
+    with reading(path):
+        axes, times = arrange(variable, window, f"{name} in {path}")
+        shape, notes = find_shape(variable, axes)
+        digest = digest_path(path)
+    return Recording(path, name, variable, axes, times, shape, digest, settings.window), notes
+
+
+def choose_variable(found: dict[str, Variable], asked: str | None, path: Path) -> str:
+    """Choose the data set of numbers that is asked for, or the only one; InputError."""
+    numbers = {name: each for name, each in found.items() if each.dtype.kind in "fiub"}
+    listed = ", ".join(f"{name} {each.shape}" for name, each in numbers.items())
+    if asked is not None:
+        if asked not in numbers:
+            kind = f"holds {found[asked].dtype}, no numbers" if asked in found else "is not there"
+            raise InputError(f"responses.variable={asked} {kind}: {path} has {listed or 'none'}")
+        return asked
+    if len(numbers) != 1:
+        if numbers:
+            raise InputError(
+                f"{path} has several data sets: {listed}; say which with responses.variable=<name>"
+            )
+        others = ", ".join(f"{name} of {each.dtype}" for name, each in found.items())
+        raise InputError(
+            f"{path} has no data set of numbers with two axes, presentations x units: "
+            f"{others or 'it has none of two axes'}"
+        )
+    return next(iter(numbers))
+
+
+def arrange(
+    variable: Variable, window: Sequence[float] | None, what: str
+) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
+    """Put axes in order, presentations, units, time, by their names, else as they are.
+
+    Beside the times of the window, whole bins where the file has their ends. InputError.
+    """
+    names = variable.axes
+    shown = [axis for axis in names if axis.lower().rstrip("s").startswith(PRESENTATIONS)]
+    clocks = [axis for axis in names if "time" in axis.lower()]
+    plain = len(names) == 3 and not clocks and not shown  # an axis of time without its name
+    first, last = shown[:1] or list(names[:1]), clocks[:1] or (list(names[2:]) if plain else [])
+    units = [axis for axis in names if axis not in (*first, *last)]
+    if sorted(units) == sorted(POSITION):
+        units = list(POSITION)
+    if len(units) not in (1, 3):
+        raise InputError(
+            f"{what} has axes {variable.shape}: presentations x units, or x channels x rows x "
+            "columns, and maybe x time are read"
+        )
+    axes = (*first, *units, *last)
+    if not last:
+        if window is not None:
+            raise InputError(f"responses.window={list(window)}: {what} has no axis of time")
+        return axes, None
+    return axes, choose_times(variable, last[0], window, what)
+
+
+def choose_times(
+    variable: Variable, axis: str, window: Sequence[float] | None, what: str
+) -> NDArray[np.bool_]:
+    """Choose the times (times,) that lie in the window; InputError where none do."""
+    count = variable.sizes[axis]
+    lines = {name: bring() for name, bring in variable.along(axis).items()}
+    numbers = {name: each.astype(float) for name, each in lines.items() if each.dtype.kind in "fiu"}
+    bins = [
+        each for end in ("start", "end") for name, each in numbers.items() if name.endswith(end)
+    ]
+    starts, ends = bins if len(bins) == 2 else [next(iter(numbers.values()), np.empty(0))] * 2
+    if not len(starts):
+        raise InputError(
+            f"{what} has an axis {axis} of {count} without times: give it a coordinate of times, "
+            "or average it before"
+        )
+    span = f"{starts.min():g} to {ends.max():g}"
+    if window is None:
+        raise InputError(
+            f"{what} has an axis of {count} times, {span}: say which to average with "
+            "responses.window=[first,last]"
+        )
+    within: NDArray[np.bool_] = (starts >= window[0]) & (ends <= window[1])
+    if not within.any():
+        raise InputError(
+            f"responses.window={list(window)} holds none of the {count} times of {what}, {span}"
+        )
+    return within
+
+
+def find_shape(variable: Variable, axes: Sequence[str]) -> tuple[tuple[int, int, int], list[str]]:
+    """Find the channels, rows and columns of units, by their axes or the file's coordinates."""
+    units, *rest = [variable.sizes[axis] for axis in axes[1:4]]
+    if len(rest) == 2:
+        return (units, rest[0], rest[1]), []
+    flat, lines = (units, 1, 1), variable.along(axes[1])
+    if not all(name in lines for name in POSITION):
+        return flat, []
+    places = [lines[name]() for name in POSITION]
+    channels, height, width = (len(np.unique(each)) for each in places)
+    grid = np.indices((channels, height, width)).reshape(3, -1)
+    codes = [np.unique(each, return_inverse=True)[1] for each in places]
+    if grid.shape[1] == units and np.array_equal(grid, codes):
+        return (channels, height, width), []
+    return flat, [
+        "responses: channel, row and column are no whole maps in that order: units are without "
+        "positions"
+    ]
+
+
+def digest_path(path: Path) -> str:
+    """SHA-256 of a file, or over the names and contents of all files in a folder."""
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    told = [f"{each.relative_to(path).as_posix()}\0{digest_file(each)}" for each in files]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recording as a run reads it, in the place of `app.responses.kernels.Reader`."""
+
+    recording: Recording
+    hardware: Hardware
+    memo: Memo
+
+    @property
+    def aggregations(self) -> tuple[str, ...]:
+        """What makes its maps one number an image; of single units there is nothing to choose."""
+        return ("unit",) if self.recording.aggregation == "unit" else tuple(AGGREGATE)
+
+    def stream(self, aggregation: str) -> Recording:
+        """The recording, whose units or kernels are read block by block."""
+        return replace(self.recording, aggregation=aggregation)
+
+    def read(self, images: Images) -> dict[str, NDArray[Any]]:
+        """Read the responses (images, units) that identity is decoded from, as `l2`.
+
+        Units without positions are as they are; what is undefined counts for nothing, as 0.
+        """
+        own = self.recording.aggregation
+        recording = self.stream("unit" if own == "unit" else "l2")
+        size = len(images) * recording.dtype.itemsize
+        found = np.zeros((len(images), len(recording)), recording.dtype)
+        for numbers, responses in recording.read(images, self.hardware, size):
+            found[:, numbers] = responses
+        return {"l2": found}

@@ -1,0 +1,208 @@
+"""What was shown in a recording: a table of its presentations, and the stimuli they make up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from app.errors import InputError
+from app.spelling import spell
+from app.stimuli.images import Images
+from app.stimuli.localizer import Localizer, group
+
+if TYPE_CHECKING:
+    from app.config.schema import Stimuli
+
+# What is known of a presentation, and what else such a column is called.
+COLUMNS = {
+    "category": ("category_name",),
+    "stimulus": ("stimulus_id", "image_id"),
+    "repetition": (),
+    "identity": (),
+}
+
+
+def find_columns(names: Iterable[str]) -> dict[str, str]:
+    """Find which of some names are those of `COLUMNS`."""
+    present = list(names)
+    return {
+        column: next(name for name in (column, *others) if name in present)
+        for column, others in COLUMNS.items()
+        if {column, *others} & {*present}
+    }
+
+
+def name_columns(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Make a table of text of the `COLUMNS` that there are; what is missing is empty."""
+    table = pd.DataFrame({column: values[name] for column, name in find_columns(values).items()})
+    return table.map(_to_text).astype(object)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, float) and value.is_integer():  # of whole numbers, where some are missing
+        value = int(value)
+    return "" if pd.isna(value) else spell(str(value)).strip()
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of stimuli, .csv, .tsv or .parquet; InputError for one that is none."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"responses.stimuli={path} must be a .csv, .tsv or .parquet table")
+    try:
+        if kind == ".parquet":
+            return name_columns(dict(pd.read_parquet(path)))
+        separator = "\t" if kind == ".tsv" else ","
+        return name_columns(dict(pd.read_csv(path, dtype=str, sep=separator, na_filter=False)))
+    except Exception as error:  # of damaged files readers raise nearly anything
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"responses.stimuli={path} cannot be read: {reason}") from error
+
+
+def describe_presentations(
+    table: pd.DataFrame | None, own: pd.DataFrame, count: int, path: Path
+) -> pd.DataFrame:
+    """Say of each of so many presentations what is known of it: a row each.
+
+    `own` is what the recording itself says of them. A table has a row a presentation, or, where the
+    recording says which stimulus each presentation was of, a row a stimulus. InputError where they
+    do not fit, and for a stimulus that is missing, repeated, or two things at once.
+    """
+    if table is None:
+        told, where = own, f"{path}"
+    else:
+        told, where = _join(table, own, count), "responses.stimuli"
+    if "category" not in told:
+        raise InputError(
+            f"{where} does not say the category of each presentation: give "
+            "responses.stimuli=<table with a column category>; it has "
+            f"{', '.join(map(str, told)) or 'none of ' + ', '.join(COLUMNS)}"
+        )
+    if len(told) != count:
+        raise InputError(
+            f"{where} has {len(told)} rows, and {path} {count} presentations: a row each, in their "
+            "order, or a row a stimulus where the file has a coordinate stimulus"
+        )
+    _check_stimuli(told, where)
+    return told
+
+
+def _check_stimuli(told: pd.DataFrame, where: str) -> None:
+    """Refuse stimuli that are nameless, repeated, or two things at once; InputError."""
+    if "stimulus" not in told:
+        if "repetition" in told:
+            raise InputError(f"{where} has repetition without stimulus: of what it is one")
+        return
+    for column in ("category", "identity"):
+        if column in told:
+            several = told.groupby("stimulus")[column].nunique()
+            if (several > 1).any():
+                raise InputError(
+                    f"{where}: stimulus {several.idxmax()!r} has {several.max()} values of "
+                    f"{column}: a stimulus has one"
+                )
+    if (told["stimulus"] == "").any():
+        row = int(np.argmax(told["stimulus"] == ""))
+        raise InputError(f"{where}: row {row + 1} has no stimulus")
+    if "repetition" in told and (twice := told.duplicated(["stimulus", "repetition"])).any():
+        name, number = told.loc[twice, ["stimulus", "repetition"]].iloc[0]
+        raise InputError(f"{where} has stimulus {name!r}, repetition {number!r}, twice")
+
+
+def _join(table: pd.DataFrame, own: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Give each presentation its stimulus' row, where the recording says which one it was of."""
+    if "stimulus" not in table or "stimulus" not in own:
+        return table
+    if len(table) == count and (table["stimulus"] == own["stimulus"]).all():
+        return pd.concat([table, own.drop(columns=table.columns, errors="ignore")], axis=1)
+    twice = table["stimulus"].duplicated()
+    if twice.any():
+        raise InputError(
+            f"responses.stimuli has stimulus {table['stimulus'][twice].iloc[0]!r} twice: a row a "
+            "stimulus, or a row a presentation in the file's order"
+        )
+    lacks = ~own["stimulus"].isin(table["stimulus"])
+    if lacks.any():
+        raise InputError(
+            f"responses.stimuli lacks {own['stimulus'][lacks].nunique()} stimuli of the file, the "
+            f"first {own['stimulus'][lacks].iloc[0]!r}"
+        )
+    rows = table.set_index("stimulus").loc[own["stimulus"]].reset_index()
+    return pd.concat([rows, own.drop(columns=rows.columns, errors="ignore")], axis=1)
+
+
+def make_presented(table: pd.DataFrame, settings: Stimuli, source: str) -> Localizer:
+    """Make the localizer of what was shown: stimuli of a category, and those of an identity.
+
+    An image stands for a stimulus; its content is the numbers of its presentations. Categories have
+    domains as the settings say. InputError for a category that the table does not have.
+    """
+    present = list(dict.fromkeys(filter(None, table["category"])))
+    domains, left = group(settings, present)
+    for domain, members in domains.items():
+        for category in members:
+            if category not in present:
+                raise InputError(
+                    f"stimuli.domains: {domain} names the category {category!r}, which was not "
+                    f"shown: there are {', '.join(present)}; stimuli.domains=null makes each a "
+                    "domain of its own"
+                )
+    wanted = [name for own in domains.values() for name in own] or [
+        name for name in present if name not in left
+    ]
+    shown = table["category"].isin(wanted).to_numpy()
+    notes = []
+    if not shown.all():
+        notes.append(f"stimuli: {np.sum(~shown)} of {len(shown)} presentations are of no domain")
+    images = _gather(table[shown], "category", source)
+    people, said = _find_people(table, source)
+    return Localizer(
+        replace(images, notes=tuple(notes)),
+        domains or {name: (name,) for name in wanted},
+        replace(people, notes=tuple(said)),
+    )
+
+
+def _find_people(table: pd.DataFrame, source: str) -> tuple[Images, list[str]]:
+    """Find the stimuli that have an identity, or the presentations where one has but a stimulus."""
+    if "identity" not in table:
+        return Images((), (), "", source, ()), []
+    known = table[table["identity"] != ""]
+    people = _gather(known, "identity", source)
+    if len(people) == len(known) or min(Counter(people.labels).values(), default=2) > 1:
+        return people, []
+    return _gather(known.drop(columns="stimulus"), "identity", source), [
+        "decoding: an identity has one stimulus: single presentations are decoded, and a stimulus "
+        "is among those trained on and those tested"
+    ]
+
+
+def _gather(table: pd.DataFrame, label: str, source: str) -> Images:
+    """Make an image of each stimulus of a table, whose index numbers the presentations."""
+    numbers = table.index.to_numpy(np.int64)
+    if "stimulus" in table:
+        code, found = pd.factorize(table["stimulus"])
+        names = found.tolist()
+        rows: list[NDArray[np.int64]] = [
+            numbers[own] for own in np.split(
+                np.argsort(code, kind="stable"), np.cumsum(np.bincount(code))[:-1]
+            )
+        ]  # fmt: skip
+    else:
+        rows = [numbers[[place]] for place in range(len(numbers))]
+        names = [f"{label}/presentation-{number + 1}" for number in numbers]
+    labels = tuple(table.loc[[own[0] for own in rows], label])
+    told = json.dumps([names, labels, [own.tolist() for own in rows]])
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    return Images(tuple(names), labels, digest, source, rows)
