@@ -9,12 +9,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from tests.conftest import MATERIAL, Ended, _warm, finished, run_warm
 
-SWEEP = ["-m", "metric=fsi,ttest", "threshold.fsi=0.3,0.4", "layer=conv13", "certainty=none",
-         "decoding=none", "lesion=none", "figures=false", *MATERIAL[:1]]  # fmt: skip
+SWEEP = ["-m", "--config-dir", "own", "threshold=mine", "metric=fsi,ttest", "seed=0,1",
+         "layer=conv13", "certainty=none", "decoding=none", "lesion=none", "figures=false",
+         *MATERIAL[:1]]  # fmt: skip
+MINE = "own/threshold/mine.yaml"
+MINE_HAS = "name: mine\nfsi: 0.3\ndprime: 0.65\nwilcoxon: 0.001\nttest: {}\n"
 
 
 def resume(folder: Path, *words: str) -> Ended:
@@ -30,6 +34,8 @@ def sweep_of(folder: Path) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a sweep of four jobs was killed in the middle of its second."""
     folder, ended = tmp_path_factory.mktemp("killed"), list[Ended]()
+    (folder / MINE).parent.mkdir(parents=True)
+    (folder / MINE).write_text(MINE_HAS.format(0.05))
     run = threading.Thread(target=lambda: ended.append(run_warm(folder, *SWEEP)))
     run.start()
     while run.is_alive() and not list(folder.glob("outputs/sweeps/*/*/1/record.json")):
@@ -65,3 +71,36 @@ def test_a_killed_sweep_is_resumed(killed: Path):
 
     again = finished(resume(killed, str(sweep)))
     assert again.stdout == f"All 4 jobs finished: nothing is missing in {sweep}\n"
+
+
+def test_a_changed_threshold_is_named_and_runs_anyway(killed: Path):
+    sweep = sweep_of(killed)
+    (killed / sweep / "3/result.json").unlink()
+    (killed / MINE).write_text(MINE_HAS.format(0.01))
+    refused = resume(killed, str(sweep))
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "began, this changed: config threshold/mine.yaml; undo that" in refused.stderr
+    assert not (killed / sweep / "3/result.json").exists()
+
+    process = finished(resume(killed, str(sweep), "anyway=true"))
+    assert "1 of 4 jobs, results in" in process.stdout
+    params = [json.loads((killed / sweep / f"{job}/result.json").read_text())["params"]
+              for job in (2, 3)]  # fmt: skip
+    assert [each["metric.criterion.threshold"] for each in params] == [0.05, 0.01]
+
+
+def test_what_cannot_be_resumed_is_one_line(killed: Path, tmp_path: Path):
+    sweep = killed / sweep_of(killed)
+    for place, words, said in (
+        (tmp_path, ["nowhere"], "nowhere is no folder: name that of a sweep"),
+        (tmp_path, [str(tmp_path)], f"{tmp_path} has no manifest.json: name the folder of a sweep"),
+        (tmp_path, [str(sweep)], f"the sweep in {sweep} ran in {killed}: resume it there"),
+        (killed, [str(sweep), "threshold.fsi=0.2"], "threshold.fsi=0.2: a sweep that is resumed"),
+        (killed, [], "the following arguments are required: folder"),
+    ):
+        process = resume(place, *words)
+        assert process.returncode == 1 and process.stderr.startswith(f"error: {said}")
+        assert process.stderr.count("\n") == 1
+    with FileLock(sweep / "2/.running.lock"):
+        process = resume(killed, str(sweep))
+    assert process.stderr.startswith(f"error: {sweep}/2 is running, here or on another machine")
