@@ -41,7 +41,7 @@ def test_netcdf_opens_as_assemblies_do(made: Path):
     found = [xarray.open_dataset(file) for file in
              sorted(made.parents[3].glob("outputs/exports/*/*.nc"))]  # fmt: skip
     data, exported = found
-    assert data.sizes == {"presentation": 80, "neuroid": 64} and list(data) == ["responses"]
+    assert data.sizes == {"presentation": 80, "neuroid": 128} and list(data) == ["responses"]
     scores = pd.read_parquet(made / "scores.parquet")
     for name in ("fsi", "ttest", "selected_dprime"):
         np.testing.assert_array_equal(exported[name], scores[name])
@@ -57,7 +57,7 @@ def test_netcdf_opens_as_assemblies_do(made: Path):
         neuroid=["neuroid_id", "layer", "channel"],
     )
     faces = assembly.sel(domain="faces")
-    assert faces.sizes["presentation"] == 16 and faces.sizes["neuroid"] == 64
+    assert faces.sizes["presentation"] == 16 and faces.sizes["neuroid"] == 128
     assert assembly.sel(channel=3)["neuroid_id"].item() == "conv13.3"
     assert data["stimulus_id"].values.tolist() == data["stimulus"].values.tolist()
     assert data.attrs["layer"] == "conv13" and data.attrs["target"] == "faces"
@@ -73,7 +73,7 @@ def test_parquet_has_the_same(made: Path):
         "domain",
         "conv13.0",
     ]
-    assert len(tables["responses"]) == 80 and len(tables["scores"]) == 64
+    assert len(tables["responses"]) == 80 and len(tables["scores"]) == 128
     scores = pd.read_parquet(made / "scores.parquet")
     np.testing.assert_array_equal(tables["scores"]["wilcoxon"], scores["wilcoxon"])
     assert tables["scores"]["neuroid_id"][5] == "conv13.5"

@@ -50,7 +50,7 @@ def test_filtered_and_grouped_by_values(read: Runs):
 def test_numbers_are_numbers(read: Runs):
     jobs = read.jobs
     assert jobs["seed"].tolist() == [3] * 4 and jobs["seed"].dtype == np.int64
-    assert jobs["metric.criterion.threshold"].tolist() == [0.3, 0.05, 0.3, 0.05]
+    assert jobs["metric.criterion.threshold"].tolist() == [0.3, 0.3, 0.05, 0.05]
     assert jobs["trained"].tolist() == [True] * 4
     assert jobs["lesion.layers"].tolist() == [["conv13"]] * 4
     assert jobs["selectivity/percent"].dtype == np.float64
@@ -102,7 +102,7 @@ def test_from_a_folder_that_moved_and_of_one_run(read: Runs, sweep: Path, tmp_pa
 
 
 def test_figures_are_drawn_into_the_users_axes(read: Runs):
-    run, (_, axes) = read[2], plt.subplots(1, 4)
+    run, (_, axes) = read[1], plt.subplots(1, 4)
     drawn = [
         run.plot_scores(ax=axes[0], metric="ttest"),
         run.plot_pair("dprime", ax=axes[1]),
