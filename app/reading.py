@@ -89,7 +89,7 @@ class Run:
     def __init__(self, result: Result, read: Read) -> None:
         self.result = result  # its name, notes, reason of a failure, …
         self._read = read
-        self._tables: dict[str, pd.DataFrame] = {}
+        self._tables: dict[str, pd.DataFrame | None] = {}
 
     def __repr__(self) -> str:
         return f"<Run {self.result.job}: {self.result.name}, {self.result.status}>"
@@ -107,12 +107,16 @@ class Run:
 
     def table(self, name: str) -> pd.DataFrame:
         """Read one of its tables, such as scores, lesion, decoding, certainty; InputError."""
+        if (table := self.find_table(name)) is None:
+            raise InputError(
+                f"{self.result.name} has no {name}.parquet: it failed, or was not asked"
+            )
+        return table
+
+    def find_table(self, name: str) -> pd.DataFrame | None:
+        """Read one of its tables, once; None where it has none."""
         if name not in self._tables:
-            if (table := self._read(self.result, name)) is None:
-                raise InputError(
-                    f"{self.result.name} has no {name}.parquet: it failed, or did not ask for that"
-                )
-            self._tables[name] = table
+            self._tables[name] = self._read(self.result, name)
         return self._tables[name]
 
     @property
@@ -204,7 +208,7 @@ class Runs(Sequence[Run]):
         dotted names, and the names that findings are logged under.
         """
         table = tabulate(self._results).drop(columns="metrics.styles")
-        for name in (*self._params, "trained"):
+        for name in (*self._params, "trained", "criterion.paper"):
             table[name] = table[name].map(_read_value, na_action="ignore")
         return table
 
@@ -236,33 +240,27 @@ class Runs(Sequence[Run]):
         score is where that was asked for: `ci95_low`, `ci95_high`, `split_half`.
         """
 
-        def find_own(run: Run) -> pd.DataFrame:
-            metric, table = run.params["metric"], run.scores
+        def find_own(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+            metric = run.params["metric"]
             own = {metric: "score", f"selected_{metric}": "selected"}
             own |= {f"{metric}{name}": name[1:] for name in SURE}
             return table[[*PLACE, *(name for name in own if name in table)]].rename(columns=own)
 
-        return self._stack(find_own)
+        return self._stack("scores", find_own)
 
     @cached_property
     def lesions(self) -> pd.DataFrame:
         """What the tasks have left without each kernel, of all runs that lesioned: long."""
-        return self._stack(lambda run: run.table("lesion"))
+        return self._stack("lesion", lambda _, table: table)
 
     @property
     def report(self) -> Report:
         """The report of these runs: `summary` has its sentences, `tables` those of its panels."""
         from app.sweeps.report import make_report
 
-        tables = {run.result.job: run for run in self._runs}
-
-        def read(result: Result, name: str) -> pd.DataFrame | None:
-            try:
-                return tables[result.job].table(name)
-            except InputError:
-                return None
-
-        return make_report(self._results, self.title, self._jobs_had, read)
+        of = {run.result.job: run for run in self._runs}
+        read = (self._results, self.title, self._jobs_had)
+        return make_report(*read, lambda result, name: of[result.job].find_table(name))
 
     @property
     def _results(self) -> list[Result]:
@@ -278,22 +276,19 @@ class Runs(Sequence[Run]):
             raise InputError(f"{name} is no column of these runs' jobs, such as {known}")
         return list(self.jobs[name])
 
-    def _stack(self, find: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-        """Put the tables of runs that have them one below another, each with what it is of."""
+    def _stack(self, name: str, pick: Callable[[Run, pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+        """Put what is picked of the runs' tables one below another, each with what it is of."""
         told = list(dict.fromkeys(["job", *LEADING, *find_differing(self._params)]))
         about = self.jobs[told]
-        texts = [name for name in told if not pd.api.types.is_numeric_dtype(about[name])]
-        about = about.astype({name: str for name in texts}).astype(dict.fromkeys(texts, "category"))
+        texts = [each for each in told if not pd.api.types.is_numeric_dtype(about[each])]
+        about = about.astype(dict.fromkeys(texts, str)).astype(dict.fromkeys(texts, "category"))
         parts = []
         for place, run in enumerate(self._runs):
-            try:
-                table = find(run)
-            except InputError:  # it failed, or did not ask for that
-                continue
-            row = about.iloc[[place] * len(table)].reset_index(drop=True)
-            parts.append(pd.concat([row, table.reset_index(drop=True)], axis="columns"))
+            if (table := run.find_table(name)) is not None:
+                row = about.iloc[[place] * len(table)].reset_index(drop=True)
+                parts.append(pd.concat([row, pick(run, table)], axis="columns"))
         if not parts:
-            raise InputError(f"none of the {len(self)} runs has such a table")
+            raise InputError(f"none of the {len(self)} runs has a {name}.parquet")
         return pd.concat(parts, ignore_index=True)
 
 

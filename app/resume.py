@@ -7,6 +7,7 @@ under the same parent run, and the report is made again of all.
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +32,8 @@ from app.sweeps.manifest import (
     tell_difference,
 )
 from app.sweeps.parent import read_plan
+from app.tracking import record
 from app.tracking.moved import is_same
-from app.tracking.record import RESULT
 from app.tracking.run import find_running
 
 ANYWAY = "anyway=true"
@@ -56,11 +57,14 @@ def resume(folder: Path, words: Sequence[str]) -> None:
         raise InputError(f"the command of the sweep in {folder} runs no jobs: begin another one")
     folders = list_config_folders(composed.config)
     difference = tell_difference(manifest.made_of, identify(folders, manifest.inputs))
-    if difference and ANYWAY not in words:
-        raise InputError(
-            f"since the sweep in {folder} began, this changed: {difference}; undo that, or begin "
-            f"another sweep, or add {ANYWAY}: what is missing then runs with what is there now"
-        )
+    if difference:
+        told = f"since the sweep in {folder} began, this changed: {difference}"
+        if ANYWAY not in words:
+            raise InputError(
+                f"{told}; undo that, or begin another sweep, or add {ANYWAY}: what is missing then "
+                "runs with what is there now"
+            )
+        print(f"note: {told}", file=sys.stderr)
     print(f"{len(missing)} of {len(manifest.jobs)} jobs, results in {folder}", flush=True)
     with ended():
         launch(composed, missing)
@@ -92,9 +96,11 @@ def open_sweep(folder: Path, words: Sequence[str]) -> Manifest:
 
 
 def is_reported(folder: Path) -> bool:
-    """Whether the sweep's report is of its last results."""
-    report = folder / "report" / "report.md"
-    last = max((path.stat().st_mtime for path in folder.glob(f"*/{RESULT}")), default=0)
+    """Whether the sweep ended well, with a report of its last results."""
+    report, left = folder / "report" / "report.md", record.read(folder)
+    if left is not None and left.status != "FINISHED":
+        return False
+    last = max((path.stat().st_mtime for path in folder.glob(f"*/{record.RESULT}")), default=0)
     return report.is_file() and report.stat().st_mtime >= last
 
 

@@ -68,7 +68,7 @@ def test_long_tables_have_each_runs_own_metric(read: Runs, sweep: Path):
         np.testing.assert_array_equal(rows["ci95_low"], table[f"{metric}_ci95_low"])
     assert read.lesions["layer"].unique().tolist() == ["conv13"]
     assert len(read.lesions) == 2 * len(pd.read_parquet(sweep / "3/lesion.parquet"))
-    with pytest.raises(InputError, match="none of the 2 runs has such a table"):
+    with pytest.raises(InputError, match="none of the 2 runs has a lesion.parquet"):
         _ = read.filter(layer="conv2").lesions
 
 

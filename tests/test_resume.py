@@ -84,6 +84,9 @@ def test_a_changed_threshold_is_named_and_runs_anyway(killed: Path):
     assert not (killed / sweep / "3/result.json").exists()
 
     process = finished(resume(killed, str(sweep), "anyway=true"))
+    assert process.stderr.startswith(
+        f"note: since the sweep in {sweep} began, this changed: config"
+    )
     assert "1 of 4 jobs, results in" in process.stdout
     params = [json.loads((killed / sweep / f"{job}/result.json").read_text())["params"]
               for job in (2, 3)]  # fmt: skip
