@@ -32,6 +32,7 @@ def _run(module: str) -> None:
 
 
 main = partial(_run, "app.__main__")
-train, report, sync, cache, layers = (
-    partial(_run, f"app.{name}") for name in ("train", "report", "sync", "cache", "layers")
+train, report, sync, resume, export, cache, layers = (
+    partial(_run, f"app.{name}")
+    for name in ("train", "report", "sync", "resume", "export", "cache", "layers")
 )

@@ -44,21 +44,22 @@ def job(composed: DictConfig) -> float | None:
     Returns its `objective`, which sweepers that search ask for; None where there is none.
     """
     from app.sweeps import tables
+    from app.sweeps.manifest import find_number
     from app.sweeps.parent import DRAWN, Plan, open_parent, read_plan, record_failure
     from app.sweeps.results import Result, write_result
     from app.tracking.store import connect
 
     credentials.from_environment()  # of a cluster's node, which may have one of its own
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    sweep_folder = Path(hydra_config.sweep.dir)
+    folder, sweep_folder = Path(hydra_config.runtime.output_dir), Path(hydra_config.sweep.dir)
     overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
-    tags = {"job": str(hydra_config.job.num)} if sweeping else {}
+    number = find_number(sweep_folder, folder, hydra_config.job.num) if sweeping else 0
+    tags = {"job": str(number)} if sweeping else {}
     plan = read_plan(sweep_folder) if sweeping else Plan()
     swept = plan.find_own(overrides)
     # Who says how far it is, where several do.
-    multiprocessing.current_process().name = f"job {hydra_config.job.num}" if sweeping else "job"
+    multiprocessing.current_process().name = f"job {number}" if sweeping else "job"
     try:
         config = checked(composed)  # before anything that takes seconds to import
         check_metrics(config)
@@ -75,7 +76,6 @@ def job(composed: DictConfig) -> float | None:
         params = find_parameters(composed, overrides)
         name = name_run(params, swept) or " ".join(overrides)
         result = Result("failed", name, params, reason=reason_of(error))
-    number = hydra_config.job.num if sweeping else 0
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
         record_failure(sweep_folder, composed.tracking, result)

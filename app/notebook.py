@@ -1,4 +1,4 @@
-"""From Python: a metric asked of an array of responses; a network to look inside."""
+"""From Python: a metric asked of an array, a network to look inside, and runs read back."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from app.launch.commandline import CONFIG_FOLDER
 from app.metrics import Scores
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.scoring import score_blocks
+from app.reading import runs
 
 if TYPE_CHECKING:  # torch takes seconds to import, which arrays do without
     from app.models.inside import Inside
     from app.stimuli.images import Preprocessing
+
+__all__ = ["Answer", "ask", "open_network", "runs"]
 
 NO_LABEL = ("None", "nan", "<NA>", "NaT")  # as which what stands for nothing prints, if no text
 

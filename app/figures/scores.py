@@ -73,12 +73,18 @@ class Categories:
 
 @paper_style()
 def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
-    """Return the histogram of a metric's scores, `scores`, the selected ones in its colour.
-
-    Undefined ones are counted in the legend.
-    """
+    """Return the histogram of a metric's scores, `scores`; see `draw_scores`."""
     figure = new_figure(2.3, title=heading.title)
-    ax = figure.subplots()
+    draw_scores(figure.subplots(), selection, heading.units)
+    add_legend(figure)
+    return {"scores": figure}
+
+
+def draw_scores(ax: Axes, selection: Selection, units: str) -> None:
+    """Draw the histogram of a metric's scores, the selected ones in its colour.
+
+    Undefined ones are counted in the legend. `units` is what is counted: units or kernels.
+    """
     score, selected, mark = selection.score, selection.selected, selection.mark
     defined = np.isfinite(score)
     if mark is not None:
@@ -102,9 +108,7 @@ def plot_scores(selection: Selection, heading: Heading) -> dict[str, Figure]:
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylim(0, max(ax.get_ylim()[1] * 1.05, 1))
     ax.set_xlabel(fold(f"Selectivity score ({selection.style.label})", 60))
-    ax.set_ylabel(f"Number of {heading.units}")
-    add_legend(figure)
-    return {"scores": figure}
+    ax.set_ylabel(f"Number of {units}")
 
 
 def _bin_edges(values: NDArray[np.float64], mark: float | None) -> NDArray[np.float64]:

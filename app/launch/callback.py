@@ -10,18 +10,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from app.errors import InputError
 from app.launch.commandline import UNDELIVERED, report, tell_undelivered
 from app.launch.trust import list_choices
 
 if TYPE_CHECKING:
+    from app.sweeps.manifest import Manifest
     from app.sweeps.parent import Plan
 
 # The sweep that this process began and has not ended, and its presence in the sweep's folder. Here
@@ -80,11 +82,44 @@ def make_plan(
     return Plan(swept, command, trials)
 
 
+def make_manifest(config: DictConfig, choices: Mapping[str, Sequence[str]]) -> Manifest:
+    """Make the manifest of the sweep of these choices, all of whose jobs are known."""
+    from app.config.parameters import WHERE_TO, leaves
+    from app.sweeps import manifest
+
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    sweep = tree["hydra"]["sweep"]
+    loader, jobs = GlobalHydra.instance().config_loader(), []
+    for number, words in enumerate(map(list, product(*choices.values()))):
+        place = str(number)
+        if sweep["subdir"] != "${hydra.job.num}":  # else all need not be composed for their folders
+            composed = loader.load_sweep_config(config, words)
+            composed.hydra.job.num = composed.hydra.job.id = number
+            place = composed.hydra.sweep.subdir
+        jobs.append(manifest.Planned(number, words, place))
+    asked = {name: node for name, node in tree.items() if name not in ("hydra", *WHERE_TO)}
+    values = [value for _, value in leaves(asked)]
+    values += [word.partition("=")[2].strip("\"'") for words in choices.values() for word in words]
+    texts = [each for each in values if isinstance(each, str) and each]
+    folder = Path(config.hydra.sweep.dir)
+    return manifest.make_manifest(folder, jobs, list_config_folders(config), texts)
+
+
+def list_config_folders(config: DictConfig) -> list[Path]:
+    """List the folders that the config was composed from, in the order of Hydra's search path."""
+    sources = config.hydra.runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]
+
+
 class SweepCallback(Callback):
     """Hydra calls it before the first job of a multirun and when all are done."""
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Hold the sweep's folder, and leave in it what its jobs need to know."""
+    def on_multirun_start(self, config: DictConfig, resumed: bool = False, **_: Any) -> None:
+        """Hold the sweep's folder, and leave in it what its jobs need to know.
+
+        One that is `resumed` has that already.
+        """
+        from app.sweeps.manifest import write_manifest
         from app.sweeps.parent import settle_dead, write_plan
         from app.tracking.run import Presence
         from app.tracking.store import connect
@@ -97,17 +132,19 @@ class SweepCallback(Callback):
             if not store.off:
                 presence = Presence(folder)  # until this process ends, however it does
             settle_dead(store)
+            if not resumed:
+                choices = list_choices(config.hydra, GlobalHydra.instance().config_loader())
+                plan = make_plan(choices, sys.argv[1:], config.hydra.sweeper.get("n_trials"))
+                write_plan(folder, plan)
+                if plan.trials is None:  # else what is asked is not known yet
+                    write_manifest(folder, make_manifest(config, choices))
+                print(f"{plan.jobs} jobs, results in {folder}", flush=True)
         except InputError as error:  # Hydra would make a warning of it
             report(error, debug=config.debug)
             raise SystemExit(1) from error
         _open.append((config, presence))
         # joblib starts a worker anew whose memory has grown, as loading torch makes it grow.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        loader = GlobalHydra.instance().config_loader()
-        choices = list_choices(config.hydra, loader)
-        plan = make_plan(choices, sys.argv[1:], config.hydra.sweeper.get("n_trials"))
-        write_plan(folder, plan)
-        print(f"{plan.jobs} jobs, results in {folder}", flush=True)
 
     def on_multirun_end(self, config: DictConfig, lost: int = 0, **_: Any) -> None:
         """Tell what the jobs found, write the report and close the parent run.

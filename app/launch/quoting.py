@@ -45,7 +45,12 @@ def type_override(key: str, value: str) -> str:
     >>> print(type_override("stimuli.root", "/data/a=b (c)"))
     'stimuli.root="/data/a=b (c)"'
     """
-    return shlex.quote(f"{key}={_quote(value)}")
+    return shlex.quote(write_override(key, value))
+
+
+def write_override(key: str, value: str) -> str:
+    """Spell an override whose value Hydra leaves as it is, a text."""
+    return f"{key}={_quote(value)}"
 
 
 def parse(words: Sequence[str], *, sweeps: bool = False) -> list[Override]:

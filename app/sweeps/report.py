@@ -67,6 +67,16 @@ class Report:
         return compare_targets(self.sections)
 
     @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The panels' tables by their letters, those of several sections one below another."""
+        every = [panel for section in self.sections for panel in section.panels]
+        return {
+            letter: pd.concat([each.table for each in every if each.letter == letter],
+                              ignore_index=True)
+            for letter in dict.fromkeys(panel.letter for panel in every)
+        }  # fmt: skip
+
+    @property
     def summary(self) -> list[str]:
         """The panels' sentences for the terminal."""
         lines = []
@@ -156,13 +166,11 @@ def _count_networks(panel: Panel) -> Panel:
 
 def write_report(report: Report, folder: Path) -> Path:
     """Write report.md and report.html, the tables of jobs and panels, the pictures; the folder."""
-    every = [panel for section in report.sections for panel in section.panels]
     with writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
         _write_table(report.jobs, folder / "jobs")
-        for letter in dict.fromkeys(panel.letter for panel in every):
-            parts = [panel.table for panel in every if panel.letter == letter]
-            _write_table(pd.concat(parts, ignore_index=True), folder / f"panel_{letter}")
+        for letter, table in report.tables.items():
+            _write_table(table, folder / f"panel_{letter}")
         for number, section in enumerate(report.sections, start=1):
             if section.panels:
                 _draw_section(section, folder, _suffix(number))

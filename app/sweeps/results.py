@@ -80,8 +80,12 @@ def _is_json(value: Any) -> bool:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Read the results of all jobs below the sweep's folder, in the order of their numbers."""
-    paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: (len(path.parent.name), path))
+    """Read the results of all jobs below the sweep's folder, in the order of their numbers.
+
+    Or that of the one run whose folder it is.
+    """
+    paths = [path for pattern in (RESULT, f"*/{RESULT}") for path in folder.glob(pattern)]
+    paths.sort(key=lambda path: (len(path.parent.name), path))
     return [_read_result(path) for path in paths]
 
 
@@ -90,7 +94,7 @@ def _read_result(path: Path) -> Result:
     metrics = {
         name: math.nan if value is None else value for name, value in told["metrics"].items()
     }
-    return Result(**{**told, "metrics": metrics})
+    return Result(**{**told, "metrics": metrics, "folder": str(path.parent)})  # it may have moved
 
 
 def read_table(result: Result, name: str) -> pd.DataFrame | None:
@@ -119,7 +123,7 @@ def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
             f"python -m app.sync {run.data.tags.get('folder')}"
         )
     # A job that a cluster put back into its queue began again: its last run counts.
-    last = {each.job: each for each in map(_result_of, store.children(run))}
+    last = {each.job: each for each in map(read_run, store.children(run))}
     if not last:
         raise InputError(
             tell_missing(run, 0)
@@ -144,7 +148,8 @@ def tell_missing(run: StoredRun, found: int) -> str | None:
     )
 
 
-def _result_of(run: StoredRun) -> Result:
+def read_run(run: StoredRun) -> Result:
+    """Read the result of a run of the store."""
     tags = dict(run.data.tags)
     finished = run.info.status == "FINISHED"
     curves = tags.get("curves", "").split(", ")

@@ -257,6 +257,19 @@ def settle(
         yield outcome, reason
 
 
+def find_running(folder: Path) -> Path | None:
+    """Find a run at or below a folder that a process is at, on this machine or on another one."""
+    for run in find_runs(folder):
+        machine = run / MACHINE
+        if machine.is_file() and machine.read_text() != platform.node():
+            return run
+        try:
+            FileLock(run / LOCK).acquire(timeout=0).lock.release()
+        except Timeout:
+            return run
+    return None
+
+
 def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, str]:
     """Make runs again that their store lost: deleted ones, and all where the store is a new one.
 

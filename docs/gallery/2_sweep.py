@@ -2,17 +2,18 @@
 Read a sweep back into Python
 =============================
 
-What the command line logs can be read by any script: runs from MLflow, units from the runs'
-``scores.parquet``. This one runs a small sweep and reads it.
+What the command line found comes back by ``app.notebook.runs``: from a sweep's folder, or from
+MLflow by the id of the sweep's run. This script runs a small sweep and reads it.
 """
 
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
-import mlflow
-import pandas as pd
+
+from app.notebook import runs
 
 # %%
 # Four metrics, two layers of the network that ships with the program, few images: a sweep for an
@@ -23,56 +24,45 @@ subprocess.run(
     [
         *(sys.executable, "-m", "app", "-m"),
         *("metric=fsi,dprime,wilcoxon,ttest", "layer=conv7,conv13", "figures=false"),
-        *("stimuli.images_per_category=24", "decoding=none"),
+        *("stimuli.images_per_category=24", "decoding=none", "certainty=none"),
         *("lesion.layers=[conv13]", "lesion.sets=[]", "lesion.images_per_identity=1"),
     ],
     cwd=folder,
     check=True,
     capture_output=True,
 )
+(sweep,) = Path(folder).glob("outputs/sweeps/*/*")
+swept = runs(sweep)  # or runs("<id of the sweep's run>", folder="mlruns")
 
 # %%
-# Each job is a run, a child of the sweep's. A table of them, a row a job:
+# A table, a row a job: the config's dotted names and the names of findings, numbers as numbers.
 
-mlflow.set_tracking_uri(f"sqlite:///{folder}/mlruns/mlflow.db")
-runs = mlflow.search_runs(experiment_names=["selectivity"])
-jobs = runs[runs["tags.mlflow.parentRunId"].notna()]
-columns = {
-    "params.layer": "layer",
-    "params.metric": "metric",
-    "metrics.selectivity/percent": "% selected",
-    "metrics.consistency/mean": "consistency",
-    "metrics.lesion/spearman": "lesion r",
-}
-table = jobs[list(columns)].rename(columns=columns).sort_values(["layer", "metric"])
-print(table.round(2).to_string(index=False, na_rep="–"))
+columns = ["layer", "metric", "selectivity/percent", "consistency/mean", "lesion/spearman"]
+print(swept.jobs[columns].round(2).to_string(index=False, na_rep="–"))
 
 # %%
-# Every run of a layer has the scores of all four metrics, a row a unit (here a kernel):
+# Runs are filtered and grouped by these values:
 
-run = jobs[(jobs["params.layer"] == "conv13") & (jobs["params.metric"] == "dprime")].iloc[0]
-path = mlflow.artifacts.download_artifacts(run_id=run["run_id"], artifact_path="scores.parquet")
-scores = pd.read_parquet(path)
-shown = ["channel", "fsi", "dprime", "wilcoxon", "ttest", "selected_fsi", "selected_dprime"]
-print(scores[shown].head().round(2).to_string(index=False))
+for layer, part in swept.group("layer").items():
+    print(layer, part.jobs["selectivity/count"].astype(int).tolist())
+(run,) = swept.filter(layer="conv13", metric="dprime")
+print(run)
 
 # %%
-# Two metrics over the same kernels, coloured by what FSI selects; and how many each selects.
+# The scores of all runs are one long table, a row a unit (here a kernel):
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-for chosen, colour in ((False, "0.65"), (True, "#0072B2")):
-    part = scores[scores["selected_fsi"] == chosen]
-    label = f"{'' if chosen else 'not '}selected by FSI"
-    left.scatter(part["fsi"], part["dprime"], 12, color=colour, label=label)
-left.axvline(0.3, color="0.8", linewidth=0.8, zorder=0)
-left.set(xlabel="FSI", ylabel="d′", title="conv13, kernels (L2)")
-left.legend(frameon=False)
+print(swept.scores.groupby(["layer", "metric"], observed=True)[["score", "selected"]].mean())
 
-table.pivot(index="metric", columns="layer", values="% selected").reindex(
-    ["fsi", "dprime", "wilcoxon", "ttest"], columns=["conv7", "conv13"]
-).plot.bar(ax=right, rot=0, color=["#56B4E9", "#0072B2"], width=0.7)
-right.set(xlabel="", ylabel="% of kernels selected", title="by metric and layer")
-right.legend(frameon=False, title="")
-for ax in (left, right):
-    ax.spines[["top", "right"]].set_visible(False)
+# %%
+# What the sweep's report says in words; its tables are in ``swept.report.tables``.
+
+print(*swept.report.summary, sep="\n")
+
+# %%
+# And a run's figures, drawn again into axes of your own:
+
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+run.plot_scores(ax=left).legend(fontsize=6)
+run.plot_pair("fsi", ax=middle)
+run.plot_lesions(ax=right)
 plt.show()

@@ -14,7 +14,8 @@ from app.sweeps.results import Result, count, read_results, write_result
 def test_results_are_read_as_they_were_written(tmp_path: Path):
     written = [
         Result("finished", f"job {number}", {"seed": number, "lesion.sets": [1, 2]},
-               {"trained": "true"}, {"a/b": 0.1}, ["lesion: none"], "0" * 32, job=number)
+               {"trained": "true"}, {"a/b": 0.1}, ["lesion: none"], "0" * 32, job=number,
+                   folder=str(tmp_path / str(number)))
         for number in range(12)
     ]  # fmt: skip
     for result in reversed(written):

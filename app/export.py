@@ -1,0 +1,171 @@
+"""`python -m app.export run=<id or folder>`: responses and scores, as NetCDF or Parquet.
+
+A run becomes two files: scores and selections, a row a neuroid, and responses, presentation ×
+neuroid, which in NetCDF have the coordinates of Brain-Score's assemblies.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import pandas as pd
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from app.config import limits
+from app.config.checks import checked
+from app.config.limits import one_of
+from app.config.schema import Config, Tracking
+from app.errors import InputError
+from app.files import whole, writing
+from app.launch.commandline import run_hydra, told
+from app.reading import Run, runs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray
+    from numpy.typing import NDArray
+
+FORMATS = ("netcdf", "parquet")
+PRESENTATION, NEUROID = "presentation", "neuroid"
+PLACES = ("neuroid_id", "layer", "unit", "channel", "row", "column")
+
+
+@dataclass
+class Settings:
+    """What conf/export.yaml holds."""
+
+    run: str = MISSING
+    format: Annotated[str, one_of(FORMATS)] = "netcdf"
+    output: str = MISSING
+    tracking: Tracking = field(default_factory=Tracking)
+    debug: bool = False
+
+
+ConfigStore.instance().store(name="export_schema", node=Settings)
+
+
+def job(config: DictConfig) -> None:
+    """Export the run, or all that finished of the sweep, that `run` names."""
+    with told(debug=config.debug):
+        if OmegaConf.is_missing(config, "run"):
+            raise InputError("give run=<folder of a sweep or a run, or MLflow's id of either>")
+        settings: Any = OmegaConf.to_object(config)
+        limits.check(settings)
+        read = runs(settings.run, **vars(settings.tracking))
+        finished = [run for run in read if not run.result.failed]
+        if not finished:
+            raise InputError(f"run={settings.run}: nothing finished, so there is nothing to export")
+        place = Path(settings.output, "_".join(Path(settings.run).absolute().parts[-2:]))
+        if not Path(settings.run).is_dir():
+            place = Path(settings.output, settings.run)
+        for run in finished:
+            name = re.sub(r"[^\w.=-]+", "_", run.result.name)
+            files, without = export(run, place / name, settings.format)
+            print(f"{', '.join(map(str, files))}{without and f': scores alone, for {without}'}")
+
+
+def export(run: Run, path: Path, form: str) -> tuple[list[Path], str]:
+    """Write a run's scores and responses to files that begin with a path.
+
+    Returns the files and, in words, why responses are not among them; empty where they are.
+    """
+    units = tabulate_units(run)
+    shown, responses, without = find_responses(run)
+    tables: dict[str, Any] = {"scores": units}
+    if shown is not None:
+        columns = pd.DataFrame(responses, columns=units["neuroid_id"])
+        tables["responses"] = pd.concat([shown, columns], axis="columns")
+    if form == "netcdf":
+        tables["scores"] = assemble_scores(run, units)
+        if shown is not None:
+            tables["responses"] = assemble_responses(tables["scores"], shown, responses)
+    ending = "nc" if form == "netcdf" else "parquet"
+    files = [path.with_name(f"{path.name}_{name}.{ending}") for name in tables]
+    with writing("export to", path.parent, "another folder with output=<folder>"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, table in zip(files, tables.values(), strict=True):
+            with whole(file) as new:
+                if form == "netcdf":
+                    table.to_netcdf(new, engine="h5netcdf")
+                else:
+                    table.to_parquet(new, index=False)
+    return files, without
+
+
+def tabulate_units(run: Run) -> pd.DataFrame:
+    """Make a row a unit: its name and place, and the scores and selections of all metrics."""
+    table = run.scores.dropna(axis="columns", how="all")  # kernels have no row and column
+    layer = str(run.params["layer"])
+    names = [f"{layer}.{unit}" for unit in table["unit"]]
+    return table.assign(neuroid_id=names, layer=layer)
+
+
+def find_responses(run: Run) -> tuple[pd.DataFrame | None, Any, str]:
+    """Find the responses (images, kernels) in the cache, and what was shown; or why not, in words.
+
+    What was shown has a row an image: its name, category and domain.
+    """
+    file = Path(run.result.folder, "config.yaml")
+    if run.params["aggregation"] == "unit":
+        return None, None, "responses of single units are not stored"
+    if not file.is_file():
+        return None, None, f"{file} is not here, which says what was shown"
+
+    from app.memo import Memo
+    from app.models.network import open_network
+    from app.responses.hardware import Hardware
+    from app.responses.kernels import Reader, read_kernels
+    from app.stimuli.localizer import make_localizer
+
+    whole_config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
+    config = checked(cast(DictConfig, whole_config))
+    memo, layer = Memo(config.cache, Config.cache), config.layer.name
+    network, _ = open_network(config.model, config.layer, memo)
+    stimuli = make_localizer(config.stimuli, memo, config.megapixels)
+    images, hardware = stimuli.images, Hardware.choose(config)
+    if not memo.path(read_kernels, {layer: layer}, network, images, hardware).is_file():
+        return None, None, f"its responses are not in {config.cache}: pruned, or of another version"
+    domains = {category: name for name, own in stimuli.domains.items() for category in own}
+    shown = pd.DataFrame({"stimulus": images.names, "category": images.labels})
+    shown["domain"] = [domains.get(label, "") for label in images.labels]
+    responses = Reader(network, layer, hardware, memo).read(images)[config.aggregation.name]
+    return shown, responses, ""
+
+
+def assemble_scores(run: Run, units: pd.DataFrame) -> xarray.Dataset:
+    """Make the data set of scores and selections, (neuroid,), and where units are."""
+    import xarray
+
+    columns = {name: (NEUROID, units[name].to_numpy()) for name in units}
+    places = {name: columns.pop(name) for name in PLACES if name in columns}
+    asked = {name: str(run.params[name]) for name in ("model", "layer", "aggregation", "target")}
+    about = {**asked, "name": run.result.name, "run_id": run.result.run_id or ""}
+    return xarray.Dataset(columns, places, about)
+
+
+def assemble_responses(
+    scores: xarray.Dataset, shown: pd.DataFrame, responses: NDArray[np.float32]
+) -> xarray.Dataset:
+    """Make the data set whose one variable is `responses` (presentation, neuroid).
+
+    Its coordinates have no index, as Brain-Score writes them: its loader, or `set_index`, makes it.
+    """
+    import xarray
+
+    shown = shown.assign(stimulus_id=shown["stimulus"])  # as Brain-Score calls it
+    images = {name: (PRESENTATION, shown[name].to_numpy(object)) for name in shown}
+    found = {"responses": ((PRESENTATION, NEUROID), responses)}
+    return xarray.Dataset(found, {**images, **scores.coords}, scores.attrs)
+
+
+def main() -> None:
+    """Run the command line."""
+    run_hydra(job, "export", writes=("output",))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Runs read back: from MLflow and from the folder alone the same, numbers as numbers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from app.errors import InputError
+from app.notebook import runs
+from app.reading import Runs
+from tests.conftest import SMALL, finished, run_app
+
+SWEEP = ["-m", "metric=fsi,ttest", "layer=conv2,conv13", "lesion.layers=[conv13]", "lesion.sets=[]",
+         "decoding=none", "figures=false", *SMALL]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("swept")
+    finished(run_app(folder, *SWEEP, "seed=3"))
+    (swept,) = folder.glob("outputs/sweeps/*/*")
+    return swept
+
+
+@pytest.fixture(scope="module")
+def read(sweep: Path) -> Runs:
+    return runs(sweep)
+
+
+def test_filtered_and_grouped_by_values(read: Runs):
+    assert len(read) == 4 and read[0].params["layer"] == "conv2"
+    assert [run.params["metric"] for run in read.filter(layer="conv13")] == ["fsi", "ttest"]
+    assert len(read.filter({"certainty.resamples": 40}, metric=["fsi", "auc"])) == 2
+    assert len(read.filter(seed=4)) == 0
+    grouped = read.group("layer")
+    assert list(grouped) == ["conv2", "conv13"] and len(grouped["conv2"]) == 2
+    assert set(read.group("layer", "metric")) == {
+        (layer, metric) for layer in grouped for metric in ("fsi", "ttest")
+    }
+    with pytest.raises(InputError, match="^layers is no column of .* jobs, such as layer, metric"):
+        read.filter(layers="conv2")
+
+
+def test_numbers_are_numbers(read: Runs):
+    jobs = read.jobs
+    assert jobs["seed"].tolist() == [3] * 4 and jobs["seed"].dtype == np.int64
+    assert jobs["metric.criterion.threshold"].tolist() == [0.3, 0.3, 0.05, 0.05]
+    assert jobs["trained"].tolist() == [True] * 4
+    assert jobs["lesion.layers"].tolist() == [["conv13"]] * 4
+    assert jobs["selectivity/percent"].dtype == np.float64
+    assert jobs["status"].tolist() == ["finished"] * 4
+
+
+def test_long_tables_have_each_runs_own_metric(read: Runs, sweep: Path):
+    scores = read.scores
+    assert scores.columns[:4].tolist() == ["job", "layer", "metric", "aggregation"]
+    assert {"unit", "score", "selected", "ci95_low", "split_half"} <= {*scores}
+    for (job, metric), rows in scores.groupby(["job", "metric"], observed=True):
+        table = pd.read_parquet(sweep / f"{job}/scores.parquet")
+        np.testing.assert_array_equal(rows["score"], table[metric])
+        np.testing.assert_array_equal(rows["selected"], table[f"selected_{metric}"])
+        np.testing.assert_array_equal(rows["ci95_low"], table[f"{metric}_ci95_low"])
+    assert read.lesions["layer"].unique().tolist() == ["conv13"]
+    assert len(read.lesions) == 2 * len(pd.read_parquet(sweep / "3/lesion.parquet"))
+    with pytest.raises(InputError, match="none of the 2 runs has a lesion.parquet"):
+        _ = read.filter(layer="conv2").lesions
+
+
+def test_the_report_is_the_sweeps(read: Runs, sweep: Path):
+    for letter, table in read.report.tables.items():
+        written = pd.read_csv(sweep / f"report/panel_{letter}.csv")
+        assert table.shape == written.shape
+    assert "f" in read.report.tables
+    text = (sweep / "report/report.md").read_text()
+    assert read.report.summary and all(line[3:] in text for line in read.report.summary)
+
+
+def test_from_mlflow_the_same(read: Runs, sweep: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(sweep.parents[3])
+    parent = read[0].result
+    from app.sweeps.parent import find_parent
+
+    stored = runs(find_parent(sweep) or "", folder="mlruns")
+    pd.testing.assert_frame_equal(stored.jobs, read.jobs)
+    pd.testing.assert_frame_equal(stored.scores, read.scores)
+    assert stored.report.summary == read.report.summary
+    (one,) = runs(parent.run_id or "")
+    assert one.params == read[0].params and one.result.name == read[0].result.name
+
+
+def test_from_a_folder_that_moved_and_of_one_run(read: Runs, sweep: Path, tmp_path: Path):
+    shutil.copytree(sweep, tmp_path / "moved")
+    assert runs(tmp_path / "moved")[0].result.folder == str(tmp_path / "moved/0")
+    (one,) = runs(tmp_path / "moved/3")
+    pd.testing.assert_frame_equal(one.scores, read[3].scores)
+
+
+def test_figures_are_drawn_into_the_users_axes(read: Runs):
+    run, (_, axes) = read[1], plt.subplots(1, 4)
+    drawn = [
+        run.plot_scores(ax=axes[0], metric="ttest"),
+        run.plot_pair("dprime", ax=axes[1]),
+        run.plot_jaccard(ax=axes[2]),
+        run.plot_lesions(ax=axes[3]),
+    ]
+    assert drawn == list(axes)
+    labels = axes[0].get_legend_handles_labels()[1]
+    count = int(run.scores["selected_ttest"].sum())
+    assert any(label.startswith(f"selected: {count} of ") for label in labels)
+    assert "Benjamini-Hochberg at 0.05, every contrast" in labels
+    r = run.metrics["lesion/spearman"]
+    assert axes[3].get_title("right").replace("−", "-").endswith(f"{r:.2f}")
+    assert isinstance(run.plot_scores(), Axes)
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("nowhere", "nowhere is no folder, and no id of a run"), (".", ". has no results: name")],
+)
+def test_what_is_no_sweep_is_one_line(source, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"^{said}"):
+        runs(source)
