@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from app.find import explore, find
 from app.findings import decoding
 from app.findings.lesion_task import check_together, why_not_lesioned
 from app.memo import Memo
-from app.models.network import Network, Subject, open_network
+from app.models.network import Network, Subject, find_layer, open_network
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
 from app.responses.recording import Recorded, open_recording
@@ -61,12 +61,14 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
     if config.responses.name == "file":
         config, reader, presented, subject = open_file(config, hardware, memo)
     else:
-        network, subject = open_network(config.model, config.layer, memo)
+        layer, others = find_layers(config, job.layers, memo)
+        config = replace(config, layer=layer)
+        network, subject = open_network(config.model, layer, memo)
         task = choose_task(config.lesion, network.settings)  # what was left open is known now
         config = replace(config, model=network.settings, lesion=replace(config.lesion, task=task))
         check_model(config.model)
         check_inputs(config, subject, network)
-        reader = Reader(network, config.layer.name, hardware, memo, job.layers)
+        reader = Reader(network, layer.name, hardware, memo, others)
     params = parameters(config)
     tags = {**make_tags(config, subject), **job.tags}
     description = Description(name_run(params, job.swept), params, tags, ask(config), job.parent)
@@ -83,6 +85,16 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         record_run(record, config, subject, stimuli, found)
     return Result("finished", description.name, params, description.tags, found.metrics(),
                   found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
+
+
+def find_layers(config: Config, others: Sequence[str], memo: Memo) -> tuple[Layer, tuple[str, ...]]:
+    """Find the layer, and the names of all that the sweep asks for which give the like."""
+    layer = find_layer(config.model, config.layer, memo)
+    if layer.depth is None:
+        return layer, tuple(others)
+    asked = [replace(layer, depth=float(depth)) for depth in others]
+    found = [find_layer(config.model, each, memo) for each in asked]
+    return layer, tuple(each.name for each in found if each.output == layer.output)
 
 
 def open_file(

@@ -186,6 +186,8 @@ def check_preprocessing(model: schema.Model) -> None:
 
 
 def _check_layer(layer: schema.Layer, model: schema.Model) -> None:
+    if layer.depth is not None:
+        return
     if layer.output is None and model.source != "vgg":
         raise InputError(
             f"layer={layer.name} is a layer of the dual-task networks: for {model.name} take "

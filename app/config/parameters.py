@@ -21,6 +21,7 @@ LONGEST = 40  # characters of a value there, a path's last ones
 # Settings of a run, of a metric, and of its criterion, that seldom are otherwise.
 NETWORK = {"name": "network", "path": None, "stimuli": None, "variable": None, "window": None}
 USUAL = {"recipe": None, "multiverse": False, "objective": None, "responses": NETWORK}
+USUAL_LAYER = {"depth": None}
 USUAL_METRIC = {"baseline": False, "score": "smallest"}
 USUAL_CRITERION = {"of": "layer", "preferred": False}
 WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on
@@ -44,6 +45,7 @@ def parameters(config: Config) -> dict[str, Any]:
     for name in WHERE_TO:
         del tree[name]
     _leave_out(tree, USUAL)
+    _leave_out(tree["layer"], USUAL_LAYER)
     numbers = {}
     for metric in (*tree["metrics"].values(), tree["metric"]):
         del metric["label"], metric["colour"]  # of figures alone

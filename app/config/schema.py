@@ -45,6 +45,10 @@ INTERVAL_DRAWS = Limit(
     lambda value: value == 0 or value >= 40,
     "{name}={value}: an interval of 95 % needs 40 or more; 0 makes none",
 )
+DEPTH = Limit(
+    lambda value: 0 < value <= 1,
+    "{name}={value}: the share of the network's depth, above 0 and at most 1",
+)
 GIGABYTES = Limit(lambda value: value > 0, "{name}={value}: a positive number of gigabytes")
 
 Megapixels = Annotated[
@@ -83,7 +87,8 @@ class Model:
 class Layer:
     """What is asked: a layer or a module of the network."""
 
-    name: Name = MISSING  # conv1 … conv13, or a module's dotted name
+    name: Name = MISSING  # conv1 … conv13, or a module's dotted name; `depth`: found by that
+    depth: Annotated[float, DEPTH] | None = None  # of the network, above 0 and at most 1
     output: Annotated[str, one_of(choices.OUTPUTS)] | None = None  # null: a convolution of the vgg
 
 

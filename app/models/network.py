@@ -108,6 +108,19 @@ def export_network(built: Architecture) -> Graph:
     return export(built.network, given(built.settings.input_size), built.settings.name)
 
 
+def find_layer(settings: Model, layer: Layer, memo: Memo) -> Layer:
+    """The layer that is asked, by its name where it was asked for by its depth."""
+    if layer.depth is None:
+        return layer
+    name, output = memo(find_at, Network(settings, memo=memo), layer.depth)
+    return replace(layer, name=name, output=output)
+
+
+def find_at(network: Network, depth: float) -> tuple[str, str]:
+    """The name and the output of the network's layer at a depth; InputError where none is."""
+    return Places(network.graph, network.settings.name).find_at(depth)
+
+
 @dataclass(frozen=True)
 class Subject:
     """The layer that is asked, and what only the network knows."""

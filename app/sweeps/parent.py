@@ -51,7 +51,8 @@ class Plan:
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that the sweep asks for; none where it asks for the default one."""
-        names = {each for name in ("layer", "layer.name") for each in self.swept.get(name, ())}
+        asked = ("layer", "layer.name", "layer.depth")
+        names = {each for name in asked for each in self.swept.get(name, ())}
         return tuple(sorted(names))
 
     @property

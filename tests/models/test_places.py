@@ -273,3 +273,28 @@ def test_what_changes_its_input_in_place_is_exported():
         expected = body(images.clone())
     torch.testing.assert_close(found, expected)
     assert torch.equal(found, again)
+
+
+def test_a_depth_is_a_layer_that_all_of_the_network_passes_through(graph: Graph):
+    """Of a block's layers, and of branches that end, others lead around; the head is a vector."""
+    places = Places(graph, "net")
+    found = [places.find_at(number / 6)[0] for number in range(1, 7)]
+    assert found == ["stem", "block", "bare", "norm", "mlp.0", "mlp"]
+    assert [places.find_at(depth)[0] for depth in (1e-9, 0.34, 0.5)] == ["stem", "bare", "bare"]
+    assert places.find_at(1) == ("mlp", "tokens")
+    assert set(graph.bottlenecks) == set(find_dominators(graph)) - {PIXELS}
+
+
+def find_dominators(graph: Graph) -> list[str]:
+    """The values without which nothing of the images reaches the result, tried one by one."""
+
+    def reaches(without: str) -> bool:
+        seen, left = {without}, [PIXELS]
+        while left:
+            name = left.pop()
+            seen.add(name)
+            left += [each.name for each in graph.users.get(name, []) if each.name not in seen
+                     and each.shape is not None]  # fmt: skip
+        return graph.result in seen - {without}
+
+    return [each.name for each in graph.operations if not reaches(each.name)]
