@@ -281,7 +281,9 @@ class Runs(Sequence[Run]):
         told = list(dict.fromkeys(["job", *LEADING, *find_differing(self._params)]))
         about = self.jobs[told]
         texts = [each for each in told if not pd.api.types.is_numeric_dtype(about[each])]
-        about = about.astype(dict.fromkeys(texts, str)).astype(dict.fromkeys(texts, "category"))
+        about = about.astype(dict.fromkeys(texts, str))
+        for each in texts:  # in the order of the jobs
+            about[each] = pd.Categorical(about[each], list(dict.fromkeys(about[each])))
         parts = []
         for place, run in enumerate(self._runs):
             if (table := run.find_table(name)) is not None:

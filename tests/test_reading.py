@@ -59,6 +59,7 @@ def test_numbers_are_numbers(read: Runs):
 
 def test_long_tables_have_each_runs_own_metric(read: Runs, sweep: Path):
     scores = read.scores
+    assert scores["layer"].cat.categories.tolist() == ["conv2", "conv13"]
     assert scores.columns[:4].tolist() == ["job", "layer", "metric", "aggregation"]
     assert {"unit", "score", "selected", "ci95_low", "split_half"} <= {*scores}
     for (job, metric), rows in scores.groupby(["job", "metric"], observed=True):
