@@ -399,7 +399,7 @@ def test_the_command_line_scores_a_file_and_refuses_half_of_it(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.cli
 def test_a_file_larger_than_memory_is_scored_within_it(tmp_path: Path):
-    """2 GB within 1.5 of resident memory, measured by the run itself; written as a hole."""
+    """2 GB within 1.8 of resident memory, measured by the run itself; written as a hole."""
     units, labels = 1_250_000, np.repeat(["face", "house", "car", "word"], 100)
     shape = len(labels), units
     array = np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, shape)
@@ -409,10 +409,10 @@ def test_a_file_larger_than_memory_is_scored_within_it(tmp_path: Path):
     pd.DataFrame({"category": labels}).to_csv(tmp_path / "stimuli.csv", index=False)
     process = run_app(
         tmp_path, "responses=file", "responses.path=large.npy", "responses.stimuli=stimuli.csv",
-        "target=face", "memory_gb=1.5", "certainty=none", "decoding=none", "figures=false",
+        "target=face", "memory_gb=1.8", "certainty=none", "decoding=none", "figures=false",
         "hydra.run.dir=run", "~metrics.wilcoxon", "~metrics.ttest", fresh=True,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert float(record["tags"]["peak_memory_gb"]) < 1.5
+    assert float(record["tags"]["peak_memory_gb"]) < 1.8
     assert "undefined 1,249,000" in process.stdout
