@@ -68,4 +68,6 @@ def name_unit(unit: int, shape: tuple[int, int, int] | None) -> str:
     """Name `kernel 17`; with the layer's shape, the unit's channel, and its place there."""
     if shape is None:
         return f"kernel {unit}"
+    if shape[1:] == (1, 1):  # of a vector, or of a recording
+        return f"unit {unit}"
     return "channel {}\nrow {} col {}".format(*map(int, np.unravel_index(unit, shape)))

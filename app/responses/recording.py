@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from app.responses.hardware import Hardware
     from app.stimuli.images import Images
 
-# What axes with names are called; any other is that of units.
-PRESENTATIONS = ("presentation", "stimulus", "trial", "image")
+# How names of the axis of presentations begin; what has no such name, nor `time`, is of units.
+PRESENTATIONS = ("presentation", "stimul", "trial", "image")
 CHUNK_VALUES = 2**24  # of a file, that are read at once
 
 
@@ -237,7 +237,7 @@ def arrange(
     Beside the times of the window, whole bins where the file has their ends. InputError.
     """
     names = variable.axes
-    shown = [axis for axis in names if axis.lower().rstrip("s").startswith(PRESENTATIONS)]
+    shown = [axis for axis in names if axis.lower().startswith(PRESENTATIONS)]
     clocks = [axis for axis in names if "time" in axis.lower()]
     plain = len(names) == 3 and not clocks and not shown  # an axis of time without its name
     first, last = shown[:1] or list(names[:1]), clocks[:1] or (list(names[2:]) if plain else [])
