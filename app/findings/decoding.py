@@ -45,11 +45,13 @@ class Classifier:
         """
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
         from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics.pairwise import linear_kernel
         from sklearn.neighbors import NearestCentroid
         from sklearn.svm import SVC
 
         return {
-            "svm": SVC(kernel="linear", C=self.penalty),  # one against one
+            # One against one; all pairs of identities share one product of all images.
+            "svm": SVC(kernel=linear_kernel, C=self.penalty),
             "logistic": LogisticRegression(C=self.penalty, max_iter=1000),  # multinomial
             "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
             "nearest_centroid": NearestCentroid(),
