@@ -116,15 +116,23 @@ Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
 
 
 def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
-    """Find who is in the groups of each metric: once where metrics have one contrast."""
-    shared: dict[bytes, list[Membership]] = {}
-    found = {}
-    for name, question in inquiry.questions.items():
-        groups = np.stack([question.contrast.target, *question.contrast.others]).tobytes()
-        if groups not in shared:
-            shared[groups] = draws.find_members(question.contrast)
-        found[name] = shared[groups]
-    return found
+    """Find who is in the groups of each metric: once where metrics have one contrast.
+
+    Groups that are made up of those of the finest contrast know it: their sums are, too.
+    """
+    contrasts = {name: question.contrast for name, question in inquiry.questions.items()}
+    finest = max(contrasts.values(), key=lambda each: len(each.others))
+    fine, own = finest.groups, draws.find_members(finest)
+    shared = {fine.tobytes(): own}
+    for each in contrasts.values():
+        groups = each.groups
+        if groups.tobytes() not in shared:
+            found, made_of = draws.find_members(each), (fine <= groups[:, None]).all(axis=2)
+            if (made_of @ fine == groups).all():
+                pairs = zip(found, own, strict=True)
+                found = [replace(part, finer=(finer, made_of)) for part, finer in pairs]
+            shared[groups.tobytes()] = found
+    return {name: shared[each.groups.tobytes()] for name, each in contrasts.items()}
 
 
 def look(

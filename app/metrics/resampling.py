@@ -37,6 +37,7 @@ class Sample:
         self.responses, self.device = responses, device
         self.low = responses.min(axis=0).astype(np.float64)
         self.moments: dict[Membership, Moments] = {}
+        self.sums: dict[tuple[Membership, str], NDArray[np.float64]] = {}
 
     @cached_property
     def above(self) -> Any:
@@ -99,11 +100,11 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     than rounding makes of them.
     """
     sizes = members.sizes[:, :, None]
-    total = sum_up(sample, members, sample.above)
+    total = sum_up(sample, members, "above")
     mean = total / sizes + sample.low
 
     def find_squares() -> NDArray[np.float64]:
-        second = sum_up(sample, members, sample.squared)
+        second = sum_up(sample, members, "squared")
         squares = second - total / sizes * total
         squares[squares <= ROUNDING * second] = 0
         noise = NOISE.get(sample.responses.dtype.char, 0)
@@ -113,13 +114,18 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     return Moments(sizes, mean, find_squares)
 
 
-def sum_up(sample: Sample, members: Membership, values: Any) -> NDArray[np.float64]:
-    """Sum values (images, units) where they are multiplied, by draw and group."""
-    total = np.empty((*members.sizes.shape, values.shape[1]))
-    for group, (images, times) in enumerate(members.weights):
-        found = sample.place(times) @ values[images]
-        total[:, group] = found if sample.device == "cpu" else found.cpu()
-    return total
+def sum_up(sample: Sample, members: Membership, what: str) -> NDArray[np.float64]:
+    """Sum what a sample has, `above` or `squared`, by draw and group; of finer groups once."""
+    if members.finer is not None:
+        finer, made_of = members.finer
+        return np.asarray(made_of.astype(np.float64) @ sum_up(sample, finer, what))
+    if (members, what) not in sample.sums:
+        values = getattr(sample, what)
+        sample.sums[members, what] = total = np.empty((*members.sizes.shape, values.shape[1]))
+        for group, (images, times) in enumerate(members.weights):
+            found = sample.place(times) @ values[images]
+            total[:, group] = found if sample.device == "cpu" else found.cpu()
+    return sample.sums[members, what]
 
 
 def count_pairs(sample: Sample, members: Membership) -> Pairs:
