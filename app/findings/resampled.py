@@ -25,11 +25,9 @@ from app.metrics.resampling import Sample, resample
 from app.metrics.scoring import still_noise
 from app.names import name_units
 from app.progress import progress_bar
-from app.responses.units import read_units
 
 if TYPE_CHECKING:
     from app.config.schema import Certainty as Settings
-    from app.models.network import Network
     from app.responses.hardware import Hardware
     from app.responses.kernels import Reader
     from app.stimuli.images import Images
@@ -295,20 +293,16 @@ def score_chosen(score: NDArray[np.float32], chosen: NDArray[np.bool_]) -> float
     return average(score[chosen].astype(np.float64))
 
 
-def certify_units(
-    inquiry: Inquiry, network: Network, layer: str, images: Images, hardware: Hardware
-) -> Certainty:
-    """Find how sure what is found of a layer's single units is, from a pass of its own."""
-    units, plan = math.prod(network.map_shape(layer)), inquiry.plan
+def certify_units(inquiry: Inquiry, reader: Reader, images: Images) -> Certainty:
+    """Find how sure what is found of a layer's single units is."""
+    units, plan = math.prod(reader.network.map_shape(reader.layer)), inquiry.plan
     draws = plan.resamples + 2 * plan.splits
     kept = 4 * len(inquiry.criteria) * draws
     for name, criterion in inquiry.criteria.items():
         contrasts = 4 * len(inquiry.questions[name].contrast.others)
         kept += (draws + plan.shuffles) * (contrasts if criterion.together else 1)
-    blocks = read_units(network, layer, images, hardware, kept)
-    return certify(
-        look_everywhere(blocks, units, inquiry, hardware), inquiry, units, hardware, False
-    )
+    found = look_everywhere(reader.read_units(images, kept), units, inquiry, reader.hardware)
+    return certify(found, inquiry, units, reader.hardware, False)
 
 
 def certify_kernels(
@@ -333,8 +327,7 @@ def certify_layer(
     if not any(dataclasses.astuple(inquiry.plan)):
         return None, notes
     if aggregation == "unit":
-        asked = inquiry, reader.network, reader.layer, images, hardware
-        found = memo(certify_units, *asked)
+        found = memo(certify_units, inquiry, reader, images)
     else:
         found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
     smallest = min(Counter(filter(None, inquiry.categories)).values())

@@ -14,12 +14,9 @@ from app.metrics.contrast import contrast
 from app.metrics.scores import Question, Scored, Scores, check_options, find_function, load
 from app.metrics.scoring import count_bytes, score_blocks, score_kernels
 from app.responses.hardware import choose_device
-from app.responses.units import read_units
 
 if TYPE_CHECKING:
     from app.config.schema import Metric
-    from app.models.network import Network
-    from app.responses.hardware import Hardware
     from app.responses.kernels import Reader
     from app.stimuli.images import Images
 
@@ -73,8 +70,7 @@ def score_layer(
     """
     memo, hardware = reader.memo, reader.hardware
     if aggregation == "unit":
-        network, layer = reader.network, reader.layer
-        return memo.each(score_units, questions, questions, network, layer, images, hardware)
+        return memo.each(score_units, questions, questions, reader, images)
     responses = reader.read(images)[aggregation]
     return memo.each(score_kernels, questions, questions, responses, hardware)
 
@@ -94,17 +90,13 @@ def score_others(
 
 
 def score_units(
-    questions: Mapping[str, Question],
-    network: Network,
-    layer: str,
-    images: Images,
-    hardware: Hardware,
+    questions: Mapping[str, Question], reader: Reader, images: Images
 ) -> dict[str, Scored]:
     """Every metric's scores of a layer's single units, from forward passes that fit the memory.
 
     Units are in the order channel, row, column.
     """
     kept = sum(count_bytes(question) for question in questions.values())
-    blocks = read_units(network, layer, images, hardware, kept)
-    units = math.prod(network.map_shape(layer))
-    return score_blocks(blocks, units, questions, hardware.threads)
+    blocks = reader.read_units(images, kept)
+    units = math.prod(reader.network.map_shape(reader.layer))
+    return score_blocks(blocks, units, questions, reader.hardware.threads)

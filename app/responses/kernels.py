@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from app.errors import InputError
 from app.progress import progress_bar
 from app.responses.passes import plan_pass, to_device
+from app.responses.units import Block, read_units
 
 if TYPE_CHECKING:
     from app.memo import Memo
@@ -81,6 +82,17 @@ class Reader:
     hardware: Hardware
     memo: Memo
     others: tuple[str, ...] = ()  # layers that other jobs of the sweep will ask for
+    # Single units' responses to some images, by their digest: scored first, certified next.
+    kept: dict[str, list[Block]] = field(default_factory=dict, init=False, compare=False)
+
+    def __memo__(self) -> Any:
+        """What the responses of single units depend on."""
+        return self.network, self.layer, self.hardware
+
+    def read_units(self, images: Images, bytes_a_unit: int) -> Iterator[Block]:
+        """The responses of the layer's single units in blocks: see `app.responses.units`."""
+        kept = self.kept.setdefault(images.digest, [])
+        return read_units(self.network, self.layer, images, self.hardware, bytes_a_unit, kept)
 
     def read(self, images: Images) -> Responses:
         """The responses of the layer's kernels, by aggregation.

@@ -30,16 +30,24 @@ FINDINGS_BYTES = 200
 SCORING_BYTES = 0.25 * GB  # compiled loops, chunks in work
 SPARE = 0.06  # of the budget, for what no estimate foresees
 
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]  # see `read_units`
+
 
 def read_units(
-    network: Network, layer: str, images: Images, hardware: Hardware, bytes_a_unit: int = 0
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    network: Network,
+    layer: str,
+    images: Images,
+    hardware: Hardware,
+    bytes_a_unit: int = 0,
+    kept: list[Block] | None = None,
+) -> Iterator[Block]:
     """The layer's units in blocks that the memory budget allows; each unit is in one of them.
 
     A block is the numbers (units,) of its units in the layer, in the order channel, row, column,
     and their responses (images, units). All blocks share one array: use a block before asking for
-    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. InputError where
-    not even one row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
+    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. A block of all
+    units stays in `kept`, and is taken from there the next time. InputError where not even one row
+    of the maps fits `hardware.memory_gb`, with the smallest budget that works.
     """
     shape = channels, height, columns = network.map_shape(layer)
     forward = plan_pass(network, (layer,), hardware)
@@ -47,9 +55,14 @@ def read_units(
     # A module's input and output, while it runs on the CPU.
     largest = forward.largest(network.input_size)
     workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
-    fixed = measure_memory() + decoded + workspace
+    known = kept.pop() if kept else None
+    fixed = measure_memory() - (known[1].nbytes if known else 0) + decoded + workspace
     what = f"the units of {layer} of {network.settings.name}"
     together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
+    if known and together == height:
+        yield known
+        return
+    del known
     parts = [slice(first, min(first + together, height)) for first in range(0, height, together)]
     crops = images.crops(network.preprocessing)
     memory = np.empty(len(images) * min(together, height) * channels * columns, np.float32)
@@ -68,6 +81,8 @@ def read_units(
                     found = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(shown), -1)
                     torch.from_numpy(responses[start : start + batch]).copy_(found)
                 done(len(shown))
+            if kept is not None and len(parts) == 1:
+                kept.append((units, responses))
             yield units, responses
 
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from app.findings.resampled import KERNELS, UNITS, Plan, certify, certify_units, look_everywhere
+from app.memo import Memo
 from app.models.network import Network
 from app.responses.hardware import Hardware
+from app.responses.kernels import Reader
 from tests.benchmarks.material import (
     METRICS,
     composed,
@@ -193,6 +195,6 @@ def certify_conv2(images: int) -> Callable[[], None]:
     look_everywhere([(np.arange(8), few)], 8, asked, hardware)  # compiled code is read from disk
 
     def run() -> None:
-        certify_units(asked, network, "conv2", shown, hardware)
+        certify_units(asked, Reader(network, "conv2", hardware, Memo("unused")), shown)
 
     return run

@@ -16,11 +16,12 @@ from torch.nn import functional
 from app.choices import LAYERS
 from app.findings.lesion import LesionSite, lesion_kernels
 from app.machine import count_threads
+from app.memo import Memo
 from app.metrics.layer_scoring import score_units
 from app.models.network import Network
 from app.models.vgg import WIDTHS_VGG16, DualTaskVGG, layer_position, seeded
 from app.responses.hardware import Hardware
-from app.responses.kernels import AGGREGATE, read_kernels
+from app.responses.kernels import AGGREGATE, Reader, read_kernels
 from app.stimuli.classes import OwnClasses
 from app.stimuli.images import Images, Preprocessing
 from tests.benchmarks.material import composed, questions, random_images, scored, simulated
@@ -94,7 +95,7 @@ def score_conv2(images: int) -> Callable[[], None]:
     scored(simulated(8, images, 0.6), asked)  # compiled code is read from disk
 
     def run() -> None:
-        score_units(asked, network, "conv2", shown, hardware)
+        score_units(asked, Reader(network, "conv2", hardware, Memo("unused")), shown)
 
     return run
 
