@@ -50,8 +50,7 @@ class Classifier:
         from sklearn.svm import SVC
 
         return {
-            # One against one; all pairs of identities share one product of all images.
-            "svm": SVC(kernel=linear_kernel, C=self.penalty),
+            "svm": SVC(kernel=linear_kernel, C=self.penalty),  # one against one, of one product
             "logistic": LogisticRegression(C=self.penalty, max_iter=1000),  # multinomial
             "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
             "nearest_centroid": NearestCentroid(),

@@ -114,23 +114,17 @@ Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
 
 
 def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
-    """Find who is in the groups of each metric: once where metrics have one contrast.
-
-    Groups that are made up of those of the finest contrast know it: their sums are, too.
-    """
+    """Find who is in the groups of each metric; what the finest contrast sums up serves all."""
     contrasts = {name: question.contrast for name, question in inquiry.questions.items()}
     finest = max(contrasts.values(), key=lambda each: len(each.others))
-    fine, own = finest.groups, draws.find_members(finest)
-    shared = {fine.tobytes(): own}
-    for each in contrasts.values():
-        groups = each.groups
-        if groups.tobytes() not in shared:
-            found, made_of = draws.find_members(each), (fine <= groups[:, None]).all(axis=2)
-            if (made_of @ fine == groups).all():
-                pairs = zip(found, own, strict=True)
-                found = [replace(part, finer=(finer, made_of)) for part, finer in pairs]
-            shared[groups.tobytes()] = found
-    return {name: shared[each.groups.tobytes()] for name, each in contrasts.items()}
+    fine, found = draws.find_members(finest), {}
+    for name, each in contrasts.items():
+        found[name] = draws.find_members(each)
+        made_of = (finest.groups <= each.groups[:, None]).all(axis=2)
+        if (made_of @ finest.groups == each.groups).all():
+            pairs = zip(found[name], fine, strict=True)
+            found[name] = [replace(part, finer=(own, made_of)) for part, own in pairs]
+    return found
 
 
 def look(

@@ -36,7 +36,6 @@ class Sample:
     def __init__(self, responses: NDArray[Any], device: str = "cpu") -> None:
         self.responses, self.device = responses, device
         self.low = responses.min(axis=0).astype(np.float64)
-        self.moments: dict[Membership, Moments] = {}
         self.sums: dict[tuple[Membership, str], NDArray[np.float64]] = {}
 
     @cached_property
@@ -74,22 +73,21 @@ def resample(
     """Ask a metric of every draw: scores (draws, units), statistics (draws, contrasts, units).
 
     Equal, within rounding, to asking it of the images of each draw. Groups of a draw must have two
-    images or more. `members` is what `draws.find_members` finds, which metrics of one contrast and
-    samples of the same images can share.
+    images or more. `members` is what `draws.find_members` finds, which samples of the same images
+    can share.
     """
     options = {name: value for name, value in question.options.items() if name != "device"}
     if question.from_moments is None and question.from_pairs is None:
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
     for part in members or draws.find_members(question.contrast):
-        if (question.from_moments or question.preferred) and part not in sample.moments:
-            sample.moments[part] = compute_moments(sample, part)
+        moments = compute_moments(sample, part)
         if question.from_moments is not None:
-            found = question.from_moments(*sample.moments[part].split(), **options)
+            found = question.from_moments(*moments.split(), **options)
         else:
             assert question.from_pairs is not None
             found = question.from_pairs(count_pairs(sample, part), **options)
-        parts.append(question.conclude(found, sample.moments[part] if question.preferred else None))
+        parts.append(question.conclude(found, moments if question.preferred else None))
     return _join(parts)
 
 
