@@ -73,11 +73,13 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
     files = {}
     with paper_style():
         for name, figure in figures.items():
+            if (layout := figure.get_layout_engine()) is not None:  # places are found once
+                layout.execute(figure)
+                figure.set_layout_engine(None)
             for suffix, metadata in UNDATED.items():
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=suffix, metadata=metadata)
                 files[f"{name}.{suffix}"] = np.frombuffer(buffer.getvalue(), np.uint8)
-                figure.set_layout_engine("none")  # places are found once
     return files
 
 

@@ -46,11 +46,12 @@ class Classifier:
         """
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
         from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics.pairwise import linear_kernel
         from sklearn.neighbors import NearestCentroid
         from sklearn.svm import SVC
 
         return {
-            "svm": SVC(kernel="linear", C=self.penalty),  # one against one
+            "svm": SVC(kernel=linear_kernel, C=self.penalty),  # one against one, of one product
             "logistic": LogisticRegression(C=self.penalty, max_iter=1000),  # multinomial
             "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
             "nearest_centroid": NearestCentroid(),

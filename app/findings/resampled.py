@@ -116,14 +116,17 @@ Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
 
 
 def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
-    """Find who is in the groups of each metric: once where metrics have one contrast."""
-    shared: dict[bytes, list[Membership]] = {}
-    found = {}
-    for name, question in inquiry.questions.items():
-        groups = np.stack([question.contrast.target, *question.contrast.others]).tobytes()
-        if groups not in shared:
-            shared[groups] = draws.find_members(question.contrast)
-        found[name] = shared[groups]
+    """Find who is in the groups of each metric; what the finest contrast sums up serves all."""
+    contrasts = {name: question.contrast for name, question in inquiry.questions.items()}
+    finest = max(contrasts.values(), key=lambda each: len(each.others))
+    fine = draws.find_members(finest)
+    found: dict[str, list[Membership]] = {}
+    for name, each in contrasts.items():
+        found[name] = draws.find_members(each)
+        made_of: NDArray[np.bool_] = np.all(finest.groups <= each.groups[:, None], axis=2)
+        if (made_of @ finest.groups == each.groups).all():
+            pairs = zip(found[name], fine, strict=True)
+            found[name] = [replace(part, finer=(own, made_of)) for part, own in pairs]
     return found
 
 

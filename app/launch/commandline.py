@@ -111,7 +111,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_hydra(
-    job: Callable[[Any], None],
+    job: Callable[[Any], object],
     config_name: str,
     *,
     writes: Sequence[str],
@@ -143,7 +143,7 @@ def run_hydra(
     run(start, interrupted=interrupted)
 
 
-def _run_composed(composed: trust.Checked, job: Callable[[Any], None]) -> None:
+def _run_composed(composed: trust.Checked, job: Callable[[Any], object]) -> None:
     """Run a job, or a sweep of it, as `hydra.main` does, but with what is composed already."""
     app = Hydra("app", composed.loader)
     GlobalHydra.instance().initialize(app)

@@ -28,19 +28,23 @@ class Contrast:
     def __post_init__(self) -> None:
         if not self.others or len(self.others) != len(self.names):
             raise ValueError("a contrast needs at least one other group, and a name for each")
-        if np.sum([self.target, *self.others], axis=0, dtype=int).max(initial=0) > 1:
+        if self.groups.sum(axis=0).max(initial=0) > 1:
             raise ValueError("the groups of a contrast must not share images")
+
+    @property
+    def groups(self) -> NDArray[np.bool_]:
+        """The images of each group (groups, images), the target first."""
+        return np.stack([self.target, *self.others])
 
     @property
     def included(self) -> NDArray[np.bool_]:
         """The images (images,) that are in any group."""
-        included: NDArray[np.bool_] = np.logical_or.reduce((self.target, *self.others))
-        return included
+        return np.asarray(self.groups.any(axis=0))
 
     @property
     def images(self) -> list[NDArray[np.int64]]:
         """The numbers of the images in each group, the target first."""
-        return [np.flatnonzero(mask) for mask in (self.target, *self.others)]
+        return [np.flatnonzero(mask) for mask in self.groups]
 
     def check(self, responses: NDArray[Any]) -> None:
         """Raise a ValueError where responses are not (images, units)."""

@@ -28,6 +28,8 @@ class Membership:
     group: NDArray[np.int16]  # (images, draws) 0 is the target
     times: NDArray[np.int16]  # (images, draws) 0: it is in no group
     groups: int
+    # Those of a finer contrast, and which of its groups make up each of these, (groups, finer ones)
+    finer: tuple[Membership, NDArray[np.bool_]] | None = None
 
     @cached_property
     def weights(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -61,7 +63,7 @@ class Draws:
         Those in which images have their own labels are by themselves: their groups are alike.
         """
         group_of = np.full(len(contrast.target), -1, dtype=np.int16)
-        for number, mask in enumerate((contrast.target, *contrast.others)):
+        for number, mask in enumerate(contrast.groups):
             group_of[mask] = number
         moved = (self.label_of != np.arange(len(group_of))).any(axis=1)
         found = []

@@ -36,7 +36,7 @@ class Sample:
     def __init__(self, responses: NDArray[Any], device: str = "cpu") -> None:
         self.responses, self.device = responses, device
         self.low = responses.min(axis=0).astype(np.float64)
-        self.moments: dict[Membership, Moments] = {}
+        self.sums: dict[tuple[Membership, str], NDArray[np.float64]] = {}
 
     @cached_property
     def above(self) -> Any:
@@ -73,22 +73,21 @@ def resample(
     """Ask a metric of every draw: scores (draws, units), statistics (draws, contrasts, units).
 
     Equal, within rounding, to asking it of the images of each draw. Groups of a draw must have two
-    images or more. `members` is what `draws.find_members` finds, which metrics of one contrast and
-    samples of the same images can share.
+    images or more. `members` is what `draws.find_members` finds, which samples of the same images
+    can share.
     """
     options = {name: value for name, value in question.options.items() if name != "device"}
     if question.from_moments is None and question.from_pairs is None:
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
     for part in members or draws.find_members(question.contrast):
-        if (question.from_moments or question.preferred) and part not in sample.moments:
-            sample.moments[part] = compute_moments(sample, part)
+        moments = compute_moments(sample, part)
         if question.from_moments is not None:
-            found = question.from_moments(*sample.moments[part].split(), **options)
+            found = question.from_moments(*moments.split(), **options)
         else:
             assert question.from_pairs is not None
             found = question.from_pairs(count_pairs(sample, part), **options)
-        parts.append(question.conclude(found, sample.moments[part] if question.preferred else None))
+        parts.append(question.conclude(found, moments if question.preferred else None))
     return _join(parts)
 
 
@@ -99,11 +98,11 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     than rounding makes of them.
     """
     sizes = members.sizes[:, :, None]
-    total = sum_up(sample, members, sample.above)
+    total = sum_up(sample, members, "above")
     mean = total / sizes + sample.low
 
     def find_squares() -> NDArray[np.float64]:
-        second = sum_up(sample, members, sample.squared)
+        second = sum_up(sample, members, "squared")
         squares = second - total / sizes * total
         squares[squares <= ROUNDING * second] = 0
         noise = NOISE.get(sample.responses.dtype.char, 0)
@@ -113,13 +112,18 @@ def compute_moments(sample: Sample, members: Membership) -> Moments:
     return Moments(sizes, mean, find_squares)
 
 
-def sum_up(sample: Sample, members: Membership, values: Any) -> NDArray[np.float64]:
-    """Sum values (images, units) where they are multiplied, by draw and group."""
-    total = np.empty((*members.sizes.shape, values.shape[1]))
-    for group, (images, times) in enumerate(members.weights):
-        found = sample.place(times) @ values[images]
-        total[:, group] = found if sample.device == "cpu" else found.cpu()
-    return total
+def sum_up(sample: Sample, members: Membership, what: str) -> NDArray[np.float64]:
+    """Sum what a sample has, `above` or `squared`, by draw and group; of finer groups once."""
+    if members.finer is not None:
+        finer, made_of = members.finer
+        return np.asarray(made_of.astype(np.float64) @ sum_up(sample, finer, what))
+    if (members, what) not in sample.sums:
+        values = getattr(sample, what)
+        sample.sums[members, what] = total = np.empty((*members.sizes.shape, values.shape[1]))
+        for group, (images, times) in enumerate(members.weights):
+            found = sample.place(times) @ values[images]
+            total[:, group] = found if sample.device == "cpu" else found.cpu()
+    return sample.sums[members, what]
 
 
 def count_pairs(sample: Sample, members: Membership) -> Pairs:

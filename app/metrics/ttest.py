@@ -36,14 +36,14 @@ def find_p(t: NDArray[np.float64], freedom: NDArray[Any]) -> NDArray[np.float64]
     """Find the two-sided p of t, (…, contrasts, units), of so many degrees of freedom.
 
     By the normal deviate of Hill (1970, algorithm 395, doi:10.1145/355598.355599) where that is
-    within 1e-12 of Student's p, and there five times as fast.
+    within 1e-9 of Student's p, and there ten times as fast.
     """
     b = 48 * (freedom - 0.5) ** 2
     y = (freedom - 0.5) * np.log1p(t**2 / freedom)
     tail = (((-0.4 * y - 3.3) * y - 24) * y - 85.5) / (0.8 * y**2 + 100 + b)
     p = 2 * special.ndtr(-((tail + y + 3) / b + 1) * np.sqrt(y))
     # t² has an F distribution with 1 degree of freedom; its p is found faster than that of t.
-    return np.asarray(special.fdtrc(1, freedom, t**2, out=p, where=(y > 45) | (freedom < 250)))
+    return np.asarray(special.fdtrc(1, freedom, t**2, out=p, where=(y > 100) | (freedom < 250)))
 
 
 def run_student(target: Moments, others: Moments) -> tuple[NDArray[np.float64], NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,9 +85,14 @@ class Reader:
     others: tuple[str, ...] = ()  # layers that other jobs of the sweep will ask for
     aggregations = tuple(AGGREGATE)  # what makes its maps one number an image
 
+    @functools.cached_property
+    def units(self) -> Units:
+        """The layer's single units, read once to be scored and to be certified."""
+        return Units(self.network, self.layer)
+
     def stream(self, aggregation: str) -> Units | None:
         """What brings single units block by block; None: kernels are read at once."""
-        return Units(self.network, self.layer) if aggregation == "unit" else None
+        return self.units if aggregation == "unit" else None
 
     def read(self, images: Images) -> Responses:
         """The responses of the layer's kernels, by aggregation.

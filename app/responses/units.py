@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ FINDINGS_BYTES = 200
 SCORING_BYTES = 0.25 * GB  # compiled loops, chunks in work
 SPARE = 0.06  # of the budget, for what no estimate foresees
 
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]  # see `read_units`
+
 
 @dataclass(frozen=True)
 class Units:
@@ -38,27 +40,38 @@ class Units:
 
     network: Network
     layer: str
+    # Responses to some images, by their digest: scored first, certified next.
+    kept: dict[str, list[Block]] = field(default_factory=dict, init=False, compare=False)
+
+    def __memo__(self) -> Any:
+        """What the responses depend on."""
+        return self.network, self.layer
 
     def __len__(self) -> int:
         """How many there are."""
         return math.prod(self.network.map_shape(self.layer))
 
-    def read(
-        self, images: Images, hardware: Hardware, bytes_a_unit: int = 0
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def read(self, images: Images, hardware: Hardware, bytes_a_unit: int = 0) -> Iterator[Block]:
         """Read them in blocks; see `read_units`."""
-        return read_units(self.network, self.layer, images, hardware, bytes_a_unit)
+        kept = self.kept.setdefault(images.digest, [])
+        return read_units(self.network, self.layer, images, hardware, bytes_a_unit, kept)
 
 
 def read_units(
-    network: Network, layer: str, images: Images, hardware: Hardware, bytes_a_unit: int = 0
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    network: Network,
+    layer: str,
+    images: Images,
+    hardware: Hardware,
+    bytes_a_unit: int = 0,
+    kept: list[Block] | None = None,
+) -> Iterator[Block]:
     """The layer's units in blocks that the memory budget allows; each unit is in one of them.
 
     A block is the numbers (units,) of its units in the layer, in the order channel, row, column,
     and their responses (images, units). All blocks share one array: use a block before asking for
-    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. InputError where
-    not even one row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
+    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. A block of all
+    units stays in `kept`, and is taken from there the next time. InputError where not even one row
+    of the maps fits `hardware.memory_gb`, with the smallest budget that works.
     """
     shape = channels, height, columns = network.map_shape(layer)
     forward = plan_pass(network, (layer,), hardware)
@@ -66,9 +79,14 @@ def read_units(
     # A module's input and output, while it runs on the CPU.
     largest = forward.largest(network.input_size)
     workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
-    fixed = measure_memory() + decoded + workspace
+    known = kept.pop() if kept else None
+    fixed = measure_memory() - (known[1].nbytes if known else 0) + decoded + workspace
     what = f"the units of {layer} of {network.settings.name}"
     together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
+    if known and together == height:
+        yield known
+        return
+    del known
     parts = [slice(first, min(first + together, height)) for first in range(0, height, together)]
     crops = images.crops(network.preprocessing)
     memory = np.empty(len(images) * min(together, height) * channels * columns, np.float32)
@@ -87,6 +105,8 @@ def read_units(
                     found = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(shown), -1)
                     torch.from_numpy(responses[start : start + batch]).copy_(found)
                 done(len(shown))
+            if kept is not None and len(parts) == 1:
+                kept.append((units, responses))
             yield units, responses
 
 

@@ -130,9 +130,10 @@ def text(
     # By file, so that fonts installed on the machine never change a stimulus.
     file = FontProperties(fname=f"{get_data_path()}/fonts/ttf/{font}.ttf")
     path = TextPath((0, 0), string, size=10, prop=file)
-    drawn = path.get_extents()
-    transform = Affine2D().translate(-(drawn.x0 + drawn.x1) / 2, -(drawn.y0 + drawn.y1) / 2)
-    transform.scale(2 / drawn.width, 2 * height / drawn.height)
+    # Of letters a point lies at each extreme, which Path.get_extents takes long to find.
+    points = np.asarray(path.vertices)[path.codes != Path.CLOSEPOLY]
+    low, high = points.min(axis=0), points.max(axis=0)
+    transform = Affine2D().translate(*-(low + high) / 2).scale(*(2, 2 * height) / (high - low))
     return Shape(path.transformed(transform), fill, line, width)
 
 

@@ -50,11 +50,11 @@ def test_small_p_values_against_scipy(equal_variance):
     assert result.p.min() < 1e-50
 
 
-@pytest.mark.parametrize("freedom", [3, 249, 250, 1438])
+@pytest.mark.parametrize("freedom", [3, 249, 250, 286, 1438])
 def test_p_is_as_scipy_has_it_on_both_sides_of_where_its_formula_changes(freedom: int):
     t = np.append(np.linspace(-30, 30, 6001), np.nan)[None]
     expected = 2 * stats.t.sf(np.abs(t), freedom)
-    np.testing.assert_allclose(find_p(t, np.array([[freedom]])), expected, rtol=2e-12)
+    np.testing.assert_allclose(find_p(t, np.array([[freedom]])), expected, rtol=1e-9)
 
 
 def test_zero_variance_is_undefined_also_where_scipy_is_infinite():

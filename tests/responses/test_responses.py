@@ -11,12 +11,13 @@ import torch
 from app.choices import LAYERS
 from app.config.schema import Model
 from app.errors import InputError
+from app.memo import Memo
 from app.models.loading import Loaded
 from app.models.network import Network
 from app.models.vgg import DualTaskVGG, layer_position, seeded
 from app.responses import units as units_room
 from app.responses.hardware import Hardware, choose_device
-from app.responses.kernels import read_kernels
+from app.responses.kernels import Reader, read_kernels
 from app.responses.passes import plan_pass
 from app.responses.units import fit_rows, read_units
 from app.stimuli.images import Images, drawn
@@ -91,6 +92,21 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
 
     return ask
+
+
+def test_units_that_fit_at_once_are_read_once_for_two_that_ask(network, images, in_blocks):
+    reader = Reader(network, "conv2", CPU, Memo("unused"))
+    ((units, responses),) = reader.units.read(images, hardware)
+    expected = responses.copy()
+    ((_, again),) = reader.units.read(images, hardware)
+    assert again is responses
+    ((_, anew),) = reader.units.read(images, hardware)
+    assert anew is not responses
+    in_blocks(3)  # there is less room for the second
+    parts = [(own, part.copy()) for own, part in reader.units.read(images, hardware)]
+    assert len(parts) > 1
+    for own, part in parts:
+        np.testing.assert_allclose(part, expected[:, np.argsort(units)[own]], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [4, None])
