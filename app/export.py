@@ -110,6 +110,8 @@ def find_responses(run: Run) -> tuple[pd.DataFrame | None, Any, str]:
     What was shown has a row an image: its name, category and domain.
     """
     file = Path(run.result.folder, "config.yaml")
+    if (recorded := run.params.get("responses.path")) is not None:
+        return None, None, f"the responses are those of {recorded}"
     if run.params["aggregation"] == "unit":
         return None, None, "responses of single units are not stored"
     if not file.is_file():

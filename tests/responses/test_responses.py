@@ -96,14 +96,14 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_units_that_fit_at_once_are_read_once_for_two_that_ask(network, images, in_blocks):
     reader = Reader(network, "conv2", CPU, Memo("unused"))
-    ((units, responses),) = reader.units.read(images, hardware)
+    ((units, responses),) = reader.units.read(images, CPU)
     expected = responses.copy()
-    ((_, again),) = reader.units.read(images, hardware)
+    ((_, again),) = reader.units.read(images, CPU)
     assert again is responses
-    ((_, anew),) = reader.units.read(images, hardware)
+    ((_, anew),) = reader.units.read(images, CPU)
     assert anew is not responses
     in_blocks(3)  # there is less room for the second
-    parts = [(own, part.copy()) for own, part in reader.units.read(images, hardware)]
+    parts = [(own, part.copy()) for own, part in reader.units.read(images, CPU)]
     assert len(parts) > 1
     for own, part in parts:
         np.testing.assert_allclose(part, expected[:, np.argsort(units)[own]], rtol=1e-5, atol=1e-6)
