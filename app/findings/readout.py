@@ -7,6 +7,7 @@ categories side by side, as the dual-task network's own classifier has them.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class Readout:
         mean, spread = known.mean(axis=0), known.std(axis=0)
         spread[spread == 0] = np.inf
         model = LogisticRegression(C=PENALTY, max_iter=ITERATIONS)
-        fitted = model.fit((known - mean) / spread, classes)
+        with warnings.catch_warnings():  # of few images of each of many classes
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            fitted = model.fit((known - mean) / spread, classes)
         weights, bias = fitted.coef_, fitted.intercept_
         if len(weights) == 1:  # of two classes, only the second's
             weights, bias = np.concatenate([0 * weights, weights]), np.append(0, bias)

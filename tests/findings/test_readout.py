@@ -33,6 +33,12 @@ def test_weights_are_those_of_a_pipeline(classes: int):
     np.testing.assert_allclose(found, own.predict_proba(features), atol=1e-4)
 
 
+def test_few_images_of_each_of_many_classes_are_no_warning(recwarn: pytest.WarningsRecorder):
+    features = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    Readout("x", "vector", EMPTY, EMPTY).refit(features, np.arange(40) % 25)
+    assert not recwarn.list
+
+
 def judged_by_readout():
     """A site whose classes a readout names; it is fitted on the same images."""
     site = make_site("conv13")
