@@ -26,7 +26,13 @@ from app.stimuli.classes import make_classes
 from app.stimuli.identities import make_identities
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from app.config.schema import Config
+    from app.findings.decoding import Decoded
     from app.memo import Memo
     from app.models.network import Subject
     from app.stimuli.images import Images
@@ -86,27 +92,39 @@ def find(
             notes += sure_lesions.notes
 
     # Whether what the metric selects carries identity.
-    asked = config.decoding
-    decoded, why_not = (
-        None,
-        decoding.why_not_decoded(asked, layer.name, aggregation, stimuli.people),
-    )
-    notes.append(why_not)
-    if why_not is None:
-        selective = {name: mask for name, mask in selected.items() if name not in baselines}
-        tops, told = decoding.choose_kernels(own, score, selective, layer.name, asked.kernels)
-        if tops:
-            people = choose_people(config, stimuli, memo)
-            features, labels = reader.read(people)["l2"], people.labels
-            with joblib.parallel_config("threading", n_jobs=hardware.threads):
-                decoded = decoding.decode_identity(features, labels, tops, asked, config.seed, memo)
-            notes += [*people.notes, *decoding.note_identities(labels)]
-        notes += told
+    selective = {name: mask for name, mask in selected.items() if name not in baselines}
+    decoded, told = decode(config, reader, stimuli, score, selective)
+    notes += told
     selectivity = selection.measure_selectivity(score[own], selected[own])
     consistency, overlap = measure_consistency(score, baselines), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
                     sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)),
                     subject.depth)  # fmt: skip
+
+
+def decode(
+    config: Config,
+    reader: Reader | Recorded,
+    stimuli: Localizer,
+    score: Mapping[str, NDArray[np.float64]],
+    selected: Mapping[str, NDArray[np.bool_]],
+) -> tuple[Decoded | None, list[str]]:
+    """Decode identity from what each metric selects; None where it is not, and what is to tell.
+
+    `score` and `selected` are each metric's, (kernels,).
+    """
+    own, layer, asked = config.metric.name, config.layer.name, config.decoding
+    why_not = decoding.why_not_decoded(asked, layer, config.aggregation.name, stimuli.people)
+    if why_not is not None:
+        return None, [why_not]
+    tops, told = decoding.choose_kernels(own, score, selected, layer, asked.kernels)
+    if not tops:
+        return None, told
+    people = choose_people(config, stimuli, reader.memo)
+    features, labels = reader.read(people)["l2"], people.labels
+    with joblib.parallel_config("threading", n_jobs=reader.hardware.threads):
+        found = decoding.decode_identity(features, labels, tops, asked, config.seed, reader.memo)
+    return found, [*people.notes, *decoding.note_identities(labels), *told]
 
 
 def choose_people(config: Config, stimuli: Localizer, memo: Memo) -> Images:
