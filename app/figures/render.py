@@ -73,7 +73,8 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
     files = {}
     with paper_style():
         for name, figure in figures.items():
-            if (layout := figure.get_layout_engine()) is not None:  # places are found once
+            layout = figure.get_layout_engine()
+            if figure.axes and layout is not None:  # places are found once
                 layout.execute(figure)
                 figure.set_layout_engine(None)
             for suffix, metadata in UNDATED.items():

@@ -29,7 +29,7 @@ from tests.benchmarks.report import Goal, Row, Way
 from tests.benchmarks.scoring import IMAGES
 from tests.benchmarks.sizes import Sizes
 
-LAYER, STREAMED = UNITS.values()
+*_, LAYER, STREAMED = UNITS.values()
 BY_SCIPY = 4  # units that scipy is given
 
 
