@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake or bad luck raises."""
+"""What a user's mistake or bad luck raises."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
     The message is one line that says what is wrong, where, and what would be right; the
     command line prints it alone, without a traceback.
     """
+
+
+class TooLittleMemory(InputError):
+    """A budget of memory is too small for what is asked; what is asked besides may go on."""

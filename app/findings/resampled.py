@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from app.errors import TooLittleMemory
 from app.findings.certainty import Certainty, MetricCertainty, average, find_intervals
 from app.findings.consistency import correlate_draws, jaccard, spearman
 from app.findings.selection import Criterion, measure
@@ -327,7 +328,10 @@ def certify_layer(
     if not any(dataclasses.astuple(inquiry.plan)):
         return None, notes
     if (stream := reader.stream(aggregation)) is not None:
-        found = memo(certify_units, inquiry, stream, images, hardware)
+        try:
+            found = memo(certify_units, inquiry, stream, images, hardware)
+        except TooLittleMemory as error:  # for all draws of all units; scores are there
+            return None, [*notes, f"certainty: left out: {error}"]
     else:
         found = memo(certify_kernels, inquiry, reader.read(images)[aggregation], hardware)
     smallest = min(Counter(filter(None, inquiry.categories)).values())

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.errors import InputError
+from app.errors import TooLittleMemory
 from app.machine import GB, measure_memory
 from app.progress import progress_bar
 from app.responses.passes import plan_pass, to_device
@@ -70,8 +70,8 @@ def read_units(
     A block is the numbers (units,) of its units in the layer, in the order channel, row, column,
     and their responses (images, units). All blocks share one array: use a block before asking for
     the next. `bytes_a_unit` is what is kept of every unit while blocks are read. A block of all
-    units stays in `kept`, and is taken from there the next time. InputError where not even one row
-    of the maps fits `hardware.memory_gb`, with the smallest budget that works.
+    units stays in `kept`, and is taken from there the next time. TooLittleMemory where not even one
+    row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
     """
     shape = channels, height, columns = network.map_shape(layer)
     forward = plan_pass(network, (layer,), hardware)
@@ -122,8 +122,8 @@ def fit_rows(
 
     `budget` is in GB (10⁹ bytes) of resident memory for the whole process, `shape` the layer's
     (channels, rows, columns). `fixed` bytes are held whatever the rows, `bytes_a_unit` of each
-    unit's scores, which are kept. InputError where not even one row fits, with the smallest budget
-    that works; it says `what` is scored.
+    unit's scores, which are kept. TooLittleMemory where not even one row fits, with the smallest
+    budget that works; it says `what` is scored.
     """
     channels, height, columns = shape
     scores = bytes_a_unit * math.prod(shape)
@@ -135,7 +135,7 @@ def fit_rows(
     rows = int((free - fixed - scores) // row)
     if rows < 1 or findings > free:
         needed = max(fixed + scores + row, findings) / (1 - SPARE) / GB
-        raise InputError(
+        raise TooLittleMemory(
             f"memory_gb={budget:g} is too little for {what}: "
             f"at least {math.ceil(10 * needed) / 10:g} is needed"
         )

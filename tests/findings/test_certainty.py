@@ -42,6 +42,7 @@ from app.metrics.contrast import Contrast, contrast
 from app.metrics.draws import TEST_IMAGES, Draws, draw_halves, draw_resamples
 from app.metrics.scores import find_function
 from app.responses.hardware import Hardware
+from app.responses.units import fit_rows
 from app.stimuli.classes import OwnClasses
 from app.stimuli.images import drawn
 from tests.findings.sites import compute
@@ -365,6 +366,26 @@ def certify_responses(inquiry: Inquiry, responses: np.ndarray) -> list[str]:
     reader = SimpleNamespace(memo=compute, hardware=HARDWARE, read=lambda _: {"l2": responses},
                              stream=lambda _: None)  # fmt: skip
     return certify_layer(inquiry, reader, None, "l2")[1]
+
+
+class Cramped:
+    """Units for whose draws there is no room."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def read(self, images: None, hardware: Hardware, bytes_a_unit: int) -> None:
+        needed = 1 + bytes_a_unit / 1e9
+        fit_rows(1.0, (1000, 1, 1), 10, int(needed * 1e9), bytes_a_unit, "the units of x")
+
+
+def test_draws_that_do_not_fit_the_memory_are_left_out_with_a_note():
+    reader = SimpleNamespace(memo=compute, hardware=HARDWARE, stream=lambda _: Cramped())
+    sure, notes = certify_layer(ask(), reader, None, "unit")
+    assert sure is None
+    assert notes == [
+        "certainty: left out: memory_gb=1 is too little for the units of x: at least 1.4 is needed"
+    ]
 
 
 def test_what_an_interval_cannot_tell_is_noted():
