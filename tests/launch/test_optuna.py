@@ -16,6 +16,7 @@ from app.errors import InputError
 from app.launch import trust
 from app.launch.callback import make_plan
 from app.launch.commandline import CONFIG_FOLDER
+from app.sweeps.results import read_results
 from tests.conftest import SMALL, finished, run_app
 
 SWEEPER = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
@@ -51,10 +52,9 @@ def test_a_criterion_is_searched_for(tmp_path: Path):
     search = ["direction=maximize", "n_trials=4", "n_jobs=1", "sampler.seed=0"]
     words = ["-m", "hydra/sweeper=optuna", *(f"hydra.sweeper.{word}" for word in search)]
     words += ["objective=selectivity/percent", "threshold.fsi=interval(0.1,0.6)", "figures=false"]
-    told = finished(run_app(tmp_path, *words, *SMALL, "tracking=none", fresh=True)).stdout
-    assert "4 of 4 jobs finished" in told
+    finished(run_app(tmp_path, *words, *SMALL, "tracking=none", fresh=True))
     (file,) = tmp_path.rglob("optimization_results.yaml")
-    best = yaml.safe_load(file.read_text())
-    found = {line.split()[0]: line.split()[2] for line in told.splitlines() if line[:2] == "0."}
-    assert len(found) == 4 and f"{best['best_value']:.2f}" == max(found.values(), key=float)
-    assert found[str(best["best_params"]["threshold.fsi"])] == max(found.values(), key=float)
+    best, jobs = yaml.safe_load(file.read_text()), read_results(file.parent)
+    percent = {each.params["threshold.fsi"]: each.metrics["selectivity/percent"] for each in jobs}
+    assert len(percent) == 4 and best["best_value"] == max(percent.values())
+    assert percent[best["best_params"]["threshold.fsi"]] == max(percent.values())
