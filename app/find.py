@@ -65,12 +65,8 @@ def find(
     plan = make_plan(config.certainty, len(score[own]), aggregation)
     held = {name: each.hold(score[name], selected[name]) for name, each in criteria.items()}
     inquiry = Inquiry(questions, held, stimuli.compared, plan, config.seed, baselines)
-    sure, unsure = certify_repetitions(
-        *certify_layer(inquiry, reader, stimuli.images, aggregation),
-        inquiry,
-        reader,
-        stimuli.images,
-    )
+    whole = certify_layer(inquiry, reader, stimuli.images, aggregation)
+    sure, unsure = certify_repetitions(*whole, inquiry, reader, stimuli.images)
 
     # Whether the network needs what the metric ranks high.
     cut = config.lesion

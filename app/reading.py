@@ -25,6 +25,7 @@ from app.sweeps.results import (
     list_params,
     read_results,
     read_run,
+    read_stored,
     read_sweep,
     read_table,
     tabulate,
@@ -73,9 +74,7 @@ def runs(source: str | Path, **tracking: Any) -> Runs:
         raise InputError(f"{source} is no folder, and no id of a run, which has 32 digits")
     store = connect(Tracking(**{"name": "server" if "uri" in tracking else "sqlite", **tracking}))
 
-    def read(result: Result, name: str) -> pd.DataFrame | None:
-        return store.read_table(result.run_id or "", f"{name}.parquet")
-
+    read = read_stored(store)
     stored = store.get_run(run_id)
     title, results = stored.info.run_name, [read_run(stored)]
     if "sweep" in stored.data.tags:

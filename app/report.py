@@ -18,9 +18,7 @@ from app.errors import InputError
 from app.launch.commandline import run_hydra, told
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from app.sweeps.results import Result
+    pass
 
 
 @dataclass
@@ -45,22 +43,19 @@ def job(config: DictConfig) -> None:
 
         from app.sweeps import tables
         from app.sweeps.report import describe, make_report, write_report
-        from app.sweeps.results import count_jobs, read_sweep, tell_missing
+        from app.sweeps.results import count_jobs, read_stored, read_sweep, tell_missing
         from app.tracking.record import NOTE
         from app.tracking.store import connect
 
         store = connect(settings.tracking)
         title, results = read_sweep(store, settings.run)
 
-        def read(result: Result, name: str) -> pd.DataFrame | None:
-            return store.read_table(result.run_id or "", f"{name}.parquet")
-
         parent, output = store.get_run(settings.run), Path(settings.output)
         missing = tell_missing(parent, len(results))
         if missing:  # a larger report stays as it is, here and there
             print(f"{missing}. The parent run keeps the report that it has.", file=sys.stderr)
             output = output.with_name(f"{output.name}_{len(results)}_jobs")
-        made = make_report(results, title, count_jobs(parent), read)
+        made = make_report(results, title, count_jobs(parent), read_stored(store))
         folder = write_report(made, output)
         if not missing:
             store.add_artifacts(settings.run, folder)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from app import names
 from app.choices import LEVELS, SCORES
+from app.errors import InputError
 from app.findings.certainty import MetricCertainty, average
 from app.findings.consistency import spearman
 from app.findings.resampled import NULL_RATE, Inquiry, Plan, certify_layer
@@ -161,8 +162,9 @@ def explore(
         kernels = len(next(iter(scored.values())).scores.score)  # a criterion may want a number
         criteria = {name: replace(each, units=kernels) for name, each in criteria.items()}
         inquiry = Inquiry(questions, criteria, stimuli.compared, plan, seed)
-        sure, _ = certify_layer(inquiry, reader, images, aggregation)
-        assert sure is not None
+        sure, notes = certify_layer(inquiry, reader, images, aggregation)
+        if sure is None:  # for want of memory: a matched criterion rests on shuffles
+            raise InputError(f"multiverse: {' '.join(notes)}")
         for name, ((metric, *way, correction), settings) in varied.items():
             said = scored[name].scores
             scores[" ".join((metric, *way, aggregation))] = said.score

@@ -81,8 +81,10 @@ def resample(
         return _join([_ask(question, sample.responses, draws, n) for n in range(len(draws))])
     parts = []
     for part in members or draws.find_members(question.contrast):
-        moments = compute_moments(sample, part)
+        wanted = question.from_moments or question.preferred
+        moments = compute_moments(sample, part) if wanted else None
         if question.from_moments is not None:
+            assert moments is not None
             found = question.from_moments(*moments.split(), **options)
         else:
             assert question.from_pairs is not None

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +103,11 @@ def read_table(result: Result, name: str) -> pd.DataFrame | None:
 
     path = Path(result.folder) / f"{name}.parquet"
     return pd.read_parquet(path) if result.folder and path.is_file() else None
+
+
+def read_stored(store: Store) -> Callable[[Result, str], pd.DataFrame | None]:
+    """Make what reads a table of a run from the store, as `read_table` does from its folder."""
+    return lambda result, name: store.read_table(result.run_id or "", f"{name}.parquet")
 
 
 def count(results: Sequence[Result]) -> tuple[int, int]:
