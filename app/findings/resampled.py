@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from app.errors import TooLittleMemory
 from app.findings.certainty import Certainty, MetricCertainty, average, find_intervals
 from app.findings.consistency import correlate_draws, jaccard, spearman
-from app.findings.selection import Criterion, measure
+from app.findings.selection import Criterion, Kept
 from app.metrics import Question
 from app.metrics.draws import Draws, Membership, draw_halves, draw_resamples, draw_shuffles, join
 from app.metrics.resampling import Sample, resample
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
 VALUES = 2**19  # of statistics that a thread makes at once
-TOGETHER = 2**21  # scores of a metric that are correlated, or judged, at once
+TOGETHER = 2**21  # scores of a metric that are correlated at once
 FEWEST_IMAGES = 2  # of a group in a half: a variance needs them
 FEWEST_DRAWN = 5  # of a category: what is drawn of n images varies (n - 1) / n as much as new ones
 FEWEST_UNITS = 10  # that correlations over units are worth an interval
@@ -50,6 +50,13 @@ class Plan:
     resamples: int
     splits: int
     shuffles: int
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Count the draws of each kind, in their order; without those of which there are none."""
+        halves = {"first": self.splits, "second": self.splits}
+        every = {"resample": self.resamples, **halves, "shuffle": self.shuffles}
+        return {kind: count for kind, count in every.items() if count}
 
 
 KERNELS = Plan(1000, 20, 200)
@@ -78,13 +85,13 @@ class Inquiry:
     baselines: Sequence[str] = ()  # metrics that are left out of the mean consistency
 
     def draw(self) -> dict[str, Draws]:
-        """Make the draws, by kind; without those of which there are none."""
+        """Make the draws of the plan's kinds."""
         plan, asked = self.plan, (self.categories, self.seed)
         first, second = draw_halves(plan.splits, *asked)
         resamples = draw_resamples(plan.resamples, *asked)
         shuffles = draw_shuffles(plan.shuffles, *asked)
         every = {"resample": resamples, "first": first, "second": second, "shuffle": shuffles}
-        return {kind: draws for kind, draws in every.items() if len(draws)}
+        return {kind: every[kind] for kind in plan.kinds}
 
     def spare_halves(self) -> tuple[Inquiry, list[str]]:
         """Leave halves out where a group has too few images for two, and say so."""
@@ -105,15 +112,18 @@ class Inquiry:
 
 
 class Looked(NamedTuple):
-    """What a metric said of units in each draw."""
+    """What a metric said of a layer's units in each draw."""
+
+    scores: dict[str, NDArray[np.float32]]  # (draws, units) by kind of draws
+    # Of all draws, what its criterion judges: of some units, by their numbers, after others.
+    kept: list[tuple[NDArray[np.int64], Kept]]
+
+
+class Seen(NamedTuple):
+    """What a metric said of a layer's units in each draw of one kind, and what it selected."""
 
     score: NDArray[np.float32]  # (draws, units)
-    # (draws, units) what is selected; (draws, contrasts, units) what a criterion keeps that needs
-    # the whole layer
-    verdict: NDArray[Any]
-
-
-Found = dict[tuple[str, str], Looked]  # by metric and kind of draws
+    verdict: NDArray[np.bool_]
 
 
 def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
@@ -138,21 +148,14 @@ def look(
     members: Mapping[str, Sequence[Membership]],
     responses: NDArray[Any],
     device: str,
-) -> Found:
+) -> dict[str, tuple[dict[str, NDArray[np.float32]], Kept]]:
     """Ask every metric of every draw of the images; `kinds` counts them, in their order."""
     sample, ends = Sample(responses, device), np.cumsum([*kinds.values()])[:-1]
-    found: Found = {}
+    found = {}
     for name, question in inquiry.questions.items():
-        criterion = inquiry.criteria[name]
         said = resample(question, sample, draws, members[name])
-        verdict: NDArray[Any]
-        if criterion.together:
-            verdict = criterion.keep(said)
-        else:
-            verdict = criterion.select(measure(said, criterion.rule))
-        scores, verdicts = np.split(said.score.astype(np.float32), ends), np.split(verdict, ends)
-        for kind, score, part in zip(kinds, scores, verdicts, strict=True):
-            found[name, kind] = Looked(score, part)
+        scores = np.split(said.score.astype(np.float32), ends)
+        found[name] = dict(zip(kinds, scores, strict=True)), inquiry.criteria[name].keep(said)
     return found
 
 
@@ -161,21 +164,24 @@ def look_everywhere(
     units: int,
     inquiry: Inquiry,
     hardware: Hardware,
-) -> Found:
+) -> dict[str, Looked]:
     """Look at a layer of so many units, from blocks of them; see `app.metrics.scoring`.
 
     Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
     """
-    by_kind = inquiry.draw()
-    draws, kinds = join([*by_kind.values()]), {kind: len(some) for kind, some in by_kind.items()}
+    draws, kinds = join([*inquiry.draw().values()]), inquiry.plan.kinds
     members = find_members(inquiry, draws)
-    whole: Found = {}
+    whole: dict[str, Looked] = {}
+    for name in inquiry.questions:
+        rooms = {kind: make_room((count, units), np.float32) for kind, count in kinds.items()}
+        whole[name] = Looked(rooms | {"shuffle": np.empty(0, np.float32)}, [])
     asked = inquiry.questions.values()
     compared = np.any([question.contrast.included for question in asked], axis=0)
     groups = sum(1 + len(question.contrast.others) for question in asked)
     width = max(1, VALUES // (groups * len(draws)))
+    most = 1 + int(NULL_RATE * inquiry.plan.shuffles * units)
 
-    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Found:
+    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Any:
         part = still_noise(numbers, responses, compared)
         return look(inquiry, draws, kinds, members, part, hardware.device.type)
 
@@ -189,57 +195,43 @@ def look_everywhere(
             ends = range(width, len(numbers), width)
             some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
             for own, found in zip(some, pool.map(look_at, some, chunks), strict=True):
-                for place, looked in found.items():
-                    whole[place] = _put(whole.get(place), looked, own, units, place[1])
+                for name, (scores, kept) in found.items():
+                    whole[name].kept.append((own, kept))
+                    for kind, score in scores.items():
+                        room = whole[name].scores[kind]
+                        if kind == "shuffle":
+                            largest = np.sort(np.append(room, score[~np.isnan(score)]))
+                            whole[name].scores[kind] = largest[-most:]
+                        else:
+                            room[:, own] = score
                 done(len(own))
     return whole
 
 
-def _put(
-    room: Looked | None, found: Looked, numbers: NDArray[np.int64], units: int, kind: str
-) -> Looked:
-    """Put what was said of some units in its place, among all of the layer."""
-    score, verdict = found
-    if room is None:
-        scores = (0,) if kind == "shuffle" else (len(score), units)
-        verdicts = (*verdict.shape[:-1], units)
-        room = Looked(make_room(scores, score.dtype), make_room(verdicts, verdict.dtype))
-    room.verdict[..., numbers] = verdict
-    if kind == "shuffle":
-        largest = np.append(room.score, score[~np.isnan(score)])
-        return room._replace(score=np.sort(largest)[-1 - int(NULL_RATE * len(score) * units) :])
-    room.score[:, numbers] = score
-    return room
-
-
 def certify(
-    found: Found, inquiry: Inquiry, units: int, hardware: Hardware, keep: bool
+    found: Mapping[str, Looked], inquiry: Inquiry, units: int, hardware: Hardware, keep: bool
 ) -> Certainty:
     """Find how sure what was found is, from what `look_everywhere` saw of so many units.
 
     `keep`: also the scores of every resample.
     """
+    kinds, metrics, scores = inquiry.plan.kinds, {}, {}
+    for name, (score, kept) in found.items():
+        numbers, parts = zip(*kept, strict=True)
+        verdict = np.zeros((sum(kinds.values()), units), np.bool_)
+        verdict[:, np.concatenate(numbers)] = inquiry.criteria[name].judge(parts)
+        verdicts = np.split(verdict, np.cumsum([*kinds.values()])[:-1])
+        seen = {kind: Seen(score[kind], part) for kind, part in zip(kinds, verdicts, strict=True)}
+        metrics[name] = _certify_metric(seen, units, keep)
+        if "resample" in seen:
+            scores[name] = seen["resample"].score
 
-    def split(draws: int) -> list[slice]:
-        """Few draws at a time of many units."""
-        some = max(1, TOGETHER // units)
-        return [slice(start, start + some) for start in range(0, draws, some)]
+    def correlate(first: int) -> dict[tuple[str, str], NDArray[np.float64]]:
+        return correlate_draws({name: each[first : first + few] for name, each in scores.items()})
 
+    few = max(1, TOGETHER // units)  # draws, of many units
     with ThreadPoolExecutor(hardware.threads) as pool:
-        metrics, scores = {}, {}
-        for name, criterion in inquiry.criteria.items():
-            seen = {kind: looked for (metric, kind), looked in found.items() if metric == name}
-            for kind, (score, kept) in seen.items() if criterion.together else ():
-                parts = [kept[some] for some in split(len(kept))]
-                seen[kind] = Looked(score, np.concatenate(list(pool.map(criterion.judge, parts))))
-            metrics[name] = _certify_metric(seen, units, keep)
-            if "resample" in seen:
-                scores[name] = seen["resample"].score
-
-        def correlate(some: slice) -> dict[tuple[str, str], NDArray[np.float64]]:
-            return correlate_draws({name: each[some] for name, each in scores.items()})
-
-        agreed = list(pool.map(correlate, split(inquiry.plan.resamples)))
+        agreed = list(pool.map(correlate, range(0, inquiry.plan.resamples, few)))
     pairs = {pair: np.concatenate([each[pair] for each in agreed])
              for pair in combinations(scores, 2)}  # fmt: skip
     counted = [each for pair, each in pairs.items() if not {*pair} & {*inquiry.baselines}]
@@ -247,9 +239,9 @@ def certify(
     return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 
-def _certify_metric(seen: Mapping[str, Looked], units: int, keep: bool) -> MetricCertainty:
+def _certify_metric(seen: Mapping[str, Seen], units: int, keep: bool) -> MetricCertainty:
     """Sum up what one metric said in each kind of draws."""
-    nothing = Looked(np.empty((0, units), np.float32), np.empty((0, units), np.bool_))
+    nothing = Seen(np.empty((0, units), np.float32), np.empty((0, units), np.bool_))
     resampled, first, second, null = (
         seen.get(kind, nothing) for kind in ("resample", "first", "second", "shuffle")
     )
@@ -298,8 +290,8 @@ def certify_units(
     draws = plan.resamples + 2 * plan.splits
     kept = 4 * len(inquiry.criteria) * draws
     for name, criterion in inquiry.criteria.items():
-        contrasts = 4 * len(inquiry.questions[name].contrast.others)
-        kept += (draws + plan.shuffles) * (contrasts if criterion.together else 1)
+        contrasts = len(inquiry.questions[name].contrast.others)
+        kept += criterion.bytes_a_unit(contrasts, draws, plan.shuffles)
     blocks = stream.read(images, hardware, kept)
     return certify(
         look_everywhere(blocks, units, inquiry, hardware), inquiry, units, hardware, False

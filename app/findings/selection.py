@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, nan
-from typing import TYPE_CHECKING
+from math import ceil, inf, nan
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
 from scipy.stats import rankdata
 
 from app import names
@@ -111,6 +112,16 @@ def find_signs(scores: Scores) -> NDArray[np.float64]:
     return np.where(np.isnan(scores.statistic), nan, signs)
 
 
+class Small(NamedTuple):
+    """What a false discovery rate needs of some units: p-values up to the rate."""
+
+    signed: csr_array[Any]  # (draws × contrasts, units) p, with the sign of the statistic
+    tests: NDArray[np.int64]  # (draws, contrasts) units for which p is defined
+
+
+Kept = Any  # (draws, units) what is selected, or scores; or `Small`
+
+
 @dataclass(frozen=True)
 class Curve:
     """What a rule selects at each of many numbers."""
@@ -190,34 +201,60 @@ class Criterion:
         number = self.number / self.units if counts else self.number
         return RULES[self.rule].passes(values, number)
 
-    @property
-    def together(self) -> bool:
-        """Whether a unit's verdict depends on the layer's others."""
-        return RULES[self.rule].together
+    def keep(self, scores: Scores) -> Kept:
+        """Keep of some units what `judge` needs once all are there; draws × units.
 
-    def keep(self, scores: Scores) -> NDArray[np.float32]:
-        """Keep of some units what `judge` needs once all are there, (…, contrasts or 1, units).
-
-        Scores, or p-values with the signs of their statistics, NaN where these are undefined.
+        What is selected; or, where that depends on the layer's other units, their scores, or of
+        each contrast's p-values those that a false discovery rate may reject.
         """
+        if not RULES[self.rule].together:
+            return self.select(measure(scores, self.rule))
         if self.rule == TOP:
-            return leave_preferred(scores)[..., None, :].astype(np.float32)
+            return leave_preferred(scores).astype(np.float32)
         assert scores.p is not None
-        signed = np.copysign(scores.p, find_signs(scores))
-        return np.where(np.isnan(scores.statistic), np.nan, signed).astype(np.float32)
+        defined = ~np.isnan(scores.statistic)
+        small: NDArray[np.bool_] = defined & (scores.p <= self.number)
+        signed = np.copysign(scores.p[small], find_signs(scores)[small]).astype(np.float32)
+        ends = np.cumsum(np.append(0, small.sum(axis=-1).ravel()))
+        tests = np.count_nonzero(defined, axis=-1)
+        shape = tests.size, small.shape[-1]
+        return Small(csr_array((signed, np.nonzero(small)[-1], ends), shape=shape), tests)
 
-    def judge(self, kept: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Select (draws, units) by what was kept of all units, (draws, contrasts or 1, units)."""
+    def bytes_a_unit(self, contrasts: int, draws: int, shuffles: int) -> int:
+        """Tell how many bytes of a unit are kept, and make its verdicts, in so many draws.
+
+        Of p-values with labels shuffled, no larger share is small than the rate.
+        """
+        every = draws + shuffles
+        if not RULES[self.rule].together:
+            return 2 * every
         if self.rule == TOP:
-            scores = kept[:, 0].astype(np.float64)
+            return (4 + 1) * every
+        small = draws + ceil(self.number * shuffles)
+        return 8 * contrasts * small + 2 * every
+
+    def judge(self, kept: Sequence[Kept]) -> NDArray[np.bool_]:
+        """Select (draws, units) by what was kept of all units, one part after another."""
+        if not RULES[self.rule].together:
+            return np.concatenate(kept, axis=-1)
+        if self.rule == TOP:
+            scores = np.concatenate(kept, axis=-1).astype(np.float64)
             return self.select(np.stack([measure(Scores(each, each), TOP) for each in scores]))
-        # As adjusted p-values say: all up to the largest p that is at most its share of the rate.
-        p, tests = np.abs(kept), np.count_nonzero(~np.isnan(kept), axis=-1, keepdims=True)
-        ascending, place = np.sort(p, axis=-1), np.arange(1, p.shape[-1] + 1)
-        dependence = np.cumsum(1 / place)[tests - 1] if self.rule == "fdr_by" else 1
-        rejected = ascending * (tests * dependence) <= self.number * place
-        cut = np.max(ascending, axis=-1, keepdims=True, where=rejected, initial=-1)
-        return np.asarray(((p <= cut) & ~np.signbit(kept)).all(axis=-2))
+        small = hstack([each.signed for each in kept], format="csr")
+        tests = np.sum([each.tests for each in kept], axis=0)
+        draws, contrasts = tests.shape
+        passed = np.zeros((draws, small.shape[1]), np.uint8)  # contrasts
+        rows = np.split(small.data, small.indptr[1:-1]), np.split(small.indices, small.indptr[1:-1])
+        for row, (signed, units) in enumerate(zip(*rows, strict=True)):
+            draw, count = row // contrasts, tests.flat[row]
+            # As adjusted p-values say: all up to the largest p that is at most its share of it.
+            p, place = np.abs(signed), np.arange(1, len(signed) + 1)
+            ascending = np.sort(p)
+            dependence = np.sum(1 / np.arange(1, count + 1)) if self.rule == "fdr_by" else 1
+            rejected = ascending * (count * dependence) <= self.number * place
+            cut = ascending[rejected].max(initial=-1)
+            passed[draw, units[(p <= cut) & ~np.signbit(signed)]] += 1
+        return np.asarray(passed == contrasts)
 
     def mark(self, score: NDArray[np.float64], selected: NDArray[np.bool_]) -> float | None:
         """Find the score from which on units (units,) are selected; None: there is none."""

@@ -325,11 +325,13 @@ def p_values(draw):
 @settings(deadline=None)
 @given(p_values(), st.sampled_from(["fdr_bh", "fdr_by"]), st.sampled_from([0.05, 0.3]))
 def test_a_draw_is_judged_as_a_layer_is(scores, rule, number):
-    signed = np.where(np.isnan(scores.statistic), nan, np.copysign(scores.p, scores.statistic))
     criterion = Criterion(rule, number)
     expected = criterion.select(measure(scores, rule))
-    again = np.stack([signed, signed[:, ::-1]])
-    np.testing.assert_array_equal(criterion.judge(again), [expected, expected[::-1]])
+    kept = []  # of two draws, some units after others
+    for some in np.array_split(np.arange(len(expected)), 3):
+        parts = [(each[..., some], each[..., ::-1][..., some]) for each in scores[:3]]
+        kept.append(criterion.keep(Scores(*map(np.stack, parts))))
+    np.testing.assert_array_equal(criterion.judge(kept), [expected, expected[::-1]])
 
 
 def test_p_is_never_0():

@@ -313,7 +313,6 @@ def test_only_what_prefers_the_target(rule):
         expected = preferred & (small < number) & ~np.isnan(statistic)
         assert (expected & (statistic < 0)).any() or rule == "fdr_by"
     np.testing.assert_array_equal(selected, expected)
-    if criterion.together:
-        kept = criterion.keep(Scores._make(each if each is None else each[None] for each in scores))
-        np.testing.assert_array_equal(criterion.judge(kept)[0], expected)
+    kept = criterion.keep(Scores._make(each if each is None else each[None] for each in scores))
+    np.testing.assert_array_equal(criterion.judge([kept])[0], expected)
     assert str(criterion).endswith(", the target's mean the highest")
