@@ -12,18 +12,23 @@ from app.figures.render import find_errors
 from app.figures.style import DARK, GREY, MIDDLE, Style
 from app.names import name_units
 
-COST = "face_cost"  # points of accuracy that a lesion takes; `random_face_cost`: of random kernels
+# What is drawn beside the same of as many random kernels: times what, and the axis' label.
+BESIDE_RANDOM = {
+    "face_cost": ("random_face_cost", 1, "Face accuracy that the lesion costs (points)"),
+    "accuracy": ("random_kernels", 100, "Identity accuracy from so many kernels (%)"),
+}
 
 
 def count_axes(table: pd.DataFrame) -> int:
-    """How many axes the panel has: percent by aggregation, the matrix, the costs of lesions."""
-    return table["aggregation"].nunique() + 1 + bool(table[COST].notna().any())
+    """How many axes the panel has: percent by aggregation, the matrix, costs, and decoding."""
+    beside = sum(table[what].notna().any() for what in BESIDE_RANDOM)
+    return int(table["aggregation"].nunique() + 1 + beside)
 
 
 def draw_definitions(
     axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
 ) -> None:
-    """Draw what each recipe selects of the deepest layer, what two share, what lesions cost."""
+    """Draw what recipes select of the deepest layer, what two share, what it costs and decodes."""
     left, part = iter(axes), table[table["layer"] == table["layer"].iloc[-1]]
     for aggregation, rows in part.groupby("aggregation", sort=False):
         ax, known = next(left), {name: style.colour for name, style in styles.items()}
@@ -37,12 +42,25 @@ def draw_definitions(
         ax.set_xlabel(f"Selective {name_units(str(aggregation))} (%)")
         ax.set_title(str(rows["layer"].iloc[0]), loc="center")
     _draw_jaccard(next(left), rows)
-    for ax in left:
+    shown = [each for each in BESIDE_RANDOM if part[each].notna().any()]
+    for what, ax in zip(shown, left, strict=True):
+        random, scale, label = BESIDE_RANDOM[what]
         places = _list_recipes(ax, rows)
-        ax.barh(places - 0.18, rows[COST], 0.36, color=colours)
-        ax.barh(places + 0.18, rows[f"random_{COST}"], 0.36, color=GREY, label="as many at random")
+        ax.barh(places - 0.18, scale * rows[what], 0.36, color=colours)
+        ax.barh(places + 0.18, scale * rows[random], 0.36, color=GREY, label="as many at random")
         ax.axvline(0, color=DARK, linewidth=0.6)
-        ax.set_xlabel("Face accuracy that the lesion costs (points)")
+        ax.set_xlabel(label)
+        if what == "accuracy":
+            _note_kernels(ax, rows, places - 0.18)
+
+
+def _note_kernels(ax: Axes, rows: pd.DataFrame, places: np.ndarray) -> None:
+    """The intervals of accuracies, and how many kernels each is decoded from."""
+    accuracy, errors = 100 * rows["accuracy"], 100 * find_errors(rows, "accuracy")
+    ax.errorbar(accuracy, places, xerr=errors, fmt="none", ecolor=DARK, elinewidth=0.6)
+    for end, place, kernels in zip(accuracy + errors[1], places, rows["kernels"], strict=True):
+        if kernels > 0:
+            ax.text(end, place, f" {kernels:.0f}", va="center", fontsize=5)
 
 
 def _list_recipes(ax: Axes, rows: pd.DataFrame) -> np.ndarray:

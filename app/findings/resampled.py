@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.responses.hardware import Hardware
     from app.responses.kernels import Reader
     from app.responses.recording import Recorded, Recording
-    from app.responses.units import Units
+    from app.responses.units import Block, Units
     from app.stimuli.images import Images
 
 NULL_RATE = 0.001  # of units, that a matched criterion selects when labels are shuffled
@@ -112,9 +112,10 @@ class Inquiry:
 
 
 class Looked(NamedTuple):
-    """What a metric said of a layer's units in each draw."""
+    """What a metric said of units in each draw."""
 
-    scores: dict[str, NDArray[np.float32]]  # (draws, units) by kind of draws
+    score: NDArray[np.float32]  # (draws, units) where images have their own labels
+    null: NDArray[np.float32]  # where they are shuffled
     # Of all draws, what its criterion judges: of some units, by their numbers, after others.
     kept: list[tuple[NDArray[np.int64], Kept]]
 
@@ -144,18 +145,19 @@ def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
 def look(
     inquiry: Inquiry,
     draws: Draws,
-    kinds: Mapping[str, int],
     members: Mapping[str, Sequence[Membership]],
-    responses: NDArray[Any],
+    block: Block,
     device: str,
-) -> dict[str, tuple[dict[str, NDArray[np.float32]], Kept]]:
-    """Ask every metric of every draw of the images; `kinds` counts them, in their order."""
-    sample, ends = Sample(responses, device), np.cumsum([*kinds.values()])[:-1]
+) -> dict[str, Looked]:
+    """Ask every metric of every draw of the images, the shuffles last."""
+    numbers, responses = block
+    sample, labelled = Sample(responses, device), len(draws) - inquiry.plan.shuffles
     found = {}
     for name, question in inquiry.questions.items():
         said = resample(question, sample, draws, members[name])
-        scores = np.split(said.score.astype(np.float32), ends)
-        found[name] = dict(zip(kinds, scores, strict=True)), inquiry.criteria[name].keep(said)
+        own, null = np.split(said.score.astype(np.float32), [labelled])
+        kept = numbers, inquiry.criteria[name].keep(said)
+        found[name] = Looked(own, null[~np.isnan(null)], [kept])
     return found
 
 
@@ -169,21 +171,18 @@ def look_everywhere(
 
     Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
     """
-    draws, kinds = join([*inquiry.draw().values()]), inquiry.plan.kinds
+    draws = join([*inquiry.draw().values()])
     members = find_members(inquiry, draws)
     whole: dict[str, Looked] = {}
-    for name in inquiry.questions:
-        rooms = {kind: make_room((count, units), np.float32) for kind, count in kinds.items()}
-        whole[name] = Looked(rooms | {"shuffle": np.empty(0, np.float32)}, [])
     asked = inquiry.questions.values()
     compared = np.any([question.contrast.included for question in asked], axis=0)
     groups = sum(1 + len(question.contrast.others) for question in asked)
     width = max(1, VALUES // (groups * len(draws)))
     most = 1 + int(NULL_RATE * inquiry.plan.shuffles * units)
 
-    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Any:
+    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Looked]:
         part = still_noise(numbers, responses, compared)
-        return look(inquiry, draws, kinds, members, part, hardware.device.type)
+        return look(inquiry, draws, members, (numbers, part), hardware.device.type)
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (
@@ -195,15 +194,14 @@ def look_everywhere(
             ends = range(width, len(numbers), width)
             some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
             for own, found in zip(some, pool.map(look_at, some, chunks), strict=True):
-                for name, (scores, kept) in found.items():
-                    whole[name].kept.append((own, kept))
-                    for kind, score in scores.items():
-                        room = whole[name].scores[kind]
-                        if kind == "shuffle":
-                            largest = np.sort(np.append(room, score[~np.isnan(score)]))
-                            whole[name].scores[kind] = largest[-most:]
-                        else:
-                            room[:, own] = score
+                for name, (score, null, kept) in found.items():
+                    # Only now: how large blocks may be was decided without this room.
+                    room = whole.get(name) or Looked(
+                        make_room((len(score), units), "f"), null[:0], []
+                    )
+                    room.score[:, own] = score
+                    largest = np.sort(np.append(room.null, null))[-most:]
+                    whole[name] = room._replace(null=largest, kept=room.kept + kept)
                 done(len(own))
     return whole
 
@@ -215,14 +213,15 @@ def certify(
 
     `keep`: also the scores of every resample.
     """
-    kinds, metrics, scores = inquiry.plan.kinds, {}, {}
-    for name, (score, kept) in found.items():
+    ends = np.cumsum([*inquiry.plan.kinds.values()])[:-1]
+    metrics, scores = {}, {}
+    for name, (score, null, kept) in found.items():
         numbers, parts = zip(*kept, strict=True)
-        verdict = np.zeros((sum(kinds.values()), units), np.bool_)
+        verdict = np.zeros((len(score) + inquiry.plan.shuffles, units), np.bool_)
         verdict[:, np.concatenate(numbers)] = inquiry.criteria[name].judge(parts)
-        verdicts = np.split(verdict, np.cumsum([*kinds.values()])[:-1])
-        seen = {kind: Seen(score[kind], part) for kind, part in zip(kinds, verdicts, strict=True)}
-        metrics[name] = _certify_metric(seen, units, keep)
+        in_kinds = zip(np.split(score, ends), np.split(verdict, ends), strict=True)
+        seen = dict(zip(inquiry.plan.kinds, map(Seen._make, in_kinds), strict=True))
+        metrics[name] = _certify_metric(seen, null, keep)
         if "resample" in seen:
             scores[name] = seen["resample"].score
 
@@ -239,16 +238,18 @@ def certify(
     return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 
-def _certify_metric(seen: Mapping[str, Seen], units: int, keep: bool) -> MetricCertainty:
-    """Sum up what one metric said in each kind of draws."""
-    nothing = Seen(np.empty((0, units), np.float32), np.empty((0, units), np.bool_))
-    resampled, first, second, null = (
+def _certify_metric(
+    seen: Mapping[str, Seen], null: NDArray[np.float32], keep: bool
+) -> MetricCertainty:
+    """Sum up what one metric said in each kind of draws; `null` is the highest of shuffles."""
+    nothing = Seen._make(each[:0] for each in next(iter(seen.values())))
+    resampled, first, second, shuffled = (
         seen.get(kind, nothing) for kind in ("resample", "first", "second", "shuffle")
     )
     low, high = find_intervals(resampled.score)
     undefined = np.isnan(resampled.score)
     unsure = int(np.sum(undefined.any(axis=0) & ~undefined.all(axis=0)))
-    split_half, both_halves = np.full(units, np.nan, np.float32), nothing.score
+    split_half, both_halves = np.full(resampled.score.shape[1], np.nan, np.float32), nothing.score
     if len(first.score):
         split_half = (first.score + second.score).mean(axis=0) / 2
         both_halves = np.stack([first.score[0], second.score[0]])
@@ -267,8 +268,8 @@ def _certify_metric(seen: Mapping[str, Seen], units: int, keep: bool) -> MetricC
         np.array(
             [average(np.array([score_chosen(a, d), score_chosen(c, b)])) for a, b, c, d in halves]
         ),
-        100 * null.verdict.mean(axis=1),
-        float(null.score[0]) if len(null.score) else nan,
+        100 * shuffled.verdict.mean(axis=1),
+        float(null[0]) if len(null) else nan,
     )
 
 

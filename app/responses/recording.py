@@ -111,7 +111,7 @@ class Recording:
         channels, height, width = self.shape
         bytes_each = (len(rows) + 2 * samples) * self.dtype.itemsize
         layer = height * width, channels, 1
-        fixed = measure_memory() + 3 * 8 * CHUNK_VALUES
+        fixed = measure_memory(), 3 * 8 * CHUNK_VALUES
         together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
                             self.what)  # fmt: skip
         rows_read = self.presentations if self.variable.by_columns else 1

@@ -80,9 +80,10 @@ def read_units(
     largest = forward.largest(network.input_size)
     workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
     known = kept.pop() if kept else None
-    fixed = measure_memory() - (known[1].nbytes if known else 0) + decoded + workspace
+    fixed = measure_memory() - (known[1].nbytes if known else 0)
     what = f"the units of {layer} of {network.settings.name}"
-    together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
+    asked = hardware.memory_gb, shape, len(images), (fixed, decoded + workspace)
+    together = fit_rows(*asked, bytes_a_unit, what)
     if known and together == height:
         yield known
         return
@@ -114,27 +115,28 @@ def fit_rows(
     budget: float,
     shape: tuple[int, int, int],
     images: int,
-    fixed: int,
+    fixed: tuple[int, int],
     bytes_a_unit: int,
     what: str,
 ) -> int:
     """How many rows of a layer's maps can be held for all images at once.
 
     `budget` is in GB (10⁹ bytes) of resident memory for the whole process, `shape` the layer's
-    (channels, rows, columns). `fixed` bytes are held whatever the rows, `bytes_a_unit` of each
-    unit's scores, which are kept. TooLittleMemory where not even one row fits, with the smallest
-    budget that works; it says `what` is scored.
+    (channels, rows, columns). `fixed` bytes are held whatever the rows, and while blocks are read;
+    `bytes_a_unit` of each unit's scores, which are kept. TooLittleMemory where not even one row
+    fits, with the smallest budget that works; it says `what` is scored.
     """
     channels, height, columns = shape
     scores = bytes_a_unit * math.prod(shape)
     # A block's scores exist twice more: chunk by chunk, and joined.
     row = channels * columns * (images * 4 + 2 * bytes_a_unit)
-    fixed = fixed + int(SCORING_BYTES)
-    findings = fixed + scores + FINDINGS_BYTES * math.prod(shape)
+    held, passing = fixed
+    held += int(SCORING_BYTES) + scores
+    findings = held + FINDINGS_BYTES * math.prod(shape)
     free = (1 - SPARE) * budget * GB
-    rows = int((free - fixed - scores) // row)
+    rows = int((free - held - passing) // row)
     if rows < 1 or findings > free:
-        needed = max(fixed + scores + row, findings) / (1 - SPARE) / GB
+        needed = max(held + passing + row, findings) / (1 - SPARE) / GB
         raise TooLittleMemory(
             f"memory_gb={budget:g} is too little for {what}: "
             f"at least {math.ceil(10 * needed) / 10:g} is needed"

@@ -64,8 +64,8 @@ def make_panel_l(group: Group) -> Panel:
         "images, and when labels are shuffled; the Jaccard index of every two selections, none "
         "where both are empty; the accuracy that is lost without all that is selected, and without "
         "as many random kernels. The deepest layer is drawn; all are in the table. Identity is "
-        "decoded from as many kernels as the metric of a run selects that selects fewest, so their "
-        f"number differs. {SEARCHED} chooses by a greedy search and has no null."
+        "decoded from as many kernels as the metric of a run selects that selects fewest: the "
+        f"number at each bar. {SEARCHED} chooses by a greedy search and has no null."
     )
     says = f"{groups.name_place(part)}: {says}"
     return Panel("l", "Published definitions", table, says, caption)
@@ -115,6 +115,11 @@ def _tell(run: pd.Series, pairs: NDArray[np.float64]) -> str:
     if not np.isnan(run["face_cost"]):
         random = format_number(run["random_face_cost"])
         told += f", costs {run['face_cost']:.1f} points of face accuracy (random: {random})"
+    if not np.isnan(run["accuracy"]):
+        told += (
+            f", decodes identity from {run['kernels']} kernels at {100 * run['accuracy']:.1f} % "
+            f"(random: {100 * run['random_kernels']:.1f})"
+        )
     return f"{told}."
 
 

@@ -378,7 +378,7 @@ class Cramped:
 
     def read(self, images: None, hardware: Hardware, bytes_a_unit: int) -> None:
         needed = 1 + bytes_a_unit / 1e9
-        fit_rows(1.0, (1000, 1, 1), 10, int(needed * 1e9), bytes_a_unit, "the units of x")
+        fit_rows(1.0, (1000, 1, 1), 10, (int(needed * 1e9), 0), bytes_a_unit, "the units of x")
 
 
 def test_draws_that_do_not_fit_the_memory_are_left_out_with_a_note():

@@ -217,7 +217,7 @@ CONV2 = (64, 224, 224)
 
 def rows(budget: float, fixed: float = 1e9) -> int:
     what = "the units of conv2"
-    return fit_rows(budget, CONV2, 1440, fixed=int(fixed), bytes_a_unit=192, what=what)
+    return fit_rows(budget, CONV2, 1440, fixed=(int(fixed), 0), bytes_a_unit=192, what=what)
 
 
 def test_more_memory_more_rows():
@@ -230,6 +230,13 @@ def test_what_is_planned_stays_below_the_budget():
     for budget in (3.2, 4, 6):
         block = rows(budget) * 64 * 224 * 1440 * 4
         assert 1e9 + block + 192 * np.prod(CONV2) < budget * 1e9
+
+
+def test_what_only_reading_holds_is_free_for_findings():
+    gigabyte = 10**9
+    assert fit_rows(3.6, CONV2, 1440, (gigabyte, gigabyte), 192, "x") == 5
+    with pytest.raises(InputError, match="at least 3.8 is needed"):
+        fit_rows(3.6, CONV2, 1440, (2 * gigabyte, 0), 192, "x")
 
 
 def test_too_small_a_budget_is_refused_with_the_smallest_that_works():
