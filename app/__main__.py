@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -35,6 +35,9 @@ from app.launch.commandline import (
     tell_undelivered,
 )
 
+if TYPE_CHECKING:
+    from app.sweeps.results import Result
+
 schema.register()
 
 
@@ -43,10 +46,9 @@ def job(composed: DictConfig) -> float | None:
 
     Returns its `objective`, which sweepers that search ask for; None where there is none.
     """
-    from app.sweeps import tables
     from app.sweeps.manifest import find_number
     from app.sweeps.parent import DRAWN, Plan, open_parent, read_plan, record_failure
-    from app.sweeps.results import Result, write_result
+    from app.sweeps.results import Result
     from app.tracking.store import connect
 
     credentials.from_environment()  # of a cluster's node, which may have one of its own
@@ -79,6 +81,16 @@ def job(composed: DictConfig) -> float | None:
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
         record_failure(sweep_folder, composed.tracking, result)
+    conclude(result, composed, folder, plan.jobs if sweeping else None)
+    return result.metrics.get(composed.objective)
+
+
+def conclude(result: Result, composed: DictConfig, folder: Path, jobs: int | None) -> None:
+    """Store a job's result, and say it; a single run, of no sweep of so many jobs, then exits."""
+    from app.sweeps import tables
+    from app.sweeps.results import write_result
+    from app.tracking.store import connect
+
     failed = result.failed
     try:
         write_result(folder, result)
@@ -86,20 +98,17 @@ def job(composed: DictConfig) -> float | None:
         if not failed:  # else that failure, told already, is what counts
             report(error, debug=composed.debug)
             failed = True
-    if failed and not sweeping:
+    if failed and jobs is None:
         sys.exit(1)  # not raised: Hydra would print more than the one line
-    print(
-        tables.summarise_job(result, plan.jobs) if sweeping else tables.describe_job(result),
-        flush=True,
-    )
+    told = tables.describe_job(result) if jobs is None else tables.summarise_job(result, jobs)
+    print(told, flush=True)
     if (behind := result.undelivered) is not None:
         tell_undelivered(behind, folder)
-    if not sweeping:
+    if jobs is None:
         if behind is not None:
             sys.exit(UNDELIVERED)
         print(f"Results: {folder}")
         print(connect(composed.tracking).how_to_compare(result.run_id))
-    return result.metrics.get(composed.objective)
 
 
 def announce(config: DictConfig, words: Sequence[str], sweeps: bool) -> str:
