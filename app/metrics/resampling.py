@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
@@ -57,14 +58,23 @@ class Sample:
         return torch.from_numpy(values).to(self.device)
 
     @cached_property
-    def ranking(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Images in the order of responses (units, images), and where one is above the last."""
+    def ranking(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """What is above each unit's smallest response, ascending: keys (units, images), how many.
+
+        A key is what orders as responses do, above the number of the image.
+        """
         responses = np.ascontiguousarray(self.responses.T)
-        order = np.argsort(responses, axis=1)
-        ordered = np.take_along_axis(responses, order, axis=1)
-        above = np.ones(order.shape, dtype=bool)
-        np.greater(ordered[:, 1:], ordered[:, :-1], out=above[:, 1:])
-        return order.astype(np.int32), above
+        if responses.dtype == np.float32:
+            bits = (responses + np.float32(0)).view(np.uint32)  # of -0.0, those of 0.0
+            # As bits order positive numbers, with all of them turned negative ones, below these.
+            bits ^= (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)
+        else:
+            bits = rankdata(responses, method="dense", axis=1).astype(np.uint32)
+        keys, used = np.empty(bits.shape, np.uint64), np.empty(len(bits), np.int64)
+        _pack(bits, bits.min(axis=1), keys, used)
+        keys = keys[:, : used.max(initial=1)]
+        keys.sort(axis=1)
+        return keys, used
 
 
 def resample(
@@ -123,7 +133,8 @@ def sum_up(sample: Sample, members: Membership, what: str) -> NDArray[np.float64
         values = getattr(sample, what)
         sample.sums[members, what] = total = np.empty((*members.sizes.shape, values.shape[1]))
         for group, (images, times) in enumerate(members.weights):
-            found = sample.place(times) @ values[images]
+            shown = values if len(images) == len(values) else values[images]
+            found = sample.place(times) @ shown
             total[:, group] = found if sample.device == "cpu" else found.cpu()
     return sample.sums[members, what]
 
@@ -133,11 +144,11 @@ def count_pairs(sample: Sample, members: Membership) -> Pairs:
 
     As `app.metrics.ranks.count_pairs`; an image that a draw has twice is tied with itself.
     """
-    order, above = sample.ranking
+    ranking = sample.ranking
     fixed = (members.group == members.group[:, :1]).all(axis=1)
-    twice_u, ties = np.empty((2, *(members.sizes[:, 1:].shape), len(order)))
+    twice_u, ties = np.empty((2, *(members.sizes[:, 1:].shape), len(ranking[0])))
     images = members.group, members.times, fixed
-    _count(order, above, images, members.sizes.T.astype(np.float64), twice_u, ties)
+    _count(ranking, images, members.sizes.T.astype(np.float64), twice_u, ties)
     return Pairs(members.sizes[:, :1, None], members.sizes[:, 1:, None], twice_u, ties)
 
 
@@ -161,9 +172,26 @@ def _join(parts: list[Scores]) -> Scores:
 
 
 @compiled
+def _pack(
+    bits: NDArray[np.uint32],
+    least: NDArray[np.uint32],
+    keys: NDArray[np.uint64],
+    used: NDArray[np.int64],
+) -> None:
+    """Fill the keys of responses above a unit's `least`, as many as `used`; then largest ones."""
+    for unit in range(len(bits)):
+        row, key, count = bits[unit], keys[unit], np.uint64(0)
+        for image in range(len(row)):
+            # Without branches: which responses are zero cannot be foretold.
+            key[count] = np.uint64(row[image]) << np.uint64(32) | np.uint64(image)
+            count += np.uint64(row[image] != least[unit])
+        used[unit] = count
+        key[count:] = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@compiled
 def _count(  # noqa: PLR0912, C901  one compiled pass
-    order: NDArray[np.int32],
-    above: NDArray[np.bool_],
+    ranking: tuple[NDArray[np.uint64], NDArray[np.int64]],
     images: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]],
     sizes: NDArray[np.float64],
     twice_u: NDArray[np.float64],
@@ -175,28 +203,30 @@ def _count(  # noqa: PLR0912, C901  one compiled pass
     `sizes` (groups, draws). Filled are (draws, contrasts, units), with whole numbers that float64
     holds exactly up to 2**53. Ties are c³ - c of runs of c equal responses.
     """
+    keys, used = ranking
     group_of, times, fixed = images
     groups, draws = sizes.shape
+    low, number = np.uint64(32), np.uint64(0xFFFFFFFF)  # of a key: its bits, and its image
     passed = np.empty((groups, draws))  # images so far
     won = np.empty((groups, draws))  # pairs in which the target responds more
     tied = np.empty((groups, draws))
     cubes = np.empty((groups, draws))
     run = np.empty((groups, draws))  # of equal responses
-    for unit in range(len(order)):
+    for unit in range(len(keys)):
         for sums in (passed, won, tied, cubes):
             sums[:] = 0
-        stop = order.shape[1]
-        while stop > 0:
+        row, stop = keys[unit], used[unit]
+        while stop >= 0:
             start = stop - 1
-            while not above[unit, start]:
+            while start > 0 and row[start - 1] >> low == row[start] >> low:
                 start -= 1
-            image = np.uint64(order[unit, start])
-            if start == 0:  # most often the zeros that a ReLU leaves: all that is left
+            image = row[max(start, 0)] & number
+            if start < 0:  # all that is left, most often the zeros that a ReLU leaves
                 run[:] = sizes - passed
             elif start < stop - 1:
                 run[:] = 0
                 for place in range(start, stop):
-                    image = np.uint64(order[unit, place])
+                    image = row[place] & number
                     for draw in range(draws):
                         run[np.uint64(group_of[image, draw]), draw] += times[image, draw]
             elif fixed[image]:
@@ -212,7 +242,7 @@ def _count(  # noqa: PLR0912, C901  one compiled pass
                     won[group, draw] += some * passed[0, draw]
                     passed[group, draw] += some
                     cubes[group, draw] += some * some * some - some
-            if start == 0 or start < stop - 1:
+            if start < 0 or start < stop - 1:
                 won += run * passed[0]
                 tied += run * run[0]
                 both = run[1:] + run[0]
