@@ -22,9 +22,11 @@ from PIL import Image
 import app.photographs  # its config's schema
 import app.train  # noqa: F401
 from app.config.photographs import Photographs, checked
+from app.config.schema import Identities
 from app.errors import InputError
 from app.stimuli import photographs
-from app.stimuli.folders import ImageFolders, refuse_shared
+from app.stimuli.folders import ImageFolders
+from app.stimuli.identities import check_identities, make_identities
 from tests.composing import compose_config
 from tests.conftest import run_app, run_warm
 
@@ -269,21 +271,25 @@ def test_settings_that_contradict(tmp_path: Path, override: str, said: str):
         checked(compose_config(override, name="photographs"))
 
 
-def test_one_image_in_two_sets(tmp_path: Path):
-    """Whatever it is called: by its content."""
-    sets = []
-    for name in ("learned", "decoded"):
-        (tmp_path / name / "x").mkdir(parents=True)
-        for number in range(3):
-            pixels = np.full((8, 8), number + 3 * len(sets), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / name / "x" / f"{number}.bmp")
-        folders = ImageFolders(tmp_path / name, "class", "root")
-        sets.append((folders, folders.find()))
-    refuse_shared("never", *sets)
-    copied = tmp_path / "decoded/x/2.bmp"
-    copied.write_bytes((tmp_path / "learned/x/0.bmp").read_bytes())
-    with pytest.raises(InputError, match=f"{copied} is the same image as .*x/0.bmp: never"):
-        refuse_shared("never", *sets)
+def test_a_person_who_is_learned_and_decoded(tmp_path: Path):
+    """An image of both is refused, whatever it is called; names of both are told."""
+    for number, (part, people) in enumerate((("faces", "xy"), ("decode", "yz"))):
+        for place, name in enumerate(people):
+            (tmp_path / part / name).mkdir(parents=True)
+            for each in range(2):
+                grey = np.full((8, 8), 10 * number + 2 * place + each, np.uint8)
+                Image.fromarray(grey).save(tmp_path / part / name / f"{each}.bmp")
+    learned = str(tmp_path / "faces")
+    settings = Identities("folder", root=str(tmp_path / "decode"))
+    check_identities(settings, learned)
+    (note,) = make_identities(settings, memo=None, learned=learned).notes  # type: ignore[arg-type]
+    assert note == "identities: 1 are called as people whom the network learned: y"
+    assert not make_identities(settings, memo=None).notes  # type: ignore[arg-type]
+    copied = tmp_path / "decode/z/1.bmp"
+    copied.write_bytes((tmp_path / "faces/x/0.bmp").read_bytes())
+    with pytest.raises(InputError, match=f"{copied} is the same image as {learned}/x/0.bmp: nob"):
+        check_identities(settings, learned)
+    check_identities(settings, None)
 
 
 # ------------------------------------------------------------------------------- the command
@@ -340,5 +346,13 @@ def test_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert settings.archives.endswith(os.path.join("selective-units", "archives"))
     trained = compose_config("+experiment=photographs", name="train")
     assert trained.faces.root == f"{settings.folder}/faces"
+    with pytest.raises(InputError, match=r"is not a folder: .* with python -m app\.photographs"):
+        ImageFolders(trained.faces.root, "class", "faces.root").labels()
     monkeypatch.setenv("PHOTOGRAPHS", "/mine")
     assert trained.objects.root == "/mine/objects"
+
+
+def test_the_experiment_of_another_command(tmp_path: Path):
+    process = run_app(tmp_path, "+experiment=photographs")
+    assert process.returncode == 1 and len(process.stderr.splitlines()) == 1
+    assert "experiment/photographs sets name, which this command has not" in process.stderr
