@@ -8,17 +8,9 @@ from typing import Annotated, Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.config import limits
-from app.config.limits import Limit, at_least
+from app.config.limits import at_least
 from app.config.schema import Pixels, Seed
 from app.errors import InputError
-
-Address = Annotated[
-    str,
-    Limit(
-        lambda value: value.startswith(("http://", "https://")),
-        "{name}={value} is not the http(s) address of an archive",
-    ),
-]
 
 
 @dataclass
@@ -27,7 +19,7 @@ class Archive:
 
     title: str = MISSING
     terms: str = MISSING
-    address: Address = MISSING
+    address: str = MISSING
     digest: str = MISSING  # algorithm:hexadecimal
     file: str = MISSING  # its name here
     gigabytes: float = MISSING
@@ -71,4 +63,7 @@ def checked(config: DictConfig) -> Photographs:
             f"decode.at_least={second} is not below faces.at_least={first}: who has that many "
             "images is learned, and nobody is both learned and decoded"
         )
+    for box in filter(None, (settings.people.box, settings.things.box)):
+        if len(box) != 4 or not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+            raise InputError(f"box={box}: it is [left, upper, right, lower] in pixels, or null")
     return settings  # type: ignore[no-any-return]

@@ -50,7 +50,7 @@ def check_identities(settings: Identities, learned: str | None = None) -> None:
         if learned:
             own = _find_learned(learned)
             why = "nobody whom the network learned is to be decoded"
-            refuse_shared(why, (own, own.find(at_least=1)), (folders, found))
+            refuse_shared(why, (own, own.find(at_least=1, leave_below=1)), (folders, found))
 
 
 def _find_learned(root: str) -> ImageFolders:

@@ -262,8 +262,8 @@ def test_too_few_classes(server: Server, tmp_path: Path, override: str, said: st
     ("override", "said"),
     [
         ("decode.at_least=20", "nobody is both learned and decoded"),
-        ("people.address=ftp://host", "people.address=ftp://host is not the http"),
         ("faces.most=1", "faces.most=1 is too small"),
+        ("people.box=[9,9]", "box=[9, 9]: it is [left, upper, right, lower]"),
     ],
 )
 def test_settings_that_contradict(tmp_path: Path, override: str, said: str):
@@ -277,7 +277,7 @@ def test_a_person_who_is_learned_and_decoded(tmp_path: Path):
         for place, name in enumerate(people):
             (tmp_path / part / name).mkdir(parents=True)
             for each in range(2):
-                grey = np.full((8, 8), 10 * number + 2 * place + each, np.uint8)
+                grey = np.full((8, 8), 100 + 10 * number + 2 * place + each, np.uint8)
                 Image.fromarray(grey).save(tmp_path / part / name / f"{each}.bmp")
     learned = str(tmp_path / "faces")
     settings = Identities("folder", root=str(tmp_path / "decode"))
