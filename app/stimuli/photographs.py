@@ -142,7 +142,7 @@ def _write(
 ) -> None:
     """Write an archive's chosen images, greyscale and square, a folder per class."""
     prepare = Preprocessing(size, size, (), ())
-    targets = {}
+    targets: dict[str, Path] = {}
     for part, found in chosen.items():
         for label, names in found.items():
             (folder / part / label).mkdir(parents=True)
