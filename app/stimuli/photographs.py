@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from PIL import Image
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 FACES, DECODE, OBJECTS = "faces", "decode", "objects"
 SOURCES = "sources.json"  # where the photographs come from, their terms, and what was asked for
-OF_ARCHIVE = ("title", "terms", "digest", "box", "leave_out")
-TOLD = (".title", ".terms")  # of which the photographs do not depend
+# Settings on which the photographs do not depend.
+FREE = {"accept_terms", "folder", "archives", "debug", "title", "terms", "address", "file",
+        "gigabytes"}  # fmt: skip
 
 Found = Mapping[str, list[str]]  # names in an archive, by class
 
@@ -48,9 +49,9 @@ def is_made(settings: Photographs, folder: Path) -> bool:
         raise InputError(
             f"folder={folder} holds what this command did not make: {another}"
         ) from None
-    had, asked = dict(leaves(there)), dict(leaves(_describe(settings)))
+    had, asked = dict(leaves(there)), dict(leaves(asdict(settings)))
     for name in {**had, **asked}:
-        if had.get(name) != asked.get(name) and not name.endswith(TOLD):
+        if had.get(name) != asked.get(name) and name.split(".")[-1] not in FREE:
             shown = f"{name}={had.get(name)}, not {asked.get(name)}"
             raise InputError(f"folder={folder} was made with {shown}: {another}")
     return True
@@ -134,7 +135,7 @@ def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> No
     objects = choose_classes(kinds, asked.things, OBJECTS, asked.objects, None, seed)
     _write(people, {FACES: learned, DECODE: decoded}, asked.people, asked.size, folder)
     _write(things, {OBJECTS: objects}, asked.things, asked.size, folder)
-    (folder / SOURCES).write_text(to_json(_describe(settings)), encoding="utf-8")
+    (folder / SOURCES).write_text(to_json(asdict(settings)), encoding="utf-8")
 
 
 def _write(
@@ -156,11 +157,3 @@ def _write(
                     image = image.crop(tuple(archive.box))  # type: ignore[arg-type]
                 Image.fromarray(prepare.crop(image)).convert("L").save(target)
                 progress(1)
-
-
-def _describe(settings: Photographs) -> dict[str, Any]:
-    """Tell all that the photographs depend on, and what is to be known of them."""
-    archives = {name: {key: value for key, value in asdict(getattr(settings, name)).items()
-                       if key in OF_ARCHIVE} for name in ("people", "things")}  # fmt: skip
-    chosen = {name: asdict(getattr(settings, name)) for name in (FACES, DECODE, OBJECTS)}
-    return {"size": settings.size, "seed": settings.seed, **chosen, **archives}
