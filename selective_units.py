@@ -32,7 +32,7 @@ def _run(module: str) -> None:
 
 
 main = partial(_run, "app.__main__")
-train, report, sync, resume, export, cache, layers = (
+train, report, sync, resume, export, cache, layers, photographs = (
     partial(_run, f"app.{name}")
-    for name in ("train", "report", "sync", "resume", "export", "cache", "layers")
+    for name in ("train", "report", "sync", "resume", "export", "cache", "layers", "photographs")
 )

@@ -20,7 +20,7 @@ from app.models.network import Network, Subject, find_layer, open_network
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
 from app.responses.recording import Recorded, open_recording
-from app.stimuli.classes import check_classes, choose_task
+from app.stimuli.classes import check_classes, choose_task, name_learned
 from app.stimuli.identities import check_identities
 from app.stimuli.localizer import Localizer, make_localizer
 from app.stimuli.presented import describe_presentations, make_presented, read_table
@@ -127,7 +127,7 @@ def check_inputs(config: Config, subject: Subject, network: Network) -> None:
     """Refuse what a later step would stumble over; images are not decoded."""
     model, layer, aggregation = config.model, config.layer, config.aggregation.name
     if decoding.why_not_decoded(config.decoding, layer.name, aggregation) is None:
-        check_identities(config.identities)
+        check_identities(config.identities, name_learned(config.lesion))
         where = f"{layer.name} of {model.name}"
         decoding.check_kernels(config.decoding, subject.shape[0], where)
     if why_not_lesioned(config.lesion, model, layer, aggregation, subject.leads_to) is None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -63,6 +64,13 @@ def writing(what: str, folder: Path, another: str) -> Iterator[None]:
         ) from error
 
 
+def user_cache(name: str) -> str:
+    """Return the folder of that name in the user's cache, where what is fetched once is kept."""
+    import pooch  # slow to import, and most runs fetch nothing
+
+    return str(Path(pooch.os_cache("selective-units")) / name)
+
+
 def to_json(tree: Any) -> str:
     """Write JSON, which has neither NaN nor infinity: null stands for them."""
     return json.dumps(json.loads(json.dumps(tree), parse_constant=lambda _: None), indent=2)
@@ -73,6 +81,7 @@ def whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     """The path of a new file to fill in the body, which then takes the place of `path`.
 
     A kill, an error or a full disk leaves the old file, or none; a power cut, too, if `lasting`.
+    The body may make a folder there, which takes the place of none, or of an empty one.
     """
     new = path.with_name(f".{path.name}{PARTIAL}")
     try:
@@ -83,5 +92,7 @@ def whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
         os.replace(new, path)
     except BaseException:
         with suppress(OSError):
+            if new.is_dir():
+                shutil.rmtree(new)
             new.unlink(missing_ok=True)
         raise

@@ -22,7 +22,7 @@ from app.metrics.scoring import note_absent
 from app.names import name_units
 from app.responses.kernels import Reader
 from app.responses.recording import Recorded
-from app.stimuli.classes import make_classes
+from app.stimuli.classes import make_classes, name_learned
 from app.stimuli.identities import make_identities
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def choose_people(config: Config, stimuli: Localizer, memo: Memo) -> Images:
     """Choose whose identity is decoded: those of a recording, or faces that are drawn or read."""
     if stimuli.people is not None:
         return stimuli.people
-    return make_identities(config.identities, memo, config.megapixels)
+    learned = name_learned(config.lesion)
+    return make_identities(config.identities, memo, config.megapixels, learned)
 
 
 def explore(

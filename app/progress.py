@@ -33,6 +33,7 @@ def progress_bar(what: str, total: int, unit: str = "image") -> Iterator[Progres
     """
     alone = sys.stderr.isatty() and multiprocessing.parent_process() is None
     how: Any = {} if alone else {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "ncols": 80}
+    how["unit_scale"] = unit == "B"  # bytes, as 1.2 GB
     with (tqdm if alone else _Lines)(
         total=total, desc=what, unit=unit, leave=False, **how
     ) as progress:

@@ -16,6 +16,10 @@ from omegaconf import MISSING, OmegaConf
 
 from app import choices
 from app.config.limits import NOT_EMPTY, Limit, at_least, at_most, one_of
+from app.files import user_cache
+
+# `${user_cache:floc}` in a config: a folder of what is fetched once.
+OmegaConf.register_new_resolver(user_cache.__name__, user_cache, replace=True)
 
 # What is larger than these is a slip of the finger, which would end as memory or the day does.
 Pixels = Annotated[int, at_least(16), at_most(4096)]  # a side

@@ -125,6 +125,11 @@ def choose_task(settings: Lesion, model: Model) -> str:
     return settings.task or ("own" if at_hand else "readout")
 
 
+def name_learned(settings: Lesion) -> str | None:
+    """Name the folder of people whom the network learned; those of a readout are not."""
+    return settings.faces.root if settings.task == "own" else None
+
+
 def check_classes(settings: Lesion, model: Model) -> None:
     """Refuse folders of classes that `make_classes` would stumble over; no image is opened."""
     if settings.task == "readout":

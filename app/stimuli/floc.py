@@ -7,7 +7,6 @@ interruption fetches only what is missing. No archive is unpacked.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,14 +15,13 @@ from typing import Any
 from filelock import FileLock
 
 from app.errors import InputError
-from app.files import writing
+from app.files import user_cache, writing
 from app.progress import Progress, progress_bar
+from app.stimuli.fetching import RETRIES, SECONDS, fetch_file
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
 STIMULI = "stimuli"  # the repository's folder of category folders
 TOGETHER = 4  # files that are fetched at the same time
-RETRIES = 2  # of a file that does not arrive whole
-SECONDS = 30  # without a byte, after which a server is given up
 
 
 def read_digests(path: Path) -> dict[str, dict[str, str]]:
@@ -37,9 +35,7 @@ def read_digests(path: Path) -> dict[str, dict[str, str]]:
 
 def default_folder() -> Path:
     """Return where the images are kept unless told otherwise: in the user's cache folder."""
-    import pooch
-
-    return Path(pooch.os_cache("selective-units")) / "floc"
+    return Path(user_cache("floc"))
 
 
 def fetch(
@@ -81,38 +77,16 @@ def fetch(
 def _download(source: Any, progress: Progress) -> None:
     """Fetch those of a pooch's files that no other process has fetched by now."""
     import pooch
-    import requests
 
     # What a process that was killed had not finished, or not put in its place, would be an image.
     for left in source.abspath.glob(f"{STIMULI}/*/tmp*"):
         left.unlink()
-    pooch.get_logger().setLevel(logging.WARNING)  # it would name every file
     downloader = pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16)
+    instead = "with the images at hand give stimuli.root=<folder of adult, child, …>"
 
     def get(name: str) -> None:
-        try:
-            source.fetch(name, downloader=downloader)
-        except (requests.RequestException, ValueError) as error:
-            raise InputError(
-                f"{source.get_url(name)} of fLoc cannot be fetched: {_reason(error)}; what has "
-                "arrived stays, and the same command goes on from there; with the images at "
-                "hand give stimuli.root=<folder of adult, child, …>"
-            ) from error
+        fetch_file(source, name, downloader, "fLoc", instead)
 
     with ThreadPoolExecutor(TOGETHER) as pool:
         for _ in pool.map(get, source.registry):  # where one fails, those that wait are given up
             progress(1)
-
-
-def _reason(error: Exception) -> str:
-    """Why a file could not be fetched, from what pooch and requests raise."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        wait = ", it wants fewer requests: wait a while" if response.status_code == 429 else ""
-        return f"the server answers {response.status_code} {response.reason}{wait}"
-    if type(error) is ValueError:  # pooch's: of another digest
-        return "it is not the file that this program knows (its SHA-256 differs)"
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner  # below what the libraries wrap it in
-    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.errors import InputError
+from app.files import digest_file, user_cache
 from app.progress import progress_bar
 from app.spelling import find_name, spell
 from app.stimuli.images import DECODERS, Images, inspect
@@ -158,7 +159,11 @@ class ImageFolders:
     def _folders(self) -> dict[str, str]:
         """The folder of each label, as the file system has its name."""
         if not self.root.is_dir():
-            raise InputError(f"{self} is not a folder: give the folder of {self.what} folders")
+            made = self.root.is_relative_to(user_cache("photographs"))
+            hint = ", or make it with python -m app.photographs" if made else ""
+            raise InputError(
+                f"{self} is not a folder: give the folder of {self.what} folders{hint}"
+            )
         names = [place.name for place in os.scandir(self.root) if place.is_dir()]
         shown = [name for name in sorted(names) if name[0] != "." and name not in _SYSTEM]
         folders = {spell(name): name for name in shown}
@@ -185,6 +190,31 @@ class ImageFolders:
             below[:] = sorted(name for name in below if not name.startswith("."))
             shown = [Path(place, name) for name in files if not name.startswith(".")]
             yield from (path.relative_to(self.root).as_posix() for path in shown)
+
+
+def refuse_shared(why: str, *pair: tuple[ImageFolders, Mapping[str, Sequence[str]]]) -> None:
+    """Refuse two sets of images, as `find` gives them, that have one in common, by its content."""
+    sizes: tuple[dict[int, list[Path]], ...] = (defaultdict(list), defaultdict(list))
+    for own, (folders, found) in zip(sizes, pair, strict=True):
+        for path in (folders.root / name for names in found.values() for name in names):
+            if path.is_file():  # what is none is told when it is read
+                own[path.stat().st_size].append(path)
+    first, second = sizes
+    for size in first.keys() & second.keys():
+        known = {digest_file(path): path for path in first[size]}
+        for path in second[size]:
+            if (same := known.get(digest_file(path))) is not None:
+                raise InputError(f"{path} is the same image as {same}: {why}")
+
+
+def choose_images(names: Sequence[str], count: int, seed: int) -> list[str]:
+    """Choose some of a class's images by the hash of seed and name, whatever others there are."""
+
+    def key(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+
+    chosen = set(sorted(names, key=key)[:count])
+    return [name for name in names if name in chosen]
 
 
 def _raise(error: OSError) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.errors import InputError
-from app.stimuli.folders import ImageFolders
+from app.stimuli.folders import ImageFolders, refuse_shared
 from app.stimuli.images import Images, drawn
 from app.stimuli.synthetic import draw_identities
 
@@ -14,24 +15,46 @@ if TYPE_CHECKING:
     from app.memo import Memo
 
 
-def make_identities(settings: Identities, memo: Memo, megapixels: float | None = None) -> Images:
-    """Draw the images, or read them from a folder; each one's label is its identity."""
+def make_identities(
+    settings: Identities, memo: Memo, megapixels: float | None = None, learned: str | None = None
+) -> Images:
+    """Draw the images, or read them from a folder; each one's label is its identity.
+
+    Their notes tell whose names are those of people in `learned`, the folder of the network's own.
+    """
     if settings.name == "folder":
         folders, found = _find(settings)
-        return folders.read(found, megapixels)
+        images = folders.read(found, megapixels)
+        known = _find_learned(learned).labels() if learned else []
+        if shared := [label for label in found if label in known]:
+            said = f"identities: {len(shared)} are called as people whom the network learned"
+            shown = ", ".join([*shared[:3], *(["…"] if len(shared) > 3 else [])])
+            images = replace(images, notes=(*images.notes, f"{said}: {shown}"))
+        return images
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
     return drawn(pixels, labels, f"drawn, seed {settings.seed}")
 
 
-def check_identities(settings: Identities) -> None:
-    """Refuse folders that decoding would stumble over; InputError. No image is decoded."""
+def check_identities(settings: Identities, learned: str | None = None) -> None:
+    """Refuse folders that decoding would stumble over; InputError. No image is decoded.
+
+    Refused are images that are in `learned`, too, the folder of people whom the network learned.
+    """
     if settings.name == "folder":
         folders, found = _find(settings)
         if len(found) < 2:
             raise InputError(
                 f"{folders} has one folder, {[*found][0]!r}: decoding needs two identities or more"
             )
+        if learned:
+            own = _find_learned(learned)
+            why = "nobody whom the network learned is to be decoded"
+            refuse_shared(why, (own, own.find(at_least=1, leave_below=1)), (folders, found))
+
+
+def _find_learned(root: str) -> ImageFolders:
+    return ImageFolders(root, "class", "lesion.faces.root")
 
 
 def _find(settings: Identities) -> tuple[ImageFolders, dict[str, list[str]]]:

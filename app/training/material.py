@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
 from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.stimuli.folders import ImageFolders
+from app.stimuli.folders import ImageFolders, choose_images, refuse_shared
 from app.stimuli.images import Images, Preprocessing, drawn, join_images, to_rgb
 from app.stimuli.synthetic import HELD_OUT, draw_identities, draw_objects
 
@@ -230,20 +229,12 @@ def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     if chosen.validation is not None:
         others = ImageFolders(chosen.validation, "class", f"{task}.validation")
         learned = folders.find(at_least=1)
-        return folders.read(learned, most), others.read(others.find([*learned], at_least=1), most)
+        tested = others.find([*learned], at_least=1)
+        refuse_shared("what is learned tests nothing", (folders, learned), (others, tested))
+        return folders.read(learned, most), others.read(tested, most)
     found = folders.find(
         at_least=each + 1, because=f", as held_out_per_class={each} are not learned"
     )
-    tested = {k: _choose_held_out(names, each, settings.split_seed) for k, names in found.items()}
+    tested = {k: choose_images(names, each, settings.split_seed) for k, names in found.items()}
     learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
     return folders.read(learned, most), folders.read(tested, most)
-
-
-def _choose_held_out(names: Sequence[str], count: int, seed: int) -> list[str]:
-    """Choose some of a class's images by the hash of seed and name, whatever others there are."""
-
-    def key(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-
-    chosen = set(sorted(names, key=key)[:count])
-    return [name for name in names if name in chosen]

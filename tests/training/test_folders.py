@@ -55,6 +55,9 @@ def test_validation_folders_hold_images_out_instead(photos: Path, tmp_path: Path
     found = make_material(ours(photos, f"faces.validation={tmp_path}/val"))
     assert found.learned.outputs.count(0) == 10 and found.learned.outputs.count(2) == 7
     assert [found.held_out.outputs.count(output) for output in range(5)] == [4, 2, 3, 3, 3]
+    write(tmp_path / "val", {"ann": 1})  # also learned
+    with pytest.raises(InputError, match=r"val/ann/0\.png is the same image as .*/ann/0\.png"):
+        make_material(ours(photos, f"faces.validation={tmp_path}/val"))
 
 
 def test_what_is_passed_over_is_told_once(photos: Path):
