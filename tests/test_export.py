@@ -178,7 +178,7 @@ def test_duckdb_reads_it(swept: Path, tmp_path: Path):
     make_dataset(swept, tmp_path / "set")
     finish(tmp_path / "more", 0, "resnet18", target=3, **{"lesion.sets": None})
     make_dataset(tmp_path / "more", tmp_path / "set")
-    files = [f"read_parquet('{tmp_path}/set/{name}/*/*.parquet', union_by_name = true)"
+    files = [f"read_parquet('{tmp_path}/set/{name}/*/*.parquet', union_by_name = true) AS {name}"
              for name in ("jobs", "scores")]  # fmt: skip
     found = duckdb.sql(
         "SELECT network, target, count(*), count(score), avg(score) "
