@@ -18,7 +18,8 @@ def test_it_asks_all_recipes_but_one_of_lesions():
     recipes = {path.stem for path in (CONFIG_FOLDER / "recipe").glob("*.yaml")} - {"dobs2022"}
     assert {word.partition("=")[2] for word in choices["recipe"]} == recipes
     assert {name: len(words) for name, words in choices.items()} == {
-        "aggregation": 1, "model.name": 3, "layer.depth": 4, "recipe": 7, "target": 5,
+        "experiment": 1, "aggregation": 1,
+        "model.name": 3, "layer.depth": 4, "recipe": 7, "target": 5,
     }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def test_a_job_is_a_networks_layer_a_target_and_a_recipe():
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("resnet18", "^model=library needs model.name=<library>/<network>, such as model.name=timm"),
+        ("resnet18", "^model=library needs model.name=<library>/<network>, such as model"),
         ("keras/resnet18", "^model.source=keras is unknown: it is one of vgg, torchvision, timm"),
     ],
 )

@@ -22,6 +22,7 @@ folder = tempfile.mkdtemp()
 
 
 def run(*words):
+    """Run ``python -m`` with these words in the folder."""
     subprocess.run([sys.executable, "-m", *words], cwd=folder, check=True, capture_output=True)
 
 
