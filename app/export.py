@@ -1,15 +1,18 @@
 """`python -m app.export run=<id or folder>`: responses and scores, as NetCDF or Parquet.
 
 A run becomes two files: scores and selections, a row a neuroid, and responses, presentation ×
-neuroid, which in NetCDF have the coordinates of Brain-Score's assemblies.
+neuroid, which in NetCDF have the coordinates of Brain-Score's assemblies. Or sweeps become one
+data set, partitioned by network.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import quote
 
 import pandas as pd
 from hydra.core.config_store import ConfigStore
@@ -22,16 +25,18 @@ from app.config.schema import Config, Tracking
 from app.errors import InputError
 from app.files import whole, writing
 from app.launch.commandline import run_hydra, told
-from app.reading import Run, runs
+from app.reading import PLACE, SURE, Run, Runs, runs
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow
     import xarray
     from numpy.typing import NDArray
 
-FORMATS = ("netcdf", "parquet")
+FORMATS = ("netcdf", "parquet", "dataset")
 PRESENTATION, NEUROID = "presentation", "neuroid"
 PLACES = ("neuroid_id", "layer", "unit", "channel", "row", "column")
+PARTITION = "network"  # of a data set, as Hive lays it out
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Settings:
 
     run: str = MISSING
     format: Annotated[str, one_of(FORMATS)] = "netcdf"
+    scores: bool = True
     output: str = MISSING
     tracking: Tracking = field(default_factory=Tracking)
     debug: bool = False
@@ -56,9 +62,14 @@ def job(config: DictConfig) -> None:
         settings: Any = OmegaConf.to_object(config)
         limits.check(settings)
         read = runs(settings.run, **vars(settings.tracking))
-        finished = [run for run in read if not run.result.failed]
+        finished = Runs(read.title, [run for run in read if not run.result.failed])
         if not finished:
             raise InputError(f"run={settings.run}: nothing finished, so there is nothing to export")
+        if settings.format == "dataset":
+            tables = export_dataset(finished, Path(settings.output), scores=settings.scores)
+            every = max(len(read), read.jobs_had)
+            print(f"{len(finished)} of {every} jobs finished: {', '.join(map(str, tables))}")
+            return
         place = Path(settings.output, "_".join(Path(settings.run).absolute().parts[-2:]))
         if not Path(settings.run).is_dir():
             place = Path(settings.output, settings.run)
@@ -94,6 +105,87 @@ def export(run: Run, path: Path, form: str) -> tuple[list[Path], str]:
                 else:
                     table.to_parquet(new, index=False)
     return files, without
+
+
+def export_dataset(finished: Runs, folder: Path, *, scores: bool = True) -> list[Path]:
+    """Write runs into a data set: `jobs`, a row a job, and `scores`, a row a unit of each job.
+
+    Each table is a folder that is partitioned by network, with a file a sweep in each part: the
+    same sweep takes the place of its own, another one joins. Returns the tables' folders.
+    """
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    tables = [folder / name for name in ("jobs", "scores")[: 1 + scores]]
+    for table in tables:
+        check_dataset(table)
+    sweep = name_sweep(finished[0])
+    about = finished.jobs.assign(sweep=sweep).drop(columns=["model", "status", "reason"])
+    jobs = to_arrow(about.dropna(axis="columns", how="all"))  # the same columns in every part
+    with writing("export to", folder, "another folder with output=<folder>"):
+        for network, own in finished.group("model").items():
+            place = Path(f"{PARTITION}={quote(str(network), safe='')}", f"{sweep}.parquet")
+            for table in tables:
+                (table / place).parent.mkdir(parents=True, exist_ok=True)
+                with whole(table / place) as new:
+                    if table.name == "scores":
+                        write_units(new, own, sweep)
+                    else:
+                        numbers = pyarrow.array([run.result.job for run in own])
+                        write_table(jobs.filter(pyarrow.compute.is_in(jobs["job"], numbers)), new)
+    return tables
+
+
+def write_units(path: Path, own: Runs, sweep: str) -> None:
+    """Write the scores of each run's own metric, a row a unit, one run after another."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    kinds = {"sweep": pyarrow.string(), **dict.fromkeys(["job", *PLACE], pyarrow.int32()),
+             "score": pyarrow.float64(), "selected": pyarrow.bool_(),
+             **dict.fromkeys([name[1:] for name in SURE], pyarrow.float64())}  # fmt: skip
+    schema = pyarrow.schema(kinds)
+    with ParquetWriter(path, schema, compression="zstd") as file:
+        for run in own:
+            if (found := run.read_own()) is not None:
+                found = found.assign(sweep=sweep, job=run.result.job).reindex(columns=schema.names)
+                file.write_table(pyarrow.Table.from_pandas(found, schema, preserve_index=False))
+
+
+def check_dataset(table: Path) -> None:
+    """Refuse a folder that holds what is no table of such a data set; InputError."""
+    from pyarrow.parquet import read_schema
+
+    for path in table.rglob("[!.]*"):
+        part, *names = path.relative_to(table).parts
+        ours = part.startswith(f"{PARTITION}=") and len(names) < 2 and path.is_dir() != bool(names)
+        if not ours or (names and not {"sweep", "job"} <= {*read_schema(path).names}):
+            raise InputError(
+                f"{path} is of no data set of this command: take another folder, output=<folder>"
+            )
+
+
+def name_sweep(run: Run) -> str:
+    """Name the sweep of a run after its folder, wherever that is read from; or the run alone."""
+    folder = Path(run.result.folder).absolute()
+    return "_".join((folder.parent if "job" in run.result.tags else folder).parts[-2:])
+
+
+def to_arrow(table: pd.DataFrame) -> pyarrow.Table:
+    """Make a table Arrow's. Lists are text, as JSON, and so are values of several kinds."""
+    import pyarrow
+
+    columns = {}
+    for name in table:
+        values = [json.dumps(each) if isinstance(each, (list, dict)) else each
+                  for each in table[name].tolist()]  # fmt: skip
+        try:
+            columns[name] = pyarrow.array(values, from_pandas=True)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+            texts = [each if pd.isna(each) or isinstance(each, str) else json.dumps(each)
+                     for each in values]  # fmt: skip
+            columns[name] = pyarrow.array(texts, from_pandas=True)
+    return pyarrow.table(columns)
 
 
 def tabulate_units(run: Run) -> pd.DataFrame:

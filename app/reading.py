@@ -123,6 +123,18 @@ class Run:
         """The scores and selections of all metrics that it compares, a row a unit."""
         return self.table("scores")
 
+    def read_own(self) -> pd.DataFrame | None:
+        """Read the scores of its own metric, a row a unit, see `Runs.scores`; None: it has none.
+
+        They are not kept: those of a large sweep would fill the memory.
+        """
+        if (table := self._read(self.result, "scores")) is None:
+            return None
+        metric = self.params["metric"]
+        own = {metric: "score", f"selected_{metric}": "selected"}
+        own |= {f"{metric}{name}": name[1:] for name in SURE}
+        return table[[*PLACE, *(name for name in own if name in table)]].rename(columns=own)
+
     # --- drawn again ------------------------------------------------------------------------------
 
     def find_selection(self, metric: str | None = None) -> Selection:
@@ -187,7 +199,7 @@ class Runs(Sequence[Run]):
 
     def __init__(self, title: str, every: Sequence[Run], jobs_had: int = 0) -> None:
         self.title = title
-        self._runs, self._jobs_had = tuple(every), jobs_had
+        self._runs, self.jobs_had = tuple(every), jobs_had  # 0: not known
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -238,19 +250,12 @@ class Runs(Sequence[Run]):
         `job`, what tells the runs apart, where a unit is, `score`, `selected`, and how sure the
         score is where that was asked for: `ci95_low`, `ci95_high`, `split_half`.
         """
-
-        def find_own(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-            metric = run.params["metric"]
-            own = {metric: "score", f"selected_{metric}": "selected"}
-            own |= {f"{metric}{name}": name[1:] for name in SURE}
-            return table[[*PLACE, *(name for name in own if name in table)]].rename(columns=own)
-
-        return self._stack("scores", find_own)
+        return self._stack("scores", Run.read_own)
 
     @cached_property
     def lesions(self) -> pd.DataFrame:
         """What the tasks have left without each kernel, of all runs that lesioned: long."""
-        return self._stack("lesion", lambda _, table: table)
+        return self._stack("lesion", lambda run: run.find_table("lesion"))
 
     @property
     def report(self) -> Report:
@@ -258,7 +263,7 @@ class Runs(Sequence[Run]):
         from app.sweeps.report import make_report
 
         of = {run.result.job: run for run in self._runs}
-        read = (self._results, self.title, self._jobs_had)
+        read = (self._results, self.title, self.jobs_had)
         return make_report(*read, lambda result, name: of[result.job].find_table(name))
 
     @property
@@ -275,8 +280,8 @@ class Runs(Sequence[Run]):
             raise InputError(f"{name} is no column of these runs' jobs, such as {known}")
         return list(self.jobs[name])
 
-    def _stack(self, name: str, pick: Callable[[Run, pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-        """Put what is picked of the runs' tables one below another, each with what it is of."""
+    def _stack(self, name: str, read: Callable[[Run], pd.DataFrame | None]) -> pd.DataFrame:
+        """Put a table of each run that has one below another's, with what it is of."""
         told = list(dict.fromkeys(["job", *LEADING, *find_differing(self._params)]))
         about = self.jobs[told]
         texts = [each for each in told if not pd.api.types.is_numeric_dtype(about[each])]
@@ -285,9 +290,9 @@ class Runs(Sequence[Run]):
             about[each] = pd.Categorical(about[each], list(dict.fromkeys(about[each])))
         parts = []
         for place, run in enumerate(self._runs):
-            if (table := run.find_table(name)) is not None:
+            if (table := read(run)) is not None:
                 row = about.iloc[[place] * len(table)].reset_index(drop=True)
-                parts.append(pd.concat([row, pick(run, table)], axis="columns"))
+                parts.append(pd.concat([row, table], axis="columns"))
         if not parts:
             raise InputError(f"none of the {len(self)} runs has a {name}.parquet")
         return pd.concat(parts, ignore_index=True)

@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.notebook import ask
+from app.errors import InputError
+from app.export import export_dataset
+from app.notebook import ask, runs
+from app.sweeps.parent import Plan, write_plan
+from app.sweeps.results import Result, write_result
 from tests.conftest import MATERIAL, finished, run_app
 
 xarray = pytest.importorskip("xarray")
@@ -98,10 +102,109 @@ def test_without_responses_the_scores_alone(made: Path):
     [
         ([], "give run=<folder of a sweep or a run"),
         (["run=nowhere"], "nowhere is no folder, and no id of a run"),
-        (["run=x", "format=csv"], "format=csv is unknown: it is one of netcdf, parquet"),
+        (["run=x", "format=csv"], "format=csv is unknown: it is one of netcdf, parquet, dataset"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(words, said, tmp_path: Path):
     process = run_app(tmp_path, *words, module="app.export")
     assert process.returncode == 1 and process.stderr.startswith(f"error: {said}")
     assert process.stderr.count("\n") == 1
+
+
+# --- sweeps as one data set -----------------------------------------------------------------------
+
+NETWORKS = ("resnet18", "own/a b")
+
+
+def finish(sweep: Path, job: int, network: str, count: int = 3, **params: object) -> None:
+    """A job of a sweep that finished: its result and its scores of so many kernels."""
+    asked = {"model": network, "layer": "conv1", "metric": "fsi", "aggregation": "l2",
+             "target": "faces", "recipe": "floc", "lesion.sets": [1, 2], **params}  # fmt: skip
+    tags = {"job": str(job), "trained": "false"}
+    found = {"selectivity/percent": 100 / 3, "consistency/mean": np.nan}
+    result = Result("finished", f"job {job}", asked, tags, found, job=job)
+    write_result(sweep / str(job), result)
+    unit, nowhere = np.arange(count), pd.array([None] * count, dtype="Int64")
+    table = pd.DataFrame({"unit": unit, "channel": unit, "row": nowhere, "column": nowhere})
+    table = table.assign(fsi=[np.nan, *unit[1:] / 10], selected_fsi=unit == 2, ttest=0.0)
+    table.to_parquet(sweep / str(job) / "scores.parquet")
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """A sweep of four jobs: two finished, one failed, one has not begun."""
+    sweep = tmp_path / "swept/12-00"
+    write_plan(sweep, Plan({"model.name": NETWORKS, "target": ["faces", "places"]}))
+    for job, network in enumerate(NETWORKS):
+        finish(sweep, job, network)
+    write_result(sweep / "2", Result("failed", "job 2", {"model": "x"}, job=2, reason="no"))
+    return sweep
+
+
+def make_dataset(sweep: Path, folder: Path, **asked: bool) -> dict[str, pd.DataFrame]:
+    tables = export_dataset(runs(sweep).filter(status="finished"), folder, **asked)
+    return {table.name: pd.read_parquet(table).astype({"network": str}) for table in tables}
+
+
+def test_a_data_set_by_network_joins_jobs_and_units(swept: Path, tmp_path: Path):
+    made = make_dataset(swept, tmp_path / "set")
+    assert made["jobs"]["network"].tolist() == ["own/a b", "resnet18"]
+    whole = made["jobs"].merge(made["scores"], on=["network", "sweep", "job"])
+    assert len(whole) == 6 and whole["selected"].sum() == 2
+    own = whole[whole["network"] == "own/a b"]
+    np.testing.assert_array_equal(own["score"], [np.nan, 0.1, 0.2])
+    assert own["unit"].tolist() == [0, 1, 2] and own["row"].isna().all()
+    assert own["lesion.sets"].unique().tolist() == ["[1, 2]"]
+    assert own["selectivity/percent"].unique() == pytest.approx([100 / 3])
+    alone = make_dataset(swept, tmp_path / "jobs alone", scores=False)
+    assert list(alone) == ["jobs"] and len(list((tmp_path / "jobs alone").iterdir())) == 1
+
+
+def test_a_sweep_takes_its_own_place_and_others_join(swept: Path, tmp_path: Path):
+    first = make_dataset(swept, tmp_path / "set")
+    again = make_dataset(swept, tmp_path / "set")
+    pd.testing.assert_frame_equal(first["scores"], again["scores"])
+    finish(swept, 2, NETWORKS[0], target="places")  # resumed
+    (tmp_path / "set/jobs/network=resnet18/.killed.parquet.new").touch()
+    assert make_dataset(swept, tmp_path / "set")["jobs"]["job"].tolist() == [1, 0, 2]
+    more = tmp_path / "more/12-00"
+    finish(more, 0, NETWORKS[0], count=5, target=3, metric="fsi")  # a domain called 3
+    assert len(make_dataset(more, tmp_path / "set")["scores"]) == 3 * 3 + 5
+    assert len(list((tmp_path / "set/jobs/network=resnet18").glob("[!.]*"))) == 2
+
+
+def test_duckdb_reads_it(swept: Path, tmp_path: Path):
+    duckdb = pytest.importorskip("duckdb")
+    make_dataset(swept, tmp_path / "set")
+    finish(tmp_path / "more", 0, "resnet18", target=3, **{"lesion.sets": None})
+    make_dataset(tmp_path / "more", tmp_path / "set")
+    files = [f"read_parquet('{tmp_path}/set/{name}/*/*.parquet', union_by_name = true) AS {name}"
+             for name in ("jobs", "scores")]  # fmt: skip
+    found = duckdb.sql(
+        "SELECT network, target, count(*), count(score), avg(score) "
+        f"FROM {files[0]} JOIN {files[1]} USING (network, sweep, job) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    mean = pytest.approx(0.15)
+    assert found == [("own/a b", "faces", 3, 2, mean), ("resnet18", "3", 3, 2, mean),
+                     ("resnet18", "faces", 3, 2, mean)]  # fmt: skip
+
+
+@pytest.mark.parametrize("foreign", ["jobs/year=2026/a.parquet", "jobs/network=a/b.parquet",
+                                     "scores/a.csv", "scores/network=a/b/c.parquet"])  # fmt: skip
+def test_another_data_set_stays_as_it_is(foreign: str, swept: Path, tmp_path: Path):
+    (tmp_path / "set" / foreign).parent.mkdir(parents=True)
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "set" / foreign)
+    with pytest.raises(InputError, match="is of no data set of this command: take another folder"):
+        make_dataset(swept, tmp_path / "set")
+    assert len([path for path in (tmp_path / "set").rglob("*") if path.is_file()]) == 1
+
+
+def test_the_command_says_how_many_jobs_there_are(swept: Path, tmp_path: Path):
+    words = [f"run={swept}", "format=dataset", "output=set"]
+    said = finished(run_app(tmp_path, *words, module="app.export")).stdout
+    assert said == "2 of 4 jobs finished: set/jobs, set/scores\n"
+    for job in (0, 1):
+        (swept / f"{job}/result.json").unlink()
+    process = run_app(tmp_path, *words, module="app.export")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert "nothing finished, so there is nothing to export" in process.stderr

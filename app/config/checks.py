@@ -74,6 +74,14 @@ def take_slips_of_sums(config: DictConfig) -> None:
 
 def checked_model(composed: DictConfig) -> schema.Model:
     """Make the settings of a network an object, checked; raises as `checked`."""
+    if OmegaConf.is_missing(composed, "source"):  # model=library: its name says whose it is
+        library, slash, name = OmegaConf.select(composed, "name", default="").partition("/")
+        if not slash:
+            raise InputError(
+                "model=library needs model.name=<library>/<network>, such as "
+                "model.name=timm/lcnet_050"
+            )
+        composed.source, composed.name = library, name
     if OmegaConf.is_missing(composed, "name"):
         raise InputError(
             f"model={composed.source} needs model.name=<network>, such as model.name=resnet50"

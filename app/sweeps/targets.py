@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from app.figures.render import format_number
+from app.figures.targets import SHOWN
 from app.sweeps import groups
 from app.sweeps.groups import Group, Panel, Section
 
@@ -42,12 +43,12 @@ class Compared:
 
 
 def compare_targets(sections: Sequence[Section]) -> list[Compared]:
-    """Find the sections with panels that differ in their target alone."""
+    """Find the sections that differ in their target alone, and have panels to be compared."""
     alike: dict[str, dict[str, Section]] = {}
     for section in sections:
         swept = {"model": section.group.criteria["model"].iloc[0], **section.group.swept}
         target = swept.pop("target", None)
-        if target is not None and section.panels:
+        if target is not None and any(panel.letter in SHOWN for panel in section.panels):
             told = [value if name == "model" else f"{name}={value}"
                     for name, value in swept.items()]  # fmt: skip
             alike.setdefault(", ".join(told), {})[target] = section

@@ -24,6 +24,7 @@ NEEDED = {
     "dualtask_vgg16": (["model.checkpoint=weights.pt"], "dualtask_vgg16"),
     "torchvision": (["model.name=resnet50", *LAYER], "resnet50"),
     "timm": (["model.name=resnet50", *LAYER], "resnet50"),
+    "library": (["model.name=timm/resnet50", *LAYER], "resnet50"),
     "module": (["layer.name=layer4.2"], "layer4.2"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from app.figures.targets import plot_targets
 from app.sweeps import report
+from app.sweeps.targets import compare_targets
 from tests.figures.test_figures import list_illegible
 from tests.sweeps.test_report import told
 
@@ -68,6 +70,13 @@ def test_each_network_has_its_own_and_one_target_has_none():
     assert not compare(targets=TARGETS[:1], seed=["0", "1"]).compared
     seeds = compare(targets=TARGETS[:2], aggregations=["l2"], seed=["0", "1"]).compared
     assert [each.heading for each in seeds] == ["mini, seed=0", "mini, seed=1"]
+
+
+def test_panels_of_no_column_are_not_compared():
+    """A sweep over recipes has panel l alone."""
+    told = [replace(each, panels=[replace(each.panels[0], letter="l")])
+            for each in compare(targets=TARGETS[:2]).sections]  # fmt: skip
+    assert len(told) == 2 and not compare_targets(told)
 
 
 def test_a_panel_that_one_target_lacks_leaves_room():
