@@ -186,7 +186,7 @@ def look_everywhere(
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (
-        threadpool_limits(1),
+        threadpool_limits(1, "blas"),  # not what the network runs on: blocks are read here
         ThreadPoolExecutor(hardware.threads) as pool,
         progress_bar("certainty", units, "unit") as done,
     ):

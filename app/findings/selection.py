@@ -221,25 +221,25 @@ class Criterion:
         return Small(csr_array((signed, np.nonzero(small)[-1], ends), shape=shape), tests)
 
     def bytes_a_unit(self, contrasts: int, draws: int, shuffles: int) -> int:
-        """Tell how many bytes of a unit are kept, and make its verdicts, in so many draws.
+        """Tell how many bytes of a unit are kept, or of its verdicts, in so many draws.
 
         Of p-values with labels shuffled, no larger share is small than the rate.
         """
         every = draws + shuffles
         if not RULES[self.rule].together:
-            return 2 * every
+            return every
         if self.rule == TOP:
-            return (4 + 1) * every
-        small = draws + ceil(self.number * shuffles)
-        return 8 * contrasts * small + 2 * every
+            return 4 * every
+        return max(8 * contrasts * (draws + ceil(self.number * shuffles)), every)
 
     def judge(self, kept: Sequence[Kept]) -> NDArray[np.bool_]:
         """Select (draws, units) by what was kept of all units, one part after another."""
         if not RULES[self.rule].together:
             return np.concatenate(kept, axis=-1)
         if self.rule == TOP:
-            scores = np.concatenate(kept, axis=-1).astype(np.float64)
-            return self.select(np.stack([measure(Scores(each, each), TOP) for each in scores]))
+            each = np.concatenate(kept, axis=-1)
+            draws = (own.astype(np.float64) for own in each)
+            return np.stack([self.select(measure(Scores(own, own), TOP)) for own in draws])
         small = hstack([each.signed for each in kept], format="csr")
         tests = np.sum([each.tests for each in kept], axis=0)
         draws, contrasts = tests.shape

@@ -32,19 +32,23 @@ class Membership:
     finer: tuple[Membership, NDArray[np.bool_]] | None = None
 
     @cached_property
-    def weights(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Of each group, the images that are ever in it, and how often, (draws, these images)."""
-        found = []
-        for number in range(self.groups):
-            own = np.where(self.group == number, self.times, 0)
-            ever = np.flatnonzero(own.any(axis=1))
-            found.append((ever, own[ever].T.astype(np.float64)))
-        return found
+    def weights(self) -> list[tuple[slice, NDArray[np.int64], NDArray[np.float64]]]:
+        """How often images are in groups, (groups, draws, images): which groups and which images.
+
+        A group has its own images; where labels are shuffled all groups have all.
+        """
+        own = np.stack([np.where(self.group == n, self.times, 0).T for n in range(self.groups)])
+        ever = [np.flatnonzero(times.any(axis=0)) for times in own]
+        if sum(map(len, ever)) > 2 * len(self.group):
+            return [(slice(None), np.arange(len(self.group)), own.astype(np.float64))]
+        return [(slice(n, n + 1), images, own[n : n + 1, :, images].astype(np.float64))
+                for n, images in enumerate(ever)]  # fmt: skip
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """The images of each group, (draws, groups)."""
-        return np.stack([times.sum(axis=1, dtype=np.int64) for _, times in self.weights], axis=1)
+        sums = [times.sum(axis=2) for _, _, times in self.weights]
+        return np.concatenate(sums).T.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,10 +132,11 @@ def sum_up(sample: Sample, members: Membership, what: str) -> NDArray[np.float64
     if (members, what) not in sample.sums:
         values = getattr(sample, what)
         sample.sums[members, what] = total = np.empty((*members.sizes.shape, values.shape[1]))
-        for group, (images, times) in enumerate(members.weights):
+        for groups, images, times in members.weights:
             shown = values if len(images) == len(values) else values[images]
-            found = sample.place(times) @ shown
-            total[:, group] = found if sample.device == "cpu" else found.cpu()
+            found = sample.place(times.reshape(-1, len(images))) @ shown
+            found = found if sample.device == "cpu" else found.cpu().numpy()
+            total[:, groups] = found.reshape(*times.shape[:2], -1).swapaxes(0, 1)
     return sample.sums[members, what]
 
 
@@ -144,10 +145,14 @@ def count_pairs(sample: Sample, members: Membership) -> Pairs:
 
     As `app.metrics.ranks.count_pairs`; an image that a draw has twice is tied with itself.
     """
-    ranking = sample.ranking
-    fixed = (members.group == members.group[:, :1]).all(axis=1)
+    ranking, (group, times) = sample.ranking, (members.group, members.times)
+    draws = group.shape[1]
+    alone = np.where((group == group[:, :1]).all(axis=1), group[:, 0], -1)
+    # Where a draw counts what an image is in: group by group, and in the end what it leaves out.
+    cells = np.where(times > 0, group, members.groups) * draws + np.arange(draws, dtype=np.uint32)
+    assert (times[alone < 0] <= 1).all(), "labels move where images are drawn once"
     twice_u, ties = np.empty((2, *(members.sizes[:, 1:].shape), len(ranking[0])))
-    images = members.group, members.times, fixed
+    images = cells.astype(np.uint32), times, alone
     _count(ranking, images, members.sizes.T.astype(np.float64), twice_u, ties)
     return Pairs(members.sizes[:, :1, None], members.sizes[:, 1:, None], twice_u, ties)
 
@@ -192,26 +197,26 @@ def _pack(
 @compiled
 def _count(  # noqa: PLR0912, C901  one compiled pass
     ranking: tuple[NDArray[np.uint64], NDArray[np.int64]],
-    images: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]],
+    images: tuple[NDArray[np.uint32], NDArray[np.int16], NDArray[np.int16]],
     sizes: NDArray[np.float64],
     twice_u: NDArray[np.float64],
     ties: NDArray[np.float64],
 ) -> None:
     """One pass over each unit's images from the highest response down, all draws side by side.
 
-    `images` are those of a `Membership`, (images, draws), and which are in one group in all draws;
-    `sizes` (groups, draws). Filled are (draws, contrasts, units), with whole numbers that float64
-    holds exactly up to 2**53. Ties are c³ - c of runs of c equal responses.
+    `images` say where each draw counts an image, and how often, (images, draws), and in which group
+    all draws have it, or -1; `sizes` (groups, draws). Filled are (draws, contrasts, units), whole
+    numbers that float64 holds exactly up to 2**53. Ties are c³ - c of runs of c equal responses.
     """
     keys, used = ranking
-    group_of, times, fixed = images
+    cells, times, alone = images
     groups, draws = sizes.shape
     low, number = np.uint64(32), np.uint64(0xFFFFFFFF)  # of a key: its bits, and its image
-    passed = np.empty((groups, draws))  # images so far
-    won = np.empty((groups, draws))  # pairs in which the target responds more
-    tied = np.empty((groups, draws))
-    cubes = np.empty((groups, draws))
-    run = np.empty((groups, draws))  # of equal responses
+    every = np.empty((3, groups + 1, draws))  # the last group is what draws leave out
+    passed, won, run = every[0, :groups], every[1, :groups], every[2, :groups]
+    # images so far; pairs in which the target responds more; images of equal responses
+    passed_at, won_at, run_at = every[0].ravel(), every[1].ravel(), every[2].ravel()
+    tied, cubes = np.empty((groups, draws)), np.empty((groups, draws))
     for unit in range(len(keys)):
         for sums in (passed, won, tied, cubes):
             sums[:] = 0
@@ -228,27 +233,32 @@ def _count(  # noqa: PLR0912, C901  one compiled pass
                 for place in range(start, stop):
                     image = row[place] & number
                     for draw in range(draws):
-                        run[np.uint64(group_of[image, draw]), draw] += times[image, draw]
-            elif fixed[image]:
-                group = np.uint64(group_of[image, 0])
+                        run_at[np.uint64(cells[image, draw])] += times[image, draw]
+            elif alone[image] < 0:
+                cell = cells[image]
+                for draw in range(draws):
+                    at = np.uint64(cell[draw])
+                    won_at[at] += passed_at[draw]
+                    passed_at[at] += 1
+            else:
+                group = np.uint64(alone[image])
                 for draw in range(draws):
                     some = np.float64(times[image, draw])
                     won[group, draw] += some * passed[0, draw]
                     passed[group, draw] += some
                     cubes[group, draw] += some * some * some - some  # tied with itself
-            else:
-                for draw in range(draws):
-                    group, some = np.uint64(group_of[image, draw]), np.float64(times[image, draw])
-                    won[group, draw] += some * passed[0, draw]
-                    passed[group, draw] += some
-                    cubes[group, draw] += some * some * some - some
             if start < 0 or start < stop - 1:
-                won += run * passed[0]
-                tied += run * run[0]
-                both = run[1:] + run[0]
-                cubes[1:] += both * both * both - both
-                passed += run
+                for other in range(1, groups):
+                    for draw in range(draws):
+                        some, both = run[other, draw], run[other, draw] + run[0, draw]
+                        won[other, draw] += some * passed[0, draw]
+                        tied[other, draw] += some * run[0, draw]
+                        cubes[other, draw] += both * both * both - both
+                for one in range(groups):
+                    for draw in range(draws):
+                        passed[one, draw] += run[one, draw]
             stop = start
-        for other in range(1, groups):
-            twice_u[:, other - 1, unit] = 2 * won[other] + tied[other]
-            ties[:, other - 1, unit] = cubes[other] + cubes[0]
+        for draw in range(draws):
+            for other in range(1, groups):
+                twice_u[draw, other - 1, unit] = 2 * won[other, draw] + tied[other, draw]
+                ties[draw, other - 1, unit] = cubes[other, draw] + cubes[0, draw]

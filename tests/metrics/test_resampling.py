@@ -255,9 +255,9 @@ def test_contrasts_share_the_draws(kind):
     domains = {"x": ["a", "b"], "y": ["c"], "z": ["d"]}
     chosen = contrast(categories, domains, "x", kind=kind)
     (members,) = draws.find_members(chosen)
-    counts = np.zeros((len(members.weights), *draws.times.shape))
-    for own, (images, times) in zip(counts, members.weights, strict=True):
-        own[:, images] = times
+    counts = np.zeros((members.groups, *draws.times.shape))
+    for groups, images, times in members.weights:
+        counts[groups][..., images] = times
     np.testing.assert_array_equal(counts.sum(axis=0), draws.times)
     np.testing.assert_array_equal(members.sizes.T, counts.sum(axis=2))
     for number, label_of in enumerate(draws.label_of):
