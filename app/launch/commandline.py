@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -42,10 +41,6 @@ def reason_of(error: BaseException) -> str:
     """Say in one line what went wrong."""
     if isinstance(error, (InputError, HydraException, OmegaConfBaseException)):
         cause = error.__cause__ if isinstance(error, HydraException) else None
-        if alien := re.match(
-            r"In '(.+)': ConfigKeyError .*\s+Key '(\w+)' not in '\w+'", str(error)
-        ):
-            return f"{alien[1]} sets {alien[2]}, which this command has not: it is for another one"
         lines = f"{error} {cause or ''}".splitlines()  # spaces are left: a path may have two
         return " ".join(filter(None, map(str.strip, lines)))
     if isinstance(error, OSError) and error.strerror:

@@ -355,4 +355,4 @@ def test_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_the_experiment_of_another_command(tmp_path: Path):
     process = run_app(tmp_path, "+experiment=photographs")
     assert process.returncode == 1 and len(process.stderr.splitlines()) == 1
-    assert "experiment/photographs sets name, which this command has not" in process.stderr
+    assert "In 'experiment/photographs'" in process.stderr
