@@ -50,6 +50,20 @@ class Membership:
         sums = [times.sum(axis=2) for _, _, times in self.weights]
         return np.concatenate(sums).T.astype(np.int64)
 
+    @cached_property
+    def alone(self) -> NDArray[np.int16]:
+        """The group that all draws have an image in, (images,), or -1."""
+        same = (self.group == self.group[:, :1]).all(axis=1)
+        return np.where(same, self.group[:, 0], np.int16(-1))
+
+    @cached_property
+    def cells(self) -> NDArray[np.uint32]:
+        """Where a draw counts an image, (images, draws): group by group, what is in none last."""
+        assert (self.times[self.alone < 0] <= 1).all(), "labels move where images are drawn once"
+        draws = self.group.shape[1]
+        group = np.where(self.times > 0, self.group, self.groups).astype(np.uint32)
+        return np.asarray(group * draws + np.arange(draws), dtype=np.uint32)
+
 
 @dataclass(frozen=True, eq=False)
 class Draws:

@@ -145,14 +145,9 @@ def count_pairs(sample: Sample, members: Membership) -> Pairs:
 
     As `app.metrics.ranks.count_pairs`; an image that a draw has twice is tied with itself.
     """
-    ranking, (group, times) = sample.ranking, (members.group, members.times)
-    draws = group.shape[1]
-    alone = np.where((group == group[:, :1]).all(axis=1), group[:, 0], -1)
-    # Where a draw counts what an image is in: group by group, and in the end what it leaves out.
-    cells = np.where(times > 0, group, members.groups) * draws + np.arange(draws, dtype=np.uint32)
-    assert (times[alone < 0] <= 1).all(), "labels move where images are drawn once"
+    ranking = sample.ranking
     twice_u, ties = np.empty((2, *(members.sizes[:, 1:].shape), len(ranking[0])))
-    images = cells.astype(np.uint32), times, alone
+    images = members.cells, members.times, members.alone
     _count(ranking, images, members.sizes.T.astype(np.float64), twice_u, ties)
     return Pairs(members.sizes[:, :1, None], members.sizes[:, 1:, None], twice_u, ties)
 
