@@ -52,12 +52,14 @@ def find(
     labels, domains, device = stimuli.images.labels, stimuli.domains, hardware.device.type
     questions = make_questions(compared, labels, domains, config.target, device)
     scored = score_layer(questions, reader, stimuli.images, aggregation)
-    said = {name: each.scores for name, each in scored.items()}
-    score = {name: each.score for name, each in said.items()}
     criteria = selection.make_criteria(compared)
     pooled = {name: questions[name] for name, each in criteria.items() if each.pool == "layers"}
     others = score_others(pooled, reader, stimuli.images, aggregation)
+    said = {name: each.scores for name, each in scored.items()}
     criteria, values, selected = selection.select_units(criteria, said, others, memo)
+    scored = {name: each.leave_contrasts() for name, each in scored.items()}
+    said = {name: each.scores for name, each in scored.items()}
+    score = {name: each.score for name, each in said.items()}
     settings = config.metric.criterion
     curve = criteria[own].trace(values[own], settings.presets, settings.range)
 
@@ -94,7 +96,7 @@ def find(
     selectivity = selection.measure_selectivity(score[own], selected[own])
     consistency, overlap = measure_consistency(score, baselines), measure_overlap(score, selected)
     return Findings(own, scored, criteria, selected, selectivity, curve, consistency, overlap,
-                    sure, lesions, sure_lesions, decoded, tuple(filter(None, notes)),
+                    sure, lesions, sure_lesions, *decoded, tuple(filter(None, notes)),
                     subject.depth)  # fmt: skip
 
 
@@ -104,23 +106,28 @@ def decode(
     stimuli: Localizer,
     score: Mapping[str, NDArray[np.float64]],
     selected: Mapping[str, NDArray[np.bool_]],
-) -> tuple[Decoded | None, list[str]]:
-    """Decode identity from what each metric selects; None where it is not, and what is to tell.
+) -> tuple[tuple[Decoded | None, Decoded | None], list[str]]:
+    """Decode identity from what each metric selects, and from a fixed number of kernels.
 
-    `score` and `selected` are each metric's, (kernels,).
+    None where it is not; and what is to tell. `score` and `selected` are each metric's, (kernels,).
     """
     own, layer, asked = config.metric.name, config.layer.name, config.decoding
     why_not = decoding.why_not_decoded(asked, layer, config.aggregation.name, stimuli.people)
     if why_not is not None:
-        return None, [why_not]
+        return (None, None), [why_not]
     tops, told = decoding.choose_kernels(own, score, selected, layer, asked.kernels)
-    if not tops:
-        return None, told
+    fixed: Mapping[str, NDArray[np.int64]] = {}
+    if asked.fixed is not None:
+        fixed, more = decoding.choose_kernels(own, score, selected, layer, asked.fixed)
+        told = [*dict.fromkeys([*told, *more])]
+    if not tops and not fixed:
+        return (None, None), told
     people = choose_people(config, stimuli, reader.memo)
     features, labels = reader.read(people)["l2"], people.labels
+    how = partial(decoding.decode_identity, settings=asked, seed=config.seed, memo=reader.memo)
     with joblib.parallel_config("threading", n_jobs=reader.hardware.threads):
-        found = decoding.decode_identity(features, labels, tops, asked, config.seed, reader.memo)
-    return found, [*people.notes, *decoding.note_identities(labels), *told]
+        few, many = (how(features, labels, each) if each else None for each in (tops, fixed))
+    return (few, many), [*people.notes, *decoding.note_identities(labels), *told]
 
 
 def choose_people(config: Config, stimuli: Localizer, memo: Memo) -> Images:

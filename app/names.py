@@ -59,6 +59,8 @@ RANDOM_KERNELS, ALL_KERNELS = "decoding/random_kernels", "decoding/all_kernels"
 ACCURACY_CORRECTED = "decoding/accuracy_corrected"  # followed by CI95
 ACCURACY_IDENTITIES = "decoding/accuracy_identities"  # followed by CI95
 DIFFERENCE = "decoding/difference_"  # followed by what is subtracted: a metric, random_kernels
+DECODED, DECODED_FIXED = "decoding/", "decoding/fixed_"  # all of these, of so many kernels as asked
+FIXED_KERNELS = f"{DECODED_FIXED}kernels"
 
 SPECIFICATIONS = "multiverse/specifications"
 EXPLAINED = "multiverse/{outcome}_{choice}"  # the share of an outcome's variance, 0 … 1
@@ -72,6 +74,7 @@ WHOLE = (
     ATTRIBUTION_POINTS,
     GREEDY_DROPPED,
     DECODED_KERNELS,
+    FIXED_KERNELS,
     DEPTH,
     SPECIFICATIONS,
 )  # whole numbers

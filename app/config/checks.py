@@ -144,7 +144,7 @@ def check_model(model: schema.Model) -> None:
         )
     if model.key_map is not None and model.checkpoint is None:
         raise InputError(f"model.key_map={model.key_map} needs model.checkpoint=<path>")
-    if model.face_classes < 0 or model.outputs and not model.face_classes < model.outputs:
+    if model.outputs and not (model.face_classes or 0) < model.outputs:
         raise InputError(
             f"model.face_classes={model.face_classes} must lie between 0 and "
             f"model.outputs={model.outputs}"

@@ -75,7 +75,8 @@ class Model:
     widths: list[int] = field(default_factory=list)  # vgg only: channels of conv1 … conv13
     hidden: Count = 4096  # vgg only: width of the two hidden fully connected layers
     outputs: Annotated[int, at_least(2)] | None = None  # null: as many as the weights have
-    face_classes: int = 0  # outputs 0 … face_classes - 1 are face identities; 0: there are none
+    # Outputs 0 … face_classes - 1 are face identities; 0: there are none; null: as the weights say.
+    face_classes: Annotated[int, at_least(0)] | None = 0
     classes: str | None = None  # "synthetic": the outputs are the synthetic identities and objects
     seed: Seed = 0  # of the initialisation, where there are no weights
     # How images are prepared; null: as the library does it for this network.
@@ -198,6 +199,7 @@ class Lesion:
     readout: Readout = field(default_factory=Readout)
     faces: OwnClasses = field(default_factory=OwnClasses)
     objects: OwnClasses = field(default_factory=OwnClasses)
+    held_out: Name | None = None  # from disk only, a table of the images that are used; null: all
     images_per_class: Count | None = None  # from disk only, the first by name; null: all
     images_per_identity: Images = 4  # synthetic only
     images_per_object: Images = 8  # synthetic only
@@ -219,6 +221,7 @@ class Decoding:
     name: Annotated[str, one_of((*choices.DECODERS, "none"))] = MISSING
     layers: list[str] | None = None  # that are decoded from; null: every one
     kernels: Count | None = None  # null: the smallest count that any metric selects
+    fixed: Count | None = None  # so many are decoded besides; null: none are
     penalty: Annotated[float, PENALTY] | None = 1.0  # C of svm and logistic; null: of the others
     random_draws: Count = 20
 

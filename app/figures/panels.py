@@ -32,6 +32,7 @@ from app.figures.paper import (
     draw_lesions,
     draw_selective,
     list_courses,
+    list_decodings,
 )
 from app.figures.render import add_legend, new_figure
 from app.figures.style import PAGE, WIDTH, Style, paper_style
@@ -101,7 +102,8 @@ def _list_widths(*drawn: Drawn, alone: bool = False) -> list[int]:
         if letter == "l":
             widths += [COLUMNS // 2] * definitions.count_axes(table)
         elif letter == "e":
-            widths.append(min(-(-len(table) // BARS), COLUMNS))
+            every = list_decodings(table)
+            widths += [min(-(-len(own) // BARS), COLUMNS) for own in every]
         else:
             widths += [find_width(letter, table)] * count_axes(letter, table, alone)
     return widths

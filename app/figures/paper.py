@@ -100,24 +100,33 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
 
 
 def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Draw panel e: accuracy and its interval by metric; random kernels, all, and chance."""
-    ax, first = axes[0], table.iloc[0]
-    places, colours = np.arange(len(table)), [styles[name].colour for name in table["metric"]]
-    errors = 100 * find_errors(table, "accuracy")
-    ax.bar(places, 100 * table["accuracy"], 0.7, color=colours, yerr=errors, ecolor=DARK,
-           error_kw={"elinewidth": 0.8})  # fmt: skip
+    """Draw panel e: accuracy and its interval by metric; random kernels, all, and chance.
+
+    Of the smallest count that a metric selects, and of a fixed number where one was asked for.
+    """
     beside = {"random": "random_kernels", "all": "all_kernels", "chance": "chance"}
-    further = len(table) + 0.3 + np.arange(len(beside))
-    ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
-    labels = [styles[name].label for name in table["metric"]] + list(beside)
+    metrics = table["metric"].unique()
+    labels = [styles[name].label for name in metrics] + list(beside)
     short = shorten(labels, TITLE)
-    labels = [short[label] for label in labels]
-    ax.set_xticks([*places, *further], labels, rotation=45, ha="right", rotation_mode="anchor")
-    ax.tick_params(axis="x", length=0, pad=2)
-    ax.set_ylabel("Identity accuracy (%)")
-    told = "± SD" if "accuracy_sd" in table else "95 % CI"
-    title = f"{first['layer']}, N = {first['kernels']:.4g}, {told}"
-    ax.set_title(fold(title, TITLE + 8), loc="center")
+    places, colours = np.arange(len(metrics)), [styles[name].colour for name in metrics]
+    further = len(metrics) + 0.3 + np.arange(len(beside))
+    for ax, own in zip(axes, list_decodings(table), strict=True):
+        first, errors = own.iloc[0], 100 * find_errors(own, "accuracy")
+        ax.bar(places, 100 * own["accuracy"], 0.7, color=colours, yerr=errors, ecolor=DARK,
+               error_kw={"elinewidth": 0.8})  # fmt: skip
+        ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
+        ax.set_xticks([*places, *further], [short[label] for label in labels], rotation=45,
+                      ha="right", rotation_mode="anchor")  # fmt: skip
+        ax.tick_params(axis="x", length=0, pad=2)
+        told = "± SD" if "accuracy_sd" in own else "95 % CI"
+        title = f"{first['layer']}, N = {first['kernels']:.4g}, {told}"
+        ax.set_title(fold(title, TITLE + 8), loc="center")
+    axes[0].set_ylabel("Identity accuracy (%)")
+
+
+def list_decodings(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Panel e's rows for each number of kernels, in which a metric is once."""
+    return [own for _, own in table.groupby(table.groupby("metric").cumcount())]
 
 
 def draw_consistency(

@@ -312,11 +312,12 @@ def choose_kernels(
 
 def check_kernels(settings: Settings, kernels: int, layer: str) -> None:
     """Refuse more kernels than a layer has."""
-    if (settings.kernels or 0) > kernels:
-        raise InputError(
-            f"decoding.kernels={settings.kernels}, but {layer} has {kernels} kernels: ask for so "
-            "many at most, or leave it out"
-        )
+    for name, asked in (("kernels", settings.kernels), ("fixed", settings.fixed)):
+        if (asked or 0) > kernels:
+            raise InputError(
+                f"decoding.{name}={asked}, but {layer} has {kernels} kernels: ask for so many at "
+                "most, or leave it out"
+            )
 
 
 def note_identities(identities: Sequence[str]) -> list[str]:

@@ -37,6 +37,7 @@ class Findings:
     lesioned: Lesioned | None
     lesion_certainty: LesionCertainty | None
     decoded: Decoded | None
+    decoded_fixed: Decoded | None  # from as many kernels as were asked for
     notes: tuple[str, ...]  # a line for each step that did not apply
     depth: int | None = None  # of the layer in its network, from 1
     multiverse: Multiverse | None = None  # where every other way to ask was asked for
@@ -60,6 +61,10 @@ class Findings:
             found |= self.lesion_certainty.metrics(sure[self.metric].reliability)
         if self.decoded is not None:
             found |= self.decoded.metrics(self.metric)
+        if self.decoded_fixed is not None:
+            fixed = self.decoded_fixed.metrics(self.metric)
+            found |= {name.replace(names.DECODED, names.DECODED_FIXED): value
+                      for name, value in fixed.items()}  # fmt: skip
         if self.multiverse is not None:
             found |= self.multiverse.metrics()
         if self.depth is not None:
@@ -121,6 +126,8 @@ class Findings:
                 tables["lesion_classes"] = self.lesioned.damage.table()
         if self.decoded is not None:
             tables["decoding"] = self.decoded.table()
+        if self.decoded_fixed is not None:
+            tables["decoding_fixed"] = self.decoded_fixed.table()
         if self.multiverse is not None:
             tables |= self.multiverse.tables()
         return tables

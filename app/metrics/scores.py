@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -71,6 +71,11 @@ class Scored:
     extremes: NDArray[np.int64]  # (units kept,), highest score first
     responses: NDArray[np.float32]  # (images, units kept)
     absent: int = 0  # units that had no responses to score
+
+    def leave_contrasts(self) -> Scored:
+        """Leave out what was said of each contrast: of millions of units, most of the memory."""
+        scores = self.scores._replace(statistic=np.empty((0, len(self.scores.score))), p=None)
+        return replace(self, scores=scores)
 
 
 def smallest(statistic: NDArray[np.float64]) -> NDArray[np.float64]:

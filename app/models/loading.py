@@ -50,7 +50,7 @@ def load(settings: Model) -> Loaded:
     digest = digest_weights(settings) if fixed else digest_tensors(network.state_dict())
     if size := own.get("input_size"):  # one of the user's own keeps the library's ratio of the crop
         own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
-    own.setdefault("trained", bool(settings.weights))
+    own = {"trained": bool(settings.weights), "face_classes": 0, **own}
     values = {name: value for name, value in own.items() if getattr(settings, name) is None}
     if settings.weights is not None:
         values["weights"] = own["weights"]  # DEFAULT says nothing about which
@@ -119,7 +119,9 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, lis
                 said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
         own["outputs"] = outputs
     fill(network, state, path)
-    own["trained"] = read_metadata(path).get("trained") != "false"
+    about = read_metadata(path)
+    own["trained"] = about.get("trained") != "false"
+    own["face_classes"] = int(about.get("face_classes", 0))
     like = own.get("weights_like") or settings.source
     told = settings.weights_like is not None or settings.name.endswith(f".{like}")
     if settings.source != "vgg" and not told:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Settings that change nothing in what the network computes: they say where its weights are, or
 # what its outputs stand for. The weights are known by their digest.
-_ABOUT = ("checkpoint", "weights", "seed", "face_classes", "classes")
+_ABOUT = ("checkpoint", "weights", "seed", "classes")
 # And those that are coupled to the values of weights.
 _OF_WEIGHTS = ("key_map", "trained", "resize", "mean", "sd", "interpolation", "squash")
 

@@ -17,6 +17,7 @@ from app.errors import InputError
 from app.spelling import spell
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, drawn, join_images
+from app.stimuli.presented import read_table
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Task:
     root: str  # the folder of class folders
     classes: str | None  # a text file: the folder of each output, one a line; None: sorted folders
     outputs: range
+    held_out: str | None = None  # a table of the images that are used, see `keep_held_out`
 
     @property
     def folders(self) -> ImageFolders:
@@ -85,7 +87,10 @@ class Task:
                 f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
             )
         output = {folder: self.outputs[listed.index(folder)] for folder in present}
-        return output, folders.find(present, at_least=1)
+        return output, self._find_images(present)
+
+    def _find_images(self, labels: Sequence[str]) -> dict[str, list[str]]:
+        return keep_held_out(self.held_out, self.folders.find(labels, at_least=1), self.name)
 
     def _map(
         self, where: str, lines: Sequence[re.Match[str] | None], present: Sequence[str]
@@ -97,7 +102,7 @@ class Task:
                 f"{where} names the output {strange[0]}: those of these classes are "
                 f"{self.outputs.start} to {self.outputs.stop - 1}"
             )
-        return output, self.folders.find([*output], at_least=1)
+        return output, self._find_images([*output])
 
 
 def make_own_classes(
@@ -135,7 +140,7 @@ def check_classes(settings: Lesion, model: Model) -> None:
     if settings.task == "readout":
         find_readout_classes(settings)
     else:
-        for task in name_tasks(settings, model.face_classes, model.outputs or 0):
+        for task in name_tasks(settings, model.face_classes or 0, model.outputs or 0):
             task.find()
 
 
@@ -146,8 +151,8 @@ def make_classes(
     if settings.task == "readout":
         fitted, tested = make_readout_classes(settings, memo, megapixels)
         return tested, fitted
-    outputs = model.outputs or 0
-    return make_own_classes(settings, model.face_classes, outputs, memo, megapixels), None
+    faces, outputs = model.face_classes or 0, model.outputs or 0
+    return make_own_classes(settings, faces, outputs, memo, megapixels), None
 
 
 def make_readout_classes(
@@ -195,6 +200,7 @@ def find_readout_classes(
         if own.root:
             folders = ImageFolders(own.root, "class", f"lesion.{task}.root")
             classes = folders.find(at_least=2, because=because)
+            classes = keep_held_out(settings.held_out, classes, task)
             first = {label: each[: settings.images_per_class] for label, each in classes.items()}
             found[task] = folders, first
     if found and settings.images_per_class == 1:
@@ -216,7 +222,42 @@ def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
             "(model.face_classes=0): take lesion.task=readout"
         )
     given = (("faces", settings.faces, faces), ("objects", settings.objects, objects))
-    return [Task(name, own.root, own.classes, right) for name, own, right in given if own.root]
+    return [Task(name, own.root, own.classes, right, settings.held_out)
+            for name, own, right in given if own.root]  # fmt: skip
+
+
+def keep_held_out(
+    table: str | None, found: Mapping[str, Sequence[str]], task: str
+) -> dict[str, list[str]]:
+    """Keep the images that a table lists, such as a training's `held_out.csv`; None: keep all.
+
+    Its column `image` has their places below the folders of both tasks: `faces/<class>/<file>`,
+    `objects/<class>/<file>`. InputError for a table that cannot be read or has an image that is not
+    there, and for a class of which it has none.
+    """
+    if table is None:
+        return {label: [*names] for label, names in found.items()}
+    listed = read_table(Path(table).expanduser(), "lesion.held_out")
+    if "image" not in listed:
+        raise InputError(
+            f"lesion.held_out={table} has no column 'image': give the held_out.csv of a training"
+        )
+    kept, told = {}, f"lesion.held_out={table} lists"
+    for label, names in found.items():
+        start = f"{task}/{label}/"
+        wanted = {name for name in listed["image"] if name.startswith(start)}
+        kept[label] = [name for name in names if f"{task}/{spell(name)}" in wanted]
+        if not wanted:
+            raise InputError(
+                f"{told} no image of {label!r} of lesion.{task}.root: one or more of each class "
+                "is needed"
+            )
+        if missing := sorted(wanted - {f"{task}/{spell(name)}" for name in kept[label]}):
+            raise InputError(
+                f"{told} {missing[0]}, which lesion.{task}.root does not have: give the folders "
+                "that were trained on"
+            )
+    return kept
 
 
 def read_classes(

@@ -187,23 +187,40 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    further = runs.filter(regex="^accuracy_identities|^difference_").columns
-    table = group.table(runs, [*groups.POINT, *groups.DECODING, *further])
-    claims = [_claim_similar(table.set_index("metric"))]
-    first = runs.iloc[0]
+    parts, fixed = {"": runs}, runs.filter(regex="^fixed_").dropna()
+    if len(fixed):
+        fixed = fixed.rename(columns=lambda name: name.removeprefix("fixed_"))
+        parts["fixed_"] = runs.drop(columns=fixed.columns, errors="ignore").join(fixed)
+    tables, claims, told = [], [], []
+    for start, own in parts.items():
+        further = own.filter(regex="^accuracy_identities|^difference_").columns
+        table = group.table(own, [*groups.POINT, *groups.DECODING, *further])
+        claimed = _claim_similar(table.set_index("metric"))
+        number = f"N = {table['kernels'][0]:.4g}"
+        claims.append(replace(claimed, text=f"{claimed.text} ({number})") if start else claimed)
+        told.append(_tell_decoding(group, runs, start, number))
+        tables.append(table)
+    says = (
+        f"{groups.name_place(tables[0])}, the identity of faces is decoded from equally many "
+        f"kernels a metric {'. '.join(told)}."
+    )
+    return _panel(group, "e", pd.concat(tables, ignore_index=True), says, claims)
+
+
+def _tell_decoding(group: Group, runs: pd.DataFrame, start: str, number: str) -> str:
+    """Tell what is decoded from each metric's kernels, and what it is to be judged against."""
 
     def tell(run: pd.Series, column: str) -> str:
-        percent = combine(lambda one: 100 * one[0], [group.estimate(run, column)])
+        percent = combine(lambda one: 100 * one[0], [group.estimate(run, f"{start}{column}")])
         return f"{percent.tell(1)} %"
 
+    first = runs.iloc[0]
     found = {str(run["metric"]): tell(run, "accuracy") for _, run in runs.iterrows()}
-    says = (
-        f"{groups.name_place(table)}, the identity of faces is decoded from equally many kernels a "
-        f"metric (N = {first['kernels']:.4g}) with {groups.list_metrics(group, found)}; from "
-        f"random ones {tell(first, 'random_kernels')}, all {tell(first, 'all_kernels')}, chance "
-        f"{tell(first, 'chance')}."
+    return (
+        f"({number}) with {groups.list_metrics(group, found)}; from random ones "
+        f"{tell(first, 'random_kernels')}, all {tell(first, 'all_kernels')}, chance "
+        f"{tell(first, 'chance')}"
     )
-    return _panel(group, "e", table, says, claims)
 
 
 def make_panel_f(group: Group) -> Panel:

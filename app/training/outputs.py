@@ -190,7 +190,9 @@ def _epochs(folder: Path) -> list[int]:
 def _write_weights(training: Training, name: str, network: DualTaskVGG, trained: bool) -> None:
     """Write the plain network as a safetensors file."""
     state = {key: value.cpu() for key, value in fold_batch_norm(network).state_dict().items()}
-    checkpoint.write(training.folder / name, state, {"trained": str(trained).lower()})
+    faces = training.settings.model.face_classes
+    about = {"trained": str(trained).lower(), "face_classes": str(faces)}
+    checkpoint.write(training.folder / name, state, about)
 
 
 def _write_text(path: Path, text: str) -> None:
