@@ -111,7 +111,7 @@ def test_identities_of_a_folder_of_pgm_files(tmp_path: Path):
     _, labels = identity_folders(tmp_path / "people", "pgm")
     arguments = [
         *SMALL, "lesion=none", "figures=false", "identities=folder",
-        f"identities.root={tmp_path}/people", "decoding.kernels=20",
+        f"identities.root={tmp_path}/people", "decoding.kernels=20", "decoding.fixed=30",
     ]  # fmt: skip
     (tmp_path / "people" / labels[0] / "0.pgm").unlink()  # one person with three images
     process = finished(run_app(tmp_path, *arguments))
@@ -122,6 +122,13 @@ def test_identities_of_a_folder_of_pgm_files(tmp_path: Path):
     )
     (run,) = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db").search_runs(["1"])
     assert run.data.tags["decoding.note"].startswith("identities have 3 to 4 images")
+    logged = run.data.metrics
+    assert (logged["decoding/kernels"], logged["decoding/fixed_kernels"]) == (20, 30)
+    assert logged["decoding/all_kernels"] == logged["decoding/fixed_all_kernels"]
+    for number in ("", "fixed_"):
+        hits = pd.read_parquet(next(tmp_path.rglob(f"decoding{'_fixed' * bool(number)}.parquet")))
+        assert hits["fsi"].mean() == pytest.approx(logged[f"decoding/{number}accuracy"])
+        assert logged[f"decoding/{number}ci95_low"] <= hits["fsi"].mean()
 
     broken = tmp_path / "people" / labels[-1] / "15.pgm"
     broken.write_bytes(broken.read_bytes()[:1000])

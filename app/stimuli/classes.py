@@ -17,7 +17,7 @@ from app.errors import InputError
 from app.spelling import spell
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, drawn, join_images
-from app.stimuli.presented import read_table
+from app.stimuli.presented import read_columns
 from app.stimuli.synthetic import draw_own_classes
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def find_readout_classes(
         if own.root:
             folders = ImageFolders(own.root, "class", f"lesion.{task}.root")
             classes = folders.find(at_least=2, because=because)
-            classes = keep_held_out(settings.held_out, classes, task)
+            classes = keep_held_out(settings.held_out, classes, task, at_least=2)
             first = {label: each[: settings.images_per_class] for label, each in classes.items()}
             found[task] = folders, first
     if found and settings.images_per_class == 1:
@@ -227,17 +227,17 @@ def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
 
 
 def keep_held_out(
-    table: str | None, found: Mapping[str, Sequence[str]], task: str
+    table: str | None, found: Mapping[str, Sequence[str]], task: str, at_least: int = 1
 ) -> dict[str, list[str]]:
     """Keep the images that a table lists, such as a training's `held_out.csv`; None: keep all.
 
     Its column `image` has their places below the folders of both tasks: `faces/<class>/<file>`,
     `objects/<class>/<file>`. InputError for a table that cannot be read or has an image that is not
-    there, and for a class of which it has none.
+    there, and for a class of which it has fewer than `at_least`.
     """
     if table is None:
         return {label: [*names] for label, names in found.items()}
-    listed = read_table(Path(table).expanduser(), "lesion.held_out")
+    listed = read_columns(Path(table).expanduser(), "lesion.held_out")
     if "image" not in listed:
         raise InputError(
             f"lesion.held_out={table} has no column 'image': give the held_out.csv of a training"
@@ -247,10 +247,10 @@ def keep_held_out(
         start = f"{task}/{label}/"
         wanted = {name for name in listed["image"] if name.startswith(start)}
         kept[label] = [name for name in names if f"{task}/{spell(name)}" in wanted]
-        if not wanted:
+        if len(wanted) < at_least:
             raise InputError(
-                f"{told} no image of {label!r} of lesion.{task}.root: one or more of each class "
-                "is needed"
+                f"{told} {len(wanted)} image(s) of {label!r} of lesion.{task}.root: at least "
+                f"{at_least} of each class must be there"
             )
         if missing := sorted(wanted - {f"{task}/{spell(name)}" for name in kept[label]}):
             raise InputError(

@@ -55,16 +55,21 @@ def _to_text(value: Any) -> str:
     return "" if pd.isna(value) else spell(str(value)).strip()
 
 
-def read_table(path: Path, setting: str = "responses.stimuli") -> pd.DataFrame:
-    """Read a table of stimuli, .csv, .tsv or .parquet; InputError, by the setting, for none."""
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of stimuli, .csv, .tsv or .parquet; InputError for one that is none."""
+    return name_columns(dict(read_columns(path, "responses.stimuli")))
+
+
+def read_columns(path: Path, setting: str) -> pd.DataFrame:
+    """Read a table, .csv, .tsv or .parquet; InputError, by the setting, for one that is none."""
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{setting}={path} must be a .csv, .tsv or .parquet table")
     try:
         if kind == ".parquet":
-            return name_columns(dict(pd.read_parquet(path)))
+            return pd.read_parquet(path)
         separator = "\t" if kind == ".tsv" else ","
-        return name_columns(dict(pd.read_csv(path, dtype=str, sep=separator, na_filter=False)))
+        return pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
     except Exception as error:  # of damaged files readers raise nearly anything
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{setting}={path} cannot be read: {reason}") from error

@@ -187,8 +187,8 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    parts, fixed = {"": runs}, runs.filter(regex="^fixed_").dropna()
-    if len(fixed):
+    parts, fixed = {"": runs}, runs.filter(regex="^fixed_").dropna(how="all")
+    if fixed.size:
         fixed = fixed.rename(columns=lambda name: name.removeprefix("fixed_"))
         parts["fixed_"] = runs.drop(columns=fixed.columns, errors="ignore").join(fixed)
     tables, claims, told = [], [], []

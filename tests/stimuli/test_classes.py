@@ -14,7 +14,13 @@ from app.config.schema import Lesion
 from app.config.schema import OwnClasses as Own
 from app.errors import InputError
 from app.memo import Memo
-from app.stimuli.classes import Task, make_own_classes, make_readout_classes, read_classes
+from app.stimuli.classes import (
+    Task,
+    make_own_classes,
+    make_readout_classes,
+    name_tasks,
+    read_classes,
+)
 from app.stimuli.synthetic import HELD_OUT, OBJECT_CATEGORIES, draw_identities
 
 
@@ -88,6 +94,44 @@ def test_the_first_images_of_each_class(people: Path):
     images, outputs, _ = read_classes(tasks, at_most=2)
     assert outputs.tolist() == [0, 0, 1, 2, 2]
     assert images.names[-1] == "faces/c/2.png"
+
+
+def test_only_images_that_were_held_out_are_used(people: Path, things: Path, tmp_path: Path):
+    kept = [
+        "faces/c/12.png",
+        "faces/a/2.png",
+        "faces/b/1.png",
+        "objects/a/1.png",
+        "objects/cup/2.png",
+    ]
+    table = listed(tmp_path / "held_out.csv", "image,class", *(f"{name},x" for name in kept))
+    settings = Lesion(faces=Own(str(people)), objects=Own(str(things)), held_out=table)
+    images, outputs, _ = read_classes(name_tasks(settings, 3, 5))
+    assert images.names == tuple(sorted(kept)) and outputs.tolist() == [0, 1, 2, 3, 4]
+    own = replace(settings, objects=Own(str(things), listed(tmp_path / "map", "cup: 4")))
+    images, outputs, _ = read_classes(name_tasks(own, 3, 5))
+    assert images.names[3:] == ("objects/cup/2.png",) and outputs[-1] == 4
+
+    everything = [f"{each.parent.name}/{each.name}" for each in people.glob("*/*.png")]
+    some = [f"faces/{name}" for name in everything if not name.startswith("b/")]
+    listed(tmp_path / "held_out.csv", "image", *some)
+    (people / "b" / "2.png").write_bytes((people / "a" / "1.png").read_bytes())
+    for line, problem in (
+        (
+            "faces/b/1.png\nfaces/b/9.png",
+            r"lists faces/b/9.png, which lesion.faces.root does not have",
+        ),
+        ("faces/d/1.png", r"lists 0 image.* of 'b' of lesion.faces.root: at least 2"),
+        ("faces/b/1.png", r"lists 1 image.* of 'b' of lesion.faces.root: at least 2"),
+    ):
+        listed(tmp_path / "held_out.csv", "image", *some, line)
+        with pytest.raises(InputError, match=problem):
+            make_readout_classes(replace(settings, objects=Own(), task="readout"), Memo("unused"))
+    listed(tmp_path / "held_out.csv", "file", *some)
+    with pytest.raises(InputError, match="held_out.csv has no column 'image': give the held_out"):
+        read_classes(name_tasks(settings, 3, 5))
+    with pytest.raises(InputError, match=r"lesion.held_out=.*none.csv cannot be read: No such"):
+        read_classes(name_tasks(replace(settings, held_out=str(tmp_path / "none.csv")), 3, 5))
 
 
 def test_the_digest_follows_contents_and_outputs(people: Path, things: Path, tmp_path: Path):

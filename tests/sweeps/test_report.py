@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from app.figures.panels import plot_panels
 from app.figures.render import render
+from app.figures.style import Style
 from app.sweeps import figure1, report
 from app.sweeps.results import Result
 from app.sweeps.verdicts import NO, UNSURE, UNTESTED, YES, Estimate
@@ -199,6 +201,35 @@ def test_decodings_without_paired_differences_cannot_tell():
         row["metrics"] = {k: v for k, v in row["metrics"].items() if "difference" not in k}
 
     assert panels(told(change=change))["e"].verdict == "Not compared: this sweep cannot tell."
+
+
+def test_a_fixed_number_of_kernels_stands_beside_the_smallest_count():
+    def change(row: dict[str, Any]) -> None:
+        found = row["metrics"]
+        decoded = {name: found[name] for name in found if name.startswith("decoding/")}
+        for name, value in decoded.items():
+            found[name.replace("decoding/", "decoding/fixed_")] = value / 2
+        if decoded:
+            found |= {"decoding/fixed_kernels": 20.0, "decoding/fixed_accuracy": 0.7}
+            found |= {name.replace("decoding/", "decoding/fixed_"): 10 * value
+                      for name, value in decoded.items() if "difference" in name}  # fmt: skip
+
+    alone, beside = panels(told())["e"], panels(told(change=change))["e"]
+    assert beside.says == (
+        f"{alone.says[:-1]}. (N = 20) with FSI 70.0 %, d′ 70.0 %, rank-sum z 70.0 % and t 70.0 %; "
+        "from random ones 25.0 %, all 45.0 %, chance 0.5 %."
+    )
+    assert [each.holds for each in beside.claims] == [YES, UNSURE]
+    assert beside.claims[1].text.endswith("points (N = 20)")
+    pd.testing.assert_frame_equal(beside.table.iloc[:4], alone.table)
+    assert beside.table["kernels"].tolist() == [9] * 4 + [20] * 4
+    assert beside.table["ci95_low"].tolist() == [0.55] * 4 + [0.275] * 4
+    figure = plot_panels(
+        [("e", beside.title, beside.table)], {name: Style(*each) for name, each in STYLES.items()}
+    )
+    first, second = figure.subfigs[0].axes if figure.subfigs else figure.axes
+    assert "N = 9" in first.get_title() and "N = 20" in second.get_title()
+    assert [bar.get_height() for bar in second.patches[:4]] == [70.0] * 4
 
 
 def with_a_baseline(row: dict[str, Any]) -> None:

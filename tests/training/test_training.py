@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,10 +156,12 @@ def test_trained_and_untrained_are_compared_by_the_main_command(photos: Path, tm
     for name, trained in ((outputs.BEST, True), (outputs.INITIAL, False)):
         path = tmp_path / "out" / name
         chosen = settings(*shape).model
-        chosen.checkpoint, chosen.face_classes, chosen.trained = str(path), 2, None
+        chosen.checkpoint, chosen.face_classes, chosen.trained = str(path), None, None
         loaded = load(chosen)
         assert same(loaded.network.state_dict(), load_file(path))
-        assert (loaded.settings.outputs, loaded.settings.trained) == (5, trained)
+        found = loaded.settings
+        assert (found.outputs, found.face_classes, found.trained) == (5, 2, trained)
+        assert load(replace(chosen, face_classes=3)).settings.face_classes == 3, "as it is asked"
 
 
 def test_another_dataset_architecture_or_writer_is_refused(photos: Path, tmp_path: Path):
