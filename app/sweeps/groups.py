@@ -38,6 +38,7 @@ DRAWN = {"mean": "consistency_mean", "spearman": "lesion_spearman_face"}
 # Params in which runs of a group may differ.
 WITHIN = r"layer(\.output)?|metric|recipe|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
 INSTANCE = "model.seed"  # in which networks differ that are a sample
+WEIGHTS = "model.checkpoint"  # whose name may hold the instance: weights of one training of several
 # What columns of jobs are called in groups: findings by their measure alone.
 SHORT = {
     r"^metric\.criterion\.threshold$": "criterion",
@@ -120,10 +121,13 @@ def find_groups(
 
     A trained network's group has its untrained counterpart beside it. Untrained networks have a
     group of their own where the sweep has no trained one. Networks that differ in `INSTANCE` alone
-    are one group. `differing` are the params that tell
-    runs apart; `read` finds a run's table. Groups are in the order of their first jobs; with them,
-    what to know of them.
+    are one group, those with a checkpoint, too, whose path differs in that number alone.
+    `differing` are the params that tell runs apart; `read` finds a run's table. Groups are in the
+    order of their first jobs; with them, what to know of them.
     """
+    several = INSTANCE in runs and runs[INSTANCE].nunique() > 1
+    if several and WEIGHTS in differing:
+        runs = runs.assign(**{WEIGHTS: runs.apply(_name_trainings, axis="columns")})
     dimensions = [name for name in differing if not re.fullmatch(f"{WITHIN}|{INSTANCE}", name)]
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
@@ -142,13 +146,18 @@ def find_groups(
                 _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
             )
             instances: dict[Any, pd.DataFrame] = {}
-            if INSTANCE in differing:
+            if several:
                 every, paired = (_join_instances(part, instances) for part in (every, paired))
             found[own.index[0]] = Group(
                 swept, every, paired, unpaired, layers, styles, bool(trained), read, instances
             )
     note = "Panels b to e are of trained networks; panel f has untrained ones beside."
     return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
+
+
+def _name_trainings(run: pd.Series) -> str:
+    """A checkpoint's path, with `*` in the place of the instance's number."""
+    return re.sub(rf"(?<!\d){run[INSTANCE]}(?!\d)", "*", str(run[WEIGHTS]))
 
 
 def _split(runs: pd.DataFrame, params: list[str]) -> list[pd.DataFrame]:

@@ -98,6 +98,26 @@ def test_one_trained_network_stands_beside_each_untrained_one():
     assert above.because == f"difference in conv7 {shown}, in 6 of 6 networks"
 
 
+def test_trainings_from_several_seeds_are_one_group():
+    """Their checkpoints' paths differ in the seed; those before training are their counterpart."""
+    kinds = ("best", "first")
+    checkpoints = [f"train/photos10-{seed}/{name}.pth" for seed in "0123" for name in kinds]
+
+    def change(row: dict[str, Any]) -> None:
+        path = row["params"]["model.checkpoint"]
+        seed, trained = path.partition("/photos10-")[2][0], "best" in path
+        row["params"]["model.seed"] = seed
+        row["tags"] |= {"trained": str(trained).lower(), "model.digest": path}
+        row["metrics"]["consistency/mean"] += 0.01 * int(seed) - 0.3 * (not trained)
+
+    made = told(models=["mini"], **{"model.checkpoint": checkpoints}, change=change)
+    (section,) = made.sections
+    assert "train/photos10-*/best.pth" in section.heading
+    table = panels(made)["f"].table
+    assert set(table["networks"]) == {4} and set(table["trained"]) == {True, False}
+    assert panels(made)["f"].claims[0].because.endswith("in 4 of 4 networks")
+
+
 def test_networks_in_which_a_statement_does_not_hold_are_counted():
     def change(row: dict[str, Any]) -> None:
         with_seed(row)
