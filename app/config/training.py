@@ -126,6 +126,7 @@ class Train:
     label_smoothing: Share = MISSING
     dropout: Share = MISSING
     batch_norm: bool = MISSING
+    batch_norm_hidden: bool = MISSING
     keep: Count = MISSING
     megapixels: Megapixels | None = None
     device: Annotated[str, one_of(DEVICES)] = MISSING
@@ -156,6 +157,8 @@ def check(settings: Train) -> None:
     _check_augmentation(settings.augmentation)
     if settings.schedule.name == "onecycle" and not settings.schedule.warmup > 0:
         raise InputError("schedule.warmup=0: one cycle rises first; or take schedule.name=cosine")
+    if settings.batch_norm_hidden and not settings.batch_norm:
+        raise InputError("batch_norm_hidden=true: it goes with batch_norm=true")
     for task, other in (("faces", "objects"), ("objects", "faces")):
         given, elsewhere = getattr(settings, task), getattr(settings, other)
         if given.root is None and elsewhere.root is not None:

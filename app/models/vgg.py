@@ -7,12 +7,12 @@ name: `features.N.*` for the 13 convolutions, `classifier.0/3/6.*` for the three
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from app.choices import LAYERS
 
@@ -83,37 +83,51 @@ def seeded(seed: int, *shape: Any, **named: Any) -> DualTaskVGG:
     return network.eval()
 
 
-def add_batch_norm(plain: DualTaskVGG) -> DualTaskVGG:
+def add_batch_norm(plain: DualTaskVGG, hidden: bool = False) -> DualTaskVGG:
     """A network for training with the weights of `plain`: batch normalisation, no biases before.
 
-    That moves the names in `features`; `fold_batch_norm` takes it out again.
+    It follows every convolution, and the `hidden` linear layers where that is asked for. That moves
+    names; `fold_batch_norm` takes it out again.
     """
     network = copy.deepcopy(plain)
-    modules: list[nn.Module] = []
-    for module in network.features:
-        modules.append(module)
-        if isinstance(module, nn.Conv2d):
-            norm = nn.BatchNorm2d(module.out_channels)
-            norm.bias, module.bias = module.bias, None  # type: ignore[assignment]  # it has one
-            modules.append(norm)
-    network.features = nn.Sequential(*modules)
+    network.features = _normalise(network.features, nn.Conv2d, nn.BatchNorm2d)
+    if hidden:
+        *before, last = network.classifier
+        network.classifier = _normalise(before, nn.Linear, nn.BatchNorm1d).append(last)
     return network
+
+
+def _normalise(
+    modules: Iterable[nn.Module], kind: type[nn.Module], norm: Callable[[int], Any]
+) -> nn.Sequential:
+    """Put a normalisation, which takes over the bias, behind each module of a kind."""
+    found: list[Any] = []
+    for module in modules:
+        found.append(module)
+        if isinstance(module, kind):
+            own: Any = module
+            found.append(norm(len(own.weight)))
+            found[-1].bias, own.bias = own.bias, None
+    return nn.Sequential(*found)
 
 
 def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
     """The plain network, on the CPU, that answers as `trained` does in evaluation mode.
 
-    Normalising with fixed statistics is linear, so it goes into the convolution before it; where
-    there is none, this is a copy.
+    Normalising with fixed statistics is linear, so it goes into the layer before it; where there is
+    none, this is a copy.
     """
     network = copy.deepcopy(trained).cpu().eval()
-    modules: list[nn.Module] = []
-    for module in network.features:
-        if isinstance(module, nn.BatchNorm2d):
-            modules[-1] = fuse_conv_bn_eval(modules[-1], module)  # type: ignore[type-var]
-        else:
-            modules.append(module)
-    network.features = nn.Sequential(*modules)
+    for name in ("features", "classifier"):
+        modules: list[Any] = []
+        for module in getattr(network, name):
+            if isinstance(module, nn.BatchNorm2d):
+                modules[-1] = fuse_conv_bn_eval(modules[-1], module)
+            elif isinstance(module, nn.BatchNorm1d):
+                modules[-1] = fuse_linear_bn_eval(modules[-1], module)
+            else:
+                modules.append(module)
+        setattr(network, name, nn.Sequential(*modules))
     return network
 
 

@@ -49,7 +49,7 @@ def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     """Make a network ready to learn, so many steps an epoch, and what makes it learn."""
     network = initialise(settings)
     if settings.batch_norm:
-        network = add_batch_norm(network)
+        network = add_batch_norm(network, settings.batch_norm_hidden)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = settings.dropout
@@ -98,9 +98,9 @@ def learn(learner: Learner, material: Material, settings: Train, epoch: int) -> 
     torch.manual_seed(settings.seed * 10_000 + epoch)
     learner.network.train()
     device, total, steps = learner.device, 0.0, len(material.to_learn)
-    title = f"epoch {epoch + 1}/{settings.epochs}"
-    batches = read_batches(material.to_learn)
-    with tqdm(batches, title, steps, unit="batch", disable=None) as bar:
+    title, batches = f"epoch {epoch + 1}/{settings.epochs}", read_batches(material.to_learn)
+    whole, before = settings.epochs * steps, epoch * steps  # the time left is the training's
+    with tqdm(batches, title, whole, initial=before, unit="batch", disable=None) as bar:
         for done, (pixels, right) in enumerate(bar, start=1):
             inputs = material.inputs(pixels.to(device, non_blocking=True))
             with _autocast(device, settings.precision):

@@ -101,9 +101,9 @@ def save(training: Training) -> None:
     """
     learner, epoch = training.learner, len(training.history)
     network = {key: value.cpu() for key, value in learner.network.state_dict().items()}
-    # The linear layers, most of VGG-16, are the same memory, which torch writes once.
+    # Linear layers, most of VGG-16, that nothing was folded into are written once.
     plain = {
-        key: network[key] if key.startswith("classifier.") else value.cpu()
+        key: network[key] if key in network and torch.equal(network[key], value) else value
         for key, value in fold_batch_norm(learner.network).state_dict().items()
     }
     content = {

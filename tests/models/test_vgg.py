@@ -81,14 +81,14 @@ def test_initialisation_keeps_the_signal_alive():
     assert 0.05 < last / first < 50
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_folding_changes_no_answer(seed):
+@pytest.mark.parametrize(("seed", "hidden"), [(0, False), (1, True), (2, True)])
+def test_folding_changes_no_answer(seed: int, hidden: bool):
     plain = seeded(seed, input_size=64, **SMALL)
-    network = add_batch_norm(plain)
+    network = add_batch_norm(plain, hidden)
     generator = torch.Generator().manual_seed(seed)
     # Statistics and gains as training leaves them, far from where they start.
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             with torch.no_grad():
                 module.running_mean.normal_(generator=generator)
                 module.running_var.uniform_(0.2, 5, generator=generator)
@@ -106,7 +106,7 @@ def test_folding_changes_no_answer(seed):
 
 def test_normalisation_starts_from_the_plain_networks_weights():
     plain = seeded(0, input_size=32, **SMALL)
-    folded = fold_batch_norm(add_batch_norm(plain))
+    folded = fold_batch_norm(add_batch_norm(plain, hidden=True))
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(folded.state_dict()[name], value, rtol=1e-4, atol=1e-6)
 
