@@ -1,6 +1,10 @@
 """What the process is seen to hold."""
 
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 
 from app import machine
 
@@ -14,3 +18,21 @@ def test_the_peak_is_seen_and_forgotten():
     assert machine.measure_peak() >= before + 0.2e9
     machine.forget_peak()
     assert machine.measure_peak() <= before + 0.1e9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's way with freed memory")
+def test_memory_that_was_freed_is_not_held():
+    """What a sweep's earlier jobs freed does not count against the budget of the next."""
+    program = """
+import numpy, psutil
+from app.machine import measure_memory
+before = measure_memory()
+numpy.ones(2_000_000)  # freed at once: from here on the like come from the heap
+kept = [(numpy.ones(1_000_000), numpy.ones(2_000)) for _ in range(20)]
+kept = [small for _, small in kept]
+held = psutil.Process().memory_info().rss
+print(held - before, measure_memory() - before)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    held, measured = map(int, said.stdout.split())
+    assert held > 140e6 > 20e6 > measured
