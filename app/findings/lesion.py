@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from app.models.graph import PIXELS
 from app.models.lesioning import Lesioning
 from app.models.program import Program
 from app.progress import Progress, progress_bar
-from app.responses.passes import to_device
+from app.responses.passes import collect, to_device
 
 if TYPE_CHECKING:
     from app.memo import Memo
@@ -191,13 +191,14 @@ class LesionSite:
 
 def read_shared(site: LesionSite) -> dict[str, NDArray[np.float32]]:
     """What lesions of the layer share, of all images, from one forward pass."""
-    images, parts = len(site.own.images), defaultdict[str, list[NDArray[np.float32]]](list)
+    images = len(site.own.images)
     with torch.inference_mode(), progress_bar(f"{site.layer} maps", images) as progress:
-        for shared in site.read():
-            for name, values in shared.items():
-                parts[name].append(values.cpu().numpy())
-            progress(len(values))
-    return {name: np.concatenate(each) for name, each in parts.items()}
+
+        def keep(shared: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+            progress(len(shared[site.lesioning.maps]))
+            return {name: values.cpu().numpy() for name, values in shared.items()}
+
+        return collect(map(keep, site.read()), images)
 
 
 def _lay_out(values: Tensor) -> Tensor:
@@ -300,15 +301,17 @@ def recover_sets(sets: Mapping[str, Sequence[int]], site: LesionSite) -> dict[st
 def read_features(site: LesionSite, kernels: Sequence[int]) -> NDArray[np.float32]:
     """The features (images, features) that a readout takes, without a set of kernels."""
     assert site.readout is not None
-    parts, lesioning = [], site.lesioning
+    readout, lesioning = site.readout, site.lesioning
+
+    def read(shared: dict[str, Tensor], donors: Tensor | None) -> dict[str, NDArray[np.float32]]:
+        left = lesioning.drop(shared, kernels, donors)
+        shown = torch.arange(len(lesioning.view(left)), device=site.hardware.device)
+        whole = torch.full_like(shown, -1)
+        values = lesioning.run(left, lesioning.sum(left), shown, whole)
+        return {"features": readout.pool(values).cpu().numpy()}
+
     with torch.inference_mode():
-        for shared, donors in site.batches():
-            left = lesioning.drop(shared, kernels, donors)
-            shown = torch.arange(len(lesioning.view(left)), device=site.hardware.device)
-            whole = torch.full_like(shown, -1)
-            values = lesioning.run(left, lesioning.sum(left), shown, whole)
-            parts.append(site.readout.pool(values).cpu().numpy())
-    return np.concatenate(parts)
+        return collect(starmap(read, site.batches()), len(site.own.images))["features"]
 
 
 def _judge(

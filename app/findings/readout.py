@@ -20,7 +20,7 @@ from torch.nn import functional
 from app.models.graph import PIXELS
 from app.models.places import OUTPUT_MAPS
 from app.progress import progress_bar
-from app.responses.passes import to_device
+from app.responses.passes import collect, to_device
 
 if TYPE_CHECKING:
     from app.config.schema import Readout as Settings
@@ -89,11 +89,14 @@ def fit_readout(
         readout = Readout(place.value, place.output, empty, empty)
     program = network.program(hardware.device, torch.float32)
     largest = max(map(math.prod, program.shapes([readout.value])))
-    parts = []
-    whole = replace(hardware, precision="float32")
-    with torch.inference_mode(), progress_bar("features", len(shown.images)) as progress:
-        for batch in shown.images.batches(network.preprocessing, whole.batch(largest)):
+    whole, images = replace(hardware, precision="float32"), shown.images
+    with torch.inference_mode(), progress_bar("features", len(images)) as progress:
+
+        def read(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
             ((_, values),) = program.run({PIXELS: to_device(batch, whole)}, [readout.value])
-            parts.append(readout.pool(values).cpu().numpy())
             progress(len(batch))
-    return readout.refit(np.concatenate(parts), shown.outputs)
+            return {"features": readout.pool(values).cpu().numpy()}
+
+        batches = images.batches(network.preprocessing, whole.batch(largest))
+        features = collect(map(read, batches), len(images))["features"]
+    return readout.refit(features, shown.outputs)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.errors import InputError
 from app.progress import progress_bar
-from app.responses.passes import plan_pass, to_device
+from app.responses.passes import collect, plan_pass, to_device
 from app.responses.units import Units
 
 if TYPE_CHECKING:
@@ -61,17 +61,20 @@ def read_kernels(
         network.map_shape(next(iter(layers)))  # which says why not
     forward = plan_pass(network, readable, hardware)
     batch_size = hardware.batch(forward.largest(network.input_size))
-    parts: Any = {layer: {name: [] for name in AGGREGATE} for layer in readable}
     with torch.inference_mode(), progress_bar("responses of kernels", len(images)) as done:
-        for batch in images.batches(network.preprocessing, batch_size):
-            for layer, maps in forward.run(to_device(batch, hardware)):
-                for name, aggregate in AGGREGATE.items():
-                    parts[layer][name].append(aggregate(maps.float()).cpu().numpy())
+
+        def read(batch: NDArray[np.float32]) -> dict[tuple[str, str], NDArray[np.float32]]:
+            part = {
+                (layer, name): aggregate(maps.float()).cpu().numpy()
+                for layer, maps in forward.run(to_device(batch, hardware))
+                for name, aggregate in AGGREGATE.items()
+            }
             done(len(batch))
-    return {
-        layer: {name: np.concatenate(arrays) for name, arrays in found.items()}
-        for layer, found in parts.items()
-    }
+            return part
+
+        batches = images.batches(network.preprocessing, batch_size)
+        found = collect(map(read, batches), len(images))
+    return {layer: {name: found[layer, name] for name in AGGREGATE} for layer in readable}
 
 
 @dataclass(frozen=True)

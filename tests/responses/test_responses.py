@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.choices import LAYERS
 from app.config.schema import Model
@@ -18,7 +22,7 @@ from app.models.vgg import DualTaskVGG, layer_position, seeded
 from app.responses import units as units_room
 from app.responses.hardware import Hardware, choose_device
 from app.responses.kernels import Reader, read_kernels
-from app.responses.passes import plan_pass
+from app.responses.passes import collect, plan_pass
 from app.responses.units import fit_rows, read_units
 from app.stimuli.images import Images, drawn
 
@@ -248,3 +252,32 @@ def test_too_small_a_budget_is_refused_with_the_smallest_that_works():
     assert rows(needed) >= 1
     with pytest.raises(InputError):
         rows(needed - 0.1)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6))
+def test_what_batches_give_is_joined(sizes: list[int]):
+    whole = np.arange(3 * sum(sizes), dtype=np.float32).reshape(-1, 3)
+    parts = np.split(whole, np.cumsum(sizes)[:-1])
+    found = collect(({"a": part, "b": part[:, 0]} for part in parts), len(whole))
+    np.testing.assert_array_equal(found["a"], whole)
+    np.testing.assert_array_equal(found["b"], whole[:, 0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's way with freed memory")
+def test_a_pass_does_not_grow_with_the_images():
+    """Maps that were freed make room for the next ones, whatever is kept of each batch."""
+    program = """
+import psutil, torch
+from app.responses.passes import collect
+def read(_):
+    maps = torch.ones(1, 64, 180, 180)
+    for _ in range(3):
+        maps = maps + 1
+    return {name: maps.mean(dim=(2, 3)).numpy() for name in range(15)}
+collect(map(read, range(3)), 3)
+before = psutil.Process().memory_info().rss
+collect(map(read, range(60)), 60)
+print(psutil.Process().memory_info().rss - before)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(said.stdout) < 60e6  # joined from lists, 500 MB
