@@ -268,25 +268,22 @@ def _check_multiverse(config: schema.Config) -> None:
 
 
 def _check_folders(config: schema.Config) -> None:
-    stimuli, identities = config.stimuli, config.identities
+    stimuli = config.stimuli
     if stimuli.name == "recorded":
         raise InputError("stimuli=recorded is what responses=file was shown: give that, too")
     fetched = stimuli.name == "floc" and stimuli.root is None
-    if not (stimuli.root or stimuli.name == "synthetic" or fetched):
-        raise _lacks_root("stimuli", stimuli.name, "category")
-    if not (identities.root or identities.name == "synthetic"):
-        raise _lacks_root("identities", identities.name, "identity")
+    for group, kind in (("stimuli", "category"), ("identities", "identity")):
+        chosen = getattr(config, group)
+        if not (chosen.root or chosen.name == "synthetic" or (chosen is stimuli and fetched)):
+            raise InputError(
+                f"{group}={chosen.name} needs {group}.root="
+                f"<folder that holds one folder per {kind}>"
+            )
     if fetched and not (stimuli.address or "").startswith(("http://", "https://")):
         raise InputError(
             f"stimuli.address={stimuli.address}: the http(s) address of the files of fLoc, or "
             "give stimuli.root=<folder that holds adult, child, …>"
         )
-
-
-def _lacks_root(group: str, name: str, kind: str) -> InputError:
-    return InputError(
-        f"{group}={name} needs {group}.root=<folder that holds one folder per {kind}>"
-    )
 
 
 def _checked_domains(domains: Any, target: str) -> dict[str, list[str]]:
