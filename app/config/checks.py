@@ -15,9 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app.choices import DECODERS, LAYERS, PENALISED
 from app.config import limits, schema
-from app.config.parameters import leaves
 from app.errors import InputError
-from app.spelling import find_meant, spell
+from app.spelling import spell
 
 
 def checked(config: DictConfig) -> schema.Config:
@@ -34,7 +33,6 @@ def checked(config: DictConfig) -> schema.Config:
             "layer=module needs layer.name=<module>, such as layer.name=layer4.2; "
             "python -m app.layers with the same model=… lists all"
         )
-    take_slips_of_sums(config)
     for name, value in config.threshold.items():
         if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(f"threshold.{name}={value} is not a number")
@@ -61,15 +59,6 @@ def checked(config: DictConfig) -> schema.Config:
     if stimuli.domains is not None:
         stimuli.domains = _checked_domains(stimuli.domains, whole.target)
     return whole
-
-
-def take_slips_of_sums(config: DictConfig) -> None:
-    """Make 0.30000000000000004, a step of Hydra's `range(0.1,0.4,0.1)`, the 0.3 it means."""
-    for path, value in leaves(OmegaConf.to_container(config)):
-        several = isinstance(value, list)
-        meant = [find_meant(each) for each in value] if several else find_meant(value)
-        if meant != value:
-            OmegaConf.update(config, path, meant)
 
 
 def checked_model(composed: DictConfig) -> schema.Model:
