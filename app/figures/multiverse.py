@@ -78,9 +78,8 @@ def draw_marks(
         style = styles.get(option) if choice == "metric" else None
         ax.vlines(places, row - 0.4, row + 0.4, linewidth=max(0.15, 90 / len(rows)),
                   color=style.colour if style else DARK)  # fmt: skip
-        first = row == 0 or options[row - 1][0] != choice
-        labels.append(f"{choice}: {style.label if style else option}" if first else
-                      (style.label if style else option))  # fmt: skip
+        first, name = row == 0 or options[row - 1][0] != choice, style.label if style else option
+        labels.append(f"{choice}: {name}" if first else name)
         if first and row:
             ax.axhline(row - 0.5, color=GREY, linewidth=0.5)
     ax.set_yticks(range(len(options)), labels, fontsize=5.5)
