@@ -83,9 +83,8 @@ class Checked(NamedTuple):
 def check_command(options: argparse.Namespace, own: Path, config_name: str) -> Checked | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
-    None where Hydra only prints. Composes what Hydra is about to compose, before it acts on it.
-    Nothing is composed where Hydra only prints, and no other configs than the program's are named,
-    whose folder is `own`.
+    Composes what Hydra is about to compose, before it acts on it; None where Hydra only prints.
+    `own` is the folder of the program's configs: where it prints these alone, none is composed.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")

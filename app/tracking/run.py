@@ -235,19 +235,17 @@ def settle(
     process is at it, `delivered`, `complete` where nothing was to be done, or `failed`, and then
     why. A sweep one of whose jobs is running or failed is left like that job, without a reason.
     """
-    left, troubles = dict[Path, str](), _make_lost_again(runs, patience)
+    known = _make_lost_again(runs, patience)
     for folder in runs:
-        outcome, reason = left.get(folder, ""), ""
-        if not outcome and folder in troubles:
-            outcome, reason = "failed", troubles[folder]
-        elif not outcome:
-            try:
-                outcome = _settle_run(folder, ended, patience)
-            except (InputError, OSError) as error:  # another user's folder, say
-                outcome, reason = "failed", str(error)
+        try:
+            if folder not in known:
+                known[folder] = _settle_run(folder, ended, patience), ""
+        except (InputError, OSError) as error:  # another user's folder, say
+            known[folder] = "failed", str(error)
+        outcome, _ = known[folder]
         if outcome in ("failed", "running"):
-            left |= dict.fromkeys(folder.parents, outcome)
-        yield outcome, reason
+            known |= dict.fromkeys(folder.parents, (outcome, ""))
+        yield known[folder]
 
 
 def find_running(folder: Path) -> Path | None:
@@ -263,13 +261,13 @@ def find_running(folder: Path) -> Path | None:
     return None
 
 
-def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, str]:
+def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, tuple[str, str]]:
     """Make runs again that their store lost: deleted ones, and all where the store is a new one.
 
     They are to be delivered then, as their records have them. A sweep's is made before its jobs',
-    which name it. Tells why that failed, by folder.
+    which name it. Tells by folder where that failed, and why, as `settle` does.
     """
-    troubles = dict[Path, str]()
+    failed = dict[Path, tuple[str, str]]()
     for folder in reversed(runs):
         try:
             if (record := read(folder)) is not None and record.run_id is not None:
@@ -277,8 +275,8 @@ def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, str]:
                 with store.waiting(patience):
                     _identify(store, record)
         except (InputError, OSError) as error:
-            troubles[folder] = str(error)
-    return troubles
+            failed[folder] = "failed", str(error)
+    return failed
 
 
 def _settle_run(folder: Path, ended: bool, patience: float) -> str:
