@@ -204,7 +204,7 @@ def _identify(store: Store, record: Record) -> str:
     found: str = run.info.run_id
     if found == old and run.info.lifecycle_stage == "active":
         return found
-    for job in map(read, find_runs(record.folder) if old is not None else ()):
+    for job in map(read, find_runs(record.folder) if old not in (None, found) else ()):
         if job is not None and job.parent == old:
             job.parent, job.delivered = found, False
             job.add_tags({"mlflow.parentRunId": found})
@@ -267,15 +267,20 @@ def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, tuple[
     They are to be delivered then, as their records have them. A sweep's is made before its jobs',
     which name it. Tells by folder where that failed, and why, as `settle` does.
     """
-    failed = dict[Path, tuple[str, str]]()
+    failed, away = dict[Path, tuple[str, str]](), dict[Store, str]()
     for folder in reversed(runs):
-        try:
-            if (record := read(folder)) is not None and record.run_id is not None:
-                store = connect(record.settings)
-                with store.waiting(patience):
-                    _identify(store, record)
-        except (InputError, OSError) as error:
-            failed[folder] = "failed", str(error)
+        with suppress(InputError):  # told where the run is settled
+            if (record := read(folder)) is None or record.run_id is None:
+                continue
+            store = connect(record.settings)
+            try:
+                if store not in away:
+                    with store.waiting(patience):
+                        _identify(store, record)
+            except (InputError, OSError) as error:
+                away[store] = str(error)  # a server that hangs is asked once, not for each run
+            if store in away:
+                failed[folder] = "failed", away[store]
     return failed
 
 
