@@ -24,16 +24,8 @@ from app.config import schema
 from app.config.checks import checked
 from app.config.parameters import LEADING_PARAMETERS, name_run, parameters
 from app.errors import InputError
-from app.launch import credentials, trust
+from app.launch import commandline, credentials, trust
 from app.launch.callback import ended
-from app.launch.commandline import (
-    RESULTS,
-    UNDELIVERED,
-    reason_of,
-    report,
-    run_hydra,
-    tell_undelivered,
-)
 
 if TYPE_CHECKING:
     from app.sweeps.results import Result
@@ -74,10 +66,10 @@ def job(composed: DictConfig) -> float | None:
         result = experiment.run(config, folder, asked)
         check_objective(config.objective, result.metrics)
     except Exception as error:
-        report(error, debug=composed.debug, log=True)
+        commandline.report(error, debug=composed.debug, log=True)
         params = find_parameters(composed, overrides)
         name = name_run(params, swept) or " ".join(overrides)
-        result = Result("failed", name, params, reason=reason_of(error))
+        result = Result("failed", name, params, reason=commandline.reason_of(error))
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
         record_failure(sweep_folder, composed.tracking, result)
@@ -96,17 +88,17 @@ def conclude(result: Result, composed: DictConfig, folder: Path, jobs: int | Non
         write_result(folder, result)
     except InputError as error:
         if not failed:  # else that failure, told already, is what counts
-            report(error, debug=composed.debug)
+            commandline.report(error, debug=composed.debug)
             failed = True
     if failed and jobs is None:
         sys.exit(1)  # not raised: Hydra would print more than the one line
     told = tables.describe_job(result) if jobs is None else tables.summarise_job(result, jobs)
     print(told, flush=True)
     if (behind := result.undelivered) is not None:
-        tell_undelivered(behind, folder)
+        commandline.tell_undelivered(behind, folder)
     if jobs is None:
         if behind is not None:
-            sys.exit(UNDELIVERED)
+            sys.exit(commandline.UNDELIVERED)
         print(f"Results: {folder}")
         print(connect(composed.tracking).how_to_compare(result.run_id))
 
@@ -156,8 +148,8 @@ def main() -> None:
     """Run the command line."""
     # The preset has the name of the plugin's own settings, on purpose.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/submitit_slurm' is validated")
-    writes = (RESULTS, "tracking.folder", "cache")
-    run_hydra(job, "config", writes=writes, announce=announce, within=ended())
+    writes = (commandline.RESULTS, "tracking.folder", "cache")
+    commandline.run_hydra(job, "config", writes=writes, announce=announce, within=ended())
 
 
 if __name__ == "__main__":

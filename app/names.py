@@ -67,17 +67,11 @@ EXPLAINED = "multiverse/{outcome}_{choice}"  # the share of an outcome's varianc
 
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
-WHOLE = (
-    COUNT,
-    UNITS,
-    UNDEFINED,
-    ATTRIBUTION_POINTS,
-    GREEDY_DROPPED,
-    DECODED_KERNELS,
-    FIXED_KERNELS,
-    DEPTH,
+WHOLE = (  # numbers
+    COUNT, UNITS, UNDEFINED, ATTRIBUTION_POINTS, GREEDY_DROPPED, DECODED_KERNELS,
+    FIXED_KERNELS, DEPTH,
     SPECIFICATIONS,
-)  # whole numbers
+)  # fmt: skip
 
 
 def name_units(aggregation: str) -> str:

@@ -17,19 +17,9 @@ import pandas as pd
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import CI95, INTACT, name_units
+from app.sweeps import results
 from app.sweeps.parent import PLAN, read_plan
-from app.sweeps.results import (
-    Result,
-    count_jobs,
-    find_differing,
-    list_params,
-    read_results,
-    read_run,
-    read_stored,
-    read_sweep,
-    read_table,
-    tabulate,
-)
+from app.sweeps.results import Result
 from app.tracking.record import as_text
 from app.tracking.store import connect
 
@@ -64,22 +54,22 @@ def runs(source: str | Path, **tracking: Any) -> Runs:
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        results = read_results(folder)
-        if not results:
+        found = results.read_results(folder)
+        if not found:
             raise InputError(f"{folder} has no results: name the folder of a sweep or of a run")
         plan = read_plan(folder)
-        title = plan.title if (folder / PLAN).is_file() else results[0].name
-        return Runs(title, [Run(each, read_table) for each in results], plan.jobs)
+        title = plan.title if (folder / PLAN).is_file() else found[0].name
+        return Runs(title, [Run(each, results.read_table) for each in found], plan.jobs)
     if not re.fullmatch("[0-9a-f]{32}", run_id := str(source)):
         raise InputError(f"{source} is no folder, and no id of a run, which has 32 digits")
     store = connect(Tracking(**{"name": "server" if "uri" in tracking else "sqlite", **tracking}))
 
-    read = read_stored(store)
+    read = results.read_stored(store)
     stored = store.get_run(run_id)
-    title, results = stored.info.run_name, [read_run(stored)]
+    title, found = stored.info.run_name, [results.read_run(stored)]
     if "sweep" in stored.data.tags:
-        title, results = read_sweep(store, run_id)
-    return Runs(title, [Run(each, read) for each in results], count_jobs(stored))
+        title, found = results.read_sweep(store, run_id)
+    return Runs(title, [Run(each, read) for each in found], results.count_jobs(stored))
 
 
 class Run:
@@ -218,7 +208,7 @@ class Runs(Sequence[Run]):
         Numbers are numbers. Columns are `job`, `run`, `run_id`, `status`, `reason`, the config's
         dotted names, and the names that findings are logged under.
         """
-        table = tabulate(self._results).drop(columns="metrics.styles")
+        table = results.tabulate(self._results).drop(columns="metrics.styles")
         for name in (*self._params, "trained", "criterion.paper"):
             table[name] = table[name].map(_read_value, na_action="ignore")
         return table
@@ -272,17 +262,17 @@ class Runs(Sequence[Run]):
 
     @cached_property
     def _params(self) -> pd.DataFrame:
-        return list_params(self._results)
+        return results.list_params(self._results)
 
     def _column(self, name: str) -> list[Any]:
         if name not in self.jobs:
-            known = ", ".join([*LEADING, *find_differing(self._params)])
+            known = ", ".join([*LEADING, *results.find_differing(self._params)])
             raise InputError(f"{name} is no column of these runs' jobs, such as {known}")
         return list(self.jobs[name])
 
     def _stack(self, name: str, read: Callable[[Run], pd.DataFrame | None]) -> pd.DataFrame:
         """Put a table of each run that has one below another's, with what it is of."""
-        told = list(dict.fromkeys(["job", *LEADING, *find_differing(self._params)]))
+        told = list(dict.fromkeys(["job", *LEADING, *results.find_differing(self._params)]))
         about = self.jobs[told]
         texts = [each for each in told if not pd.api.types.is_numeric_dtype(about[each])]
         about = about.astype(dict.fromkeys(texts, str))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -16,9 +16,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.launch.commandline import run_hydra, told
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -109,8 +109,8 @@ def launch(composed: trust.Checked, missing: Sequence[Planned]) -> None:
     hydra = Hydra("app", composed.loader)
     GlobalHydra.instance().initialize(hydra)
     try:
-        words = [quoting.spell_numbers(word) for word in composed.overrides]
-        config = hydra.compose_config(composed.config_name, words, RunMode.MULTIRUN, True)
+        asked = composed.config_name, composed.overrides
+        config = hydra.compose_config(*asked, RunMode.MULTIRUN, with_log_configuration=True)
         jobs = [[*each.overrides, quoting.write_override("hydra.sweep.subdir", each.folder)]
                 for each in missing]  # fmt: skip
         for each in jobs:  # before the first runs

@@ -1,12 +1,10 @@
 """How names are written: in file systems, as a command line reads them, where room is short."""
 
-import math
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import Any
 
 
 def spell(name: str) -> str:
@@ -41,18 +39,6 @@ def find_name(name: str, present: Iterable[str]) -> str | None:
     known = list(present)
     alike = [name] if name in known else [each for each in known if read_as(each) == name]
     return alike[0] if len(alike) == 1 else None
-
-
-def find_meant(value: Any) -> Any:
-    """Find the number that a slip of binary sums was meant as; all else as it is.
-
-    >>> find_meant(0.1 + 0.2), find_meant(0.30000000000123), find_meant("x")
-    (0.3, 0.30000000000123, 'x')
-    """
-    if not isinstance(value, float) or not math.isfinite(value):
-        return value
-    meant = float(f"{value:.10g}")
-    return meant if math.isclose(meant, value, rel_tol=1e-14) else value
 
 
 def shorten(values: Iterable[str], most: int = 30) -> dict[str, str]:

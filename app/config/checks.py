@@ -15,9 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app.choices import DECODERS, LAYERS, PENALISED
 from app.config import limits, schema
-from app.config.parameters import leaves
 from app.errors import InputError
-from app.spelling import find_meant, spell
+from app.spelling import spell
 
 
 def checked(config: DictConfig) -> schema.Config:
@@ -34,7 +33,6 @@ def checked(config: DictConfig) -> schema.Config:
             "layer=module needs layer.name=<module>, such as layer.name=layer4.2; "
             "python -m app.layers with the same model=… lists all"
         )
-    take_slips_of_sums(config)
     for name, value in config.threshold.items():
         if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(f"threshold.{name}={value} is not a number")
@@ -61,15 +59,6 @@ def checked(config: DictConfig) -> schema.Config:
     if stimuli.domains is not None:
         stimuli.domains = _checked_domains(stimuli.domains, whole.target)
     return whole
-
-
-def take_slips_of_sums(config: DictConfig) -> None:
-    """Make 0.30000000000000004, a step of Hydra's `range(0.1,0.4,0.1)`, the 0.3 it means."""
-    for path, value in leaves(OmegaConf.to_container(config)):
-        several = isinstance(value, list)
-        meant = [find_meant(each) for each in value] if several else find_meant(value)
-        if meant != value:
-            OmegaConf.update(config, path, meant)
 
 
 def checked_model(composed: DictConfig) -> schema.Model:
@@ -268,25 +257,22 @@ def _check_multiverse(config: schema.Config) -> None:
 
 
 def _check_folders(config: schema.Config) -> None:
-    stimuli, identities = config.stimuli, config.identities
+    stimuli = config.stimuli
     if stimuli.name == "recorded":
         raise InputError("stimuli=recorded is what responses=file was shown: give that, too")
     fetched = stimuli.name == "floc" and stimuli.root is None
-    if not (stimuli.root or stimuli.name == "synthetic" or fetched):
-        raise _lacks_root("stimuli", stimuli.name, "category")
-    if not (identities.root or identities.name == "synthetic"):
-        raise _lacks_root("identities", identities.name, "identity")
+    for group, kind in (("stimuli", "category"), ("identities", "identity")):
+        chosen = getattr(config, group)
+        if not (chosen.root or chosen.name == "synthetic" or (chosen is stimuli and fetched)):
+            raise InputError(
+                f"{group}={chosen.name} needs {group}.root="
+                f"<folder that holds one folder per {kind}>"
+            )
     if fetched and not (stimuli.address or "").startswith(("http://", "https://")):
         raise InputError(
             f"stimuli.address={stimuli.address}: the http(s) address of the files of fLoc, or "
             "give stimuli.root=<folder that holds adult, child, …>"
         )
-
-
-def _lacks_root(group: str, name: str, kind: str) -> InputError:
-    return InputError(
-        f"{group}={name} needs {group}.root=<folder that holds one folder per {kind}>"
-    )
 
 
 def _checked_domains(domains: Any, target: str) -> dict[str, list[str]]:

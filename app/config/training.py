@@ -11,7 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from app.choices import DEVICES, PRECISIONS
 from app.config import limits
-from app.config.checks import check_preprocessing, take_slips_of_sums
+from app.config.checks import check_preprocessing
 from app.config.limits import Limit, at_least, at_most, one_of
 from app.config.parameters import leaves
 from app.config.schema import Count, Megapixels, Model, Seed, Tracking
@@ -144,7 +144,6 @@ class Train:
 
 def checked(config: DictConfig) -> Train:
     """Make the settings an object of plain values, and check it; InputError with one line."""
-    take_slips_of_sums(config)
     settings = cast(Train, OmegaConf.to_object(config))
     check(settings)
     return settings

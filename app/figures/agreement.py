@@ -163,13 +163,10 @@ def plot_halves(
     figure = new_figure(3, title=title)
     ax = figure.subplots()
     chosen, (first, second) = selection.selected[points], halves[:, points]
+    told = f"selected from all images ({selection.selected.sum():,})"
     for mask, colour, label in (
         (~chosen, GREY, "not selected"),
-        (
-            chosen,
-            selection.style.colour,
-            f"selected from all images ({selection.selected.sum():,})",
-        ),
+        (chosen, selection.style.colour, told),
     ):
         ax.plot(
             first[mask], second[mask], ".", color=colour, markersize=6 if len(points) < 500 else 3,

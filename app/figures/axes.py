@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from app.figures.style import DARK, MIDDLE, Style
+from app.figures.style import DARK, MIDDLE, Styles
 from app.names import name_units
 from app.spelling import shorten
 
@@ -31,7 +31,7 @@ LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that a
 FEW, MARKS = 6, 40  # metrics that share a column however many layers; else marks it has room for
 
 
-def find_look(metric: str, styles: Mapping[str, Style], plain: bool = False) -> dict[str, Any]:
+def find_look(metric: str, styles: Styles, plain: bool = False) -> dict[str, Any]:
     """How a metric's line or bars look: its colour, and the marker of its place among all.
 
     `plain`: in a grey of its place instead, for lines that are of two metrics.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 
 from app.figures.axes import BESIDE, FEW, PREFERRED, TASKS, TITLE, find_look, label_share
 from app.figures.render import find_errors, fold
-from app.figures.style import DARK, GREY, MIDDLE, PALE, Style
+from app.figures.style import DARK, GREY, MIDDLE, PALE, Styles
 from app.findings.selection import RULES, Rule
 
 LEVELS = 3  # of a colour scale that a legend shows
@@ -40,7 +40,7 @@ def _rule(rows: pd.DataFrame) -> Rule:
 
 
 def _each_metric(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style], ylabel: str
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Styles, ylabel: str
 ) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
     """The axes of each metric, and what to draw there against `criterion`."""
     axes[0].set_ylabel(ylabel)
@@ -61,7 +61,7 @@ def _each_metric(
             ax.invert_xaxis()
 
 
-def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel g: percent selected against the criterion."""
     for ax, metric, rows in _each_metric(axes, table, styles, ""):
         ax.plot(rows["criterion"], rows["percent"], marker="o", color=styles[metric].colour)
@@ -69,7 +69,7 @@ def draw_selected(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
     axes[0].set_ylim(0, np.fmax(1.08 * table["percent"].max(), 1))
 
 
-def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel h: Jaccard's index with each other metric, which its marker tells.
 
     A line is of two metrics, so it has the colour of neither.
@@ -88,7 +88,7 @@ def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str
 
 
 def _draw_shades(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style], others: Sequence[str]
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Styles, others: Sequence[str]
 ) -> None:
     """Draw panel h of many metrics, whose lines nobody could tell apart: a row of shades each."""
     scale = colormaps["Blues"]
@@ -111,7 +111,7 @@ def _draw_shades(
     axes[0].tick_params(axis="y", length=0)
 
 
-def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel i: accuracy and its interval; random kernels, all, and chance beside it.
 
     And N below, where it changes: accuracy falls with it.
@@ -131,9 +131,7 @@ def draw_decodings(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
                     va="center")  # fmt: skip
 
 
-def draw_lesioned_selections(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
-) -> None:
+def draw_lesioned_selections(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel j: accuracy of both tasks without the selection, and without as many others."""
     label, line = BESIDE["random_kernels"]
     for ax, _, rows in _each_metric(axes, table, styles, "Top-1 accuracy (%)"):

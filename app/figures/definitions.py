@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from app.figures.render import find_errors
-from app.figures.style import DARK, GREY, MIDDLE, Style
+from app.figures.style import DARK, GREY, MIDDLE, Styles
 from app.names import name_units
 
 # What is drawn beside the same of as many random kernels: times what, and the axis' label.
@@ -25,9 +25,7 @@ def count_axes(table: pd.DataFrame) -> int:
     return int(table["aggregation"].nunique() + 1 + beside)
 
 
-def draw_definitions(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
-) -> None:
+def draw_definitions(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw what recipes select of the deepest layer, what two share, what it costs and decodes."""
     left, part = iter(axes), table[table["layer"] == table["layer"].iloc[-1]]
     for aggregation, rows in part.groupby("aggregation", sort=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from app.figures.axes import list_layers, set_layers
 from app.figures.render import add_legend, new_figure
-from app.figures.style import DARK, GREY, PAGE, PALE, Heading, Style, paper_style
+from app.figures.style import DARK, GREY, PAGE, PALE, Heading, Styles, paper_style
 from app.findings.multiverse import CHOICES, NONE, OUTCOMES, Multiverse
 
 # Of choices, which have no order: Tol's muted colours.
@@ -20,9 +20,7 @@ ROW, CURVE = 0.1, 1.5  # inches of an option's row of marks, and of a curve
 
 
 @paper_style()
-def plot_multiverse(
-    found: Multiverse, styles: Mapping[str, Style], heading: Heading
-) -> dict[str, Figure]:
+def plot_multiverse(found: Multiverse, styles: Styles, heading: Heading) -> dict[str, Figure]:
     """Return the specification curves, `multiverse`, and what choices explain, `multiverse_shares`.
 
     A curve for each outcome, sorted by it; beneath, a mark where an option was chosen.
@@ -51,7 +49,7 @@ def list_options(chosen: pd.Series[str]) -> list[str]:
     return [option for option in chosen.unique() if option != NONE]
 
 
-def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Mapping[str, Style]) -> None:
+def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Styles) -> None:
     """Draw an outcome of specifications in the order given; metrics' own ones in their colours."""
     place, values = np.arange(len(rows)), rows[outcome].to_numpy()
     if outcome == "percent":
@@ -71,7 +69,7 @@ def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Mapping[str, 
 
 
 def draw_marks(
-    ax: Axes, rows: pd.DataFrame, options: list[tuple[str, str]], styles: Mapping[str, Style]
+    ax: Axes, rows: pd.DataFrame, options: list[tuple[str, str]], styles: Styles
 ) -> None:
     """Draw a mark in an option's row wherever a specification has it."""
     labels = []
@@ -80,9 +78,8 @@ def draw_marks(
         style = styles.get(option) if choice == "metric" else None
         ax.vlines(places, row - 0.4, row + 0.4, linewidth=max(0.15, 90 / len(rows)),
                   color=style.colour if style else DARK)  # fmt: skip
-        first = row == 0 or options[row - 1][0] != choice
-        labels.append(f"{choice}: {style.label if style else option}" if first else
-                      (style.label if style else option))  # fmt: skip
+        first, name = row == 0 or options[row - 1][0] != choice, style.label if style else option
+        labels.append(f"{choice}: {name}" if first else name)
         if first and row:
             ax.axhline(row - 0.5, color=GREY, linewidth=0.5)
     ax.set_yticks(range(len(options)), labels, fontsize=5.5)
@@ -107,7 +104,7 @@ def draw_shares(axes: np.ndarray, shares: pd.DataFrame) -> None:
     axes[0].invert_yaxis()
 
 
-def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel m: what choices explain of each outcome, stacked over layers."""
     layers = list_layers(table)
     shades = dict(zip(table["choice"].unique(), SHADES, strict=False))

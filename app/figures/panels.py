@@ -5,7 +5,7 @@ A metric has its own colour and an aggregation its own place in the paper's pane
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,28 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.figures import definitions
+from app.figures import criteria, definitions, multiverse, paper
 from app.figures.axes import BARS, FEW, MARKS
-from app.figures.criteria import (
-    at_criteria,
-    draw_decodings,
-    draw_lesioned_selections,
-    draw_overlaps,
-    draw_selected,
-)
-from app.figures.definitions import draw_definitions
-from app.figures.multiverse import draw_explained
-from app.figures.paper import (
-    draw_cases,
-    draw_consistency,
-    draw_identity,
-    draw_lesions,
-    draw_selective,
-    list_courses,
-    list_decodings,
-)
 from app.figures.render import add_legend, new_figure
-from app.figures.style import PAGE, WIDTH, Style, paper_style
+from app.figures.style import PAGE, WIDTH, Styles, paper_style
 
 ROW = 2.5  # inches: of axes and their legend
 COLUMNS = 4  # in a row: b and c of three aggregations, or d, e and f
@@ -50,7 +32,7 @@ Drawn = tuple[str, str, pd.DataFrame]
 
 @paper_style()
 def plot_panels(
-    drawn: Sequence[Drawn], styles: Mapping[str, Style], title: str = "", width: float = PAGE
+    drawn: Sequence[Drawn], styles: Styles, title: str = "", width: float = PAGE
 ) -> Figure:
     """Return all panels in rows, each with its legend; the paper's stand as in the paper."""
     rows: list[list[Drawn]] = []
@@ -87,7 +69,7 @@ def plot_panels(
     return figure
 
 
-def plot_panel(drawn: Drawn, styles: Mapping[str, Style]) -> Figure:
+def plot_panel(drawn: Drawn, styles: Styles) -> Figure:
     """Return one panel on a column's width; on the page's where it has axes for many metrics."""
     widths = _list_widths(drawn)
     many = drawn[0] in "dklm" or drawn[0] in "bc" and max(widths) > 1
@@ -102,7 +84,7 @@ def _list_widths(*drawn: Drawn, alone: bool = False) -> list[int]:
         if letter == "l":
             widths += [COLUMNS // 2] * definitions.count_axes(table)
         elif letter == "e":
-            every = list_decodings(table)
+            every = paper.list_decodings(table)
             widths += [min(-(-len(own) // BARS), COLUMNS) for own in every]
         else:
             widths += [find_width(letter, table)] * count_axes(letter, table, alone)
@@ -122,16 +104,17 @@ def count_axes(letter: str, table: pd.DataFrame, alone: bool = False) -> int:
     if letter == "c":
         return int(table["aggregation"].nunique())
     if letter == "f":
-        return len(list_courses(table))
+        return len(paper.list_courses(table))
     if letter == "k" or letter == "d" and alone:  # bars, and the matrix
         return 2
     if letter == "m":
         return len(table.groupby(["trained", "outcome"]))
-    return len(at_criteria(table)) if letter in "ghij" else 1
+    return len(criteria.at_criteria(table)) if letter in "ghij" else 1
 
 
-PANELS: dict[str, Callable[[Sequence[Axes], Any, Mapping[str, Style]], None]] = dict(
-    b=draw_selective, c=draw_selective, d=draw_lesions, e=draw_identity, f=draw_consistency,
-    g=draw_selected, h=draw_overlaps, i=draw_decodings, j=draw_lesioned_selections, k=draw_cases,
-    l=draw_definitions, m=draw_explained,
+PANELS: dict[str, Callable[[Sequence[Axes], Any, Styles], None]] = dict(
+    b=paper.draw_selective, c=paper.draw_selective, d=paper.draw_lesions, e=paper.draw_identity,
+    f=paper.draw_consistency, g=criteria.draw_selected, h=criteria.draw_overlaps,
+    i=criteria.draw_decodings, j=criteria.draw_lesioned_selections, k=paper.draw_cases,
+    l=definitions.draw_definitions, m=multiverse.draw_explained,
 )  # fmt: skip

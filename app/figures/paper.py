@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,12 @@ from app.figures.axes import (
     set_layers,
 )
 from app.figures.render import find_errors, fold
-from app.figures.style import DARK, GREY, MIDDLE, Style
+from app.figures.style import DARK, GREY, MIDDLE, Styles
 from app.names import name_units
 from app.spelling import shorten
 
 
-def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panels b and c: percent selective over layers, a line a metric, by aggregation."""
     layers = list_layers(table)
     parts = table.groupby("aggregation", sort=False) if "aggregation" in table else [("", table)]
@@ -51,7 +51,7 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[st
     label_share(axes[0], table)
 
 
-def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel d: r by layer and metric; the deepest, which the paper asked, in full colour."""
     ax, layers, metrics = axes[0], list_layers(table), list(dict.fromkeys(table["metric"]))
     width = 0.8 / len(metrics)
@@ -73,7 +73,7 @@ def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str,
         draw_matrix(other, table[table["layer"] == layers[-1]], styles)
 
 
-def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Styles) -> None:
     """Draw the rank correlations of metrics and lesions with each other, as the paper's panel d."""
     rows = table.set_index("metric")
     known = [str(name) for name in rows.index if f"with_{name}" in rows]
@@ -99,7 +99,7 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> N
     ax.tick_params(length=0)
 
 
-def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel e: accuracy and its interval by metric; random kernels, all, and chance.
 
     Of the smallest count that a metric selects, and of a fixed number where one was asked for.
@@ -129,9 +129,7 @@ def list_decodings(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [own for _, own in table.groupby(table.groupby("metric").cumcount())]
 
 
-def draw_consistency(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]
-) -> None:
+def draw_consistency(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel f: mean rank correlation over layers, trained and untrained."""
     layers = list_layers(table)
     for ax, aggregation in zip(axes, list_courses(table), strict=True):
@@ -157,7 +155,7 @@ def list_courses(table: pd.DataFrame) -> list[str]:
     return [name for name in ("unit", *first) if name in set(table["aggregation"])]
 
 
-def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel k: what each metric selects in each case, and how much the metrics share."""
     cases, metrics = (list(dict.fromkeys(table[name])) for name in ("case", "metric"))
     width, places = 0.8 / len(metrics), np.arange(len(cases))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,9 @@ class Style:
 
     label: str
     colour: str  # #RRGGBB
+
+
+Styles = Mapping[str, Style]  # of metrics, by their names
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 from app.figures.panels import PANELS, Drawn, count_axes, find_width
 from app.figures.render import add_legend, new_figure
-from app.figures.style import PAGE, Style, paper_style
+from app.figures.style import PAGE, Styles, paper_style
 
 SHOWN = "bcdf"  # panels, each a row or more
 COLUMN, ROW = 1.44, 2.1  # inches of a target's axes
 
 
 @paper_style()
-def plot_targets(
-    drawn: Mapping[str, Sequence[Drawn]], styles: Mapping[str, Style], title: str = ""
-) -> Figure:
+def plot_targets(drawn: Mapping[str, Sequence[Drawn]], styles: Styles, title: str = "") -> Figure:
     """Return the panels `SHOWN` of each target, as far as it has them, on the same axes."""
     by_letter = {
         letter: {target: each for target, own in drawn.items() for each in own if each[0] == letter}
@@ -46,7 +44,7 @@ def _draw_row(
     grid: NDArray[np.object_],
     targets: Sequence[str],
     drawn: Mapping[str, Drawn],
-    styles: Mapping[str, Style],
+    styles: Styles,
 ) -> None:
     """Draw a panel of each target into its column of axes; all have the widest limits."""
     shown: list[Axes] = []

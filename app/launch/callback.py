@@ -121,7 +121,7 @@ class SweepCallback(Callback):
         """
         from app.sweeps.manifest import write_manifest
         from app.sweeps.parent import settle_dead, write_plan
-        from app.tracking.run import Presence
+        from app.tracking.run import occupy
         from app.tracking.store import connect
 
         folder, presence = Path(config.hydra.sweep.dir), None
@@ -130,7 +130,7 @@ class SweepCallback(Callback):
             store = connect(config.tracking)  # an address that is none is refused
             store.prepare()
             if not store.off:
-                presence = Presence(folder)  # until this process ends, however it does
+                presence = occupy(folder)  # until this process ends, however it does
             settle_dead(store)
             if not resumed:
                 choices = list_choices(config.hydra, GlobalHydra.instance().config_loader())

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from app import __version__
 from app.errors import InputError
-from app.launch import credentials, quoting, trust
+from app.launch import credentials, trust
 from app.launch.places import check_places
 from app.tracking.origin import versions
 
@@ -147,10 +147,9 @@ def _run_composed(composed: trust.Checked, job: Callable[[Any], object]) -> None
     """Run a job, or a sweep of it, as `hydra.main` does, but with what is composed already."""
     app = Hydra("app", composed.loader)
     GlobalHydra.instance().initialize(app)
-    overrides = [quoting.spell_numbers(word) for word in composed.overrides]
     try:
         run_or_sweep = app.multirun if composed.sweeps else app.run
-        run_or_sweep(composed.config_name, job, overrides)
+        run_or_sweep(composed.config_name, job, composed.overrides)
     finally:
         GlobalHydra.instance().clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import re
 import shlex
@@ -26,7 +27,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from app.errors import InputError
-from app.spelling import find_meant
 
 # Of a list or mapping: a quoted text, a sign, or a text that is not quoted.
 _PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[][{},:]|[^][{},:]+""")
@@ -83,8 +83,9 @@ def _spell_meant(found: re.Match[str]) -> str:
     if piece[0] in "\"'":
         return piece
     if not piece.startswith("range"):
-        meant = find_meant(float(piece))
-        return piece if meant == float(piece) else str(meant)
+        value, meant = float(piece), float(f"{float(piece):.10g}")
+        slipped = meant != value and math.isclose(meant, value, rel_tol=1e-14)
+        return str(meant) if slipped else piece
     swept: Any = OverridesParser.create().parse_override(f"x={piece}").value()
     if isinstance(swept.range(), range):
         return piece

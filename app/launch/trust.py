@@ -9,7 +9,6 @@ Hydra acts on it.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
@@ -72,36 +70,6 @@ HARMLESS = re.compile(r"\w+_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 SHIPPED = (("pkg", "hydra.conf"), ("structured", ""))  # sources of configs, Hydra's own
 
 
-class Loader(ConfigLoaderImpl):
-    """Composes once what is asked for twice: to be checked, and to be run.
-
-    Hydra asks for every job's config before the first to see that all can be composed.
-    """
-
-    def __init__(self, searched: ConfigSearchPath) -> None:
-        super().__init__(searched)
-        self._checked: dict[tuple[Any, ...], DictConfig] = {}
-
-    def load_configuration(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        *args: Any,
-        **kwargs: Any,
-    ) -> DictConfig:
-        """As Hydra's; the second time without a look at whether the overrides sweep."""
-        asked = (config_name, *overrides, run_mode)
-        if asked in self._checked:
-            return self._checked.pop(asked)
-        composed = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
-        self._checked[asked] = copy.deepcopy(composed)  # who asks may change it
-        return composed
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_checked": {}}  # another process composes for itself
-
-
 class Checked(NamedTuple):
     """A command line that may be run."""
 
@@ -109,15 +77,14 @@ class Checked(NamedTuple):
     overrides: list[str]
     sweeps: bool
     config_name: str
-    loader: Loader  # has what was checked
+    loader: ConfigLoaderImpl
 
 
 def check_command(options: argparse.Namespace, own: Path, config_name: str) -> Checked | None:
     """Refuse a command line whose config, or that of one of its jobs, `check` refuses.
 
-    None where Hydra only prints. Composes what Hydra is about to compose, before it acts on it.
-    Nothing is composed where Hydra only prints, and no other configs than the program's are named,
-    whose folder is `own`.
+    Composes what Hydra is about to compose, before it acts on it; None where Hydra only prints.
+    `own` is the folder of the program's configs: where it prints these alone, none is composed.
     """
     if options.experimental_rerun is not None:
         raise _refused("--experimental-rerun", options.experimental_rerun, "left out: it unpickles")
@@ -136,7 +103,8 @@ def check_command(options: argparse.Namespace, own: Path, config_name: str) -> C
         if not prints or others or searched:
             loader = _make_loader(folder, added)
             config, sweeps = _check_composed(loader, name, parsed, own, options.multirun)
-            return None if prints else Checked(config, overrides, sweeps, name, loader)
+            spelled = [quoting.spell_numbers(word) for word in overrides]
+            return None if prints else Checked(config, spelled, sweeps, name, loader)
     return None
 
 
@@ -154,14 +122,14 @@ def composing() -> Iterator[None]:
         ) from error
 
 
-def _make_loader(folder: str, added: str | None) -> Loader:
+def _make_loader(folder: str, added: str | None) -> ConfigLoaderImpl:
     """Make the loader of --config-path and --config-dir, as Hydra does."""
     version.setbase("1.3")
     setup_globals()
     searched = create_config_search_path(folder)
     if added is not None:
         searched.prepend("command-line", f"file://{os.path.abspath(added)}", anchor="schema")
-    return Loader(searched)
+    return ConfigLoaderImpl(searched)
 
 
 def _find_search_path(folders: Iterable[str], name: str, parsed: Iterable[Override]) -> list[str]:
@@ -209,7 +177,7 @@ def list_choices(hydra: Any, loader: ConfigLoader | None = None) -> dict[str, li
 
 
 def _check_composed(
-    loader: Loader, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
+    loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], own: Path, sweeps: bool
 ) -> tuple[DictConfig, bool]:
     """Check the config of the overrides, and those of all jobs where others' files take part.
 

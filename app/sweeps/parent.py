@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def close(
     folder: Path,
     status: str,
     jobs: tuple[int, int],
-    presence: run.Presence | None,
+    presence: ExitStack | None,
     report: Path | None = None,
     *,
     over: bool = True,
@@ -135,7 +135,7 @@ def close(
     finished, failed = jobs
     run.end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
     if presence is not None:
-        presence.leave()
+        presence.close()
     settled = run.settle(run.find_runs(folder) if over else [folder], ended=over)
     return next((reason for _, reason in settled if reason), None)
 

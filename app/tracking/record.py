@@ -92,10 +92,7 @@ class Record:
             description.parent,
         )
         own = {"record": record.key, "folder": str(folder.absolute()), "host": platform.node()}
-        shown = {
-            NOTE: description.sentence,
-            "mlflow.parentRunId": description.parent,
-        }
+        shown = {NOTE: description.sentence, "mlflow.parentRunId": description.parent}
         record.add_tags({**origin(), **own, **description.tags})
         record.add_tags({name: text for name, text in shown.items() if text})
         return record

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,30 +31,22 @@ LEAVING_SECONDS = 10  # that a process may take to leave its folder: one just in
 DIED = "its process died before the run's end: killed, or the machine went down"
 
 
-class Presence(AbstractContextManager["Presence"]):
-    """That this process works in a folder, for as long as this is kept, until `leave`.
+def occupy(folder: Path) -> ExitStack:
+    """Mark a folder as one that this process works in, until what is returned is closed.
 
     InputError where another process does.
     """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock, self._machine = FileLock(folder / LOCK), folder / MACHINE
-        try:
-            self._lock.acquire(timeout=1)  # longer than another process takes to look
-        except Timeout:
-            raise InputError(
-                f"another run writes to {folder} now: wait for its end, or give it another folder"
-            ) from None
-        self._machine.write_text(platform.node())
-
-    def leave(self) -> None:
-        """Take the mark away."""
-        self._machine.unlink(missing_ok=True)
-        self._lock.release()
-
-    def __exit__(self, *_: object) -> None:
-        self.leave()
+    folder.mkdir(parents=True, exist_ok=True)
+    machine, presence = folder / MACHINE, ExitStack()
+    try:  # longer than another process takes to look
+        presence.enter_context(FileLock(folder / LOCK).acquire(timeout=1))
+    except Timeout:
+        raise InputError(
+            f"another run writes to {folder} now: wait for its end, or give it another folder"
+        ) from None
+    presence.callback(machine.unlink, missing_ok=True)
+    machine.write_text(platform.node())
+    return presence
 
 
 @contextmanager
@@ -72,7 +64,7 @@ def start(store: Store, folder: Path, description: Description) -> Iterator[Reco
     if store.off:
         yield Record.of(store.settings, folder, description)
         return
-    with Presence(folder):
+    with occupy(folder):
         record = _begin(store, folder, description)
         try:
             _announce(record)
@@ -132,7 +124,7 @@ def end_run(
 
 def record_failure(store: Store, folder: Path, description: Description, reason: str) -> None:
     """Leave a sweep's job that failed as a FAILED child, whether it began a run or not."""
-    with Presence(folder):
+    with occupy(folder):
         record = read(folder)
         if record is None or record.status != "FAILED":
             record = _begin(store, folder, description)
@@ -208,15 +200,16 @@ def _identify(store: Store, record: Record) -> str:
 
     The jobs of a sweep whose run was made again name the new one.
     """
-    old, found = record.run_id, store.create_run(record.key, record.name, record.begun, record.tags)
-    if found == old:
+    old, run = record.run_id, store.create_run(record.key, record.name, record.begun, record.tags)
+    found: str = run.info.run_id
+    if found == old and run.info.lifecycle_stage == "active":
         return found
-    for job in map(read, find_runs(record.folder) if old is not None else ()):
+    for job in map(read, find_runs(record.folder) if old not in (None, found) else ()):
         if job is not None and job.parent == old:
             job.parent, job.delivered = found, False
             job.add_tags({"mlflow.parentRunId": found})
             job.save()
-    record.run_id = found
+    record.run_id, record.delivered = found, False
     record.save()
     return found
 
@@ -242,19 +235,17 @@ def settle(
     process is at it, `delivered`, `complete` where nothing was to be done, or `failed`, and then
     why. A sweep one of whose jobs is running or failed is left like that job, without a reason.
     """
-    left, troubles = dict[Path, str](), _make_lost_again(runs, patience)
+    known = _make_lost_again(runs, patience)
     for folder in runs:
-        outcome, reason = left.get(folder, ""), ""
-        if not outcome and folder in troubles:
-            outcome, reason = "failed", troubles[folder]
-        elif not outcome:
-            try:
-                outcome = _settle_run(folder, ended, patience)
-            except (InputError, OSError) as error:  # another user's folder, say
-                outcome, reason = "failed", str(error)
+        try:
+            if folder not in known:
+                known[folder] = _settle_run(folder, ended, patience), ""
+        except (InputError, OSError) as error:  # another user's folder, say
+            known[folder] = "failed", str(error)
+        outcome, _ = known[folder]
         if outcome in ("failed", "running"):
-            left |= dict.fromkeys(folder.parents, outcome)
-        yield outcome, reason
+            known |= dict.fromkeys(folder.parents, (outcome, ""))
+        yield known[folder]
 
 
 def find_running(folder: Path) -> Path | None:
@@ -270,31 +261,27 @@ def find_running(folder: Path) -> Path | None:
     return None
 
 
-def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, str]:
+def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, tuple[str, str]]:
     """Make runs again that their store lost: deleted ones, and all where the store is a new one.
 
     They are to be delivered then, as their records have them. A sweep's is made before its jobs',
-    which name it. Tells why that failed, by folder.
+    which name it. Tells by folder where that failed, and why, as `settle` does.
     """
-    had: dict[Store, dict[str, Path]] = {}
+    failed, away = dict[Path, tuple[str, str]](), dict[Store, str]()
     for folder in reversed(runs):
         with suppress(InputError):  # told where the run is settled
-            record = read(folder)
-            if record is not None and record.run_id is not None:
-                had.setdefault(connect(record.settings), {})[record.run_id] = folder
-    troubles = dict[Path, str]()
-    for store, folders in had.items():
-        try:
-            with store.waiting(patience):
-                lost = store.find_lost(list(folders))
-                for folder in [folder for run_id, folder in folders.items() if run_id in lost]:
-                    if (record := read(folder)) is not None:
-                        record.delivered = False
+            if (record := read(folder)) is None or record.run_id is None:
+                continue
+            store = connect(record.settings)
+            try:
+                if store not in away:
+                    with store.waiting(patience):
                         _identify(store, record)
-                        record.save()
-        except (InputError, OSError) as error:
-            troubles |= dict.fromkeys(folders.values(), str(error))
-    return troubles
+            except (InputError, OSError) as error:
+                away[store] = str(error)  # a server that hangs is asked once, not for each run
+            if store in away:
+                failed[folder] = "failed", away[store]
+    return failed
 
 
 def _settle_run(folder: Path, ended: bool, patience: float) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 50_000  # runs that one question may return; MLflow's limit
-ASKED = 500  # runs that one question names
 
 
 def connect(settings: Tracking) -> Store:
@@ -111,16 +109,13 @@ class Store:
         """MLflow's id of the experiment, in a store that is made ready first, once a process."""
         if self._experiment is None:
             if self._in_sqlite:
-                self._experiment = self._prepare_database()
+                with self._alone():
+                    place = Path(self.settings.folder, ARTIFACTS).as_uri()
+                    self._experiment = self._find_experiment(place)
             else:
                 calls.check_server(self.uri, self._give_up)
                 self._experiment = self._find_experiment(None)
         return self._experiment
-
-    def _prepare_database(self) -> str:
-        folder = Path(self.settings.folder)
-        with self._alone():
-            return self._find_experiment((folder / ARTIFACTS).as_uri())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -168,11 +163,11 @@ class Store:
 
     # --- what is told of a run --------------------------------------------------------------------
 
-    def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> str:
-        """Create the run whose tag `record` is `key`, once; its id. Begun: milliseconds since 1970.
+    def create_run(self, key: str, name: str, begun: int, tags: Mapping[str, str]) -> StoredRun:
+        """Create the run whose tag `record` is `key`, once. Begun: milliseconds since 1970.
 
         It is looked for first: an earlier attempt may have made it though the answer got lost. One
-        that was deleted is restored.
+        that was deleted is restored, and returned as it was found.
         """
         from mlflow.entities import ViewType
 
@@ -184,7 +179,7 @@ class Store:
                 client.restore_run(found[0].info.run_id)
             return found[0] if found else client.create_run(experiment, begun, dict(tags), name)
 
-        return str(self.call(find_or_create).info.run_id)
+        return self.call(find_or_create)
 
     def reopen(self, run_id: str) -> None:
         """Let a run that ended, or seems to, run again, without the reason of its failure."""
@@ -265,15 +260,6 @@ class Store:
         wanted = "attributes.status = 'RUNNING' and tags.record LIKE '%' and tags.folder LIKE '%'"
         return self._search(self.experiment_id(), wanted)
 
-    def find_lost(self, run_ids: Sequence[str]) -> set[str]:
-        """Find those of these runs that the store does not have, or has as deleted."""
-        lost = set(run_ids)
-        for start in range(0, len(run_ids), ASKED):
-            asked = ", ".join(f"'{each}'" for each in run_ids[start : start + ASKED])
-            found = self._search(self.experiment_id(), f"attributes.run_id IN ({asked})")
-            lost -= {run.info.run_id for run in found}
-        return lost
-
     def get_run(self, run_id: str) -> StoredRun:
         """A run of the store, which is not made where it is missing."""
         if self.off:
@@ -339,11 +325,9 @@ class Store:
             return "Compare: nothing was tracked (tracking=none)"
         command = server = self.uri
         if self._in_sqlite:
-            # By this interpreter, which has MLflow whatever the shell's PATH says. Without what
-            # serves language models: that is a dozen processes more.
-            python, uri = shlex.quote(sys.executable), shlex.quote(self.uri)
-            command = f"{calls.LIGHT} {python} -m mlflow server --workers 1"
-            command += f" --backend-store-uri {uri}"
+            # Without what serves language models: that is a dozen processes more.
+            words = ("server", "--workers", "1", "--backend-store-uri", self.uri)
+            command = f"{calls.LIGHT} {calls.mlflow_command(*words)}"
             server = "http://127.0.0.1:5000"
         # MLflow's start page, and that of a run, are views for language models otherwise.
         kind = "workflowType=machine_learning"

@@ -19,6 +19,10 @@ KEY = "viewStateShareKey"  # in the address
 TAG = "mlflow.sharedViewState.{key}"
 TAG_LENGTH = 5000  # characters of an experiment's tag
 NAMES = "attributes.`Run Name`"  # the column that says what differs
+SECTION = {
+    "uuid": "curves", "name": "threshold: what each criterion would select", "display": True,
+    "isReordered": False, "deleted": False, "isGenerated": False,
+}  # fmt: skip
 WIDTHS = {"params": 110, "metrics": 140}  # of columns, in pixels
 
 
@@ -69,14 +73,13 @@ def _make_state(view: View) -> dict[str, Any]:
         for kind, names in (("params", view.params), ("metrics", view.metrics))
         for name in names
     }
-    section = "curves"
     charts = [
-        _make_chart(section, drawn, uuid=against, xAxisKey="metric", useGlobalXaxisKey=False,
+        _make_chart(drawn, uuid=against, xAxisKey="metric", useGlobalXaxisKey=False,
                     selectedXAxisMetricKey=against, selectedMetricKeys=[drawn])
         for against, drawn in view.curves.items()
     ]  # fmt: skip
     hidden = (*view.curves, *view.hidden)
-    charts += [_make_chart(section, name, uuid=f"no {name}", deleted=True) for name in hidden]
+    charts += [_make_chart(name, uuid=f"no {name}", deleted=True) for name in hidden]
     return {
         **view.search,
         "selectedColumns": list(columns),
@@ -84,22 +87,17 @@ def _make_state(view: View) -> dict[str, Any]:
         "columnWidths": columns,
         "runsHiddenMode": "FIRST_20_RUNS",
         "isAccordionReordered": True,
-        "compareRunSections": [_make_section(section)],
+        "compareRunSections": [SECTION],
         "compareRunCharts": charts,
     }
 
 
-def _make_section(uuid: str) -> dict[str, Any]:
-    flags = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
-    return {"uuid": uuid, "name": "threshold: what each criterion would select", **flags}
-
-
-def _make_chart(section: str, metric: str, **settings: Any) -> dict[str, Any]:
+def _make_chart(metric: str, **settings: Any) -> dict[str, Any]:
     """A line chart of a metric, as MLflow's pages make one, but for the settings."""
     return {
         "type": "LINE",
         "runsCountToCompare": 10,
-        "metricSectionId": section,
+        "metricSectionId": SECTION["uuid"],
         "deleted": False,
         "isGenerated": True,
         "metricKey": metric,

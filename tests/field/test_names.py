@@ -11,6 +11,7 @@ from mlflow.utils.validation import _validate_param_name, _validate_tag_name
 from app.config.checks import checked
 from app.config.parameters import parameters
 from app.launch.commandline import reason_of
+from app.launch.quoting import spell_numbers
 from app.tracking.record import Description, Record, as_text
 from tests.composing import check_config, compose_config
 from tests.field.asked import (
@@ -145,7 +146,7 @@ def test_numbers_of_a_swept_range_are_those_that_were_meant():
     fine = 0.30000000000123457  # which nobody's sum is
     words = ["threshold.fsi=0.30000000000000004", "decoding.penalty=0.7999999999999999",
              f"threshold.dprime={fine}", "model.mean=[0.30000000000000004,0.5,0.5]"]  # fmt: skip
-    config = check_config("stimuli=folder", "stimuli.root=x", *words)
+    config = check_config("stimuli=folder", "stimuli.root=x", *map(spell_numbers, words))
     assert config.metric.criterion.threshold == config.threshold["fsi"] == 0.3
     assert config.decoding.penalty == 0.8 and config.model.mean == [0.3, 0.5, 0.5]
     assert config.metrics["dprime"].criterion.threshold == fine

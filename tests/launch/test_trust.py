@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -81,25 +80,3 @@ def test_the_logging_that_hydra_brings_is_let_through(choice: str):
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = compose("config", [f"hydra/job_logging={choice}"], return_hydra_config=True)
     trust.check(config, [f"hydra/job_logging={choice}"], CONFIG_FOLDER)
-
-
-def test_what_was_checked_is_not_composed_again(monkeypatch: pytest.MonkeyPatch):
-    composed = []
-    whole = trust.ConfigLoaderImpl.load_configuration
-
-    def count(loader: Any, *args: Any, **kwargs: Any) -> Any:
-        composed.append(args)
-        return whole(loader, *args, **kwargs)
-
-    monkeypatch.setattr(trust.ConfigLoaderImpl, "load_configuration", count)
-    schema.register()
-    options = Parser(parents=[get_args_parser()], add_help=False).parse_args(["-m", "seed=1,1"])
-    found = trust.check_command(options, CONFIG_FOLDER, "config")
-    assert found is not None
-    master = found.loader.load_configuration("config", found.overrides, trust.RunMode.MULTIRUN)
-    assert len(composed) == 1 and master.hydra.mode == found.config.hydra.mode
-    jobs = [found.loader.load_sweep_config(master, ["seed=1"]) for _ in range(4)]  # two jobs, twice
-    assert len(composed) == 3 and [job.seed for job in jobs] == [1] * 4
-    assert len({id(job) for job in jobs}) == 4  # Hydra writes into each
-    another = pickle.loads(pickle.dumps(found.loader))
-    assert another.load_sweep_config(master, ["seed=1"]).seed == 1 and len(composed) == 4

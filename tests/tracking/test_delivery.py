@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import re
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from app.errors import InputError
 from app.sweeps.parent import settle_dead
 from app.tracking import run as tracked
 from app.tracking.record import Description, Record, read_undefined
-from app.tracking.run import Presence, end_run, find_runs, open_run, settle
+from app.tracking.run import MACHINE, end_run, find_runs, open_run, settle
 from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 from tests.tracking.serving import Server, free_port, postgresql, why_no_postgresql
@@ -431,13 +432,13 @@ import os, signal, sys
 from pathlib import Path
 from app.config.schema import Tracking
 from app.tracking.record import Description
-from app.tracking.run import Presence, open_run, start
+from app.tracking.run import occupy, open_run, start
 from app.tracking.store import connect
 
 store = connect(Tracking(name="sqlite", folder=sys.argv[1], experiment="left"))
 folder = Path(sys.argv[2])
 parent = open_run(store, folder, Description("sweep"))
-presence = Presence(folder)
+presence = occupy(folder)
 with start(store, folder / "0", Description("job", {"a": 1}, parent=parent)) as run:
     run.add_metrics({"m": 1.0})
     print("ready", flush=True)
@@ -468,7 +469,7 @@ def test_the_dead_are_marked_and_the_living_are_not(
         settle_dead(connect(settings))  # this process lives, too
         assert states() == {"RUNNING": 3}
         with pytest.raises(InputError, match="another run writes to"):
-            Presence(tmp_path / "sweep" / "0")
+            tracked.occupy(tmp_path / "sweep" / "0")
     assert states() == {"RUNNING": 2, "FINISHED": 1}
     process.communicate("go\n")
     assert process.returncode == -9
@@ -496,11 +497,11 @@ def test_the_dead_are_marked_and_the_living_are_not(
     assert stored(settings, again.run_id).info.status == "FINISHED"
 
 
-class Died(Presence):
-    """Of a process that is gone: the system releases its lock."""
-
-    def __enter__(self) -> None:
-        self._lock.release()
+def died(folder: Path) -> ExitStack:
+    """As a process leaves a folder that is gone: the system releases its lock."""
+    folder.mkdir()
+    (folder / MACHINE).write_text(platform.node())
+    return ExitStack()
 
 
 def test_what_began_on_another_machine_ends_by_word(
@@ -510,7 +511,7 @@ def test_what_began_on_another_machine_ends_by_word(
     connect(settings).prepare()
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("platform.node", lambda: "node7")
-        elsewhere.setattr(tracked, "Presence", Died)
+        elsewhere.setattr(tracked, "occupy", died)
         run = start(settings, tmp_path / "run", "job", {})
         run.__enter__()
     assert sync.sync([tmp_path])[0] == {"running": 1}
