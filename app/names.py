@@ -11,6 +11,7 @@ CRITERION_OF = {
     "linear": "threshold/criterion_{metric}",
     "log": "threshold/log10_criterion_{metric}",
 }
+POSITION = ("channel", "row", "column")  # of a unit in its layer's maps, as scores.parquet has it
 DEPTH = "layer/depth"  # of the layer in its network, from 1
 
 CONSISTENCY, CONSISTENCY_SEM = "consistency/mean", "consistency/sem"

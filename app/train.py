@@ -72,7 +72,10 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
                 stopped = f"stopped early: no lower held-out loss for {patience} epoch(s)"
                 tqdm.write(stopped, file=sys.stderr)
             results = outputs.write_results(training)
-            _record_results(record, folder, results)
+            best = results.history[results.best_epoch - 1]
+            record.add_metrics({f"best/{name}": best[f"val/{name}"] for name in results.trained})
+            record.add_metrics({"best/epoch": results.best_epoch})
+            record.add_artifacts(folder, outputs.SMALL)
         return results, record.undelivered
 
 
@@ -128,16 +131,6 @@ def _tracked(training: Training) -> Iterator[Record]:
                 context=context,
             )
         yield record
-
-
-def _record_results(record: Record, folder: Path, results: Results) -> None:
-    """Give MLflow the best figures, and the files that are small."""
-    from app.training import outputs
-
-    best = results.history[results.best_epoch - 1]
-    record.add_metrics({f"best/{name}": best[f"val/{name}"] for name in results.trained})
-    record.add_metrics({"best/epoch": results.best_epoch})
-    record.add_artifacts(folder, outputs.SMALL)
 
 
 def job(config: DictConfig) -> None:

@@ -16,7 +16,7 @@ from app.models.network import Network
 from app.responses import units as units_room
 from app.responses.hardware import Hardware
 from app.responses.kernels import read_kernels
-from app.responses.units import read_units
+from app.responses.units import Units
 from app.stimuli import synthetic
 from app.stimuli.images import drawn
 from tests.composing import check_config
@@ -82,7 +82,7 @@ def test_units_of_any_output_are_those_of_one_pass(monkeypatch, name, output, la
     def units(rows: int) -> np.ndarray:
         monkeypatch.setattr(units_room, "fit_rows", lambda *_, **__: rows)
         found = np.full((len(images), np.prod(shape)), np.nan, np.float32)
-        for numbers, responses in read_units(network, layer, images, hardware):
+        for numbers, responses in Units(network, layer).read(images, hardware):
             found[:, numbers] = responses
         return found
 

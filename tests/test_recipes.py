@@ -20,7 +20,7 @@ from app.launch.commandline import CONFIG_FOLDER
 from app.memo import Memo
 from app.models.network import open_network
 from app.responses.hardware import Hardware
-from app.responses.units import read_units
+from app.responses.units import Units
 from app.stimuli.localizer import make_localizer
 from app.sweeps.results import Result
 from tests.composing import check_config
@@ -53,8 +53,8 @@ def read(config: Config, over: str = "domains") -> Groups:
     labels, domains = np.array(shown.images.labels), shown.domains
     blocks = [
         (numbers, part.copy())
-        for numbers, part in read_units(
-            network, config.layer.name, shown.images, Hardware.choose(config), 8
+        for numbers, part in Units(network, config.layer.name).read(
+            shown.images, Hardware.choose(config), 8
         )
     ]
     order = np.argsort(np.concatenate([numbers for numbers, _ in blocks]))

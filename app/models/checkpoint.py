@@ -7,6 +7,7 @@ import pickle
 import re
 import textwrap
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from app.errors import InputError
-from app.files import whole
-from app.models.formats import find_reason, is_safetensors
+from app.files import find_pointer, reading, whole
 from app.models.vgg import DualTaskVGG
 
 State = Mapping[str, Tensor]
@@ -35,13 +35,29 @@ _CUT = re.compile(r"incomplete metadata|EOF|Ran out of input|corrupt|wrong size|
 _SPARE = re.compile(r"(^|\.)(total_ops|total_params|attn_mask|aux\d|AuxLogits)(\.|$)")
 _STATISTICS = {"weight", "bias", "running_mean", "running_var"}  # which often have one shape
 
+# By how a file begins: what is no checkpoint, and what would be right.
+_OTHERS = {
+    rb"\Z": "is empty: copy or download it again",
+    rb"(\xef\xbb\xbf)?\s*<": "is a web page, HTML or XML: download the file itself",
+    rb"\s*\{.*weight_map": "is an index of shards: merge the shards {shards} into one",
+    rb"\s*[\[{]": "is JSON: download the file of the weights themselves",
+    rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x3a\x42]": "is ONNX: export the state dict instead",
+    rb"\x89HDF": "is HDF5, as Keras writes it: convert it to a state dict",
+    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!": (
+        "is compressed (gzip, bzip2, xz, zstd, 7z, rar): unpack it"
+    ),
+    rb".{257}ustar": "is a tar archive: unpack it",
+    rb"GGUF|.{4}TFL3": "is GGUF or TensorFlow Lite: convert it to a state dict",
+    rb"\x93NUMPY": "is an array of NumPy, not a state dict: save torch.save(state, …)",
+}
+
 
 def read(path: Path) -> dict[str, Tensor]:
     """Read all tensors in a file, by the keys that lead to them: `model > module.conv1.weight`.
 
     Nothing but tensors and NumPy's numbers is unpickled (`weights_only`): a file cannot run code.
     """
-    if reason := find_reason(path):
+    if reason := _find_reason(path):
         raise InputError(f"checkpoint {path} cannot be read: it {reason}")
     content: Any
     try:
@@ -102,6 +118,12 @@ def name_tensors(
     return taken, ", ".join(said)
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is one of safetensors: the length of its header, and the header, JSON."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of its weights; PyTorch's files say nothing."""
     if not is_safetensors(path):
@@ -112,11 +134,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_key_map(name: str) -> dict[str, str]:
     """The keys in a file of lines `theirs: own`."""
-    try:
-        lines = Path(name).expanduser().read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"cannot be read ({error}): give a file of lines theirs: own, or order"
-        raise InputError(f"model.key_map={name} {reason}") from None
+    path = Path(name).expanduser()
+    with reading(f"model.key_map={name}", path, ": give a file of lines theirs: own, or order"):
+        lines = path.read_text().splitlines()
     told = [line for line in lines if re.match(r"\s*[^\s#{}]", line)]  # JSON's braces aside
     pairs = [line.rpartition(":") for line in told]
     if wrong := [line for line, (_, colon, _) in zip(told, pairs, strict=True) if not colon]:
@@ -192,6 +212,34 @@ def write(path: Path, state: State, about: Mapping[str, str]) -> None:
     tensors = {key: value.contiguous() for key, value in state.items()}
     with whole(path) as new:
         new.write_bytes(save(tensors, {"format": "pt", **about}))
+
+
+def _find_reason(path: Path) -> str | None:
+    """Why a file is neither of safetensors nor of PyTorch; None: it may be."""
+    if is_safetensors(path):
+        return None
+    if pointer := find_pointer(path):
+        return pointer
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    for pattern, reason in _OTHERS.items():
+        if re.match(pattern, start, re.DOTALL):
+            shards = sorted(set(re.findall(rb"[\w.-]+\.(?:safetensors|bin)\b", start)))
+            return reason.format(shards=b", ".join(shards).decode())
+    if not start.startswith(b"PK"):
+        known = start.startswith(b"\x80")  # a pickle, as PyTorch's files were before 1.6
+        return None if known else "is no file that PyTorch or safetensors wrote: give a state dict"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except Exception:  # a damaged directory makes it raise nearly anything
+        return "is cut short or damaged: copy or download it again"
+    if "constants.pkl" in names:
+        return "is TorchScript: save torch.save(torch.jit.load(…).state_dict(), …)"
+    if "data.pkl" in names:
+        return None
+    kind = ".npz of NumPy" if any(name.endswith(".npy") for name in names) else "a zip archive"
+    return f"is {kind}, with {min(names, default='nothing')}: unpack it, or save a state dict"
 
 
 def _find_tensors(content: object, path: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -69,7 +69,7 @@ def _export(network: nn.Module, size: int) -> Graph:
         with torch.inference_mode():
             found = program.get({PIXELS: shown}, graph.result)
         if found.shape == own.shape and (found - own).abs().max() <= TOLERANCE * own.abs().max():
-            return _measure(graph, network)
+            return graph
     raise ValueError(
         "its graph gives other outputs for several images than the network for each: chance, or "
         "the other images, may have a part in them"
@@ -84,19 +84,21 @@ def _translate(
     held = signature.inputs_to_lifted_tensor_constants
     names: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
                              **held, str(signature.user_inputs[0]): PIXELS}  # fmt: skip
-    operations: list[Operation] = []
+    operations: dict[str, Operation] = {}
     ends: dict[int, str] = {}
     for node in exported.graph.nodes:
         if node.op != "call_function":
             continue
+        shown = _measure(node)
         if node.target is torch.ops.selective_units.mark.default:
             marked, call = node.args
             source = _tell(marked, names)
             names[node.name] = ends[call] = source.name
             if len(marked.users) > 1:  # what the module gives back as it is, others take, too
                 names[node.name] = ends[call] = node.name
-                same = Operation(node.name, "aten.alias.default", (source,), {}, calls[call].name)
-                operations.append(same)
+                operations[node.name] = Operation(
+                    node.name, "aten.alias.default", (source,), {}, calls[call].name, *shown
+                )
             continue
         target = _name(node.target)
         if target is None:
@@ -106,14 +108,23 @@ def _translate(
         kwargs = {key: _tell(value, names) for key, value in node.kwargs.items()}
         if target == "aten.clone.default" and not kwargs:  # a dropout, say; nothing is written to
             target = "aten.alias.default"
-        operations.append(Operation(node.name, target, _tell(node.args, names), kwargs, module))
+        args = _tell(node.args, names)
+        operations[node.name] = Operation(node.name, target, args, kwargs, module, *shown)
     if len(signature.user_outputs) != 1:
         raise ValueError(f"the network gives {len(signature.user_outputs)} tensors")
     result = str(signature.user_outputs[0])
-    made = [replace(call, value=ends.get(place, "")) for place, call in enumerate(calls)]
+    result = names.get(result, result)
+    if not operations[result].each:
+        raise ValueError("its outputs do not follow the number of images")
+    shapes: dict[str, Any] = {name: each.shape for name, each in operations.items() if each.each}
+    shapes[PIXELS] = (1, 3, size, size)
+    made = tuple(
+        replace(call, value=ends.get(place, ""), shape=shapes.get(ends.get(place, "")))
+        for place, call in enumerate(calls)
+    )
     arrays: Any = {name: exported.constants[name] for name in held.values()}
     constants = {name: np.asarray(each.detach()) for name, each in arrays.items()}
-    return Graph(tuple(operations), tuple(made), names.get(result, result), size, constants)
+    return Graph(tuple(operations.values()), made, result, size, constants)
 
 
 def _tell(value: Any, names: dict[str, str]) -> Any:
@@ -149,33 +160,21 @@ def _name(target: Any) -> str | None:
     return f"aten.{name}.{overload}"
 
 
-def _measure(graph: Graph, network: nn.Module) -> Graph:
-    """Add the values' shapes, seen on two and on three images that have no values."""
-    program = Program(graph, network, torch.device("meta"), torch.float32)
-    names = [each.name for each in graph.operations]
-    seen = []
-    for images in (2, 3):
-        blank = torch.empty(images, 3, graph.size, graph.size, device="meta")
-        with torch.no_grad():
-            values = dict(program.run({PIXELS: blank}, names))
-        seen.append({name: value for name, value in values.items() if isinstance(value, Tensor)})
-    operations = []
-    for each in graph.operations:
-        if each.name in seen[0]:
-            two, three = (values[each.name] for values in seen)
-            sizes = [*zip(two.shape, three.shape, strict=True)]
-            grows = tuple(n for n, (a, b) in enumerate(sizes) if a != b)
-            shape = tuple(b - a if a != b else a for a, b in sizes)
-            whole = not two.is_floating_point()
-            each = replace(each, shape=shape, grows=grows, whole=whole)
-        operations.append(each)
-    named = {each.name: each for each in operations}
-    if not named[graph.result].each:
-        raise ValueError("its outputs do not follow the number of images")
-    shapes: dict[str, Any] = {name: each.shape for name, each in named.items() if each.each}
-    shapes[PIXELS] = (1, 3, graph.size, graph.size)
-    calls = tuple(replace(call, shape=shapes.get(call.value)) for call in graph.calls)
-    return replace(graph, operations=tuple(operations), calls=calls)
+def _measure(node: fx.Node) -> tuple[tuple[int, ...] | None, tuple[int, ...], bool]:
+    """The shape of one image's value, the dimensions that grow with images; if it has no floats."""
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return None, (), False
+
+    def count(size: Any, images: int) -> int:
+        if isinstance(size, int):
+            return size
+        return int(size.node.expr.subs(dict.fromkeys(size.node.expr.free_symbols, images)))
+
+    sizes = [(count(size, 2), count(size, 3)) for size in value.shape]
+    grows = tuple(place for place, (two, three) in enumerate(sizes) if two != three)
+    shape = tuple(three - two if two != three else two for two, three in sizes)
+    return shape, grows, not value.is_floating_point()
 
 
 def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:

@@ -64,12 +64,9 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
     return Cut(tuple(sorted(shared)), tuple(sorted(fixed)), again)
 
 
-@dataclass(frozen=True)
-class Linear:
-    """The first operation after a place, where it is linear in each kernel's map."""
-
-    operation: Operation
-    weights: Tensor  # (kernels, taps, channels), of each kernel
+# The first operation after a place that is linear in each kernel's map, and its weights (kernels,
+# taps, channels) of each.
+Linear = tuple[Operation, Tensor]
 
 
 class Lesioning:
@@ -91,10 +88,9 @@ class Lesioning:
         self.program, self.place = program, place
         self.counted = place.shape if units else place.shape[:1]  # that are lesioned
         self.result = result or program.graph.result
-        self.maps, self.linear = place.value, None
-        if not units:
-            self.maps, self.linear = _find_linear(program, place, self.result, pooled)
-        self.seed = self.linear.operation.name if self.linear else self.maps
+        linear = None if units else _find_linear(program, place, self.result, pooled)
+        self.maps, self.linear = linear or (place.value, None)
+        self.seed = self.linear[0].name if self.linear else self.maps
         if self.result not in program.graph.find_dependent([self.seed]):
             raise InputError(
                 f"nothing is left of a lesion of {place.layer} where its effect is measured: "
@@ -149,9 +145,9 @@ class Lesioning:
 
     def sum(self, shared: dict[str, Tensor]) -> Tensor:
         """What single lesions start from: the linear operation's sums, channels last, or maps."""
-        if self.linear is None:
-            return shared[self.maps]
         maps = shared[self.maps]
+        if self.linear is None:
+            return maps
         given = {self.maps: maps, PIXELS: self._stand_in(len(maps))}
         sums: Tensor = self.program.get(given, self.seed)
         return sums if sums.ndim == 2 else sums.permute(0, 2, 3, 1).contiguous()
@@ -213,15 +209,15 @@ class Lesioning:
     def _subtract(self, sums: Tensor, kernel: int, maps: Tensor) -> None:
         """Take a kernel's share out of the sums; `maps` (images, rows, columns) is its."""
         assert self.linear is not None
-        if self.linear.operation.kind == "linear":
+        operation, weights = self.linear
+        if operation.kind == "linear":
             taps = maps.flatten(1)
         else:
-            size = self.program.tensors[self.linear.operation.takes[1]].shape[2:]
-            stride, padding, dilation = self.linear.operation.sliding
+            size = self.program.tensors[operation.takes[1]].shape[2:]
+            stride, padding, dilation = operation.sliding
             taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
             taps = taps.transpose(1, 2).flatten(0, 1)
-        weights = self.linear.weights[kernel].T
-        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights))
+        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights[kernel].T))
 
 
 def _find_linear(
@@ -247,7 +243,7 @@ def _find_linear(
         ):
             weights = program.tensors[each.takes[1]]
             by_kernel = weights.reshape(len(weights), place.shape[0], -1)
-            return maps, Linear(each, by_kernel.permute(1, 2, 0))
+            return maps, (each, by_kernel.permute(1, 2, 0))
         else:
             break
     return maps, None

@@ -12,8 +12,7 @@ from torch import nn
 
 from app.errors import InputError
 from app.files import digest_file, find_pointer
-from app.models.checkpoint import behead, digest_tensors, fill, name_tensors, read, read_metadata
-from app.models.formats import is_safetensors
+from app.models import checkpoint
 from app.models.libraries import BUILDERS, Found
 from app.stimuli.images import Preprocessing
 
@@ -47,7 +46,7 @@ def load(settings: Model) -> Loaded:
     if settings.checkpoint is not None:
         network, said = _fill_from_checkpoint(settings, found)
     fixed = settings.checkpoint is not None or settings.source == "vgg"
-    digest = digest_weights(settings) if fixed else digest_tensors(network.state_dict())
+    digest = digest_weights(settings) if fixed else checkpoint.digest_tensors(network.state_dict())
     if size := own.get("input_size"):  # one of the user's own keeps the library's ratio of the crop
         own["resize"] = round(own["resize"] * (settings.input_size or size) / size)
     own = {"trained": bool(settings.weights), "face_classes": 0, **own}
@@ -96,12 +95,13 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, lis
     """Fill a network, with as many outputs as the file has, or without its head; what to tell."""
     network, own, heads, adapt, _ = found
     path = locate_checkpoint(given(settings.checkpoint))
-    if settings.key_map == "order" and is_safetensors(path):
+    if settings.key_map == "order" and checkpoint.is_safetensors(path):
         raise InputError(
             f"model.key_map=order cannot be told for {path}: safetensors sorts what it keeps; give "
             "a file of lines theirs: own"
         )
-    state, taken = name_tensors(read(path), network.state_dict(), settings.key_map)
+    state, expected = checkpoint.read(path), network.state_dict()
+    state, taken = checkpoint.name_tensors(state, expected, settings.key_map)
     said = [taken]
     with suppress(Exception):  # of a file that it does not know; what does not fit is told below
         adapted = adapt(dict(state), network) if adapt else state
@@ -114,12 +114,12 @@ def _fill_from_checkpoint(settings: Model, found: Found) -> tuple[nn.Module, lis
         if outputs is not None and outputs != own["outputs"]:
             network = BUILDERS[settings.source](replace(settings, outputs=outputs)).network
         elif outputs is None and settings.source != "vgg":  # whose tasks need the outputs
-            state = behead(network, state, heads)
+            state = checkpoint.behead(network, state, heads)
             if own["outputs"]:
                 said.append(f"the checkpoint has no {heads[0]}: what lies before it can be read")
         own["outputs"] = outputs
-    fill(network, state, path)
-    about = read_metadata(path)
+    checkpoint.fill(network, state, path)
+    about = checkpoint.read_metadata(path)
     own["trained"] = about.get("trained") != "false"
     own["face_classes"] = int(about.get("face_classes", 0))
     like = own.get("weights_like") or settings.source

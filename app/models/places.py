@@ -65,6 +65,7 @@ class Places:
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.graph, self.name = graph, name
+        self.modules = list(dict.fromkeys(call.name for call in graph.calls if call.name))
 
     def find(self, layer: str, output: str | None) -> Place:
         """The place that a layer's name stands for; `output` says what it gives.
@@ -107,27 +108,25 @@ class Places:
         that ends the share, 1 the last. Of layers that read the same the outermost, then the first.
         """
         passed, names = set(self.graph.bottlenecks), dict[str, str]()
-        for call in self.graph.calls:
-            _, value, shape, _ = self._read(call.name) if call.name else (0, "", None, 0)
+        for name in self.modules:
+            _, value, shape, _ = self._read(name)
             known = names.get(value)
             if shape is None or value not in passed or math.prod(shape[2:]) == 1:
                 continue
-            if known is None or call.name.count(".") < known.count("."):
-                names[value] = call.name
-        found = [(name, outputs) for _, name in sorted(names.items(), key=self._order)
+            if known is None or name.count(".") < known.count("."):
+                names[value] = name
+        ordered = [names[value] for value in sorted(names, key=self.graph.order.__getitem__)]
+        found = [(name, outputs) for name in ordered
                  if len(outputs := self.find_outputs(name)) == 1]  # fmt: skip
         if not found:
             raise InputError(f"layer.depth={depth}: {self.name} has no layer that all pass through")
         name, (output,) = found[math.ceil(depth * len(found)) - 1]
         return name, output
 
-    def _order(self, named: tuple[str, str]) -> int:
-        return self.graph.order[named[0]]
-
     def list_all(self) -> list[tuple[str, str, str, list[str]]]:
         """Each layer's name, what it is, what it gives and which `output` fits."""
         rows = []
-        for name in dict.fromkeys(call.name for call in self.graph.calls if call.name):
+        for name in self.modules:
             asked, value, shape, after = self._read(name)
             if shape is not None:
                 kind = " ".join([asked.kind, *after])
@@ -149,15 +148,15 @@ class Places:
             raise InputError(self._unknown(layer))
         asked = named[-1]
         value, activates = asked.value, False
-        by: Call | Operation | None = None
+        read: Call | Operation = asked
         while not activates and (follows := self._follow(value, layer.rpartition(".")[0])):
-            value, by, activates = follows
+            value, read, activates = follows
         if not activates:
-            value, by = asked.value, None
+            value, read = asked.value, asked
         after = []
-        if by is not None:
-            after = [f"after {by.name} ({by.kind})" if isinstance(by, Call) else f"after {by.kind}"]
-        read = asked if by is None else by
+        if read is not asked:
+            after = [f"after {read.name} ({read.kind})" if isinstance(read, Call)
+                     else f"after {read.kind}"]  # fmt: skip
         if isinstance(read, Call):
             count = sum(call.name == read.name for call in self.graph.calls)
             after += [f"call {read.number + 1} of {count}"] if count > 1 else []
@@ -216,12 +215,12 @@ class Places:
         all are alike, the operations around it tell.
         """
         fitting = [name for name, count in DIMENSIONS.items() if count == len(shape)]
-        if len(shape) == 4:
-            _, first, second, third = shape
-            if first != third and second in (first, third):
-                return ["map_channels_last" if first == second else "map"]
-            return self._find_layout(value) or fitting
-        return fitting
+        if len(shape) != 4:
+            return fitting
+        _, first, second, third = shape
+        if first != third and second in (first, third):
+            return ["map_channels_last" if first == second else "map"]
+        return self._find_layout(value) or fitting
 
     def _find_layout(self, value: str) -> list[str]:
         """The layout of a map by the nearest operation that needs, or gives, one of them."""
@@ -243,12 +242,11 @@ class Places:
         return []
 
     def _unknown(self, layer: str) -> str:
-        names = list(dict.fromkeys(call.name for call in self.graph.calls if call.name))
         if layer in self.graph.uncalled and layer:
             what = f"is not called as a module in the forward pass of {self.name}"
         else:
             what = f"is no module of {self.name}"
-        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.0)
+        near = difflib.get_close_matches(layer, self.modules, n=3, cutoff=0.0)
         return f"layer.name={layer} {what}: nearest are {', '.join(near)}; {LIST_LAYERS}"
 
 

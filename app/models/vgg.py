@@ -48,7 +48,12 @@ class DualTaskVGG(nn.Module):
             raise ValueError("13 widths and an input size that is a multiple of 32 are needed")
         self.widths, self.hidden = tuple(widths), hidden
         self.outputs, self.input_size = outputs, input_size
-        self.features = _features(widths)
+        modules: list[nn.Module] = []
+        for number, (before, width) in enumerate(zip((3, *widths), widths, strict=False), start=1):
+            modules += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+            if number in POOLED:
+                modules.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*modules)
         self.classifier = nn.Sequential(
             nn.Linear(widths[-1] * (input_size // 32) ** 2, hidden),
             nn.ReLU(),
@@ -129,12 +134,3 @@ def fold_batch_norm(trained: DualTaskVGG) -> DualTaskVGG:
                 modules.append(module)
         setattr(network, name, nn.Sequential(*modules))
     return network
-
-
-def _features(widths: Sequence[int]) -> nn.Sequential:
-    modules: list[nn.Module] = []
-    for number, (before, width) in enumerate(zip((3, *widths), widths, strict=False), start=1):
-        modules += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
-        if number in POOLED:
-            modules.append(nn.MaxPool2d(2))
-    return nn.Sequential(*modules)

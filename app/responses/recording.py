@@ -15,15 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from app.errors import InputError
-from app.files import digest_file
+from app.files import digest_file, reading
 from app.machine import measure_memory
+from app.names import POSITION
 from app.progress import progress_bar
-from app.responses.formats import POSITION, Part, Variable, open_file, reading
 from app.responses.kernels import AGGREGATE
 from app.responses.units import fit_rows
 from app.stimuli.presented import name_columns
 
 if TYPE_CHECKING:
+    from xarray import DataArray
+
     from app.config.schema import Responses
     from app.memo import Memo
     from app.responses.hardware import Hardware
@@ -44,7 +46,7 @@ class Recording:
 
     path: Path
     name: str  # of the data set
-    variable: Variable
+    array: DataArray
     axes: tuple[str, ...]  # presentations, then units or channels, rows, columns, then time if any
     times: NDArray[np.bool_] | None  # that are averaged; None: there is no axis of time
     shape: tuple[int, int, int]  # channels, rows, columns; of units without positions (units, 1, 1)
@@ -64,12 +66,12 @@ class Recording:
     @property
     def presentations(self) -> int:
         """How many there are."""
-        return self.variable.sizes[self.axes[0]]
+        return self.array.sizes[self.axes[0]]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of responses: float32 where the file's values are, else float64."""
-        own = self.variable.dtype
+        own = self.array.dtype
         return np.dtype(np.float32 if own.kind == "f" and own.itemsize <= 4 else np.float64)
 
     @property
@@ -79,13 +81,12 @@ class Recording:
 
     def list_presentations(self) -> pd.DataFrame:
         """Say what the file itself says of its presentations, a row each."""
-        lines = self.variable.along(self.axes[0])
-        return name_columns({name: bring() for name, bring in lines.items()})
+        return name_columns(list_lines(self.array, self.axes[0]))
 
     def read(
         self, images: Images, hardware: Hardware, bytes_a_unit: int = 0
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Read units, or kernels, in blocks that the memory budget allows, as `read_units` does.
+        """Read units, or kernels, in blocks that the memory budget allows, as `Units.read` does.
 
         Responses (images, units) are means over each image's presentations. Undefined units are in
         no block. InputError where all are, or where a budget is too small.
@@ -114,11 +115,14 @@ class Recording:
         fixed = measure_memory(), 3 * 8 * CHUNK_VALUES
         together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
                             self.what)  # fmt: skip
-        rows_read = self.presentations if self.variable.by_columns else 1
+        rows_read = self.presentations if "by_columns" in self.array.attrs else 1
         bins = 1 if self.times is None else len(self.times)
         most = CHUNK_VALUES // (height * width * bins * rows_read)
         together = min(together, max(1, most))
-        with progress_bar(self.what, channels, "unit") as done, reading(self.path):
+        with (
+            progress_bar(self.what, channels, "unit") as done,
+            reading(str(self.path), self.path),
+        ):
             for first in range(0, channels, together):
                 numbers = np.arange(first, min(first + together, channels))
                 yield numbers, self._read_part(rows, first, len(numbers))
@@ -127,17 +131,17 @@ class Recording:
     def _read_part(self, rows: NDArray[np.int64], first: int, count: int) -> NDArray[Any]:
         """Read so many channels of some presentations, the times' mean, as (rows, units)."""
         positions = self.shape[1] * self.shape[2]
-        each = self.variable.sizes[self.axes[1]] // self.shape[0]  # of the axis, to a channel
+        each = self.array.sizes[self.axes[1]] // self.shape[0]  # of the axis, to a channel
         part = {self.axes[1]: slice(first * each, (first + count) * each)}
         bins = 1 if self.times is None else len(self.times)
         step = max(1, CHUNK_VALUES // (count * positions * bins))
         found = np.empty((len(rows), count * positions), self.dtype)
-        order = [self.variable.axes.index(axis) for axis in self.axes]
+        order = self.array.get_axis_num(self.axes)
         for start in range(0, self.presentations, step):
             low, high = np.searchsorted(rows, [start, start + step])
             if low < high:
-                asked: Part = {**part, self.axes[0]: slice(start, start + step)}
-                values = self.variable.read(asked).transpose(order)
+                asked = {**part, self.axes[0]: slice(start, start + step)}
+                values = self.array.isel(asked).to_numpy().transpose(order)
                 values = values[rows[low:high] - start]
                 if self.times is not None:
                     values = values[..., self.times].mean(axis=-1, dtype=np.float64)
@@ -195,19 +199,27 @@ def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, li
 
     InputError where there is no such data set, or several, and for what is no responses.
     """
+    from app.responses.formats import open_file  # xarray is slow to import
+
     path = Path(settings.path or "").expanduser()
     found = open_file(path, settings.window, memory_gb)
     name = choose_variable(found, settings.variable, path)
-    variable = found[name]
+    array = found[name]
     window = None if path.suffix == ".nwb" else settings.window  # in which spikes were counted
-    with reading(path):
-        axes, times = arrange(variable, window, f"{name} in {path}")
-        shape, notes = find_shape(variable, axes)
+    with reading(str(path), path):
+        axes, times = arrange(array, window, f"{name} in {path}")
+        shape, notes = find_shape(array, axes)
         digest = digest_path(path)
-    return Recording(path, name, variable, axes, times, shape, digest, settings.window), notes
+    return Recording(path, name, array, axes, times, shape, digest, settings.window), notes
 
 
-def choose_variable(found: dict[str, Variable], asked: str | None, path: Path) -> str:
+def list_lines(array: DataArray, axis: str) -> dict[str, NDArray[Any]]:
+    """List the coordinates that a file has along an axis."""
+    return {str(name): each.to_numpy() for name, each in array.coords.items()
+            if each.dims == (axis,)}  # fmt: skip
+
+
+def choose_variable(found: dict[str, DataArray], asked: str | None, path: Path) -> str:
     """Choose the data set of numbers that is asked for, or the only one; InputError."""
     numbers = {name: each for name, each in found.items() if each.dtype.kind in "fiub"}
     listed = ", ".join(f"{name} {each.shape}" for name, each in numbers.items())
@@ -230,23 +242,23 @@ def choose_variable(found: dict[str, Variable], asked: str | None, path: Path) -
 
 
 def arrange(
-    variable: Variable, window: Sequence[float] | None, what: str
+    array: DataArray, window: Sequence[float] | None, what: str
 ) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
     """Put axes in order, presentations, units, time, by their names, else as they are.
 
     Beside the times of the window, whole bins where the file has their ends. InputError.
     """
-    names = variable.axes
+    names = [str(axis) for axis in array.dims]
     shown = [axis for axis in names if axis.lower().startswith(PRESENTATIONS)]
     clocks = [axis for axis in names if "time" in axis.lower()]
     plain = len(names) == 3 and not clocks and not shown  # an axis of time without its name
-    first, last = shown[:1] or list(names[:1]), clocks[:1] or (list(names[2:]) if plain else [])
+    first, last = shown[:1] or names[:1], clocks[:1] or (names[2:] if plain else [])
     units = [axis for axis in names if axis not in (*first, *last)]
     if sorted(units) == sorted(POSITION):
         units = list(POSITION)
     if len(units) not in (1, 3):
         raise InputError(
-            f"{what} has axes {variable.shape}: presentations x units, or x channels x rows x "
+            f"{what} has axes {array.shape}: presentations x units, or x channels x rows x "
             "columns, and maybe x time are read"
         )
     axes = (*first, *units, *last)
@@ -254,15 +266,14 @@ def arrange(
         if window is not None:
             raise InputError(f"responses.window={list(window)}: {what} has no axis of time")
         return axes, None
-    return axes, choose_times(variable, last[0], window, what)
+    return axes, choose_times(array, last[0], window, what)
 
 
 def choose_times(
-    variable: Variable, axis: str, window: Sequence[float] | None, what: str
+    array: DataArray, axis: str, window: Sequence[float] | None, what: str
 ) -> NDArray[np.bool_]:
     """Choose the times (times,) that lie in the window; InputError where none do."""
-    count = variable.sizes[axis]
-    lines = {name: bring() for name, bring in variable.along(axis).items()}
+    count, lines = array.sizes[axis], list_lines(array, axis)
     numbers = {name: each.astype(float) for name, each in lines.items() if each.dtype.kind in "fiu"}
     bins = [
         each for end in ("start", "end") for name, each in numbers.items() if name.endswith(end)
@@ -287,15 +298,15 @@ def choose_times(
     return within
 
 
-def find_shape(variable: Variable, axes: Sequence[str]) -> tuple[tuple[int, int, int], list[str]]:
+def find_shape(array: DataArray, axes: Sequence[str]) -> tuple[tuple[int, int, int], list[str]]:
     """Find the channels, rows and columns of units, by their axes or the file's coordinates."""
-    units, *rest = [variable.sizes[axis] for axis in axes[1:4]]
+    units, *rest = [array.sizes[axis] for axis in axes[1:4]]
     if len(rest) == 2:
         return (units, rest[0], rest[1]), []
-    flat, lines = (units, 1, 1), variable.along(axes[1])
+    flat, lines = (units, 1, 1), list_lines(array, axes[1])
     if not all(name in lines for name in POSITION):
         return flat, []
-    places = [lines[name]() for name in POSITION]
+    places = [lines[name] for name in POSITION]
     channels, height, width = (len(np.unique(each)) for each in places)
     grid = np.indices((channels, height, width)).reshape(3, -1)
     codes = [np.unique(each, return_inverse=True)[1] for each in places]

@@ -31,7 +31,9 @@ FINDINGS_BYTES = 200
 SCORING_BYTES = 0.25 * GB  # compiled loops, chunks in work
 SPARE = 0.06  # of the budget, for what no estimate foresees
 
-Block = tuple[NDArray[np.int64], NDArray[np.float32]]  # see `read_units`
+# The numbers (units,) of some units in their layer, in the order channel, row, column, and their
+# responses (images, units). All blocks share one array: use one before asking for the next.
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Units:
 
     network: Network
     layer: str
-    # Responses to some images, by their digest: scored first, certified next.
-    kept: dict[str, list[Block]] = field(default_factory=dict, init=False, compare=False)
+    # A block of all, by the digest of the images: they are scored first, certified next.
+    kept: dict[str, Block] = field(default_factory=dict, init=False, compare=False)
 
     def __memo__(self) -> Any:
         """What the responses depend on."""
@@ -52,63 +54,49 @@ class Units:
         return math.prod(self.network.map_shape(self.layer))
 
     def read(self, images: Images, hardware: Hardware, bytes_a_unit: int = 0) -> Iterator[Block]:
-        """Read them in blocks; see `read_units`."""
-        kept = self.kept.setdefault(images.digest, [])
-        return read_units(self.network, self.layer, images, hardware, bytes_a_unit, kept)
+        """Read them in blocks that the memory budget allows; each unit is in one of them.
 
-
-def read_units(
-    network: Network,
-    layer: str,
-    images: Images,
-    hardware: Hardware,
-    bytes_a_unit: int = 0,
-    kept: list[Block] | None = None,
-) -> Iterator[Block]:
-    """The layer's units in blocks that the memory budget allows; each unit is in one of them.
-
-    A block is the numbers (units,) of its units in the layer, in the order channel, row, column,
-    and their responses (images, units). All blocks share one array: use a block before asking for
-    the next. `bytes_a_unit` is what is kept of every unit while blocks are read. A block of all
-    units stays in `kept`, and is taken from there the next time. TooLittleMemory where not even one
-    row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
-    """
-    shape = channels, height, columns = network.map_shape(layer)
-    forward = plan_pass(network, (layer,), hardware)
-    decoded = len(images) * network.input_size**2 * 3
-    # A module's input and output, while it runs on the CPU.
-    largest = forward.largest(network.input_size)
-    workspace = 3 * 4 * hardware.batch(largest) * largest if hardware.device.type == "cpu" else 0
-    known = kept.pop() if kept else None
-    fixed = measure_memory() - (known[1].nbytes if known else 0)
-    what = f"the units of {layer} of {network.settings.name}"
-    asked = hardware.memory_gb, shape, len(images), (fixed, decoded + workspace)
-    together = fit_rows(*asked, bytes_a_unit, what)
-    if known and together == height:
-        yield known
-        return
-    del known
-    parts = [slice(first, min(first + together, height)) for first in range(0, height, together)]
-    crops = images.crops(network.preprocessing)
-    memory = np.empty(len(images) * min(together, height) * channels * columns, np.float32)
-    number = np.arange(math.prod(shape)).reshape(shape)
-    with progress_bar(f"{layer} units", len(parts) * len(images)) as done:
-        for rows in parts:
-            seen, inside = forward.strip(rows)
-            units = number[:, rows].transpose(1, 2, 0).ravel()  # as maps lie in memory
-            responses = memory[: len(images) * len(units)].reshape(len(images), len(units))
-            batch = hardware.batch(forward.largest(seen.stop - seen.start))
-            for start in range(0, len(images), batch):
-                shown = network.preprocessing.scale(crops[start : start + batch, seen])
-                with torch.inference_mode():
-                    pixels = to_device(shown.transpose(0, 3, 1, 2), hardware)
-                    ((_, maps),) = forward.run(pixels)
-                    found = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(shown), -1)
-                    torch.from_numpy(responses[start : start + batch]).copy_(found)
-                done(len(shown))
-            if kept is not None and len(parts) == 1:
-                kept.append((units, responses))
-            yield units, responses
+        `bytes_a_unit` is what is kept of every unit while blocks are read. TooLittleMemory where
+        not even one row of the maps fits `hardware.memory_gb`, with the smallest budget that works.
+        """
+        shape = channels, height, columns = self.network.map_shape(self.layer)
+        forward = plan_pass(self.network, (self.layer,), hardware)
+        prepare = self.network.preprocessing
+        decoded = len(images) * prepare.size**2 * 3
+        # A module's input and output, while it runs on the CPU.
+        largest = forward.largest(prepare.size)
+        on_cpu = hardware.device.type == "cpu"
+        workspace = 3 * 4 * hardware.batch(largest) * largest if on_cpu else 0
+        known = self.kept.pop(images.digest, None)
+        fixed = measure_memory() - (known[1].nbytes if known else 0), decoded + workspace
+        what = f"the units of {self.layer} of {self.network.settings.name}"
+        asked = hardware.memory_gb, shape, len(images), fixed
+        together = fit_rows(*asked, bytes_a_unit, what)
+        if known and together == height:
+            yield known
+            return
+        del known
+        parts = [slice(row, min(row + together, height)) for row in range(0, height, together)]
+        crops = images.crops(prepare)
+        memory = np.empty(len(images) * min(together, height) * channels * columns, np.float32)
+        number = np.arange(math.prod(shape)).reshape(shape)
+        with progress_bar(f"{self.layer} units", len(parts) * len(images)) as done:
+            for rows in parts:
+                seen, inside = forward.strip(rows)
+                units = number[:, rows].transpose(1, 2, 0).ravel()  # as maps lie in memory
+                responses = memory[: len(images) * len(units)].reshape(len(images), len(units))
+                batch = hardware.batch(forward.largest(seen.stop - seen.start))
+                for start in range(0, len(images), batch):
+                    shown = prepare.scale(crops[start : start + batch, seen])
+                    with torch.inference_mode():
+                        pixels = to_device(shown.transpose(0, 3, 1, 2), hardware)
+                        ((_, maps),) = forward.run(pixels)
+                        found = maps[:, :, inside].permute(0, 2, 3, 1).reshape(len(shown), -1)
+                        torch.from_numpy(responses[start : start + batch]).copy_(found)
+                    done(len(shown))
+                if len(parts) == 1:
+                    self.kept[images.digest] = units, responses
+                yield units, responses
 
 
 def fit_rows(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from app.choices import TASKS
 from app.errors import InputError
+from app.files import reading
 from app.spelling import spell
 from app.stimuli.folders import ImageFolders
 from app.stimuli.images import Images, drawn, join_images
@@ -64,13 +65,20 @@ class Task:
         every class needs a folder. InputError for a folder that is no output's, or has no image.
         """
         folders, count, setting = self.folders, len(self.outputs), f"lesion.{self.name}.classes"
-        present = listed = folders.labels()
+        present = folders.labels()
+        output = dict(zip(present, self.outputs, strict=False))
         if self.classes is not None:
             where = f"{setting}={self.classes}"
             listed = _read_list(self.classes, where)
-            mapped = [re.fullmatch(r"(.+?)\s*:\s*(\d+)", line) for line in listed]
-            if listed and all(mapped):
-                return self._map(where, mapped, present)
+            lines = [re.fullmatch(r"(.+?)\s*:\s*(\d+)", line) for line in listed]
+            if listed and all(lines):  # `folder: output`; folders without a line are not shown
+                output = {line[1]: int(line[2]) for line in lines if line}
+                if strange := [number for number in output.values() if number not in self.outputs]:
+                    raise InputError(
+                        f"{where} names the output {strange[0]}: those of these classes are "
+                        f"{self.outputs.start} to {self.outputs.stop - 1}"
+                    )
+                return output, self._find_images([*output])
             if len(listed) != count:
                 raise InputError(
                     f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
@@ -81,28 +89,16 @@ class Task:
                     f"{folders} has a folder {unlisted[0]!r} that {where} does not list: remove it "
                     "or correct the list"
                 )
+            output = {folder: self.outputs[listed.index(folder)] for folder in present}
         elif len(present) != count:
             raise InputError(
                 f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
                 f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
             )
-        output = {folder: self.outputs[listed.index(folder)] for folder in present}
         return output, self._find_images(present)
 
     def _find_images(self, labels: Sequence[str]) -> dict[str, list[str]]:
         return keep_held_out(self.held_out, self.folders.find(labels, at_least=1), self.name)
-
-    def _map(
-        self, where: str, lines: Sequence[re.Match[str] | None], present: Sequence[str]
-    ) -> tuple[dict[str, int], dict[str, list[str]]]:
-        """As `find`, by lines `folder: output`; folders that have no line are not shown."""
-        output = {line[1]: int(line[2]) for line in lines if line}
-        if strange := [number for number in output.values() if number not in self.outputs]:
-            raise InputError(
-                f"{where} names the output {strange[0]}: those of these classes are "
-                f"{self.outputs.start} to {self.outputs.stop - 1}"
-            )
-        return output, self._find_images([*output])
 
 
 def make_own_classes(
@@ -117,11 +113,15 @@ def make_own_classes(
         return OwnClasses(images, right, face_classes, names)
     faces = (face_classes, settings.images_per_identity)
     objects = (outputs - face_classes, settings.images_per_object)
+    images = _draw(settings, faces, objects, memo)
+    right, labels = pd.factorize(np.array(images.labels, object))
+    return OwnClasses(images, right, face_classes, dict(enumerate(labels)))
+
+
+def _draw(settings: Lesion, faces: tuple[int, int], objects: tuple[int, int], memo: Memo) -> Images:
+    """Draw images of so many classes, so many each."""
     pixels, labels = memo(draw_own_classes, settings.seed, faces, objects, settings.size)
-    number = {label: output for output, label in enumerate(dict.fromkeys(labels))}
-    right = np.array([number[label] for label in labels], np.int64)
-    images = drawn(pixels, labels, f"drawn, seed {settings.seed}")
-    return OwnClasses(images, right, face_classes, {n: label for label, n in number.items()})
+    return drawn(pixels, labels, f"drawn, seed {settings.seed}")
 
 
 def choose_task(settings: Lesion, model: Model) -> str:
@@ -166,28 +166,22 @@ def make_readout_classes(
     found = find_readout_classes(settings)
     if found:
         parts = {task: folders.read(each, megapixels) for task, (folders, each) in found.items()}
-        labels = [f"{task}/{label}" for task, part in parts.items() for label in part.labels]
-        images = join_images(parts, labels)
+        images = join_images(
+            parts, [f"{task}/{label}" for task, part in parts.items() for label in part.labels]
+        )
+        faces = len(found["faces"][1]) if "faces" in found else 0
     else:
-        each = settings.readout.images_each
-        faces, objects = (settings.readout.identities, each), (settings.readout.categories, each)
-        pixels, told = memo(draw_own_classes, settings.seed, faces, objects, settings.size)
-        images, labels = drawn(pixels, told, f"drawn, seed {settings.seed}"), list(told)
-    outputs = {label: output for output, label in enumerate(dict.fromkeys(labels))}
-    faces_in = len(found["faces"][1]) if "faces" in found else 0 if found else faces[0]
-    seen: Counter[str] = Counter()
-    halves: tuple[list[int], list[int]] = ([], [])
-    for place, label in enumerate(labels):
-        halves[seen[label] % 2].append(place)
-        seen[label] += 1
-    names = {output: label for label, output in outputs.items()}
+        asked, each = settings.readout, settings.readout.images_each
+        faces = asked.identities
+        images = _draw(settings, (faces, each), (asked.categories, each), memo)
+    right, labels = pd.factorize(np.array(images.labels, object))
+    tests = pd.Series(right).groupby(right).cumcount().to_numpy() % 2 == 1
 
-    def make(chosen: list[int]) -> OwnClasses:
-        right = np.array([outputs[labels[place]] for place in chosen], np.int64)
-        return OwnClasses(images.take(chosen), right, faces_in, names)
+    def make(chosen: NDArray[np.bool_]) -> OwnClasses:
+        shown = images.take(np.flatnonzero(chosen).tolist())
+        return OwnClasses(shown, right[chosen], faces, dict(enumerate(labels)))
 
-    fitted, tested = map(make, halves)
-    return fitted, tested
+    return make(~tests), make(tests)
 
 
 def find_readout_classes(
@@ -286,11 +280,8 @@ def read_classes(
 
 def _read_list(path: str, where: str) -> list[str]:
     """Read the lines of a text file, each once; InputError otherwise."""
-    try:
+    with reading(where, Path(path), hint=""):
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"{where} cannot be read: {reason}") from None
     lines = [spell(line.strip()) for line in text.rstrip().splitlines()]
     for number, line in enumerate(lines, 1):
         if (first := lines.index(line) + 1) < number:

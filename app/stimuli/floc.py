@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from app.errors import InputError
-from app.files import user_cache, writing
-from app.progress import Progress, progress_bar
+from app.files import writing
+from app.progress import progress_bar
 from app.stimuli.fetching import RETRIES, SECONDS, fetch_file
 
 DIGESTS = Path(__file__).with_name("floc.sha256")
@@ -31,11 +31,6 @@ def read_digests(path: Path) -> dict[str, dict[str, str]]:
         digest, name = line.split()
         listed.setdefault(Path(name).parent.name, {})[name] = digest
     return listed
-
-
-def default_folder() -> Path:
-    """Return where the images are kept unless told otherwise: in the user's cache folder."""
-    return Path(user_cache("floc"))
 
 
 def fetch(
@@ -69,24 +64,18 @@ def fetch(
         if missing:
             base = address.rstrip("/") + "/"
             source = pooch.create(folder, base, registry=missing, retry_if_failed=RETRIES)
-            with FileLock(folder / ".lock"):  # the system releases it if this process dies
-                _download(source, progress)
+            get = partial(
+                fetch_file,
+                source,
+                downloader=pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16),
+                what="fLoc",
+                instead="with the images at hand give stimuli.root=<folder of adult, child, …>",
+            )
+            # The system releases the lock if this process dies.
+            with FileLock(folder / ".lock"), ThreadPoolExecutor(TOGETHER) as pool:
+                # What a process that was killed had not put in its place would be an image.
+                for left in folder.glob(f"{STIMULI}/*/tmp*"):
+                    left.unlink()
+                for _ in pool.map(get, missing):  # where one fails, those that wait are given up
+                    progress(1)
     return folder / STIMULI
-
-
-def _download(source: Any, progress: Progress) -> None:
-    """Fetch those of a pooch's files that no other process has fetched by now."""
-    import pooch
-
-    # What a process that was killed had not finished, or not put in its place, would be an image.
-    for left in source.abspath.glob(f"{STIMULI}/*/tmp*"):
-        left.unlink()
-    downloader = pooch.HTTPDownloader(timeout=SECONDS, chunk_size=2**16)
-    instead = "with the images at hand give stimuli.root=<folder of adult, child, …>"
-
-    def get(name: str) -> None:
-        fetch_file(source, name, downloader, "fLoc", instead)
-
-    with ThreadPoolExecutor(TOGETHER) as pool:
-        for _ in pool.map(get, source.registry):  # where one fails, those that wait are given up
-            progress(1)

@@ -129,9 +129,9 @@ class ImageFolders:
                 for each in said:
                     told[each].append(name)
                 progress(1)
-        notes = tuple(self._note(those, "image(s)", said) for said, those in told.items())
+        notes = tuple(self.note(those, f"image(s) {said}") for said, those in told.items())
         if unused := self._list_unused(found, aside):
-            notes += (self._note(unused, "file(s) or folder(s)", "are not used"),)
+            notes += (self.note(unused, "file(s) or folder(s) are not used"),)
         source = spell(str(self.root))
         return Images(names, labels, digest.hexdigest(), source, paths, notes, megapixels)
 
@@ -152,9 +152,10 @@ class ImageFolders:
     def __str__(self) -> str:
         return f"{self.setting}={self.root}"
 
-    def _note(self, names: Sequence[str], what: str, said: str) -> str:
+    def note(self, names: Sequence[str], said: str) -> str:
+        """Say something of so many, and name the first."""
         shown = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
-        return f"{self.setting.partition('.')[0]}: {len(names)} {what} {said}: {shown}"
+        return f"{self.setting.partition('.')[0]}: {len(names)} {said}: {shown}"
 
     def _folders(self) -> dict[str, str]:
         """The folder of each label, as the file system has its name."""

@@ -27,9 +27,8 @@ def make_identities(
         images = folders.read(found, megapixels)
         known = _find_learned(learned).labels() if learned else []
         if shared := [label for label in found if label in known]:
-            said = f"identities: {len(shared)} are called as people whom the network learned"
-            shown = ", ".join([*shared[:3], *(["…"] if len(shared) > 3 else [])])
-            images = replace(images, notes=(*images.notes, f"{said}: {shown}"))
+            said = folders.note(shared, "are called as people whom the network learned")
+            images = replace(images, notes=(*images.notes, said))
         return images
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import InputError
+from app.files import user_cache
 from app.spelling import find_name
 from app.stimuli import floc
 from app.stimuli.folders import ImageFolders
@@ -61,7 +62,11 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         labels = [drawing.labels[place] for place in shown]
         images = drawn(drawing.pixels[shown], labels, f"drawn, seed {settings.seed}")
     elif settings.root is None:
-        images = _fetch_floc(settings, named or [each for each in present if each not in left])
+        wanted = named or [each for each in present if each not in left]
+        folder, address = Path(settings.folder or user_cache("floc")), settings.address or ""
+        root = floc.fetch(wanted, folder.expanduser(), address, floc.read_digests(floc.DIGESTS))
+        fetched = ImageFolders(root, "category", "stimuli.folder")
+        images = replace(fetched.read(fetched.find(wanted)), source=address, notes=())
     else:
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
         images = folders.read(found, megapixels, aside=left)
@@ -83,12 +88,3 @@ def group(
         if kept := tuple(category for category in own if category not in left):
             domains[domain] = kept
     return domains, left
-
-
-def _fetch_floc(settings: Stimuli, wanted: Sequence[str]) -> Images:
-    """Fetch fLoc's images of the wanted categories once."""
-    folder = Path(settings.folder).expanduser() if settings.folder else floc.default_folder()
-    address = settings.address or ""
-    root = floc.fetch(wanted, folder, address, floc.read_digests(floc.DIGESTS))
-    folders = ImageFolders(root, "category", "stimuli.folder")
-    return replace(folders.read(folders.find(wanted)), source=address, notes=())

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from app.errors import InputError
+from app.files import reading
 from app.spelling import spell
 from app.stimuli.images import Images
 from app.stimuli.localizer import Localizer, group
@@ -65,14 +65,11 @@ def read_columns(path: Path, setting: str) -> pd.DataFrame:
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{setting}={path} must be a .csv, .tsv or .parquet table")
-    try:
+    with reading(f"{setting}={path}", path):
         if kind == ".parquet":
             return pd.read_parquet(path)
         separator = "\t" if kind == ".tsv" else ","
         return pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
-    except Exception as error:  # of damaged files readers raise nearly anything
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"{setting}={path} cannot be read: {reason}") from error
 
 
 def describe_presentations(
@@ -197,17 +194,12 @@ def _gather(table: pd.DataFrame, label: str, source: str) -> Images:
     """Make an image of each stimulus of a table, whose index numbers the presentations."""
     numbers = table.index.to_numpy(np.int64)
     if "stimulus" in table:
-        code, found = pd.factorize(table["stimulus"])
-        names = found.tolist()
-        rows: list[NDArray[np.int64]] = [
-            numbers[own] for own in np.split(
-                np.argsort(code, kind="stable"), np.cumsum(np.bincount(code))[:-1]
-            )
-        ]  # fmt: skip
+        groups = pd.Series(numbers).groupby(table["stimulus"].to_numpy(), sort=False)
+        shown = {str(name): own.to_numpy() for name, own in groups}
     else:
-        rows = [numbers[[place]] for place in range(len(numbers))]
-        names = [f"{label}/presentation-{number + 1}" for number in numbers]
+        shown = {f"{label}/presentation-{n + 1}": np.array([n], np.int64) for n in numbers}
+    names, rows = tuple(shown), list(shown.values())
     labels = tuple(table.loc[[own[0] for own in rows], label])
     told = json.dumps([names, labels, [own.tolist() for own in rows]])
     digest = hashlib.sha256(told.encode()).hexdigest()
-    return Images(tuple(names), labels, digest, source, rows)
+    return Images(names, labels, digest, source, rows)

@@ -139,7 +139,7 @@ def keep_best(training: Training) -> None:
 def resume(folder: Path, learner: Learner, identity: dict[str, Any]) -> History:
     """Put the learner where the latest checkpoint was: the figures of the finished epochs.
 
-    None without a checkpoint; InputError for one that cannot be read, or that another training
+    Empty without a checkpoint; InputError for one that cannot be read, or that another training
     made.
     """
     epochs = _epochs(folder)

@@ -23,7 +23,7 @@ from app.responses import units as units_room
 from app.responses.hardware import Hardware, choose_device
 from app.responses.kernels import Reader, read_kernels
 from app.responses.passes import collect, plan_pass
-from app.responses.units import fit_rows, read_units
+from app.responses.units import Units, fit_rows
 from app.stimuli.images import Images, drawn
 
 WIDTHS = (4, 4, 6, 6, 8, 8, 8, 10, 10, 10, 12, 12, 12)
@@ -82,7 +82,7 @@ def by_kernel(network: Network, layers: Any, images: Images, hardware: Hardware 
 def by_unit(network: Network, layer: str, images: Images, hardware: Hardware = CPU) -> np.ndarray:
     """All units of a layer, put in their places."""
     found = np.full((len(images), np.prod(network.map_shape(layer))), np.nan, "float32")
-    for units, responses in read_units(network, layer, images, hardware):
+    for units, responses in Units(network, layer).read(images, hardware):
         assert np.isnan(found[:, units]).all(), "each unit once"
         found[:, units] = responses
     return found

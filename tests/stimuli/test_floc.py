@@ -25,6 +25,7 @@ from PIL import Image
 
 from app.config import schema
 from app.errors import InputError
+from app.files import user_cache
 from app.stimuli import floc
 from app.stimuli.folders import ImageFolders
 from app.stimuli.localizer import make_localizer
@@ -255,6 +256,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from app.errors import InputError
+from app.files import user_cache
 from app.stimuli import floc
 folder, address, digests, *categories = sys.argv[1:]
 try:
@@ -387,7 +389,7 @@ def test_the_localizer(server: Server, tmp_path: Path, monkeypatch, overrides, c
 def test_kept_in_the_users_cache(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if sys.platform == "linux":
-        assert floc.default_folder() == tmp_path / "selective-units" / "floc"
+        assert Path(user_cache("floc")) == tmp_path / "selective-units" / "floc"
 
 
 @pytest.mark.parametrize("address", ["null", "ftp://host", "/a/folder"])
