@@ -33,7 +33,8 @@ def job(config: DictConfig) -> None:
                     "nothing was fetched: read the terms, and give accept_terms=true if you accept "
                     "them"
                 )
-            make_photographs(settings, folder)
+            for note in make_photographs(settings, folder):
+                print(f"note: {note}")
         for part, what in ((FACES, "to learn"), (DECODE, "to decode"), (OBJECTS, "to learn")):
             classes, images = ([*(folder / part).glob(depth)] for depth in ("*", "*/*"))
             print(f"{folder / part}: {len(classes)} classes, {len(images)} images {what}")

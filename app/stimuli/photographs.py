@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from app.config.parameters import leaves
 from app.errors import InputError
@@ -57,24 +57,25 @@ def is_made(settings: Photographs, folder: Path) -> bool:
     return True
 
 
-def make_photographs(settings: Photographs, folder: Path) -> None:
+def make_photographs(settings: Photographs, folder: Path) -> list[str]:
     """Fetch the archives, and make `faces`, `decode` and `objects` in a folder, unless it is made.
 
-    Of several processes one does, others wait. InputError for what `is_made` refuses, an archive
-    that cannot be fetched, too few classes, and a disk that is full.
+    Of several processes one does, others wait. Returns what to know of what was made. InputError
+    for what `is_made` refuses, an archive that cannot be fetched, an image in it that cannot be
+    read, too few classes, and a disk that is full.
     """
     another = "another folder with folder=<folder>"
     with writing("make photographs in", folder, another):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if is_made(settings, folder):
-                return
+                return []
             archives = Path(settings.archives).expanduser()
             people, things = (fetch_archive(each, archives)
                               for each in (settings.people, settings.things))  # fmt: skip
             with whole(folder) as new:
                 shutil.rmtree(new, ignore_errors=True)  # what a process that was killed left
-                _fill(settings, people, things, new)
+                return _fill(settings, people, things, new)
 
 
 def fetch_archive(archive: Archive, folder: Path) -> Path:
@@ -125,8 +126,8 @@ def choose_classes(
     return taken
 
 
-def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> None:
-    """Write all photographs, and where they come from, into a new folder."""
+def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> list[str]:
+    """Write all photographs, and where they come from, into a new folder; what to know of them."""
     asked, seed = settings, settings.seed
     persons, kinds = list_images(people), list_images(things)
     learned = choose_classes(persons, asked.people, FACES, asked.faces, None, seed)
@@ -136,6 +137,16 @@ def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> No
     _write(people, {FACES: learned, DECODE: decoded}, asked.people, asked.size, folder)
     _write(things, {OBJECTS: objects}, asked.things, asked.size, folder)
     (folder / SOURCES).write_text(to_json(asdict(settings)), encoding="utf-8")
+    unknown = {
+        name: sorted({label for labels in each.leave_out.values() for label in labels} - {*found})
+        for name, each, found in (("people", asked.people, persons),
+                                  ("things", asked.things, kinds))
+    }  # fmt: skip
+    return [
+        f"{name}.leave_out has {len(labels)} name(s) that are no classes, the first is {labels[0]}"
+        for name, labels in unknown.items()
+        if labels
+    ]
 
 
 def _write(
@@ -152,7 +163,10 @@ def _write(
     with tarfile.open(path) as tar, progress_bar(archive.title, len(targets)) as progress:
         for member in tar:  # in the archive's order: a compressed one knows no other
             if (target := targets.get(member.name)) is not None:
-                image = to_rgb(Image.open(tar.extractfile(member)))  # type: ignore[arg-type]
+                try:
+                    image = to_rgb(Image.open(tar.extractfile(member)))  # type: ignore[arg-type]
+                except UnidentifiedImageError:
+                    raise InputError(f"{path}: {member.name} is no image of a known kind") from None
                 if archive.box is not None:
                     image = image.crop(tuple(archive.box))  # type: ignore[arg-type]
                 Image.fromarray(prepare.crop(image)).convert("L").save(target)

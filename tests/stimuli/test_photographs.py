@@ -271,6 +271,25 @@ def test_settings_that_contradict(tmp_path: Path, override: str, said: str):
         checked(compose_config(override, name="photographs"))
 
 
+def test_an_image_in_an_archive_that_is_none(server: Server, tmp_path: Path):
+    damaged = bytearray(server.files["256.tar"])
+    start = damaged.index(b"\xff\xd8\xff", damaged.index(b"002.flag_0003.jpg"))
+    damaged[start : start + 16] = b"no picture, text"
+    server.files["256.tar"] = bytes(damaged)
+    said = refusal(server.settings(tmp_path))
+    assert said.endswith(
+        "256_ObjectCategories/002.flag/002.flag_0003.jpg is no image of a known kind"
+    )
+
+
+def test_names_left_out_that_are_no_classes(server: Server, tmp_path: Path):
+    settings = server.settings(tmp_path)
+    settings.things.leave_out = {"a": ["159.people", "001.ak48"], "b": ["bag"]}
+    (note,) = photographs.make_photographs(settings, Path(settings.folder))
+    assert note == "things.leave_out has 2 name(s) that are no classes, the first is 001.ak48"
+    assert not photographs.make_photographs(settings, Path(settings.folder))
+
+
 def test_a_person_who_is_learned_and_decoded(tmp_path: Path):
     """An image of both is refused, whatever it is called; names of both are told."""
     for number, (part, people) in enumerate((("faces", "xy"), ("decode", "yz"))):
