@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from app.choices import PRECISIONS
+from app.choices import DEVICES, PRECISIONS
 from app.errors import InputError
 from app.machine import count_threads
 
@@ -61,10 +61,12 @@ class Hardware:
 
 
 def choose_device(name: str, precision: str = "float32") -> torch.device:
-    """The device that one of `app.choices.DEVICES` stands for; `auto` is the GPU, if there is one.
+    """The device that a name stands for; `auto` is the GPU where there is one.
 
     InputError for what the machine or the device cannot do.
     """
+    if name not in DEVICES:
+        raise InputError(f"device={name} is unknown: it is one of {', '.join(DEVICES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda, but torch sees no GPU here: use device=cpu or device=auto")
     if name == "auto":
