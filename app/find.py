@@ -55,8 +55,9 @@ def find(
     criteria = selection.make_criteria(compared)
     pooled = {name: questions[name] for name, each in criteria.items() if each.pool == "layers"}
     others = score_others(pooled, reader, stimuli.images, aggregation)
-    said = {name: each.scores for name, each in scored.items()}
-    criteria, values, selected = selection.select_units(criteria, said, others, memo)
+    criteria, values, selected = selection.select_units(
+        criteria, {name: each.scores for name, each in scored.items()}, others, memo
+    )
     scored = {name: each.leave_contrasts() for name, each in scored.items()}
     said = {name: each.scores for name, each in scored.items()}
     score = {name: each.score for name, each in said.items()}

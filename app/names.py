@@ -69,9 +69,8 @@ EXPLAINED = "multiverse/{outcome}_{choice}"  # the share of an outcome's varianc
 JOBS_FINISHED, JOBS_FAILED = "jobs/finished", "jobs/failed"  # of a sweep
 
 WHOLE = (  # numbers
-    COUNT, UNITS, UNDEFINED, ATTRIBUTION_POINTS, GREEDY_DROPPED, DECODED_KERNELS,
-    FIXED_KERNELS, DEPTH,
-    SPECIFICATIONS,
+    COUNT, UNITS, UNDEFINED, ATTRIBUTION_POINTS, GREEDY_DROPPED, DECODED_KERNELS, FIXED_KERNELS,
+    DEPTH, SPECIFICATIONS,
 )  # fmt: skip
 
 

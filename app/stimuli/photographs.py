@@ -105,6 +105,11 @@ def list_images(path: Path) -> Found:
     return found
 
 
+def list_left_out(archive: Archive) -> set[str]:
+    """List the classes that are left out, for whatever reason."""
+    return {label for labels in archive.leave_out.values() for label in labels}
+
+
 def choose_classes(
     found: Found, archive: Archive, setting: str, chosen: Classes, below: int | None, seed: int
 ) -> Found:
@@ -112,7 +117,7 @@ def choose_classes(
 
     InputError where fewer than two classes are left.
     """
-    left_out = {label for labels in archive.leave_out.values() for label in labels}
+    left_out = list_left_out(archive)
     taken = {label: choose_images(names, chosen.most, seed)
              for label, names in sorted(found.items())
              if chosen.at_least <= len(names) < (below or len(names) + 1)
@@ -138,7 +143,7 @@ def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> li
     _write(things, {OBJECTS: objects}, asked.things, asked.size, folder)
     (folder / SOURCES).write_text(to_json(asdict(settings)), encoding="utf-8")
     unknown = {
-        name: sorted({label for labels in each.leave_out.values() for label in labels} - {*found})
+        name: sorted(list_left_out(each) - {*found})
         for name, each, found in (("people", asked.people, persons),
                                   ("things", asked.things, kinds))
     }  # fmt: skip
