@@ -45,7 +45,6 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     cpu = settings.device == "auto" and not settings.from_folders
     device = choose_device("cpu" if cpu else settings.device, settings.precision)
     torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")
     another = "another folder with output=<folder>"
     with writing("write the training to", folder, another), outputs.only_one(folder):
         material = make_material(settings)

@@ -20,7 +20,7 @@ from app.errors import InputError
 Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
 Factor = Annotated[float, Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")]
 Probability = Annotated[
-    float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: a probability")
+    float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: from 0 to 1")
 ]
 NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 0 or more")]
 
@@ -120,6 +120,7 @@ class Train:
     drawn: Drawn = field(default_factory=Drawn)
     epochs: Count = MISSING
     batch_size: Annotated[int, at_least(2)] = MISSING
+    sampling: Probability = MISSING
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     stopping: Stopping = field(default_factory=Stopping)

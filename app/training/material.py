@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,15 +45,26 @@ class Examples(Dataset[tuple[Pixels, int]]):
         return np.array(self.look(self.images.open(index))), self.outputs[index]
 
 
+@dataclass(frozen=True)
 class Varied(Examples):
     """Examples in a random order, each with a random look: a data set and its own sampler.
 
     Order and a seed for each look follow from torch's global random numbers, which are seeded for
     each epoch; so they are the same whatever process reads an image.
+
+    A class of n images is drawn in proportion to n^`sampling` (Kang et al. 2020, q there), with
+    replacement; at 1 each image is shown once instead.
     """
+
+    sampling: float
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order, seeds = torch.randperm(len(self)), torch.randint(2**63 - 1, (len(self),))
+        if self.sampling < 1:
+            outputs = torch.tensor(self.outputs)
+            weights = outputs.bincount()[outputs].double() ** (self.sampling - 1)
+            order = weights.multinomial(len(self), replacement=True)
+            return zip(order.tolist(), seeds.tolist(), strict=True)
         return zip(order.tolist(), seeds[order].tolist(), strict=True)
 
     # Asked as its sampler asks, not by a number alone.
@@ -133,7 +143,7 @@ def make_material(settings: Train) -> Material:
         # Or it would take random numbers from the global ones, in a new process only.
         "generator": torch.Generator(),
     }
-    varied = Varied(**vars(learned))
+    varied = Varied(**vars(learned), sampling=settings.sampling)
     to_learn = DataLoader(varied, sampler=varied, drop_last=True, **options)
     return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)
 
@@ -194,9 +204,8 @@ def read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Exa
     objects, tested_objects = _split_task("objects", settings)
     learned = join_images({"faces": faces, "objects": objects})
     tested = join_images({"faces": tested_faces, "objects": tested_objects})
-    varied = partial(show_part, settings.augmentation, prepare)
     return (
-        _make_examples(settings, learned, len(faces), varied),
+        _make_examples(settings, learned, len(faces), make_look(settings.augmentation, prepare)),
         _make_examples(settings, tested, len(tested_faces), prepare.crop),
     )
 
@@ -210,16 +219,16 @@ def _make_examples(settings: Train, images: Images, faces: int, look: Look) -> E
     return Examples(images, faces, outputs, look)
 
 
-def show_part(settings: Augmentation, prepare: Preprocessing, image: Image.Image) -> Pixels:
-    """Show a random part of an image, maybe mirrored (Szegedy et al. 2015).
+def make_look(settings: Augmentation, prepare: Preprocessing) -> Look:
+    """Make what shows a random part of an image, maybe mirrored (Szegedy et al. 2015).
 
     Without `scale` the part is the centre that is tested.
     """
     if settings.scale is None:
-        part = Image.fromarray(prepare.crop(image))
+        part = [prepare.crop, Image.fromarray]
     else:
-        part = v2.RandomResizedCrop(prepare.size, settings.scale, settings.ratio)(to_rgb(image))
-    return np.asarray(v2.RandomHorizontalFlip(settings.flip)(part))
+        part = [to_rgb, v2.RandomResizedCrop(prepare.size, settings.scale, settings.ratio)]
+    return v2.Compose([*part, v2.RandomHorizontalFlip(settings.flip), np.asarray])
 
 
 def _split_task(task: str, settings: Train) -> tuple[Images, Images]:

@@ -13,7 +13,7 @@ from app.config.training import Augmentation, Train
 from app.errors import InputError
 from app.models.loading import make_preprocessing
 from app.stimuli.images import Preprocessing
-from app.training.material import Material, make_material, read_batches, show_part
+from app.training.material import Material, make_look, make_material, read_batches
 from tests.test_train import settings
 from tests.training.conftest import write
 
@@ -122,7 +122,7 @@ def test_an_epoch_is_the_same_whatever_came_before_and_however_many_read_it(phot
 
 def looks(image: Image.Image, varied: Augmentation, count: int) -> list[np.ndarray]:
     torch.manual_seed(0)
-    return [show_part(varied, PREPARE, image) for _ in range(count)]
+    return [make_look(varied, PREPARE)(image) for _ in range(count)]
 
 
 def test_without_scale_the_centre_is_learned_and_half_of_it_mirrored():
