@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("netcdf", "parquet", "dataset")
 PRESENTATION, NEUROID = "presentation", "neuroid"
-PLACES = ("neuroid_id", "layer", "unit", "channel", "row", "column")
+PLACES = ("neuroid_id", "layer", *PLACE)
 PARTITION = "network"  # of a data set, as Hive lays it out
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.names import CI95, INTACT, name_units
+from app.names import CI95, INTACT, POSITION, name_units
 from app.sweeps import results
 from app.sweeps.parent import PLAN, read_plan
 from app.sweeps.results import Result
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Read = Callable[[Result, str], pd.DataFrame | None]
 LEADING = ["layer", "metric", "aggregation"]  # columns of every long table
-PLACE = ["unit", "channel", "row", "column"]
+PLACE = ["unit", *POSITION]
 SURE = (*CI95, "_split_half")  # how sure a score is: columns, after the metric's name
 
 

@@ -18,6 +18,7 @@ from app import train
 from app.config.training import Train, check
 from app.errors import InputError
 from app.models.vgg import WIDTHS_MINI, DualTaskVGG, seeded
+from app.stimuli.images import drawn
 from app.training import loop, material, outputs
 from tests import conftest  # the module is not `cli`: most of its tests run no command
 from tests.composing import compose_config
@@ -44,7 +45,6 @@ def _leave_torch_as_it_was():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -148,10 +148,26 @@ def test_shifts_move_the_image_and_repeat_its_border():
     places = {
         wide[y : y + 32, x : x + 32].astype(np.uint8).tobytes() for y in range(5) for x in range(5)
     }
-    varied = material.Varied(**vars(examples))
+    varied = material.Varied(**vars(examples), sampling=1.0)
     looks = {varied[0, seed][0][..., 0].tobytes() for seed in range(300)}
     assert looks == places
     assert varied[0, 7][0].tobytes() == varied[0, 7][0].tobytes()
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.5, 1.0])
+def test_classes_are_shown_by_a_power_of_their_images(sampling):
+    counts = np.array([3, 12, 75])
+    outputs = np.repeat(np.arange(3), counts).tolist()
+    nothing = drawn(np.zeros((len(outputs), 1, 1), np.uint8), list(map(str, outputs)), "test")
+    varied = material.Varied(nothing, 3, outputs, lambda image: image, sampling)
+    torch.manual_seed(0)
+    epochs = [list(varied) for _ in range(200)]
+    shown = np.bincount([outputs[index] for epoch in epochs for index, _ in epoch])
+    expected = counts**sampling / (counts**sampling).sum()
+    np.testing.assert_allclose(shown / shown.sum(), expected, atol=0.01)
+    if sampling == 1:  # each image once an epoch
+        assert all(sorted(index for index, _ in epoch) == [*range(90)] for epoch in epochs)
+    assert all(len({seed for _, seed in epoch}) == 90 for epoch in epochs)  # no look twice
 
 
 @pytest.mark.slow

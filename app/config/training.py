@@ -19,9 +19,7 @@ from app.errors import InputError
 
 Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
 Factor = Annotated[float, Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")]
-Probability = Annotated[
-    float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: from 0 to 1")
-]
+Probability = Annotated[float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: from 0 to 1")]
 NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 0 or more")]
 
 # Settings that change where things go, how fast or how long, not what an epoch learns. The images

@@ -89,7 +89,7 @@ class Findings:
         unit = np.arange(len(self.selected[self.metric])) if units is None else units
         nowhere: Any = pd.array([None], dtype="Int64").repeat(len(unit))
         place = (unit, nowhere, nowhere) if shape is None else np.unravel_index(unit, shape)
-        where = dict(zip(("channel", "row", "column"), place, strict=True))
+        where = dict(zip(names.POSITION, place, strict=True))
         selected = {f"selected_{name}": mask for name, mask in self.selected.items()}
         sure = self.certainty.columns() if self.certainty is not None else {}
         columns = {**self.scores, **selected, **sure}
@@ -105,7 +105,7 @@ class Findings:
         own = np.flatnonzero(self.selected[self.metric])
         order = np.argsort(-self.scores[self.metric][own], kind="stable")
         table = self.table(shape, own[order[:most]])
-        return table if shape else table.drop(columns=["channel", "row", "column"])
+        return table if shape else table.drop(columns=[*names.POSITION])
 
     def tables(self, shape: tuple[int, int, int] | None) -> dict[str, pd.DataFrame]:
         """All tables of the run by the names of their files."""

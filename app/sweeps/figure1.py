@@ -145,10 +145,11 @@ def make_panel_e(group: Group) -> Panel:
     runs = runs[runs["layer"] == runs["layer"].iloc[-1]]
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
-    parts, fixed = {"": runs}, runs.filter(regex="^fixed_").dropna(how="all")
+    prefix = names.DECODED_FIXED.removeprefix(names.DECODED)
+    parts, fixed = {"": runs}, runs.filter(regex=f"^{prefix}").dropna(how="all")
     if fixed.size:
-        fixed = fixed.rename(columns=lambda name: name.removeprefix("fixed_"))
-        parts["fixed_"] = runs.drop(columns=fixed.columns, errors="ignore").join(fixed)
+        fixed = fixed.rename(columns=lambda name: name.removeprefix(prefix))
+        parts[prefix] = runs.drop(columns=fixed.columns, errors="ignore").join(fixed)
     tables, claims, told = [], [], []
     for start, own in parts.items():
         further = own.filter(regex="^accuracy_identities|^difference_").columns

@@ -12,7 +12,7 @@ from app.config.parameters import to_yaml
 from app.files import to_json, whole, writing
 from app.findings.selection import make_criteria
 from app.machine import GB, measure_peak
-from app.names import name_units
+from app.names import POSITION, name_units
 from app.tracking.origin import versions
 from app.tracking.record import NOTE, Record, tag_notes
 
@@ -64,7 +64,7 @@ def describe_selected(found: Findings, place: tuple[int, int, int] | None) -> st
     told = f"**{made.count:,} of {made.units:,} {what} ({made.percent:.1f} %)**"
     if selected.empty:
         return told
-    columns = ["unit"] if place is None else ["channel", "row", "column"]
+    columns = ["unit"] if place is None else [*POSITION]
     names = [":".join(map(str, row)) for row in selected[columns].to_numpy().tolist()]
     how = f"{' '.join(names)}" + (" …" if made.count > DESCRIBED else "")
     named = "" if place is None else " as channel:row:column"

@@ -16,7 +16,6 @@ def _leave_torch_as_it_was():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def write(folder: Path, classes: dict[str, int], first: int = 0, seed: int = 0) -> Path:
