@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.choices import MEASURES, TASKS
-from app.findings.lesion import LesionEffects, Performance, lesion_kernels
+from app.findings.lesion import LesionEffects, LesionSite, Performance, lesion_kernels
 from app.findings.lesioned import GreedySearch, search_greedily
 from tests.findings.sites import Interrupted, Remembered, make_site
 
@@ -57,13 +57,15 @@ def test_places_and_steps():
     np.testing.assert_array_equal(Performance.stack(parts), remaining)
 
 
-SITE = make_site("conv13")
+@functools.cache
+def site() -> LesionSite:
+    return make_site("conv13")
 
 
 def search(memo: Remembered, fraction: float = 0.5, group_size: int = 1) -> dict[str, GreedySearch]:
-    lesion = functools.partial(memo, lesion_kernels, SITE)
+    lesion = functools.partial(memo, lesion_kernels, site())
     return {
-        task: search_greedily(lesion, task, SITE.kernels, fraction, group_size) for task in TASKS
+        task: search_greedily(lesion, task, site().kernels, fraction, group_size) for task in TASKS
     }
 
 
@@ -98,7 +100,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(group_size: int):
 def test_the_first_step_is_every_kernels_lesion():
     memo = Remembered()
     searches = search(memo)
-    single = memo(lesion_kernels, SITE, ())
+    single = memo(lesion_kernels, site(), ())
     for task in TASKS:
         assert searches[task].order[0] == np.argmax(single.without.of(task)[f"{task}_loss"])
     np.testing.assert_array_equal(np.array(searches["face"].remaining)[:, 0], single.intact)
@@ -121,6 +123,6 @@ def test_what_remains_is_what_the_next_step_starts_from():
     found = search(Remembered())["face"]
     for step in range(1, len(found.dropped)):
         gone, kernel = found.order[: step - 1].tolist(), found.order[step - 1]
-        effects = lesion_kernels(SITE, gone)
+        effects = lesion_kernels(site(), gone)
         left = [values[kernel] for values in effects.without]
         np.testing.assert_allclose(np.array(found.remaining)[:, step], left, atol=1e-6)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from mlflow.cli import gc
 from mlflow.entities import Run as StoredRun
 
 from app import sync
@@ -83,6 +82,8 @@ def delete(settings: Tracking, *, parents: bool = False, jobs: int = 0) -> None:
 
 def clear(settings: Tracking, **which: bool | int) -> None:
     """Delete for good: `mlflow gc`."""
+    from mlflow.cli import gc  # which imports MLflow's server
+
     uri = connect(settings).uri
     delete(settings, **which)  # type: ignore[arg-type]
     done = CliRunner().invoke(gc, [f"--{name}-uri={uri}" for name in ("backend-store", "tracking")])
