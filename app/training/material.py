@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,12 +138,14 @@ def make_material(settings: Train) -> Material:
     options: Any = {
         "batch_size": settings.batch_size,
         "num_workers": workers,
-        # Forking a process that runs torch's threads can lock up.
-        "multiprocessing_context": "spawn" if workers else None,
+        # Forking a process that runs torch's threads can lock up; one that has only imported, once
+        # for all workers, does not.
+        "multiprocessing_context": "forkserver" if workers else None,
         "persistent_workers": workers > 0,
         # Or it would take random numbers from the global ones, in a new process only.
         "generator": torch.Generator(),
     }
+    multiprocessing.set_forkserver_preload([__name__, "app.train"])
     varied = Varied(**vars(learned), sampling=settings.sampling)
     to_learn = DataLoader(varied, sampler=varied, drop_last=True, **options)
     return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)
