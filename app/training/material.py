@@ -231,7 +231,8 @@ def make_look(settings: Augmentation, prepare: Preprocessing) -> Look:
         part = [prepare.crop, Image.fromarray]
     else:
         part = [to_rgb, v2.RandomResizedCrop(prepare.size, settings.scale, settings.ratio)]
-    return v2.Compose([*part, v2.RandomHorizontalFlip(settings.flip), np.asarray])
+    look: Look = v2.Compose([*part, v2.RandomHorizontalFlip(settings.flip), np.asarray])
+    return look
 
 
 def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
