@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from app import names
 from app.choices import AGGREGATIONS, TASKS
@@ -229,20 +230,22 @@ def average_networks(
     """
     if runs["network"].nunique() < 2:
         return runs.drop(columns="network")
-    rows = []
-    for _, each in runs.groupby(by, sort=False, dropna=False):
-        numbers = each.drop(columns=by).select_dtypes("number").astype(float)
-        spread = numbers.filter(regex="^(?!.*ci95)").std().add_suffix("_sd")
-        row = pd.concat([each.iloc[0].drop("network"), spread])
-        row.update(numbers.mean())
-        for low in map(str, numbers.filter(regex="ci95_low$")):
-            middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
-            ends = _estimate(each, middle).interval if middle in numbers else (np.nan, np.nan)
-            row[[low, low.replace("_low", "_high")]] = ends
-        rows.append(pd.concat([row, pd.Series({"networks": len(each)})]).rename(each.index[0]))
-        if instances is not None:
-            instances[each.index[0]] = each
-    return pd.DataFrame(rows).infer_objects()
+    groups = runs.groupby(by, sort=False, dropna=False)
+    made = groups.head(1).drop(columns="network")
+    numbers = runs.drop(columns=by).select_dtypes("number").astype(float).groupby(groups.ngroup())
+    mean, sd, known = (each.set_axis(made.index) for each in
+                       (numbers.mean(), numbers.std(), numbers.count()))  # fmt: skip
+    half = sd / known**0.5 * stats.t.ppf(0.975, known - 1)
+    for low in map(str, mean.filter(regex="ci95_low$")):
+        middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
+        for end, sign in (("_low", -1), ("_high", 1)):
+            ends = mean.get(middle, np.nan) + sign * half.get(middle, np.nan)
+            mean[low.replace("_low", end)] = ends
+    made[mean.columns] = mean
+    made = made.join(sd.filter(regex="^(?!.*ci95)").add_suffix("_sd"))
+    if instances is not None:
+        instances.update(zip(made.index, (each for _, each in groups), strict=True))
+    return made.assign(networks=groups.size().to_numpy())
 
 
 def _estimate(runs: pd.DataFrame, column: str) -> Estimate:

@@ -46,6 +46,7 @@ def test_what_was_assumed_of_a_checkpoint_is_told(tmp_path: Path, told):
     assert "IMAGENET1K_V2" in told(loaded)
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_takes_another_size():
     settings = Model(name="vit_tiny_patch16_224", source="timm", input_size=96)
     assert Network(settings, "tokens").map_shape("blocks.0") == (192, 1 + 6 * 6, 1)
@@ -64,6 +65,7 @@ def check_channels_last(network: nn.Module, size: int, layer: str, channels: int
     assert last.shape[0] == channels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["features.1.0", "features.3"])
 def test_swin_s_rows_are_no_kernels(layer: str):
     """The graph says it: a linear layer, or a norm over the last dimension, gives the map."""
@@ -72,6 +74,7 @@ def test_swin_s_rows_are_no_kernels(layer: str):
     check_channels_last(swin, 56, layer, 8 if layer == "features.1.0" else 16)
 
 
+@pytest.mark.slow
 def test_timm_s_format_is_taken():
     network = libraries.timm(Model(name="test_mambaout", source="timm")).network
     channels = network.feature_info[0]["num_chs"]

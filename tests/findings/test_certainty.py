@@ -267,6 +267,7 @@ def test_an_interval_is_that_of_scipys_bootstrap():
 # ------------------------------------------------------------------------------- blocks of units
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 7, UNITS])
 @pytest.mark.parametrize("values", [1, 5000, 2**19])
 def test_units_in_blocks_are_kernels_in_one(width, values, inquiry, found, monkeypatch):

@@ -35,6 +35,7 @@ def by_sums(neighbours):
     return plain
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases(), st.integers(1, 5))
 def test_against_a_plain_loop(case, neighbours):

@@ -203,6 +203,7 @@ def test_features_alone_are_a_network_without_its_head(tmp_path):
     assert "has no fc" in "".join(loaded.notes) and "module.encoder_q." in loaded.notes[0]
 
 
+@pytest.mark.slow
 def test_what_is_found_of_a_network_does_not_replace_what_is_given(tmp_path):
     """The same weights at another place, asked of twice: the first place may be gone by then."""
     network = load(settings(outputs=9)).network

@@ -263,6 +263,7 @@ def test_what_batches_give_is_joined(sizes: list[int]):
     np.testing.assert_array_equal(found["b"], whole[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's way with freed memory")
 def test_a_pass_does_not_grow_with_the_images():
     """Maps that were freed make room for the next ones, whatever is kept of each batch."""

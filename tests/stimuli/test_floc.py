@@ -182,6 +182,7 @@ def test_a_complete_folder_needs_neither_server_nor_writing(server: Server, tmp_
     assert not (tmp_path / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_broken_off_once_it_is_tried_again(server: Server, tmp_path: Path):
     name = "stimuli/adult/adult-2.jpg"
     server.breaks[name] = 1
@@ -322,6 +323,7 @@ def test_what_a_killed_process_left_is_no_image(server: Server, tmp_path: Path):
     assert sum(map(len, read.values())) == len(server.files) and not left.exists()
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_then_the_same_command(server: Server, tmp_path: Path):
     server.seconds = 0.05
     moments, under_way = random.Random(0), 0

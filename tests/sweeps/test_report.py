@@ -536,6 +536,7 @@ def test_undefined_findings_are_said_not_hidden():
     assert render({"f": drawn})
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
     report.write_report(told(["mini"], ("conv2", "conv13"), ["l2"], ("fsi", "dprime")), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -546,6 +547,7 @@ def test_the_page_stands_alone_with_its_pictures_inside(tmp_path: Path):
     assert "<h1>sweep</h1>" in page and "<table>" in page and "http" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 40])
 def test_the_description_has_room_in_a_tag(seeds: int):
     seed = [str(seed) for seed in range(seeds)]

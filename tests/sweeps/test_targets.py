@@ -36,6 +36,7 @@ def drawn(made: report.Report) -> dict[str, list[report.panels.Drawn]]:
     return {target: report.list_drawn(each) for target, each in compared.sections.items()}
 
 
+@pytest.mark.slow
 def test_panels_stand_side_by_side_on_the_same_axes():
     made = compare()
     figure = plot_targets(drawn(made), made.sections[0].group.styles, "mini")
@@ -63,6 +64,7 @@ def test_the_table_and_the_sentences():
     assert last.endswith("mean rank correlation goes from 0.27 in conv7 to 0.50 in conv13.")
 
 
+@pytest.mark.slow
 def test_each_network_has_its_own_and_one_target_has_none():
     made = compare(models=("a", "b"), targets=TARGETS[:2], aggregations=("l2",))
     assert [each.heading for each in made.compared] == ["a", "b"]

@@ -32,6 +32,7 @@ def test_what_is_not_worth_it_is_raised_at_once(error: BaseException) -> None:
     assert failing() == "answer", "called once"
 
 
+@pytest.mark.slow
 def test_a_collision_is_tried_again_though_nothing_is_waited_for() -> None:
     for uri in (DATABASE, SERVER):
         assert call(Failing(OSError("database is locked")), uri, 0) == "answer"

@@ -128,6 +128,7 @@ def test_files_that_did_not_come_along_are_told_of(project, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_database_of_plain_mlflow_follows_too(tmp_path, capsys, monkeypatch):
     """Its addresses may have no scheme, and what an experiment keeps elsewhere stays there."""
     old, new, elsewhere = (tmp_path / name for name in ("a project é", "new", "artifacts"))
