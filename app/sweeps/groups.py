@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from app import names
 from app.choices import AGGREGATIONS, TASKS
@@ -22,7 +21,7 @@ from app.figures.axes import PREFERRED
 from app.figures.style import Style
 from app.findings.certainty import average
 from app.sweeps.results import sort_layers
-from app.sweeps.verdicts import Claim, Estimate, sum_up
+from app.sweeps.verdicts import Claim, Estimate, find_half, sum_up
 
 POINT = ["aggregation", "layer", "metric"]
 CRITERION = ["rule", "criterion", "paper"]  # `paper`: the number of the paper's
@@ -235,7 +234,7 @@ def average_networks(
     numbers = runs.drop(columns=by).select_dtypes("number").astype(float).groupby(groups.ngroup())
     mean, sd, known = (each.set_axis(made.index) for each in
                        (numbers.mean(), numbers.std(), numbers.count()))  # fmt: skip
-    half = sd / known**0.5 * stats.t.ppf(0.975, known - 1)
+    half = find_half(sd, known)
     for low in map(str, mean.filter(regex="ci95_low$")):
         middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
         for end, sign in (("_low", -1), ("_high", 1)):

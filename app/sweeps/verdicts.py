@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Estimate:
         if not self.of_networks:
             return find_interval(self.draws)
         known = self.draws[~np.isnan(self.draws)]
-        half = stats.t.ppf(0.975, len(known) - 1) * self.sd / np.sqrt(len(known))
+        half = find_half(self.sd, len(known))
         return self.value - half, self.value + half
 
     @property
@@ -68,6 +69,11 @@ class Estimate:
         if isnan(low):
             return f"{self.tell()}, no interval"
         return f"{self.tell()} [{_say(low)}, {_say(high)}]"
+
+
+def find_half(sd: Any, networks: Any) -> Any:
+    """Half of Student's interval of 95 % of a mean over so many networks; numbers, or tables."""
+    return stats.t.ppf(0.975, networks - 1) * sd / np.sqrt(networks)
 
 
 def combine(

@@ -65,8 +65,9 @@ class Varied(Examples):
             outputs = torch.tensor(self.outputs)
             weights = outputs.bincount()[outputs].double() ** (self.sampling - 1)
             order = weights.multinomial(len(self), replacement=True)
-            return zip(order.tolist(), seeds.tolist(), strict=True)
-        return zip(order.tolist(), seeds[order].tolist(), strict=True)
+        else:
+            seeds = seeds[order]
+        return zip(order.tolist(), seeds.tolist(), strict=True)
 
     # Asked as its sampler asks, not by a number alone.
     def __getitem__(self, asked: tuple[int, int]) -> tuple[Pixels, int]:  # type: ignore[override]
