@@ -371,6 +371,18 @@ def test_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert trained.objects.root == "/mine/objects"
 
 
+def test_what_is_trained_is_what_is_asked():
+    trained = compose_config("+experiment=photographs", name="train")
+    asked = compose_config("+experiment=figure1_photographs", hydra=True)
+    shape = ("source", "widths", "hidden", "input_size", "resize", "mean", "sd")
+    assert [trained.model[name] for name in shape] == [asked.model[name] for name in shape]
+    swept, left = asked.hydra.sweeper.params, trained.output
+    assert swept["model"] == asked.model.name == trained.model.name
+    files = [f"{left}/{name}.safetensors" for name in ("best", "initial")]
+    assert swept["model.checkpoint"].split(",") == files
+    assert (asked.model.checkpoint, asked.lesion.held_out) == (files[0], f"{left}/held_out.csv")
+
+
 def test_the_experiment_of_another_command(tmp_path: Path):
     process = run_app(tmp_path, "+experiment=photographs")
     assert process.returncode == 1 and len(process.stderr.splitlines()) == 1
