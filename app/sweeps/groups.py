@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,9 +141,8 @@ def find_groups(
             beside, unpaired = _find_counterpart(own, untrained if trained else [])
             swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
             layers = _sort_layers(pd.concat([own, beside]))
-            alike = {name: value for name, value in swept.items() if name != "model"}
             every, paired = (
-                _tidy(part.assign(**alike), layers, list(styles)) for part in (own, beside)
+                _tidy(_write_out(part, swept), layers, list(styles)) for part in (own, beside)
             )
             instances: dict[Any, pd.DataFrame] = {}
             if several:
@@ -186,6 +185,11 @@ def _find_counterpart(
     if set(chosen["model.digest"]) & set(runs["model.digest"].dropna()):
         return none, f"{names[same[0]]} has the very weights of {model}"
     return chosen, ""
+
+
+def _write_out(runs: pd.DataFrame, swept: Iterable[str]) -> pd.DataFrame:
+    """The runs, with the settings that tell groups apart as text."""
+    return runs.assign(**{name: runs[name].map(str) for name in swept if name != "model"})
 
 
 def _sort_layers(runs: pd.DataFrame) -> tuple[str, ...]:
