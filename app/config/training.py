@@ -19,7 +19,7 @@ from app.errors import InputError
 
 Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
 Factor = Annotated[float, Limit(lambda value: 0 < value <= 1, "{name}={value}: above 0, at most 1")]
-Probability = Annotated[float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: from 0 to 1")]
+Fraction = Annotated[float, Limit(lambda value: 0 <= value <= 1, "{name}={value}: from 0 to 1")]
 NotNegative = Annotated[float, Limit(lambda value: value >= 0, "{name}={value}: 0 or more")]
 
 # Settings that change where things go, how fast or how long, not what an epoch learns. The images
@@ -60,7 +60,7 @@ class Augmentation:
 
     scale: list[float] | None = None
     ratio: list[float] = MISSING
-    flip: Probability = MISSING
+    flip: Fraction = MISSING
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Train:
     drawn: Drawn = field(default_factory=Drawn)
     epochs: Count = MISSING
     batch_size: Annotated[int, at_least(2)] = MISSING
-    sampling: Probability = MISSING
+    sampling: Fraction = MISSING
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     stopping: Stopping = field(default_factory=Stopping)

@@ -146,7 +146,8 @@ def make_material(settings: Train) -> Material:
         # Or it would take random numbers from the global ones, in a new process only.
         "generator": torch.Generator(),
     }
-    multiprocessing.set_forkserver_preload([__name__, "app.train"])
+    if workers:
+        multiprocessing.set_forkserver_preload([__name__, "app.train"])
     varied = Varied(**vars(learned), sampling=settings.sampling)
     to_learn = DataLoader(varied, sampler=varied, drop_last=True, **options)
     return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)
