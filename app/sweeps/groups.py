@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,7 @@ def find_groups(
     if several and WEIGHTS in differing:
         runs = runs.assign(**{WEIGHTS: runs.apply(_name_trainings, axis="columns")})
     dimensions = [name for name in differing if not re.fullmatch(f"{WITHIN}|{INSTANCE}", name)]
+    runs = runs.assign(**{name: runs[name].map(str) for name in dimensions})
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
     found, kinds, styles = {}, set(), find_styles(runs)
@@ -139,11 +140,9 @@ def find_groups(
         kinds |= set(map(_is_trained, networks))
         for own in trained or untrained:
             beside, unpaired = _find_counterpart(own, untrained if trained else [])
-            swept = {name: str(own[name].iloc[0]) for name in (*network, *others)}
+            swept = {name: own[name].iloc[0] for name in (*network, *others)}
             layers = _sort_layers(pd.concat([own, beside]))
-            every, paired = (
-                _tidy(_write_out(part, swept), layers, list(styles)) for part in (own, beside)
-            )
+            every, paired = (_tidy(part, layers, list(styles)) for part in (own, beside))
             instances: dict[Any, pd.DataFrame] = {}
             if several:
                 every, paired = (_join_instances(part, instances) for part in (every, paired))
@@ -185,11 +184,6 @@ def _find_counterpart(
     if set(chosen["model.digest"]) & set(runs["model.digest"].dropna()):
         return none, f"{names[same[0]]} has the very weights of {model}"
     return chosen, ""
-
-
-def _write_out(runs: pd.DataFrame, swept: Iterable[str]) -> pd.DataFrame:
-    """The runs, with the settings that tell groups apart as text."""
-    return runs.assign(**{name: runs[name].map(str) for name in swept if name != "model"})
 
 
 def _sort_layers(runs: pd.DataFrame) -> tuple[str, ...]:
