@@ -19,14 +19,19 @@ pytestmark = [
 METRICS = ("fsi", "dprime", "wilcoxon", "ttest")
 
 
-def scores(folder: Path, name: str, device: str, aggregation: str) -> pd.DataFrame:
+def run(folder: Path, name: str, device: str, *asked: str) -> Path:
     finished(
         run_app(
-            folder, *SMALL, f"device={device}", f"cache={name}", f"hydra.run.dir={name}.run",
-            f"aggregation={aggregation}", "layer=conv13", "tracking=none", "figures=false",
+            folder, *SMALL, *asked, f"device={device}", f"cache={name}",
+            f"hydra.run.dir={name}.run", "tracking=none", "figures=false",
         )
     )  # fmt: skip
-    return pd.read_parquet(folder / f"{name}.run" / "scores.parquet")
+    return folder / f"{name}.run"
+
+
+def scores(folder: Path, name: str, device: str, aggregation: str) -> pd.DataFrame:
+    found = run(folder, name, device, f"aggregation={aggregation}", "layer=conv13")
+    return pd.read_parquet(found / "scores.parquet")
 
 
 @pytest.mark.parametrize("aggregation", ["l2", "unit"])
@@ -41,3 +46,34 @@ def test_the_same_bits_twice_and_nearly_the_cpus(tmp_path: Path, aggregation: st
         assert stats.spearmanr(mine, other).statistic > 0.9999
         if metric in ("fsi", "dprime"):  # z and t move by a rank, or with a small variance
             np.testing.assert_allclose(mine, other, atol=1e-3)
+
+
+RESNET = ["model=torchvision", "model.name=resnet18", "model.weights=null", "layer=module"]
+READOUT = [
+    "lesion.task=readout", "lesion.readout.identities=10", "lesion.readout.categories=10",
+    "lesion.readout.images_each=10",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["layer=conv13"],
+        ["layer=conv10", "lesion.replacement=mean"],
+        ["layer=conv10", "lesion.replacement=resample"],
+        ["layer=conv10", "lesion=attribution", "lesion.points=2"],
+        ["layer=conv10", "lesion=attribution", "lesion.replacement=mean"],
+        [*RESNET, "layer.name=layer4.0", *READOUT],
+        [*RESNET, "layer.name=layer4.0", *READOUT, "lesion=attribution"],
+    ],
+    ids=" ".join,
+)
+def test_lesions_are_nearly_the_cpus(tmp_path: Path, asked: list[str]):
+    mine, other = (
+        pd.read_parquet(run(tmp_path, device, device, *asked, "certainty=none") / "lesion.parquet")
+        for device in ("cuda", "cpu")
+    )
+    losses = [name for name in other if "loss" in name]
+    spread = other[losses].max() - other[losses].min()
+    assert (spread > 0).any()
+    np.testing.assert_allclose(mine[losses], other[losses], rtol=1e-4, atol=1e-5)

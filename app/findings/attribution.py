@@ -103,21 +103,22 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
 
     Of kernels the losses of each image, too; of single units the means of the tasks alone.
     """
-    lesioning, answers = site.lesioning, torch.from_numpy(site.own.outputs)
+    lesioning, device = site.lesioning, site.hardware.device
+    answers = torch.from_numpy(site.own.outputs).to(device)  # not in inference mode: gradients
     place = replace(lesioning.place, value=lesioning.maps)
     faces = answers < site.own.face_classes
-    tasks = [own.to(site.hardware.device, torch.float64) / own.sum() for own in (faces, ~faces)]
+    tasks = [own.double() / own.sum() for own in (faces, ~faces)]
     means, intact, losses, done = torch.zeros(()), [], [], 0
     # As many images as a backward pass has room for.
     behind = sum(math.prod(each.shape) for each in lesioning.cut.repeated if each.shape)
-    room = KEPT * GROUP_VALUES[site.hardware.device.type]
+    room = KEPT * GROUP_VALUES[device.type]
     together = max(1, room // max(behind, math.prod(lesioning.shape)))
     name = f"attribution in {site.layer}"
     with torch.inference_mode(), progress_bar(name, len(answers)) as progress:
         for shared, donors in site.batches(together):
             images = len(shared[lesioning.maps])
             shown = slice(done, done := done + images)
-            right = answers[shown].to(site.hardware.device)
+            right = answers[shown]
             given, end = lesioning.resume(shared, images), lesioning.result
             replaced = {} if donors is None else {place.layer: donors}
             judge = end, lambda values, right=right: site.judge(values, right)[0]

@@ -368,10 +368,10 @@ def judge_each(
     right_output = torch.from_numpy(answers).to(maps.device)
     number = torch.tensor([-1, *kernels], device=maps.device)
     # A kernel whose map is replaced by its like is not missed: only other pairs are run.
-    responds = lesioning.find_active(shared, kernels, donors).cpu()
-    changed = torch.cat([torch.ones(1, len(maps), dtype=torch.bool), responds])
-    losses = torch.zeros(changed.shape, dtype=torch.float64)
-    right = torch.zeros(changed.shape, dtype=torch.bool)
+    responds = lesioning.find_active(shared, kernels, donors)
+    changed = torch.cat([responds.new_ones(1, len(maps)), responds])
+    losses = torch.zeros_like(changed, dtype=torch.float64)
+    right = torch.zeros_like(changed)
     progress(int((~changed).sum()))
     # Lesions x images. Few alone are slow: an operation costs something however little it does.
     together = max(4, GROUP_VALUES[maps.device.type] // lesioning.largest)
@@ -386,9 +386,9 @@ def judge_each(
             waiting += [*pairs.tensor_split(2)][::-1]
             continue
         loss, hit = site.judge(values, right_output[shown])
-        losses[rows, shown], right[rows, shown] = loss.cpu(), hit.cpu()
+        losses[rows, shown], right[rows, shown] = loss, hit
         progress(len(pairs))
     return (
-        torch.where(changed, losses, losses[0]).numpy(),
-        torch.where(changed, right, right[0]).numpy(),
+        torch.where(changed, losses, losses[0]).cpu().numpy(),
+        torch.where(changed, right, right[0]).cpu().numpy(),
     )
