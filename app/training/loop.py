@@ -61,9 +61,9 @@ def make_learner(settings: Train, steps: int, device: torch.device) -> Learner:
     rate, decay = chosen.learning_rate, chosen.weight_decay
     optimiser: Optimizer
     if chosen.name == "adamw":
-        optimiser = AdamW(groups, rate, weight_decay=decay)
+        optimiser = AdamW(groups, rate, weight_decay=decay, fused=True)  # faster on a CPU, too
     else:
-        optimiser = SGD(groups, rate, chosen.momentum, weight_decay=decay)
+        optimiser = SGD(groups, rate, chosen.momentum, weight_decay=decay, fused=True)
     schedule = make_schedule(optimiser, settings.schedule, settings.epochs, steps)
     # Gradients of half precision below 6e-8 are 0; bfloat16 has the range of float32.
     halved = settings.precision == "float16"
