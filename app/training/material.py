@@ -147,7 +147,7 @@ def make_material(settings: Train) -> Material:
         "generator": torch.Generator(),
     }
     if workers:
-        multiprocessing.set_forkserver_preload([__name__, "app.train"])
+        multiprocessing.set_forkserver_preload([__name__, "app.launch.commandline"])
     varied = Varied(**vars(learned), sampling=settings.sampling)
     to_learn = DataLoader(varied, sampler=varied, drop_last=True, **options)
     return Material(learned, held_out, to_learn, DataLoader(held_out, **options), prepare)

@@ -58,7 +58,9 @@ def test_a_training_killed_at_any_time_ends_with_the_bits_of_an_undisturbed_one(
     assert process.wait() == -signal.SIGKILL
     assert not (cut / outputs.LAST).exists() and not (cut / outputs.RESULTS).exists()
 
-    conftest.finished(conftest.run_app(tmp_path, *words, module="app.train"))
+    process = conftest.run_app(tmp_path, *words, "workers=2", module="app.train", fresh=True)
+    conftest.finished(process)
+    assert "RuntimeWarning" not in process.stderr, "as each worker starts, say"
     for name in (outputs.LAST, outputs.BEST, outputs.INITIAL):
         assert same(load_file(cut / name), load_file(tmp_path / "whole" / name)), name
     histories = [json.loads((f / outputs.RESULTS).read_text()) for f in (cut, tmp_path / "whole")]
