@@ -71,8 +71,7 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
                 stopped = f"stopped early: no lower held-out loss for {patience} epoch(s)"
                 tqdm.write(stopped, file=sys.stderr)
             results = outputs.write_results(training)
-            best = results.history[results.best_epoch - 1]
-            record.add_metrics({f"best/{name}": best[f"val/{name}"] for name in results.trained})
+            record.add_metrics({f"best/{name}": value for name, value in results.best.items()})
             record.add_metrics({"best/epoch": results.best_epoch})
             record.add_artifacts(folder, outputs.SMALL)
         return results, record.undelivered
@@ -141,11 +140,11 @@ def job(config: DictConfig) -> None:
 
         from app.training import outputs
 
-        found = results.trained
-        print(
-            f"Held out, trained: faces {found['face_top1']:.1%}, "
-            f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
-        )
+        for name, found in ((outputs.BEST, results.best), (outputs.LAST, results.trained)):
+            print(
+                f"Held out, {name}: faces {found['face_top1']:.1%}, "
+                f"objects {found['object_top1']:.1%}, loss {found['loss']:.3f}"
+            )
         best = f"{folder / outputs.BEST} (epoch {results.best_epoch})"
         print(f"Weights: {best}, {outputs.LAST}, {outputs.INITIAL}")
         print(f"Classes in the order of the outputs: {folder / outputs.FACES}, {outputs.OBJECTS}")

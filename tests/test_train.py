@@ -175,7 +175,7 @@ def test_classes_are_shown_by_a_power_of_their_images(sampling):
 def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     command = [*COMMAND, f"output={tmp_path}"]
     first = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
-    assert "epoch 2: loss" in first.stderr and "Held out, trained: faces" in first.stdout
+    assert "epoch 2: loss" in first.stderr and "Held out, best.safetensors: faces" in first.stdout
     found = weights(tmp_path)
     again = conftest.finished(conftest.run_app(tmp_path, *command, module="app.train"))
     assert "epoch 1: loss" not in again.stderr

@@ -64,6 +64,12 @@ class Results:
     history: History
     settings: dict[str, Any]  # all that the weights depend on
 
+    @property
+    def best(self) -> dict[str, float]:
+        """What `loop.measure` found after the best epoch."""
+        figures = self.history[self.best_epoch - 1]
+        return {name: figures[f"val/{name}"] for name in self.trained}
+
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
