@@ -119,7 +119,7 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
                       ha="right", rotation_mode="anchor")  # fmt: skip
         ax.tick_params(axis="x", length=0, pad=2)
         told = "± SD" if "accuracy_sd" in own else "95 % CI"
-        title = f"{first['layer']}, N = {first['kernels']:.4g}, {told}"
+        title = f"{first['layer']}, N = {round(first['kernels'], 1):g}, {told}"
         ax.set_title(fold(title, TITLE + 8), loc="center")
     axes[0].set_ylabel("Identity accuracy (%)")
 

@@ -155,7 +155,7 @@ def make_panel_e(group: Group) -> Panel:
         further = own.filter(regex="^accuracy_identities|^difference_").columns
         table = group.table(own, [*groups.POINT, *groups.DECODING, *further])
         claimed = _claim_similar(table.set_index("metric"))
-        number = f"N = {table['kernels'][0]:.4g}"
+        number = f"N = {round(table['kernels'][0], 1):g}"
         claims.append(replace(claimed, text=f"{claimed.text} ({number})") if start else claimed)
         told.append(_tell_decoding(group, runs, start, number))
         tables.append(table)

@@ -111,15 +111,18 @@ def claim(
     name: str = "difference to",
     shown: Mapping[str, Estimate] | None = None,
 ) -> Claim:
-    """Claim that every difference is above 0; the smallest, or its `shown` one, is what is told.
+    """Claim that every difference is above 0.
 
-    It holds where all intervals are above, does not where one is not, and else nobody can tell.
+    It holds where all intervals are above, does not where one is not, and else nobody can tell. Told
+    is the smallest difference of those that decide, or its `shown` one.
     """
     known = {key: each for key, each in differences.items() if not isnan(each.value)}
     if not known:
         return Claim(text, UNTESTED)
-    holds = join([each.is_above() for each in known.values()])
-    least = min(known, key=lambda key: known[key].value)
+    verdicts = {key: each.is_above() for key, each in known.items()}
+    holds = join([*verdicts.values()])
+    deciding = [key for key in known if verdicts[key] == holds]
+    least = min(deciding, key=lambda key: known[key].value)
     because = f"{name} {least} {known[least]}" if least else str(known[least])
     if shown is not None:
         because = f"{least} {shown[least]}"

@@ -209,3 +209,15 @@ def test_few_networks_decide_little():
     two = Estimate(1.0, np.array([0.5, 1.5]), of_networks=True)
     assert claim("both", {"x": two}).holds == UNSURE
     assert claim("both", {"x": two}).because.endswith("in 2 of 2 networks")
+
+
+def test_the_difference_that_is_told_is_one_that_decides():
+    """Not the smallest, where that is above 0 and another is not."""
+    sure, wide, below = (
+        Estimate(float(np.mean(each)), np.array(each), of_networks=True)
+        for each in ([0.06, 0.07, 0.08], [0.03, 0.08, 0.16], [-0.08, -0.07, -0.06])
+    )
+    assert (sure.is_above(), wide.is_above(), below.is_above()) == (YES, UNSURE, NO)
+    told = claim("both", {"conv7": wide, "conv13": sure}, name="difference in")
+    assert told.holds == UNSURE and told.because.startswith("difference in conv7 0.090")
+    assert claim("all", {"a": wide, "b": sure, "c": below}).because.startswith("difference to c")
