@@ -113,8 +113,8 @@ def claim(
 ) -> Claim:
     """Claim that every difference is above 0.
 
-    It holds where all intervals are above, does not where one is not, and else nobody can tell. Told
-    is the smallest difference of those that decide, or its `shown` one.
+    It holds where all intervals are above, does not where one is not, and else nobody can tell.
+    Told is the smallest difference of those that decide, or its `shown` one.
     """
     known = {key: each for key, each in differences.items() if not isnan(each.value)}
     if not known:
