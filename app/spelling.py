@@ -1,4 +1,4 @@
-"""How names are written: in file systems, as a command line reads them, where room is short."""
+"""How names and counts are written: in file systems, on a command line, where room is short."""
 
 import os
 import re
@@ -73,3 +73,12 @@ def _count_shared(parts: Sequence[Sequence[str]]) -> int:
     """How many parts all begin with; one of each is kept."""
     shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*parts)))  # noqa: B905
     return min(shared, *(len(each) - 1 for each in parts)) if parts else 0
+
+
+def tell_count(count: float) -> str:
+    """How many; of several networks the mean, with one digit.
+
+    >>> tell_count(20), tell_count(16 / 3)
+    ('20', '5.3')
+    """
+    return f"{round(count, 1):g}"

@@ -22,7 +22,7 @@ from app.figures.axes import (
 from app.figures.render import find_errors, fold
 from app.figures.style import DARK, GREY, MIDDLE, Styles
 from app.names import name_units
-from app.spelling import shorten
+from app.spelling import shorten, tell_count
 
 
 def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
@@ -119,7 +119,7 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
                       ha="right", rotation_mode="anchor")  # fmt: skip
         ax.tick_params(axis="x", length=0, pad=2)
         told = "± SD" if "accuracy_sd" in own else "95 % CI"
-        title = f"{first['layer']}, N = {round(first['kernels'], 1):g}, {told}"
+        title = f"{first['layer']}, N = {tell_count(first['kernels'])}, {told}"
         ax.set_title(fold(title, TITLE + 8), loc="center")
     axes[0].set_ylabel("Identity accuracy (%)")
 

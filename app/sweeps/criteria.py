@@ -15,6 +15,7 @@ import pandas as pd
 from app.choices import TASKS
 from app.figures.axes import FEW
 from app.figures.criteria import at_criteria
+from app.spelling import tell_count
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 
@@ -93,8 +94,8 @@ def make_panel_i(group: Group) -> Panel:
         low, high = 100 * part["accuracy"].agg(["min", "max"])
         apart = 100 * (part["accuracy"] - part["random_kernels"]).abs().max()
         return (
-            f"{low:.1f} to {high:.1f} % (N = {part['kernels'].min():.4g} to "
-            f"{part['kernels'].max():.4g}, "
+            f"{low:.1f} to {high:.1f} % (N = {tell_count(part['kernels'].min())} to "
+            f"{tell_count(part['kernels'].max())}, "
             f"at most {apart:.1f} points from as many random kernels)"
         )
 

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 
 from app import names
 from app.figures.axes import PREFERRED
+from app.spelling import tell_count
 from app.sweeps import groups
 from app.sweeps.groups import Group, Missing, Panel
 from app.sweeps.paper import TEXTS
@@ -155,7 +156,7 @@ def make_panel_e(group: Group) -> Panel:
         further = own.filter(regex="^accuracy_identities|^difference_").columns
         table = group.table(own, [*groups.POINT, *groups.DECODING, *further])
         claimed = _claim_similar(table.set_index("metric"))
-        number = f"N = {round(table['kernels'][0], 1):g}"
+        number = f"N = {tell_count(table['kernels'][0])}"
         claims.append(replace(claimed, text=f"{claimed.text} ({number})") if start else claimed)
         told.append(_tell_decoding(group, runs, start, number))
         tables.append(table)
