@@ -43,7 +43,6 @@ from tests.elsewhere import DEVICE, pretend
 from tests.findings.sites import make_site, shown
 from tests.test_train import settings
 
-CPU = torch.device("cpu")
 REPLACED = ["zero", "mean", "resample"]
 
 
@@ -54,17 +53,14 @@ def as_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(room, DEVICE.type, room["cpu"])
 
 
-def hold(find: Callable[[torch.device, LesionSite], Any], layer: str = "conv12", **changed: Any):
+def hold(find: Callable[[LesionSite], Any], layer: str = "conv12", **changed: Any) -> None:
     """What is found of a layer there is what is found here."""
-    sites = {
-        device: replace(site, hardware=replace(site.hardware, device=device), **changed)
-        for device in (CPU, DEVICE)
-        for site in [make_site(layer)]
-    }
-    here = find(CPU, sites[CPU])
+    here = replace(make_site(layer), **changed)
+    there = replace(here, hardware=replace(here.hardware, device=DEVICE))
+    expected = find(here)
     with pretend():
-        there = find(DEVICE, sites[DEVICE])
-    np.testing.assert_equal(there, here)
+        found = find(there)
+    np.testing.assert_equal(found, expected)
 
 
 def test_what_a_gpu_refuses_is_refused():
@@ -83,7 +79,7 @@ def test_what_a_gpu_refuses_is_refused():
 @pytest.mark.parametrize("replacement", REPLACED)
 @pytest.mark.parametrize("layer", ["conv10", "conv12", "conv13"])
 def test_lesions_and_estimates(layer: str, replacement: str, units: bool):
-    def find(_: torch.device, site: LesionSite) -> Any:
+    def find(site: LesionSite) -> Any:
         sets = {"some": [0, 3], "none": []}
         return (
             lesion_kernels(site), lesion_sets(sets, site), *(estimate_effects(site, points)
@@ -97,7 +93,7 @@ def test_lesions_and_estimates(layer: str, replacement: str, units: bool):
 def test_lesions_of_layers_together(replacement: str):
     other = make_site("conv4")
 
-    def find(_: torch.device, site: LesionSite) -> Any:
+    def find(site: LesionSite) -> Any:
         sites = {"conv12": site, "conv4": replace(site, layer="conv4", network=other.network)}
         return lesion_together({"some": [("conv4", 1), ("conv12", 2), ("conv12", 5)]}, sites)
 
@@ -105,7 +101,7 @@ def test_lesions_of_layers_together(replacement: str):
 
 
 def test_readouts():
-    def find(_: torch.device, site: LesionSite) -> Any:
+    def find(site: LesionSite) -> Any:
         own = replace(site.own, outputs=site.own.outputs % 5)
         readout = fit_readout(site.network, Readout(), own, site.hardware)
         judged = replace(site, own=own, readout=readout, fitted=own)
@@ -116,7 +112,7 @@ def test_readouts():
 
 
 def test_responses():
-    def find(_: torch.device, site: LesionSite) -> Any:
+    def find(site: LesionSite) -> Any:
         layers = {each: each for each in ("conv2", "conv13")}
         kernels = read_kernels(layers, site.network, shown(), site.hardware)
         ((_, units),) = Units(site.network, "conv3").read(shown(), site.hardware)
@@ -132,10 +128,11 @@ def test_metrics(metric: Any):
     chosen = contrast(categories, {each: [each] for each in "abc"}, "a")
     question, draws = Question(metric.score, chosen, {}), draw_resamples(5, categories, 0)
 
-    def find(device: torch.device, _: LesionSite) -> Any:
-        on = {"device": str(device)} if "device" in signature(metric.score).parameters else {}
+    def find(site: LesionSite) -> Any:
+        device = str(site.hardware.device)
+        on = {"device": device} if "device" in signature(metric.score).parameters else {}
         scores = metric.score(responses, chosen, **on)
-        return scores.score, resample(question, Sample(responses, str(device)), draws).score
+        return scores.score, resample(question, Sample(responses, device), draws).score
 
     hold(find)
 
@@ -149,8 +146,8 @@ def test_any_network_in_few_lines(replacement: str, monkeypatch: pytest.MonkeyPa
     graph, images = export(body, 16, "small"), torch.rand(6, 3, 16, 16)
     monkeypatch.setattr(inside, "export", lambda *_: graph)
 
-    def find(device: torch.device, _: LesionSite) -> Any:
-        network = inside.Inside(body, 16, device)
+    def find(site: LesionSite) -> Any:
+        network = inside.Inside(body, 16, site.hardware.device)
         found = (
             *network.read(images, ["0", "3"]).values(),
             network.lesion(images, {"0": [1], "3": [0, 2]}, replacement),
