@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import re
@@ -155,7 +156,8 @@ def computed(folder: Path) -> Counter[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules that run the command line are `cli`, and what is `cli` is slow and begins first.
 
-    Else the last file of all would keep one worker busy for minutes, and the others idle.
+    Else the last file of all would keep one worker busy for minutes, and the others idle. What
+    needs a database that MLflow made is slow, too.
     """
     long = set()
     for item in items:
@@ -164,6 +166,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("cli"):
             item.add_marker("slow")
             long.add(item.path)
+        elif "made" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
     items.sort(key=lambda item: item.path not in long)
 
 
@@ -171,3 +175,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose cache the tests of the command line share."""
     return tmp_path_factory.mktemp("work")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection, which took a seventh of the time."""
+    gc.freeze()

@@ -43,6 +43,8 @@ from tests.elsewhere import DEVICE, pretend
 from tests.findings.sites import make_site, shown
 from tests.test_train import settings
 
+pytestmark = pytest.mark.slow
+
 REPLACED = ["zero", "mean", "resample"]
 
 

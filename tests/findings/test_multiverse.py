@@ -31,6 +31,7 @@ from app.responses.hardware import Hardware
 from app.responses.kernels import AGGREGATE
 from tests.composing import check_config
 
+pytestmark = pytest.mark.slow
 DOMAINS = {"faces": ("adult", "child"), "bodies": ("body", "limb"), "places": ("house",)}
 LABELS = [category for members in DOMAINS.values() for category in members for _ in range(12)]
 KERNELS = 24

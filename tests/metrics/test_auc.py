@@ -35,7 +35,9 @@ def by_pairs(target, other):
     return sum(pairs) / len(pairs)
 
 
-@pytest.mark.parametrize("plain", [by_sklearn, by_scipy, by_pairs])
+@pytest.mark.parametrize(
+    "plain", [pytest.param(by_sklearn, marks=pytest.mark.slow), by_scipy, by_pairs]
+)
 @settings(deadline=None, max_examples=60)
 @given(case=cases())
 def test_against(plain, case):

@@ -99,6 +99,7 @@ def test_layout_and_neighbours_change_no_bit(name, case):
         np.testing.assert_array_equal(array, np.concatenate([one[index] for one in alone], axis=-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_images_in_many_blocks_change_no_bit(name, dtype):

@@ -148,6 +148,7 @@ def test_what_has_no_kernels_is_one_line():
         network.lesion(IMAGES[..., :8, :8], {"conv": [0, 4]})
 
 
+@pytest.mark.slow
 def test_what_depends_on_chance_or_other_images_is_one_line():
     body = Odd(nn.BatchNorm2d(4)).eval()
     body.norm.train()

@@ -38,6 +38,7 @@ def test_a_collision_is_tried_again_though_nothing_is_waited_for() -> None:
         assert call(Failing(OSError("database is locked")), uri, 0) == "answer"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_waited_for_and_a_database_is_not() -> None:
     soon = time.monotonic() + 60
     assert call(Failing(OSError("away"), OSError("away")), SERVER, soon) == "answer"
