@@ -5,6 +5,7 @@ Panels, their tables and sentences are selections and groupings of that table.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -85,9 +86,10 @@ class Group:
         name = DRAWN.get(column, column.replace("with_", "spearman_"))
         if drawn is None or name not in drawn:
             return Estimate(value)
-        return Estimate(value, drawn.loc[drawn["draw"] == "resample", name].to_numpy(np.float64))
+        resampled = drawn["draw"].to_numpy() == "resample"
+        return Estimate(value, drawn[name].to_numpy(np.float64)[resampled])
 
-    @property
+    @functools.cached_property
     def runs(self) -> pd.DataFrame:
         """One run of each `POINT`: with the paper's criterion, else the first that was asked."""
         first = self.criteria.sort_index().sort_values("at_papers", ascending=False, kind="stable")
