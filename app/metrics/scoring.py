@@ -60,11 +60,12 @@ def score_blocks(
             ends = range(width, len(numbers), width)
             some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
             found = pool.map(score, some, chunks)
-            for numbered, chunk, by_metric in zip(some, chunks, found, strict=True):
+            for numbered, by_metric in zip(some, found, strict=True):
                 for name, scores in by_metric.items():
                     if name not in whole:
                         whole[name] = _make_room(scores, len(responses), units)
-                    whole[name] = _put(whole[name], scores, numbered, chunk)
+                    _put(whole[name].scores, scores, numbered)
+            whole = {name: _keep_ends(each, numbers, responses) for name, each in whole.items()}
     return {name: replace(each, absent=absent) for name, each in whole.items()}
 
 
@@ -127,14 +128,16 @@ def _make_room(found: Scores, images: int, units: int) -> Scored:
     return Scored(Scores._make(rooms), np.empty(0, np.int64), np.empty((images, 0), np.float32))
 
 
-def _put(
-    whole: Scored, found: Scores, numbers: NDArray[np.int64], responses: NDArray[np.float32]
-) -> Scored:
-    """Put some units' scores in their places; keep the responses of what may be at either end."""
-    for room, array in zip(whole.scores, found, strict=True):
+def _put(whole: Scores, found: Scores, numbers: NDArray[np.int64]) -> None:
+    """Put some units' scores in their places."""
+    for room, array in zip(whole, found, strict=True):
         if room is not None and array is not None:
             room[..., numbers] = array
-    mine = find_ends(found.score)
+
+
+def _keep_ends(whole: Scored, numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> Scored:
+    """Keep the responses of those of a block that may be at either end of the layer."""
+    mine = find_ends(whole.scores.score[numbers])
     units = np.concatenate([whole.extremes, numbers[mine]])
     kept = np.concatenate([whole.responses, responses[:, mine]], axis=1)
     order = np.argsort(units)  # ties among equal scores go by the unit's number
