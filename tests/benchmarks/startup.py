@@ -83,7 +83,6 @@ def thresholds(sizes: Sizes) -> Iterator[Row]:
         swept.seconds,
         swept.result,
         Way(f"{len(asked)} runs", one.seconds * len(asked), one.result),
-        goals=(Goal("≤ 20 s", swept.seconds <= 20),) if len(asked) == 20 else (),
         note="default stimuli; plain: one run of one threshold, times their number",
     )
 
