@@ -36,15 +36,10 @@ def checked(config: DictConfig) -> schema.Config:
     for name, value in config.threshold.items():
         if name != "name" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(f"threshold.{name}={value} is not a number")
-    try:
-        whole = cast(schema.Config, OmegaConf.to_object(config))
-    except OmegaConfBaseException:
-        metrics: Any = schema.metric_set(config)  # type: ignore[arg-type]
-        for metric in metrics.values():
-            checked_metric(metric, config.threshold)  # says better what is wrong
-        raise
-    for metric in schema.metric_set(whole).values():
-        check_metric(metric, whole.threshold)
+    metrics: Any = schema.metric_set(config)  # type: ignore[arg-type]
+    for metric in metrics.values():  # before the whole: it says better what is wrong
+        checked_metric(metric, config.threshold)
+    whole = cast(schema.Config, OmegaConf.to_object(config))
     limits.check(whole)
     stimuli = whole.stimuli  # folders' names are spelled so, too
     whole.target, stimuli.leave_out = spell(whole.target), [*map(spell, stimuli.leave_out)]
@@ -94,12 +89,6 @@ def checked_metric(composed: DictConfig, threshold: Mapping[str, Any]) -> schema
             f"criterion.presets are {presets or 'empty'}; give threshold.{composed.name}=<number>"
         ) from error
     metric = cast(schema.Metric, OmegaConf.to_object(composed))
-    check_metric(metric, threshold)
-    return metric
-
-
-def check_metric(metric: schema.Metric, threshold: Mapping[str, Any]) -> None:
-    """Refuse a metric's settings outside their limits, or at odds with the threshold."""
     where, number = f"metric {metric.name}", metric.criterion.threshold
     limits.check(metric, f"{where}: ")
     if len(metric.criterion.range) != 2:
@@ -113,6 +102,7 @@ def check_metric(metric: schema.Metric, threshold: Mapping[str, Any]) -> None:
             f"threshold.{metric.name}={threshold[metric.name]} does not reach {where}, whose "
             f"criterion.threshold={number} is set by itself: give one of them"
         )
+    return metric
 
 
 def check_model(model: schema.Model) -> None:
@@ -183,14 +173,14 @@ def check_preprocessing(model: schema.Model) -> None:
 
 
 def _check_layer(layer: schema.Layer, model: schema.Model) -> None:
-    if layer.depth is not None:
+    if layer.depth is not None or layer.output is not None:
         return
-    if layer.output is None and model.source != "vgg":
+    if model.source != "vgg":
         raise InputError(
             f"layer={layer.name} is a layer of the dual-task networks: for {model.name} take "
             "layer=module layer.name=<module>; python -m app.layers with the same model=… lists all"
         )
-    if layer.output is None and layer.name not in LAYERS:
+    if layer.name not in LAYERS:
         raise InputError(limits.one_of(LAYERS).says.format(name="layer.name", value=layer.name))
 
 
