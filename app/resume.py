@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
@@ -22,7 +20,7 @@ from app.__main__ import job
 from app.errors import InputError
 from app.launch import quoting, trust
 from app.launch.callback import SweepCallback, ended, list_config_folders
-from app.launch.commandline import CONFIG_FOLDER, Parser, run
+from app.launch.commandline import CONFIG_FOLDER, Parser, open_hydra, run
 from app.sweeps.manifest import (
     MANIFEST,
     Manifest,
@@ -106,9 +104,7 @@ def is_reported(folder: Path) -> bool:
 
 def launch(composed: trust.Checked, missing: Sequence[Planned]) -> None:
     """Launch jobs of a sweep as Hydra does all of them."""
-    hydra = Hydra("app", composed.loader)
-    GlobalHydra.instance().initialize(hydra)
-    try:
+    with open_hydra(composed.loader) as hydra:
         asked = composed.config_name, composed.overrides
         config = hydra.compose_config(*asked, RunMode.MULTIRUN, with_log_configuration=True)
         jobs = [[*each.overrides, quoting.write_override("hydra.sweep.subdir", each.folder)]
@@ -122,8 +118,6 @@ def launch(composed: trust.Checked, missing: Sequence[Planned]) -> None:
         for done in launcher.launch(jobs, initial_job_idx=0) if jobs else ():
             done.return_value  # noqa: B018  raises what a job raised
         hooks.on_multirun_end(config)
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def start() -> None:

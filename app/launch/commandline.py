@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -137,19 +138,20 @@ def run_hydra(
         check_places(composed.config, [own.get(setting, setting) for setting in writes])
         if announce is not None:
             print(announce(composed.config, options.overrides, composed.sweeps), flush=True)
-        with within or nullcontext():
-            _run_composed(composed, job)
+        with within or nullcontext(), open_hydra(composed.loader) as app:
+            run_or_sweep = app.multirun if composed.sweeps else app.run
+            run_or_sweep(composed.config_name, job, composed.overrides)
 
     run(start, interrupted=interrupted)
 
 
-def _run_composed(composed: trust.Checked, job: Callable[[Any], object]) -> None:
-    """Run a job, or a sweep of it, as `hydra.main` does, but with what is composed already."""
-    app = Hydra("app", composed.loader)
+@contextmanager
+def open_hydra(loader: ConfigLoader) -> Iterator[Hydra]:
+    """Make Hydra as `hydra.main` does, but with the loader of what is composed already."""
+    app = Hydra("app", loader)
     GlobalHydra.instance().initialize(app)
     try:
-        run_or_sweep = app.multirun if composed.sweeps else app.run
-        run_or_sweep(composed.config_name, job, composed.overrides)
+        yield app
     finally:
         GlobalHydra.instance().clear()
 
