@@ -45,15 +45,8 @@ class Memo:
     def __init__(self, folder: str | Path, own: str | Path | None = None) -> None:
         self.folder = Path(folder).expanduser()
         # What may only be read serves what it has; the rest goes to this process's own folder.
-        self._folders = (self.folder, *([Path(own)] if own is not None else []))
-        self._went: str | None = None  # what became of that
-
-    @property
-    def note(self) -> str | None:
-        """Where that went which the folder could not take, as it may only be read; else None."""
-        if self._went is None:
-            return None
-        return f"cache: {self.folder} may only be read; what it lacked was {self._went}"
+        self._folders = [self.folder] if own is None else [self.folder, Path(own)]
+        self.note: str | None = None  # what became of that
 
     def __call__(self, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """The step's result for these arguments, computed and stored if it is not there.
@@ -105,8 +98,8 @@ class Memo:
         missing = {name: path for name, path in paths.items() if name not in found}
         place = self._choose_place(next(iter(paths.values())).parent.name)
         if place is None:
-            computed = compute(list(missing))
-            return {name: found[name] if name in found else computed[name] for name in wanted}
+            found |= compute(list(missing))
+            return {name: found[name] for name in wanted}
         with ExitStack() as locks:
             with _storing(place):
                 place.mkdir(parents=True, exist_ok=True)
@@ -136,13 +129,14 @@ class Memo:
 
     def _choose_place(self, step: str) -> Path | None:
         """The folder that takes a step's results: the first that may be written; None: none may."""
+        told = f"cache: {self.folder} may only be read; what it lacked was"
         for folder in self._folders:
             place = folder / step
             if os.access(place if place.exists() else folder, os.W_OK) or not folder.is_dir():
                 if folder != self.folder:
-                    self._went = f"stored in {folder}"
+                    self.note = f"{told} stored in {folder}"
                 return place
-        self._went = "not stored"
+        self.note = f"{told} not stored"
         return None
 
 
