@@ -28,13 +28,13 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from app.errors import InputError
 
+_QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
 # Of a list or mapping: a quoted text, a sign, or a text that is not quoted.
-_PIECES = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[][{},:]|[^][{},:]+""")
+_PIECES = re.compile(_QUOTED + r"|[][{},:]|[^][{},:]+")
 _QUOTED_OR_SIGN = re.compile(r"""["'].*["']|[][{},:]""", re.DOTALL)
 # A quoted text; a range, or a fraction of many digits, that is a value, or one of several.
 _QUOTED_OR_NUMBERS = re.compile(
-    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
-    r"|(?<=[][{}(),:=\s])(?:range\([^()]*\)|-?\d+\.\d{9,}(?![^][{}(),:\s]))"
+    _QUOTED + r"|(?<=[][{}(),:=\s])(?:range\([^()]*\)|-?\d+\.\d{9,}(?![^][{}(),:\s]))"
 )
 _AS_READ = "target"  # is found by what an override makes of it: `app.spelling.find_name`
 
