@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from app.config import schema
 from app.config.checks import checked_model
-from app.config.schema import Model
 from app.launch.commandline import RESULTS, run_hydra, told
 
 schema.register()
@@ -18,20 +17,18 @@ schema.register()
 def job(config: DictConfig) -> None:
     """Print the layers of the config's network, a row each, on standard output."""
     with told(debug=config.debug):
-        _show(checked_model(config.model))
+        model = checked_model(config.model)  # before what takes seconds to import
 
+        import pandas as pd
 
-def _show(model: Model) -> None:
-    import pandas as pd
+        from app.models.network import Network
+        from app.models.places import Places
+        from app.sweeps.tables import lay_out
 
-    from app.models.network import Network
-    from app.models.places import Places
-    from app.sweeps.tables import lay_out
-
-    rows = Places(Network(model).graph, model.name).list_all()
-    heads = ["layer.name", "module", "gives", "layer.output"]
-    told = [(*row[:3], " | ".join(row[3]) or "none") for row in rows]
-    print(lay_out(pd.DataFrame(told, columns=heads), heads))
+        heads = ["layer.name", "module", "gives", "layer.output"]
+        listed = Places(Network(model).graph, model.name).list_all()
+        rows = [(*place[:3], " | ".join(place[3]) or "none") for place in listed]
+        print(lay_out(pd.DataFrame(rows, columns=heads), heads))
 
 
 def main() -> None:

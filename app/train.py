@@ -120,7 +120,7 @@ def _tracked(training: Training) -> Iterator[Record]:
     )
     parts = {"train": material.learned.images, "val": material.held_out.images}
     with start(store, training.folder, description) as record:
-        for context, images in parts.items() if not store.off else ():
+        for context, images in parts.items():
             record.add_dataset(
                 pd.DataFrame({"image": images.names, "class": images.labels}),
                 name=f"{settings.name}/{context}",

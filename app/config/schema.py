@@ -287,9 +287,7 @@ class Config:
     threads: Annotated[int, at_least(1), at_most(1024)] | None = None  # null: a share of the cores
     batch_size: Count | None = None  # images that run together; null: what suits the device
     precision: Annotated[str, one_of(choices.PRECISIONS)] = "float32"  # of the forward pass
-    memory_gb: Annotated[float, GIGABYTES] = (
-        4.0  # resident, that scoring units may take; 10^9 bytes
-    )
+    memory_gb: Annotated[float, GIGABYTES] = 4.0  # resident, for scoring units; 10^9 bytes
     megapixels: Megapixels | None = None  # that a picture may have; null: Pillow's limit
     cache: Name = "outputs/cache"
     figures: bool | None = None  # null: in single runs and in sweeps of few jobs
