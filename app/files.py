@@ -85,7 +85,7 @@ def user_cache(name: str) -> str:
     """Return the folder of that name in the user's cache, where what is fetched once is kept."""
     import pooch  # slow to import, and most runs fetch nothing
 
-    return str(Path(pooch.os_cache("selective-units")) / name)
+    return str(pooch.os_cache("selective-units") / name)
 
 
 def to_json(tree: Any) -> str:

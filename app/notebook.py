@@ -119,7 +119,7 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     )  # fmt: skip
     units = values.shape[1]
     scores = score_blocks([(np.arange(units), values)], units, {metric: question})[metric].scores
-    criterion = criterion.settle(scores, setting="threshold")
+    criterion = criterion.settle(scores)
     selected = criterion.select(measure(scores, criterion.rule))
     notes = tuple(metrics.note_signs({metric: scores}))
     return Answer(scores.score, selected, scores, asked, settings, notes)
@@ -144,15 +144,12 @@ def open_network(name: str = "dualtask_mini", **settings: Any) -> tuple[Inside, 
     from app.models.inside import Inside
     from app.models.loading import given, load, make_preprocessing
 
-    known = sorted(path.stem for path in (CONFIG_FOLDER / "model").glob("*.yaml"))
-    if name not in known:
-        raise InputError(f"no model is called {name!r}; there are: {', '.join(known)}")
     if "name_there" in settings:
         settings["name"] = settings.pop("name_there")
     files: list[Any] = []
     defaults = [name]
     while defaults:
-        files.append(OmegaConf.load(CONFIG_FOLDER / "model" / f"{defaults.pop()}.yaml"))
+        files.append(_load_yaml("model", defaults.pop()))
         defaults += files[-1].pop("defaults", [])
     try:
         composed = OmegaConf.merge(OmegaConf.structured(Model), *files[::-1], settings)
@@ -206,16 +203,20 @@ def _name(label: Any) -> str:
     return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
 
 
+def _load_yaml(group: str, name: str) -> Any:
+    """Load what `conf/<group>` has of this name; InputError where there is none."""
+    folder = CONFIG_FOLDER / group
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(known)}")
+    return OmegaConf.load(folder / f"{name}.yaml")
+
+
 def _settings(
     metric: str, threshold: str | float, given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Metric:
     """The metric's YAML with what was given in its place."""
-    folder = CONFIG_FOLDER / "metric"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if metric not in known:
-        raise InputError(f"no metric is called {metric!r}; there are: {', '.join(known)}")
-    whole = OmegaConf.structured(Config)
-    own = OmegaConf.load(folder / f"{metric}.yaml")
+    own, whole = _load_yaml("metric", metric), OmegaConf.structured(Config)
     whole.metric = OmegaConf.merge(whole.metric, own, {"options": dict(options)})
     for name, value in given.items():
         if value is not None:

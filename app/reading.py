@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from app.config.parameters import USUAL_CRITERION
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import CI95, INTACT, POSITION, name_units
@@ -138,13 +139,14 @@ class Run:
         styles = json.loads(self.result.tags["metrics.styles"])
         if metric not in styles:
             raise InputError(f"{self.result.name} compares {', '.join(styles)}, not {metric}")
-        asked = f"{'metric' if metric == params['metric'] else f'metrics.{metric}'}.criterion."
-        usual: dict[str, Any] = {f"{asked}of": "layer", f"{asked}preferred": False, **params}
+        start = f"{'metric' if metric == params['metric'] else f'metrics.{metric}'}.criterion."
+        own = {name.removeprefix(start): value for name, value in params.items()
+               if name.startswith(start)}  # fmt: skip
+        asked: dict[str, Any] = USUAL_CRITERION | own
         score = scores[metric].to_numpy(float)
         criterion = Criterion(
-            usual[f"{asked}rule"], usual[f"{asked}threshold"], usual[f"{asked}of"],
-            usual[f"{asked}preferred"], len(score),
-        )  # fmt: skip
+            asked["rule"], asked["threshold"], asked["of"], asked["preferred"], len(score)
+        )
         selected = scores[f"selected_{metric}"].to_numpy(bool)
         return Selection(score, selected, criterion, Style(*styles[metric]))
 
@@ -273,11 +275,11 @@ class Runs(Sequence[Run]):
     def _stack(self, name: str, read: Callable[[Run], pd.DataFrame | None]) -> pd.DataFrame:
         """Put a table of each run that has one below another's, with what it is of."""
         told = list(dict.fromkeys(["job", *LEADING, *results.find_differing(self._params)]))
-        about = self.jobs[told]
-        texts = [each for each in told if not pd.api.types.is_numeric_dtype(about[each])]
-        about = about.astype(dict.fromkeys(texts, str))
-        for each in texts:  # in the order of the jobs
-            about[each] = pd.Categorical(about[each], list(dict.fromkeys(about[each])))
+        about = self.jobs[told].copy()
+        for column in told:
+            if not pd.api.types.is_numeric_dtype(about[column]):
+                texts = about[column].astype(str)
+                about[column] = pd.Categorical(texts, texts.unique())  # in the order of the jobs
         parts = []
         for place, run in enumerate(self._runs):
             if (table := read(run)) is not None:

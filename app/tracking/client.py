@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+ANOTHER_FOLDER = "choose another folder with tracking.folder=<folder>"
 LIGHT = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"  # before the command of a server
 ANSWER_SECONDS = 5.0  # within which a tracking server must answer when a run begins
 COLLISION_SECONDS = 60.0  # for which a write that collided with another process's is repeated
@@ -89,9 +90,7 @@ def import_mlflow(uri: str) -> None:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  half of a client's time
     # What these would print, `call` says in one line.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3"):
-        logger = logging.getLogger(name)
-        if logger.level != logging.CRITICAL:  # to set it again forgets what all loggers know
-            logger.setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -138,8 +137,7 @@ def check_database(database: Path) -> None:
                 print(mended, file=sys.stderr)  # Hydra has logging its way between jobs
     except sqlite3.Error as error:
         raise InputError(
-            f"cannot keep runs in {database}: {error}; "
-            "move it away or choose another folder with tracking.folder=<folder>"
+            f"cannot keep runs in {database}: {error}; move it away or {ANOTHER_FOLDER}"
         ) from error
 
 
@@ -153,26 +151,25 @@ def check_schema(connection: sqlite3.Connection, database: Path) -> None:
     if found is None or found[0] == revisions.get_current_head():
         return
     known = {each.revision for each in revisions.walk_revisions()}
-    another = "choose another folder with tracking.folder=<folder>"
     if found[0] in known:
         upgrade = mlflow_command("db", "upgrade", f"{SQLITE}{database}")
         raise InputError(
             f"{database} is of an MLflow older than {mlflow.__version__}: copy it, in case, and "
-            f"bring it up to date by `{upgrade}`, or {another}"
+            f"bring it up to date by `{upgrade}`, or {ANOTHER_FOLDER}"
         )
     raise InputError(
         f"{database} is of a newer MLflow{_find_writer(database)} than {mlflow.__version__}: "
         f"upgrade MLflow here (`{shlex.quote(sys.executable)} -m pip install --upgrade mlflow`), "
-        f"or {another}"
+        f"or {ANOTHER_FOLDER}"
     )
 
 
 def _find_writer(database: Path) -> str:
     """The MLflow that the last run in a store had, where it says so, after a space."""
     left = (database.parent / ARTIFACTS).glob("*/*/versions.json")
-    for path in sorted(left, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
-        with suppress(OSError, ValueError, KeyError):
-            return f" ({json.loads(path.read_text())['mlflow']}, says its last run)"
+    with suppress(OSError, ValueError, KeyError):  # ValueError: no run left any, or no JSON
+        last = max(left, key=lambda path: path.stat().st_mtime)
+        return f" ({json.loads(last.read_text())['mlflow']}, says its last run)"
     return ""
 
 
@@ -236,8 +233,7 @@ def call(function: Callable[[], T], uri: str, give_up: float) -> T:
     except errors as error:
         reason = _one_line(error)
         if kind == "database" and re.search("disk is full|No space left", reason):
-            reason = "its disk is full; make room, or choose another folder with "
-            reason += "tracking.folder=<folder>"
+            reason = f"its disk is full; make room, or {ANOTHER_FOLDER}"
         raise InputError(f"tracking {kind} {uri} failed: {reason}") from error
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from app.config.parameters import to_yaml
+from app.config.schema import Config, metric_set
 from app.files import to_json, whole, writing
 from app.findings.selection import make_criteria
 from app.machine import GB, measure_peak
@@ -21,7 +22,6 @@ from app.tracking.record import NOTE, Record, tag_notes
 LISTED, DESCRIBED = 1000, 100
 
 if TYPE_CHECKING:
-    from app.config.schema import Config
     from app.findings.findings import Findings
     from app.models.network import Subject
     from app.stimuli.localizer import Localizer
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 
 def make_tags(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter runs by, and what the sweep's report needs to show metrics as figures do."""
-    metric = config.metric
+    presets = config.metric.criterion.presets
     tags = {
         name: getattr(config, name).name for name in ("model", "layer", "aggregation", "metric")
     }
-    compared = {**config.metrics, metric.name: metric}
-    styles = {name: [each.label, each.colour] for name, each in compared.items()}
-    if "paper" in metric.criterion.presets:  # its number with the paper's
-        tags["criterion.paper"] = str(metric.criterion.presets["paper"])
+    styles = {name: [each.label, each.colour] for name, each in metric_set(config).items()}
+    if "paper" in presets:  # its number with the paper's
+        tags["criterion.paper"] = str(presets["paper"])
     return tags | {
         "trained": str(config.model.trained).lower(),
         "metrics.styles": json.dumps(styles, ensure_ascii=False),
@@ -66,9 +65,9 @@ def describe_selected(found: Findings, place: tuple[int, int, int] | None) -> st
         return told
     columns = ["unit"] if place is None else [*POSITION]
     names = [":".join(map(str, row)) for row in selected[columns].to_numpy().tolist()]
-    how = f"{' '.join(names)}" + (" …" if made.count > DESCRIBED else "")
     named = "" if place is None else " as channel:row:column"
-    return f"{told}, the highest score first{named}: {how}"
+    more = " …" if made.count > DESCRIBED else ""
+    return f"{told}, the highest score first{named}: {' '.join(names)}{more}"
 
 
 def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, int, int]) -> None:
@@ -111,8 +110,8 @@ def record_run(
     )
     place = subject.shape if config.aggregation.name == "unit" else None
     page = f"{ask(config)}\n\n{describe_selected(found, place)}"
-    record.add_tags({**tag_notes(found.notes), NOTE: page})
-    record.add_tags({"peak_memory_gb": f"{measure_peak() / GB:.2f}"})
+    peak = f"{measure_peak() / GB:.2f}"
+    record.add_tags({**tag_notes(found.notes), NOTE: page, "peak_memory_gb": peak})
     record.add_metrics(found.metrics())
     record.add_curves(found.curves())
     record.add_artifacts(record.folder)

@@ -182,7 +182,6 @@ def _deliver(record: Record, patience: float) -> None:
     """
     store = connect(record.settings)
     with store.waiting(patience):
-        store.experiment_id()
         run_id = _identify(store, record)
         store.log(run_id, record.params, record.tags, list_points(record))
         store.log_inputs(run_id, record.datasets, record.model)

@@ -108,18 +108,17 @@ class Store:
     def experiment_id(self) -> str:
         """MLflow's id of the experiment, in a store that is made ready first, once a process."""
         if self._experiment is None:
-            if self._in_sqlite:
-                with self._alone():
-                    place = Path(self.settings.folder, ARTIFACTS).as_uri()
-                    self._experiment = self._find_experiment(place)
-            else:
-                calls.check_server(self.uri, self._give_up)
-                self._experiment = self._find_experiment(None)
+            with self._ready():
+                self._experiment = self._find_experiment()
         return self._experiment
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock of the database, which is sound, or not there yet."""
+    def _ready(self) -> Iterator[None]:
+        """Hold the lock of a database that is sound, or not there yet; a server must answer."""
+        if not self._in_sqlite:
+            calls.check_server(self.uri, self._give_up)
+            yield
+            return
         folder = Path(self.settings.folder)
         calls.import_mlflow(self.uri)  # takes seconds: not while holding the lock
         try:
@@ -130,19 +129,20 @@ class Store:
                 yield
         except OSError as error:
             raise InputError(
-                f"cannot keep runs in {folder}: {error.strerror or error}; "
-                "choose another folder with tracking.folder=<folder>"
+                f"cannot keep runs in {folder}: {error.strerror or error}; {calls.ANOTHER_FOLDER}"
             ) from error
 
-    def _find_experiment(self, location: str | None) -> str:
-        """Find the experiment or create it, its artifacts at a location."""
-        name = self.settings.experiment
+    def _find_experiment(self) -> str:
+        """Find the experiment or create it, with artifacts beside a database, or the server's."""
+        name, location = self.settings.experiment, None
+        if self._in_sqlite:
+            location = Path(self.settings.folder, ARTIFACTS).as_uri()
 
-        def find_or_create(client: MlflowClient) -> Any:
+        def find_or_create(client: MlflowClient) -> Experiment:
             found = client.get_experiment_by_name(name)
             if found is None:
-                client.create_experiment(name, location, dict([KIND]))
-                found = client.get_experiment_by_name(name)
+                made = client.create_experiment(name, location, dict([KIND]))
+                found = client.get_experiment(made)
             return found
 
         experiment = self.call(find_or_create)
@@ -270,17 +270,13 @@ class Store:
             raise InputError(
                 f"run={run_id} is no id of a run: 32 digits, as MLflow's pages show it"
             )
-        if not self._in_sqlite:
-            calls.check_server(self.uri, 0)
-        elif not self._database.is_file():
+        if self._in_sqlite and not self._database.is_file():
             raise InputError(
                 f"{self._database} is no file: there are no runs; "
                 "name their folder with tracking.folder"
             )
-        else:
-            with self._alone():  # a database that was moved is mended
-                pass
-        run = self.call(lambda client: client.get_run(run_id))
+        with self._ready():  # a database that was moved is mended
+            run = self.call(lambda client: client.get_run(run_id))
         of = run.info.experiment_id
         self._check_experiment(self.call(lambda client: client.get_experiment(of)))
         return run
