@@ -39,9 +39,7 @@ def make_panel_k(group: Group) -> Panel:
     columns = ["network", "metric", "case", "count", "percent", "jaccard"]
     found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
     point = group.table(runs, groups.POINT).drop(columns="networks", errors="ignore")
-    table = point.merge(found, on="metric").sort_values(
-        "case", key=lambda case: case.map([*CASES].index), kind="stable"
-    )
+    table = groups.sort_rows(point.merge(found, on="metric"), {"case": [*CASES]})
     told = []
     for which, part in table.groupby("case", sort=False):
         percent, shared = part["percent"], format_number(part["jaccard"].mean())
