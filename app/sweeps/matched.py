@@ -70,9 +70,7 @@ def select(group: Group, runs: pd.DataFrame) -> dict[str, Selections]:
         cases["matched"][name] = scores[name] > run["matched_threshold"]
     count = min(filter(None, (int(mask.sum()) for mask in cases["criterion"].values())), default=0)
     for name, score in scores.items():
-        mask = np.zeros(len(score), dtype=bool)
-        mask[find_top(score, count)] = True
-        cases["equal"][name] = mask
+        cases["equal"][name] = np.isin(np.arange(len(score)), find_top(score, count))
     return cases
 
 
