@@ -31,15 +31,12 @@ def make_panel_l(group: Group) -> Panel:
     if group.instances:
         raise Missing("networks of several seeds have no kernels in common")
     runs = group.criteria.dropna(subset="recipe").drop_duplicates([*PLACE, "recipe"])
-    ranks: dict[str, Any] = {
-        "layer": group.layers.index,
-        "aggregation": AGGREGATIONS.index,
-        "recipe": str,
-    }
-    runs = runs.sort_values(list(ranks), key=lambda column: column.map(ranks[str(column.name)]))
+    ranks = {"layer": group.layers, "aggregation": AGGREGATIONS}
+    runs = groups.sort_rows(runs, ranks, "recipe")
     chosen = {place: find_chosen(group, place, run) for place, run in runs.iterrows()}
     if all(mask is None for mask in chosen.values()):
         raise Missing("the runs' tables are not at hand")
+    named = [f"jaccard_{name}" for name in sorted(set(runs["recipe"]))]
     found = []
     for _, part in runs.groupby(PLACE, sort=False):
         beside = {run["recipe"]: chosen[place] for place, run in part.iterrows()}
@@ -50,11 +47,9 @@ def make_panel_l(group: Group) -> Panel:
                 for name, other in beside.items()
                 if own is not None and other is not None and name != run["recipe"]
             }
-            found.append(_describe(group, place, run, own) | pairs)
-    named = [f"jaccard_{name}" for name in sorted(set(runs["recipe"]))]
-    told = pd.DataFrame(found)
-    told = told.reindex(columns=[name for name in told if name not in named] + named)
-    table = pd.concat([group.table(runs, [*PLACE, "recipe", "metric"]), told], axis="columns")
+            found.append(_describe(group, place, run, own) | dict.fromkeys(named, np.nan) | pairs)
+    told = group.table(runs, [*PLACE, "recipe", "metric"])
+    table = pd.concat([told, pd.DataFrame(found)], axis="columns")
     table.loc[table["recipe"] == SEARCHED, "metric"] = None  # that of its run chose nothing
     part = table[table["layer"] == table["layer"].iloc[-1]]
     part = part[part["aggregation"] == part["aggregation"].iloc[-1]]

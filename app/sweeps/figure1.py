@@ -50,7 +50,7 @@ def make_panel_b(group: Group) -> Panel:
     none = "no single units were scored (aggregation=unit)"
     runs = _find_selective(group, group.runs["aggregation"] == "unit", none)
     table = group.table(runs, ["layer", "metric", *groups.SELECTION])
-    peaks = _estimate(group, runs, "percent", "metric", np.max)
+    peaks = _estimate(group, runs, "metric", np.max)
     others = {group.label(name): peaks[name] for name in PAPER_METRICS[1:] if name in peaks}
     room = {name: OTHERS_AT_MOST - peak for name, peak in others.items()}
     claims = [
@@ -67,15 +67,15 @@ def make_panel_c(group: Group) -> Panel:
     runs = _find_selective(group, group.runs["aggregation"] != "unit", none)
     table = group.table(runs, [*groups.POINT, *groups.SELECTION])
     four = runs[runs["metric"].isin(PAPER_METRICS)]
-    mean = _estimate(group, four if len(four) else runs, "percent", "aggregation", np.mean)
+    mean = _estimate(group, four if len(four) else runs, "aggregation", np.mean)
     fewest = {}
     if len(mean) == 3:
         fewest = {groups.name_aggregation(name): mean[name] - mean["mean"]
                   for name in ("l2", "max")}  # fmt: skip
-    rising = {metric: _follow(_estimate(group, own, "percent", "layer", np.mean), group.layers)
+    rising = {metric: _follow(_estimate(group, own, "layer", np.mean), group.layers)
               for metric, own in runs.groupby("metric", sort=False)}  # fmt: skip
     grows = {str(name): each for name, each in rising.items() if each is not None}
-    peaks = _estimate(group, runs, "percent", "metric", np.max)
+    peaks = _estimate(group, runs, "metric", np.max)
     claims = [
         _claim_most("d′ selects most", group, peaks, "dprime"),
         claim("mean gives fewest", fewest),
@@ -102,14 +102,14 @@ def make_panel_d(group: Group) -> Panel:
         raise Missing("one metric alone was lesioned")
     by_metric = {str(run["metric"]): run for _, run in last.iterrows()}
     r = {name: group.estimate(run, "spearman") for name, run in by_metric.items()}
-    greedy = last.get("greedy_dropped", pd.Series([np.nan])).notna().any()
     told = pd.Series({name: str(each) for name, each in r.items()})
     baseline = told.index.isin(runs.loc[runs["baseline"], "metric"])
-    what = "the kernel's place in the greedy search of the face task, 0 = dropped first,"
-    if not greedy:
-        what = "the face performance that remains without the kernel"
-        if last.get("attribution_points", pd.Series([np.nan])).notna().any():
-            what += " (an estimate)"
+    how = last.reindex(columns=["greedy_dropped", "attribution_points"]).notna().any()
+    what = "the face performance that remains without the kernel"
+    if how["greedy_dropped"]:
+        what = "the kernel's place in the greedy search of the face task, 0 = dropped first,"
+    elif how["attribution_points"]:
+        what += " (an estimate)"
     says = (
         f"{groups.name_place(last)}, Spearman's r of "
         f"score and {what} is {groups.list_metrics(group, told[~baseline])} (negative: selective "
@@ -149,8 +149,7 @@ def make_panel_e(group: Group) -> Panel:
     prefix = names.DECODED_FIXED.removeprefix(names.DECODED)
     parts, fixed = {"": runs}, runs.filter(regex=f"^{prefix}").dropna(how="all")
     if fixed.size:
-        fixed = fixed.rename(columns=lambda name: name.removeprefix(prefix))
-        parts[prefix] = runs.drop(columns=fixed.columns, errors="ignore").join(fixed)
+        parts[prefix] = runs.assign(**fixed.rename(columns=lambda name: name.removeprefix(prefix)))
     tables, claims, told = [], [], []
     for start, own in parts.items():
         further = own.filter(regex="^accuracy_identities|^difference_").columns
@@ -187,37 +186,37 @@ def make_panel_f(group: Group) -> Panel:
     """Mean consistency of the metrics over layers, trained and untrained."""
     runs = _find_consistency(group)
     table = group.table(runs, ["aggregation", "layer", "trained", *groups.CONSISTENCY])
-    shown = runs[runs["aggregation"] == runs["aggregation"].iloc[0]]
+    aggregation = runs["aggregation"].iloc[0]
+    shown = runs[runs["aggregation"] == aggregation]
     course = {bool(trained): {str(run["layer"]): group.estimate(run, "mean")
                               for _, run in own.iterrows()}
               for trained, own in shown.groupby("trained", sort=False)}  # fmt: skip
     since = ABOVE_FROM if ABOVE_FROM in group.layers else group.layers[len(group.layers) // 2]
-    above, only = {}, UNTESTED
+    after, before = course.get(True, {}), course.get(False, {})
+    above = {name: after[name] - before[name]
+             for name in group.layers[group.layers.index(since) :]
+             if name in after and name in before}  # fmt: skip
     grows = {trained: _follow(means, group.layers) for trained, means in course.items()}
-    rising, flat = grows.get(True), grows.get(False)
+    rising, flat, only = grows.get(True), grows.get(False), UNTESTED
     if rising is not None and flat is not None:
         only = join([rising.is_above(GROWS), negate(flat.is_above(GROWS))])
-    if len(course) == 2:
-        late = group.layers[group.layers.index(since) :]
-        above = {name: course[True][name] - course[False][name]
-                 for name in late if name in course[True] and name in course[False]}  # fmt: skip
     claims = [
         claim(f"trained above untrained from {since} on", above, name="difference in"),
         Claim("grows with depth only when trained", only),
     ]
     told = []
     for trained, means in course.items():
-        names, values = list(means), [each.tell(2) for each in means.values()]
+        points = [f"{each.tell(2)} in {layer}" for layer, each in means.items()]
         how = "trained" if trained else "untrained"
         if (depth := grows[trained]) is not None:
             how += f", {GROWTH[depth.is_above(GROWS)]}"
-        told.append(f"{values[0]} in {names[0]} to {values[-1]} in {names[-1]} ({how})")
-    of = groups.name_units(shown["aggregation"].iloc[0])
+        told.append(f"{points[0]} to {points[-1]} ({how})")
+    of = groups.name_aggregation(aggregation)
+    of = of if aggregation == "unit" else f"kernels ({of})"
     says = f"The metrics' mean rank correlation over {of} goes from {' and from '.join(told)}"
     if group.trained and group.untrained.empty:
         says += f"; {group.unpaired}"
-    claims = claims if shown["aggregation"].iloc[0] == "unit" else []
-    return _panel(group, "f", table, f"{says}.", claims)
+    return _panel(group, "f", table, f"{says}.", claims if aggregation == "unit" else [])
 
 
 def _find_consistency(group: Group) -> pd.DataFrame:
@@ -232,12 +231,10 @@ def _find_consistency(group: Group) -> pd.DataFrame:
     runs = runs[runs.groupby("aggregation")["layer"].transform("nunique") > 1]
     if runs.empty:
         raise Missing("one layer has no course over depth")
-    ranks: dict[Any, Any] = {
-        "aggregation": ["unit", *PREFERRED].index,
-        "trained": [True, False].index,
-        "layer": group.layers.index,
-    }
-    return runs.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]))
+    return groups.sort_rows(
+        runs,
+        {"aggregation": ["unit", *PREFERRED], "trained": [True, False], "layer": group.layers},
+    )
 
 
 MAKERS = dict(b=make_panel_b, c=make_panel_c, d=make_panel_d, e=make_panel_e, f=make_panel_f)
@@ -317,13 +314,11 @@ def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
     return ""
 
 
-def _estimate(
-    group: Group, runs: pd.DataFrame, column: str, by: str, function: Any
-) -> dict[str, Estimate]:
-    """A number of runs made one by a function of the first axis, for each value of `by`."""
+def _estimate(group: Group, runs: pd.DataFrame, by: str, function: Any) -> dict[str, Estimate]:
+    """Percentages of runs made one by a function of the first axis, for each value of `by`."""
     reduce = partial(function, axis=0)
     return {
-        str(name): combine(reduce, [group.estimate(run, column) for _, run in own.iterrows()])
+        str(name): combine(reduce, [group.estimate(run, "percent") for _, run in own.iterrows()])
         for name, own in runs.groupby(by, sort=False)
     }
 

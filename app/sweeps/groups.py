@@ -81,7 +81,9 @@ class Group:
     def estimate(self, run: pd.Series, column: str) -> Estimate:
         """A number of a run, and what it is in each resample of the images, or each instance."""
         if run.name in self.instances:
-            return _estimate(self.instances[run.name], column)
+            networks = self.instances[run.name].groupby("network", observed=False)
+            values = networks[column].first().to_numpy(np.float64)
+            return Estimate(average(values), values, of_networks=True)
         drawn, value = self.read(run.name, "certainty"), float(run[column])
         name = DRAWN.get(column, column.replace("with_", "spearman_"))
         if drawn is None or name not in drawn:
@@ -206,10 +208,7 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     tidy["baseline"] = tidy.get("metric.baseline", pd.Series(index=tidy.index)) == "true"
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
     ranks = {"aggregation": AGGREGATIONS, "layer": layers, "metric": metrics}
-    return tidy.sort_values(
-        [*ranks, "criterion", "paper"],
-        key=lambda column: column.map(ranks[column.name].index) if column.name in ranks else column,
-    )
+    return sort_rows(tidy, ranks, "criterion", "paper")
 
 
 def _join_instances(tidy: pd.DataFrame, instances: dict[Any, pd.DataFrame]) -> pd.DataFrame:
@@ -245,12 +244,6 @@ def average_networks(
     if instances is not None:
         instances.update(zip(made.index, (each for _, each in groups), strict=True))
     return made.assign(networks=groups.size().to_numpy())
-
-
-def _estimate(runs: pd.DataFrame, column: str) -> Estimate:
-    """The mean of a number over networks, and what it is in each."""
-    values = runs.groupby("network", observed=False)[column].first().to_numpy(np.float64)
-    return Estimate(average(values), values, of_networks=True)
 
 
 def find_styles(runs: pd.DataFrame) -> dict[str, Style]:
@@ -314,13 +307,6 @@ def name_aggregation(aggregation: object) -> str:
     return {"l2": "L2", "unit": "single units"}.get(str(aggregation), str(aggregation))
 
 
-def name_units(aggregation: object) -> str:
-    """Name what an aggregation scores."""
-    if aggregation == "unit":
-        return "single units"
-    return f"kernels ({name_aggregation(aggregation)})"
-
-
 def join_words(words: Sequence[str]) -> str:
     """Join words: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
@@ -342,6 +328,17 @@ def find_preferred(runs: pd.DataFrame) -> pd.DataFrame:
     kernels = runs[runs["aggregation"] != "unit"]
     first = min(kernels["aggregation"], key=PREFERRED.index, default="")
     return kernels[kernels["aggregation"] == first]
+
+
+def sort_rows(
+    table: pd.DataFrame, ranks: Mapping[Any, Sequence[Any]], *further: str
+) -> pd.DataFrame:
+    """Sort by columns whose values have an order of their own, `ranks`, then by `further` ones."""
+    return table.sort_values(
+        [*ranks, *further],
+        key=lambda column: column.map(ranks[column.name].index) if column.name in ranks else column,
+        kind="stable",
+    )
 
 
 def find_note(runs: pd.DataFrame, step: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import InputError
+from app.files import digest_file
 from app.sweeps.results import read_results
 from app.tracking.moved import follow
 from app.tracking.origin import versions
@@ -68,9 +69,10 @@ def identify(configs: Sequence[Path], inputs: Sequence[str]) -> dict[str, str]:
     Of configs of the same name the first folder's stands, as in Hydra's search path. Inputs are
     known by the names, sizes and times of their files, all else by its content.
     """
-    found = {f"code {name}": _digest(path) for name, path in _list_files(CODE)}
+    found = {f"code {name}": digest_file(path) for name, path in _list_files(CODE)}
     for folder in reversed(configs):
-        found |= {f"config {name}": _digest(path) for name, path in _list_files(folder, ".yaml")}
+        own = _list_files(folder, ".yaml")
+        found |= {f"config {name}": digest_file(path) for name, path in own}
     found |= {f"input {each}": _look_at(Path(each).expanduser()) for each in inputs}
     return found | {f"package {name}": version for name, version in versions().items()}
 
@@ -86,10 +88,6 @@ def _list_files(folder: Path, suffix: str = "") -> list[tuple[str, Path]]:
     return sorted((path.relative_to(folder).as_posix(), path) for path in found)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _look_at(path: Path) -> str:
     """Names, sizes and times of change of a file, or of all below a folder, as a digest."""
     digest = hashlib.sha256()
@@ -103,10 +101,8 @@ def _look_at(path: Path) -> str:
 def tell_difference(then: dict[str, str], now: dict[str, str]) -> str:
     """Tell what is not as it was, in some words; empty where all is. What is new does not count."""
     differing = [name for name, value in then.items() if now.get(name) != value]
-    told = list(differing[:TOLD])
-    for place, name in enumerate(told):
-        if name.startswith("package"):
-            told[place] += f" ({then[name]}, now {now.get(name, 'none')})"
+    told = [f"{name} ({then[name]}, now {now.get(name, 'none')})"
+            if name.startswith("package") else name for name in differing[:TOLD]]  # fmt: skip
     more = [f"{len(differing) - TOLD} more"] if len(differing) > TOLD else []
     return ", ".join(told + more)
 

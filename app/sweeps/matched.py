@@ -39,9 +39,7 @@ def make_panel_k(group: Group) -> Panel:
     columns = ["network", "metric", "case", "count", "percent", "jaccard"]
     found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
     point = group.table(runs, groups.POINT).drop(columns="networks", errors="ignore")
-    table = point.merge(found, on="metric").sort_values(
-        "case", key=lambda case: case.map([*CASES].index), kind="stable"
-    )
+    table = groups.sort_rows(point.merge(found, on="metric"), {"case": [*CASES]})
     told = []
     for which, part in table.groupby("case", sort=False):
         percent, shared = part["percent"], format_number(part["jaccard"].mean())
@@ -72,9 +70,7 @@ def select(group: Group, runs: pd.DataFrame) -> dict[str, Selections]:
         cases["matched"][name] = scores[name] > run["matched_threshold"]
     count = min(filter(None, (int(mask.sum()) for mask in cases["criterion"].values())), default=0)
     for name, score in scores.items():
-        mask = np.zeros(len(score), dtype=bool)
-        mask[find_top(score, count)] = True
-        cases["equal"][name] = mask
+        cases["equal"][name] = np.isin(np.arange(len(score)), find_top(score, count))
     return cases
 
 

@@ -20,7 +20,6 @@ from filelock import FileLock
 from app import names
 from app.config.schema import Tracking
 from app.errors import InputError
-from app.names import JOBS_FAILED, JOBS_FINISHED
 from app.spelling import shorten
 from app.sweeps.results import (
     Result,
@@ -133,7 +132,8 @@ def close(
     no job runs any more, on any machine. Returns why something cannot be delivered now.
     """
     finished, failed = jobs
-    run.end_run(folder, status, {JOBS_FINISHED: finished, JOBS_FAILED: failed}, report)
+    counts = {names.JOBS_FINISHED: finished, names.JOBS_FAILED: failed}
+    run.end_run(folder, status, counts, report)
     if presence is not None:
         presence.close()
     settled = run.settle(run.find_runs(folder) if over else [folder], ended=over)

@@ -65,18 +65,11 @@ def write_result(folder: Path, result: Result) -> None:
     """Leave a job's result where the sweep's end finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = zip(result.params.items(), as_text(result.params).values(), strict=True)
-    params = {name: value if _is_json(value) else text for (name, value), text in texts}
-    told = {**dataclasses.asdict(result), "params": params}
-    write_text(folder / RESULT, to_json(told))
-
-
-def _is_json(value: Any) -> bool:
-    """Whether JSON has such a value: it has no infinite numbers."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return False
-    return True
+    params = {  # text where JSON has no such value: it has no infinite numbers
+        name: value if json.loads(to_json(value)) == value else text
+        for (name, value), text in texts
+    }
+    write_text(folder / RESULT, to_json({**dataclasses.asdict(result), "params": params}))
 
 
 def read_results(folder: Path) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -139,19 +139,16 @@ def describe_sweep(results: Sequence[Result]) -> str:
 
 def _sort_by_depth(results: Sequence[Result]) -> list[Result]:
     """Sort jobs by network, as it comes, and by the depth of their layer."""
-    jobs = sorted(results, key=lambda result: result.job)
-    asked = [(str(job.params.get("model")), str(job.params.get("layer"))) for job in jobs]
-    models = list(dict.fromkeys(model for model, _ in asked))
-    places: dict[tuple[str, str], tuple[int, int]] = {}
-    for model in models:
-        depths = {layer: job.metrics[names.DEPTH]
-                  for job, (own, layer) in zip(jobs, asked, strict=True)
-                  if own == model and names.DEPTH in job.metrics}  # fmt: skip
-        layers = sort_layers((layer for own, layer in asked if own == model), depths)
-        places |= {(model, layer): (models.index(model), n) for n, layer in enumerate(layers)}
-    return [
-        job for _, job in sorted(zip(asked, jobs, strict=True), key=lambda each: places[each[0]])
-    ]
+    networks = defaultdict[str, dict[str, list[Result]]](lambda: defaultdict(list))  # by layer
+    for job in sorted(results, key=lambda result: result.job):
+        networks[str(job.params.get("model"))][str(job.params.get("layer"))].append(job)
+    found: list[Result] = []
+    for by_layer in networks.values():
+        depths = {layer: job.metrics[names.DEPTH] for layer, jobs in by_layer.items()
+                  for job in jobs if names.DEPTH in job.metrics}  # fmt: skip
+        for layer in sort_layers(by_layer, depths):
+            found += by_layer[layer]
+    return found
 
 
 def _cell(name: str, metrics: Mapping[str, float]) -> str:

@@ -42,8 +42,7 @@ class Estimate:
         """The bootstrap interval of 95 %; of a mean over networks, Student's."""
         if not self.of_networks:
             return find_interval(self.draws)
-        known = self.draws[~np.isnan(self.draws)]
-        half = find_half(self.sd, len(known))
+        half = find_half(self.sd, np.count_nonzero(~np.isnan(self.draws)))
         return self.value - half, self.value + half
 
     @property
