@@ -136,21 +136,18 @@ def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> li
     asked, seed = settings, settings.seed
     persons, kinds = list_images(people), list_images(things)
     learned = choose_classes(persons, asked.people, FACES, asked.faces, None, seed)
-    most = asked.faces.at_least  # who has as many is learned
-    decoded = choose_classes(persons, asked.people, DECODE, asked.decode, most, seed)
+    below = asked.faces.at_least  # who has as many is learned
+    decoded = choose_classes(persons, asked.people, DECODE, asked.decode, below, seed)
     objects = choose_classes(kinds, asked.things, OBJECTS, asked.objects, None, seed)
     _write(people, {FACES: learned, DECODE: decoded}, asked.people, asked.size, folder)
     _write(things, {OBJECTS: objects}, asked.things, asked.size, folder)
     (folder / SOURCES).write_text(to_json(asdict(settings)), encoding="utf-8")
-    unknown = {
-        name: sorted(list_left_out(each) - {*found})
-        for name, each, found in (("people", asked.people, persons),
-                                  ("things", asked.things, kinds))
-    }  # fmt: skip
+    read = ("people", asked.people, persons), ("things", asked.things, kinds)
     return [
-        f"{name}.leave_out has {len(labels)} name(s) that are no classes, the first is {labels[0]}"
-        for name, labels in unknown.items()
-        if labels
+        f"{name}.leave_out has {len(unknown)} name(s) that are no classes, "
+        f"the first is {unknown[0]}"
+        for name, archive, found in read
+        if (unknown := sorted(list_left_out(archive) - {*found}))
     ]
 
 
