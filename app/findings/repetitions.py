@@ -75,7 +75,7 @@ def find_repeated(
         if min(map(len, kept.images)) < FEWEST:
             return None
         asked[name] = replace(question, contrast=kept)
-    return images.take(np.flatnonzero(twice).tolist()), asked
+    return images.take(twice), asked
 
 
 def halve(images: Images, splits: int, seed: int) -> list[list[list[NDArray[np.int64]]]]:

@@ -14,8 +14,8 @@ def _write(rng: np.random.Generator, characters: str) -> Figure:
     font = str(rng.choice(_FONTS))
     height, width = u(0.4, 0.65), u(0.12, 0.2)
     # The outline first and the filled letters on it, so that it only shows outside of them.
-    yield text(characters, height, line, line, width, font)
-    yield text(characters, height, fill, None, 0, font)
+    yield text(characters, height, font, line, line, width)
+    yield text(characters, height, font, fill)
 
 
 def word(rng: np.random.Generator) -> Figure:

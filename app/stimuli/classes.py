@@ -66,7 +66,6 @@ class Task:
         """
         folders, count, setting = self.folders, len(self.outputs), f"lesion.{self.name}.classes"
         present = folders.labels()
-        output = dict(zip(present, self.outputs, strict=False))
         if self.classes is not None:
             where = f"{setting}={self.classes}"
             listed = _read_list(self.classes, where)
@@ -78,27 +77,27 @@ class Task:
                         f"{where} names the output {strange[0]}: those of these classes are "
                         f"{self.outputs.start} to {self.outputs.stop - 1}"
                     )
-                return output, self._find_images([*output])
-            if len(listed) != count:
+            elif len(listed) != count:
                 raise InputError(
                     f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
                     "one line for each"
                 )
-            if unlisted := [folder for folder in present if folder not in listed]:
+            elif unlisted := [folder for folder in present if folder not in listed]:
                 raise InputError(
                     f"{folders} has a folder {unlisted[0]!r} that {where} does not list: remove it "
                     "or correct the list"
                 )
-            output = {folder: self.outputs[listed.index(folder)] for folder in present}
+            else:
+                output = {folder: self.outputs[listed.index(folder)] for folder in present}
         elif len(present) != count:
             raise InputError(
                 f"{folders} has {len(present)} folders, but the network has {count} such outputs: "
                 f"give {setting}=<text file, one folder name a line, in the order of the outputs>"
             )
-        return output, self._find_images(present)
-
-    def _find_images(self, labels: Sequence[str]) -> dict[str, list[str]]:
-        return keep_held_out(self.held_out, self.folders.find(labels, at_least=1), self.name)
+        else:
+            output = dict(zip(present, self.outputs, strict=True))
+        found = folders.find([*output], at_least=1)
+        return output, keep_held_out(self.held_out, found, self.name)
 
 
 def make_own_classes(
@@ -177,11 +176,9 @@ def make_readout_classes(
     right, labels = pd.factorize(np.array(images.labels, object))
     tests = pd.Series(right).groupby(right).cumcount().to_numpy() % 2 == 1
 
-    def make(chosen: NDArray[np.bool_]) -> OwnClasses:
-        shown = images.take(np.flatnonzero(chosen).tolist())
-        return OwnClasses(shown, right[chosen], faces, dict(enumerate(labels)))
-
-    return make(~tests), make(tests)
+    fitted, tested = (OwnClasses(images.take(own), right[own], faces, dict(enumerate(labels)))
+                      for own in (~tests, tests))  # fmt: skip
+    return fitted, tested
 
 
 def find_readout_classes(
@@ -272,7 +269,7 @@ def read_classes(
             said = f"lesion: {left} image(s) of {task.folders} above {at_most} a class are not used"
             images = replace(images, notes=(*images.notes, said))
         parts[task.name] = images
-        right += [output[label] for label in parts[task.name].labels]
+        right += [output[label] for label in images.labels]
         called |= {number: label for label, number in output.items()}
     images = join_images(parts, [str(output) for output in right])
     return images, np.array(right, np.int64), called

@@ -120,9 +120,7 @@ def arc(middle: Point, radii: Point, start: float, stop: float, n: int = 7) -> A
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], axis=1)
 
 
-def text(
-    string: str, height: float, fill: float, line: float | None, width: float, font: str
-) -> Shape:
+def text(string: str, height: float, font: str, *paint: Any) -> Shape:
     """Stretch a string to x in [-1, 1] and y in [-height, height].
 
     `font` names a file that comes with Matplotlib, such as "DejaVuSans-Bold".
@@ -134,7 +132,7 @@ def text(
     points = np.asarray(path.vertices)[path.codes != Path.CLOSEPOLY]
     low, high = points.min(axis=0), points.max(axis=0)
     transform = Affine2D().translate(*-(low + high) / 2).scale(*(2, 2 * height) / (high - low))
-    return Shape(path.transformed(transform), fill, line, width)
+    return Shape(path.transformed(transform), *paint)
 
 
 def painted(figure: Iterable[Shape], size: int, placement: Affine2D) -> tuple[Array, Array]:

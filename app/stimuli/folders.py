@@ -91,12 +91,11 @@ class ImageFolders:
             found[label] = sorted(images, key=_number_runs)
         if not found:
             raise InputError(f"{self} has no {self.what} of {leave_below} images or more")
-        splits = [label for label, names in found.items() if names]
         below = [name.count("/") > 1 for names in found.values() for name in names]
-        if labels is None and {*map(str.lower, splits)} <= _SPLITS and all(below):
-            place = self.root / splits[0]
+        if labels is None and {*map(str.lower, found)} <= _SPLITS and all(below):
+            place = self.root / next(iter(found))
             raise InputError(
-                f"{self} has {', '.join(splits)}: {expected}; try {self.setting}={place}"
+                f"{self} has {', '.join(found)}: {expected}; try {self.setting}={place}"
             )
         return found
 
@@ -116,7 +115,7 @@ class ImageFolders:
         files = [name for each in found.values() for name in each]
         labels = tuple(label for label, each in found.items() for _ in each)
         names, paths = tuple(map(spell, files)), [self.root / file for file in files]
-        firsts = {each[0] for each in found.values() if each}
+        firsts = {each[0] for each in found.values()}
         digest, told = hashlib.sha256(), defaultdict[str, list[str]](list)
         with (
             ThreadPoolExecutor(DECODERS) as pool,

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from itertools import count
+from itertools import compress, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,15 +150,13 @@ class Images:
         """The numbers of each one's presentations in a recording."""
         return [np.asarray(each, np.int64) for each in self.contents]
 
-    def take(self, chosen: Sequence[int]) -> Images:
-        """Some of the images, by their places."""
-        names, labels = ([of[place] for place in chosen] for of in (self.names, self.labels))
-        told = "\0".join([self.digest, *map(str, chosen)])
+    def take(self, chosen: NDArray[np.bool_]) -> Images:
+        """The images that are chosen, by a mask (images,)."""
+        names, labels = (tuple(compress(of, chosen)) for of in (self.names, self.labels))
+        contents = [*compress(self.contents, chosen)]
+        told = "\0".join([self.digest, *map(str, np.flatnonzero(chosen))])
         digest = hashlib.sha256(told.encode()).hexdigest()
-        contents = [self.contents[place] for place in chosen]
-        return replace(
-            self, names=tuple(names), labels=tuple(labels), digest=digest, contents=contents
-        )
+        return replace(self, names=names, labels=labels, digest=digest, contents=contents)
 
     def open(self, index: int) -> Image.Image:
         """Return one image, as it is before any preprocessing; InputError as `read_image`."""
@@ -295,7 +293,7 @@ def drawn(pixels: NDArray[np.uint8], labels: Sequence[str], source: str) -> Imag
     numbers = {label: count(1) for label in labels}
     names = [f"{label}/{label}-{next(numbers[label])}" for label in labels]
     digest = hashlib.sha256("\0".join([*names, str(pixels.shape)]).encode())
-    digest.update(np.ascontiguousarray(pixels).tobytes())
+    digest.update(pixels.tobytes())
     return Images(tuple(names), tuple(labels), digest.hexdigest(), source, tuple(pixels))
 
 

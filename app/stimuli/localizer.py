@@ -43,8 +43,7 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
     images, and for what `floc.fetch` refuses.
     """
     folders = ImageFolders(settings.root or "", "category", "stimuli.root")
-    asked = [name for members in (settings.domains or {}).values() for name in members]
-    scrambled = SCRAMBLED in asked
+    scrambled = any(SCRAMBLED in members for members in (settings.domains or {}).values())
     if settings.name == "synthetic":
         present = [category for members in DOMAINS.values() for category in members]
         present += [SCRAMBLED] * scrambled

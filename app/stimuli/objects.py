@@ -5,6 +5,7 @@ Every function draws one exemplar of the category that it is named after, uprigh
 """
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -248,10 +249,8 @@ def sofa(rng: Rng, u: Uniform, main: float, dark: float, light: float) -> Figure
     edges = np.linspace(-0.78, 0.78, n + 1)
     yield from (box((x, -0.75), (x + 0.1, -0.5), 0.08) for x in (-0.85, 0.75))
     yield blob(symmetric([(-0.85, -0.5), (-0.85, top), (0, top + 0.04)]), main, dark)
-    for a, b in zip(edges, edges[1:], strict=False):
-        yield box((a, -0.2), (b, top - 0.1), main * 0.9, dark)
-    for a, b in zip(edges, edges[1:], strict=False):
-        yield box((a, -0.35), (b, -0.12), light, dark)
+    yield from (box((a, -0.2), (b, top - 0.1), main * 0.9, dark) for a, b in pairwise(edges))
+    yield from (box((a, -0.35), (b, -0.12), light, dark) for a, b in pairwise(edges))
     yield box((-0.9, -0.6), (0.9, -0.35), main, dark)
     yield from pair(blob([(1, -0.6), (1.02, arm), (0.87, arm + 0.12), (0.72, arm), (0.74, -0.6)],
                          main, dark))  # fmt: skip
@@ -627,7 +626,7 @@ def drum(rng: Rng, u: Uniform, main: float, dark: float, light: float) -> Figure
     x = np.linspace(-w, w, n + 1)
     yield ellipse((0, -h), (w, 0.22), dark)
     yield box((-w, -h), (w, h), main, dark)
-    for a, b in zip(x, x[1:], strict=False):
+    for a, b in pairwise(x):
         yield stroke([(a, h * 0.75), ((a + b) / 2, -h)], light, 0.05)
         yield stroke([((a + b) / 2, -h), (b, h * 0.75)], light, 0.05)
     yield ellipse((0, h), (w, 0.24), light, dark, 0.09)

@@ -64,8 +64,7 @@ def make_photographs(settings: Photographs, folder: Path) -> list[str]:
     for what `is_made` refuses, an archive that cannot be fetched, an image in it that cannot be
     read, too few classes, and a disk that is full.
     """
-    another = "another folder with folder=<folder>"
-    with writing("make photographs in", folder, another):
+    with writing("make photographs in", folder, "another folder with folder=<folder>"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if is_made(settings, folder):
@@ -133,24 +132,21 @@ def choose_classes(
 
 def _fill(settings: Photographs, people: Path, things: Path, folder: Path) -> list[str]:
     """Write all photographs, and where they come from, into a new folder; what to know of them."""
-    asked, seed = settings, settings.seed
+    seed = settings.seed
     persons, kinds = list_images(people), list_images(things)
-    learned = choose_classes(persons, asked.people, FACES, asked.faces, None, seed)
-    most = asked.faces.at_least  # who has as many is learned
-    decoded = choose_classes(persons, asked.people, DECODE, asked.decode, most, seed)
-    objects = choose_classes(kinds, asked.things, OBJECTS, asked.objects, None, seed)
-    _write(people, {FACES: learned, DECODE: decoded}, asked.people, asked.size, folder)
-    _write(things, {OBJECTS: objects}, asked.things, asked.size, folder)
+    learned = choose_classes(persons, settings.people, FACES, settings.faces, None, seed)
+    below = settings.faces.at_least  # who has as many is learned
+    decoded = choose_classes(persons, settings.people, DECODE, settings.decode, below, seed)
+    objects = choose_classes(kinds, settings.things, OBJECTS, settings.objects, None, seed)
+    _write(people, {FACES: learned, DECODE: decoded}, settings.people, settings.size, folder)
+    _write(things, {OBJECTS: objects}, settings.things, settings.size, folder)
     (folder / SOURCES).write_text(to_json(asdict(settings)), encoding="utf-8")
-    unknown = {
-        name: sorted(list_left_out(each) - {*found})
-        for name, each, found in (("people", asked.people, persons),
-                                  ("things", asked.things, kinds))
-    }  # fmt: skip
+    read = ("people", settings.people, persons), ("things", settings.things, kinds)
     return [
-        f"{name}.leave_out has {len(labels)} name(s) that are no classes, the first is {labels[0]}"
-        for name, labels in unknown.items()
-        if labels
+        f"{name}.leave_out has {len(unknown)} name(s) that are no classes, "
+        f"the first is {unknown[0]}"
+        for name, archive, found in read
+        if (unknown := sorted(list_left_out(archive) - {*found}))
     ]
 
 

@@ -33,11 +33,11 @@ COLUMNS = {
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
     """Find which of some names are those of `COLUMNS`."""
-    present = list(names)
+    present = set(names)
     return {
-        column: next(name for name in (column, *others) if name in present)
+        column: found[0]
         for column, others in COLUMNS.items()
-        if {column, *others} & {*present}
+        if (found := [name for name in (column, *others) if name in present])
     }
 
 
@@ -84,7 +84,7 @@ def describe_presentations(
     if table is None:
         told, where = own, f"{path}"
     else:
-        told, where = _join(table, own, count), "responses.stimuli"
+        told, where = _join(table, own), "responses.stimuli"
     if "category" not in told:
         raise InputError(
             f"{where} does not say the category of each presentation: give "
@@ -122,11 +122,11 @@ def _check_stimuli(told: pd.DataFrame, where: str) -> None:
         raise InputError(f"{where} has stimulus {name!r}, repetition {number!r}, twice")
 
 
-def _join(table: pd.DataFrame, own: pd.DataFrame, count: int) -> pd.DataFrame:
+def _join(table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """Give each presentation its stimulus' row, where the recording says which one it was of."""
     if "stimulus" not in table or "stimulus" not in own:
         return table
-    if len(table) == count and (table["stimulus"] == own["stimulus"]).all():
+    if table["stimulus"].equals(own["stimulus"]):
         return pd.concat([table, own.drop(columns=table.columns, errors="ignore")], axis=1)
     twice = table["stimulus"].duplicated()
     if twice.any():
@@ -164,30 +164,27 @@ def make_presented(table: pd.DataFrame, settings: Stimuli, source: str) -> Local
         name for name in present if name not in left
     ]
     shown = table["category"].isin(wanted).to_numpy()
-    notes = []
-    if not shown.all():
-        notes.append(f"stimuli: {np.sum(~shown)} of {len(shown)} presentations are of no domain")
     images = _gather(table[shown], "category", source)
-    people, said = _find_people(table, source)
-    return Localizer(
-        replace(images, notes=tuple(notes)),
-        domains or {name: (name,) for name in wanted},
-        replace(people, notes=tuple(said)),
-    )
+    if not shown.all():
+        said = f"stimuli: {np.sum(~shown)} of {len(shown)} presentations are of no domain"
+        images = replace(images, notes=(said,))
+    domains = domains or {name: (name,) for name in wanted}
+    return Localizer(images, domains, _find_people(table, source))
 
 
-def _find_people(table: pd.DataFrame, source: str) -> tuple[Images, list[str]]:
+def _find_people(table: pd.DataFrame, source: str) -> Images:
     """Find the stimuli that have an identity, or the presentations where one has but a stimulus."""
     if "identity" not in table:
-        return Images((), (), "", source, ()), []
+        return Images((), (), "", source, ())
     known = table[table["identity"] != ""]
     people = _gather(known, "identity", source)
     if len(people) == len(known) or min(Counter(people.labels).values(), default=2) > 1:
-        return people, []
-    return _gather(known.drop(columns="stimulus"), "identity", source), [
+        return people
+    said = (
         "decoding: an identity has one stimulus: single presentations are decoded, and a stimulus "
         "is among those trained on and those tested"
-    ]
+    )
+    return replace(_gather(known.drop(columns="stimulus"), "identity", source), notes=(said,))
 
 
 def _gather(table: pd.DataFrame, label: str, source: str) -> Images:
