@@ -101,6 +101,7 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     """
     given = {"contrast": kind, "over": over, "criterion.rule": rule}
     settings = _settings(metric, threshold, given, options)
+    metrics.check_options(settings.name, settings.options)
     criterion = make_criteria({metric: settings})[metric]
     values, names = _read_responses(responses), _read_labels(categories)
     if values.ndim != 2 or len(values) != len(names):

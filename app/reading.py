@@ -19,7 +19,8 @@ from app.config.schema import Tracking
 from app.errors import InputError
 from app.names import CI95, INTACT, POSITION, name_units
 from app.sweeps import results
-from app.sweeps.parent import PLAN, read_plan
+from app.sweeps.manifest import PLAN
+from app.sweeps.parent import read_plan
 from app.sweeps.results import Result
 from app.tracking.record import as_text
 from app.tracking.store import connect
@@ -278,7 +279,7 @@ class Runs(Sequence[Run]):
         about = self.jobs[told].copy()
         for column in told:
             if not pd.api.types.is_numeric_dtype(about[column]):
-                texts = about[column].astype(str)
+                texts = about[column].map(str)  # null, too
                 about[column] = pd.Categorical(texts, texts.unique())  # in the order of the jobs
         parts = []
         for place, run in enumerate(self._runs):

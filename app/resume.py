@@ -30,6 +30,7 @@ from app.sweeps.manifest import (
     tell_difference,
 )
 from app.sweeps.parent import read_plan
+from app.sweeps.results import find_results, read_results
 from app.tracking import record
 from app.tracking.moved import is_same
 from app.tracking.run import find_running
@@ -42,7 +43,7 @@ FREE = ("hydra/launcher=", "hydra.launcher.", "debug=")
 def resume(folder: Path, words: Sequence[str]) -> None:
     """Run what is missing of the sweep in a folder; InputError where it is not to be resumed."""
     manifest, added = open_sweep(folder, words), [word for word in words if word != ANYWAY]
-    missing = manifest.list_missing(folder)
+    missing = manifest.list_missing(read_results(folder))
     if not missing and is_reported(folder):
         print(f"All {len(manifest.jobs)} jobs finished: nothing is missing in {folder}")
         return
@@ -98,7 +99,7 @@ def is_reported(folder: Path) -> bool:
     report, left = folder / "report" / "report.md", record.read(folder)
     if left is not None and left.status != "FINISHED":
         return False
-    last = max((path.stat().st_mtime for path in folder.glob(f"*/{record.RESULT}")), default=0)
+    last = max((path.stat().st_mtime for path in find_results(folder)), default=0)
     return report.is_file() and report.stat().st_mtime >= last
 
 

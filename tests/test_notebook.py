@@ -130,6 +130,8 @@ def test_without_domains_each_category_is_its_own_and_lists_will_do():
         ({"rule": "p", "threshold": 0.01}, "needs p-values, which this metric does not have"),
         ({"kind": "all"}, "contrast=all is unknown"),
         ({"over": "images"}, "over=images is unknown"),
+        ({"metric": "ttest", "equal_varianc": False}, "ttest has no option 'equal_varianc'"),
+        ({"metric": "ttest", "equal_variance": "no"}, "equal_variance=no must be of the type bool"),
     ],
 )
 def test_refused_in_one_line(responses, arguments, message):

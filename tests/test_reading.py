@@ -121,6 +121,22 @@ def test_figures_are_drawn_into_the_users_axes(read: Runs):
     plt.close("all")
 
 
+def test_jobs_in_folders_of_folders_and_a_null_among_words(tmp_path: Path):
+    words = ["-m", "lesion.layers=null,[conv2]", "hydra.sweep.subdir=own/${lesion.layers}",
+             "hydra.sweep.dir=swept", "lesion.sets=[]", "decoding=none", "figures=false", *SMALL,
+             "aggregation=l2"]  # fmt: skip
+    process = finished(run_app(tmp_path, *words))
+    assert "2 of 2 jobs finished" in process.stdout
+    assert (tmp_path / "swept/report/report.md").is_file()
+    read = runs(tmp_path / "swept")
+    assert [run.params["lesion.layers"] for run in read] == [None, ["conv2"]]
+    assert read.scores["lesion.layers"].cat.categories.tolist() == ["None", "['conv2']"]
+    process = run_app(tmp_path, *words, "hydra.sweep.subdir=one", "hydra.sweep.dir=other")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert "hydra.sweep.subdir=one is the folder of jobs 0 and 1: name it by" in process.stderr
+    assert not (tmp_path / "other/one").exists()
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [("nowhere", "nowhere is no folder, and no id of a run"), (".", ". has no results: name")],

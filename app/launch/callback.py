@@ -161,9 +161,13 @@ class SweepCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         results = read_results(folder)
         finished, failed = count(results)
-        failed += max(lost, read_plan(folder).jobs - len(results))  # that left no result
+        jobs = read_plan(folder).jobs
+        left_none = jobs - len(results)
+        failed += max(lost, left_none)
         if results:
             print(tables.describe_sweep(results))
+        if left_none > 0:
+            print(f"error: {left_none} of {jobs} jobs left no result", file=sys.stderr)
         status = "FAILED" if failed else "FINISHED"
         report_folder: Path | None = None
         behind: str | None = None

@@ -125,7 +125,8 @@ def open_parquet(path: Path, *_: object) -> dict[str, xarray.DataArray]:
 
     schema, kinds = parquet.read_schema(path), pyarrow.types
     said = [*find_columns(schema.names).values()]
-    units = [each.name for each in schema if each.name not in said
+    index = (schema.pandas_metadata or {}).get("index_columns", [])  # which is no unit
+    units = [each.name for each in schema if each.name not in (*said, *index)
              and (kinds.is_integer(each.type) or kinds.is_floating(each.type))]  # fmt: skip
     if not units:
         raise InputError(f"{path} has no columns of numbers: a column a unit, a row a presentation")
@@ -133,11 +134,11 @@ def open_parquet(path: Path, *_: object) -> dict[str, xarray.DataArray]:
 
     def read(part: tuple[slice, slice]) -> NDArray[Any]:
         rows, columns = part
-        table = parquet.read_table(path, columns=units[columns]).to_pandas()
+        table = parquet.read_table(path, columns=units[columns]).to_pandas(ignore_metadata=True)
         values: NDArray[Any] = table.to_numpy(np.float64, na_value=np.nan)
         return values[rows]
 
-    lines = dict(parquet.read_table(path, columns=said).to_pandas())
+    lines = dict(parquet.read_table(path, columns=said).to_pandas(ignore_metadata=True))
     shape = parquet.read_metadata(path).num_rows, len(units)
     held = OnDisk(shape, np.float32 if single else np.float64, read)
     array = label(indexing.LazilyIndexedArray(held), lines)

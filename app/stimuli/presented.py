@@ -67,7 +67,7 @@ def read_columns(path: Path, setting: str) -> pd.DataFrame:
         raise InputError(f"{setting}={path} must be a .csv, .tsv or .parquet table")
     with reading(f"{setting}={path}", path):
         if kind == ".parquet":
-            return pd.read_parquet(path)
+            return pd.read_parquet(path).reset_index(drop=True)  # rows count, not their names
         separator = "\t" if kind == ".tsv" else ","
         return pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
 

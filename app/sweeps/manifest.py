@@ -12,15 +12,19 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.errors import InputError
 from app.files import digest_file
-from app.sweeps.results import read_results
 from app.tracking.moved import follow
 from app.tracking.origin import versions
 from app.tracking.record import write_text
 
+if TYPE_CHECKING:
+    from app.sweeps.results import Result
+
 MANIFEST = "manifest.json"
+PLAN = "plan.json"  # all that a search leaves, whose jobs are not known before they run
 CODE = Path(__file__).parents[1]
 TOLD = 4  # differences, at most
 
@@ -48,16 +52,26 @@ class Manifest:
         """Where the command is to run again, now that the sweep is in this folder."""
         return follow(Path(self.place), Path(self.folder), folder.absolute())
 
-    def list_missing(self, folder: Path) -> list[Planned]:
-        """List the jobs that left no result in the sweep's folder, or that of a failure."""
-        finished = {result.job for result in read_results(folder) if not result.failed}
+    def list_missing(self, results: Iterable[Result]) -> list[Planned]:
+        """List the jobs that left none of these results, or that of a failure."""
+        finished = {result.job for result in results if not result.failed}
         return [job for job in self.jobs if job.number not in finished]
 
 
 def make_manifest(
     folder: Path, jobs: Sequence[Planned], configs: Sequence[Path], values: Iterable[str]
 ) -> Manifest:
-    """Describe a sweep that begins: its config's values, and the folders of configs it is from."""
+    """Describe a sweep that begins: its config's values, and the folders of configs it is from.
+
+    InputError for two jobs of one folder.
+    """
+    first: dict[str, int] = {}
+    for job in jobs:
+        if (other := first.setdefault(job.folder, job.number)) != job.number:
+            raise InputError(
+                f"hydra.sweep.subdir={job.folder} is the folder of jobs {other} and {job.number}: "
+                "name it by what tells all jobs apart, or by ${hydra.job.num}"
+            )
     inputs = sorted({value for value in values if os.path.exists(os.path.expanduser(value))})
     made_of = identify(configs, inputs)
     return Manifest(list(jobs), made_of, inputs, os.getcwd(), str(folder.absolute()))

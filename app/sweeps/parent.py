@@ -21,6 +21,7 @@ from app import names
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.spelling import shorten
+from app.sweeps.manifest import PLAN
 from app.sweeps.results import (
     Result,
     find_differing,
@@ -35,7 +36,6 @@ from app.tracking.view import View
 
 log = logging.getLogger(__name__)
 
-PLAN = "plan.json"
 DRAWN = 16  # jobs, at most, whose single figures `figures=null` draws
 
 

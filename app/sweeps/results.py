@@ -19,6 +19,7 @@ from app.config.schema import Config
 from app.errors import InputError
 from app.files import to_json
 from app.names import JOBS_FAILED, JOBS_FINISHED
+from app.sweeps.manifest import PLAN, read_manifest
 from app.tracking.record import RESULT, as_text, read_undefined, tag_notes, write_text
 
 if TYPE_CHECKING:
@@ -72,14 +73,22 @@ def write_result(folder: Path, result: Result) -> None:
     write_text(folder / RESULT, to_json({**dataclasses.asdict(result), "params": params}))
 
 
-def read_results(folder: Path) -> list[Result]:
-    """Read the results of all jobs below the sweep's folder, in the order of their numbers.
+def find_results(folder: Path) -> list[Path]:
+    """Find the files of results in the folders of a sweep's jobs, wherever it has them.
 
-    Or that of the one run whose folder it is.
+    In a folder that is no sweep's, that of the run whose folder it is, or of the runs in it.
     """
-    paths = [path for pattern in (RESULT, f"*/{RESULT}") for path in folder.glob(pattern)]
-    paths.sort(key=lambda path: (len(path.parent.name), path))
-    return [_read_result(path) for path in paths]
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        paths = [folder / job.folder / RESULT for job in manifest.jobs]
+        return [path for path in paths if path.is_file()]
+    patterns = [f"**/{RESULT}"] if (folder / PLAN).is_file() else [RESULT, f"*/{RESULT}"]
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Read the results that `find_results` finds, in the order of their jobs' numbers."""
+    return sorted(map(_read_result, find_results(folder)), key=lambda result: result.job)
 
 
 def _read_result(path: Path) -> Result:

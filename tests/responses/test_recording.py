@@ -91,6 +91,26 @@ def test_every_format_gives_the_same_responses(ending: str, tmp_path: Path, monk
     assert list(own.get("category", CATEGORIES)) == list(CATEGORIES)
 
 
+@pytest.mark.parametrize("index", [None, "category", "trial"])
+def test_what_pandas_keeps_as_an_index_is_no_unit(index: str | None, tmp_path: Path):
+    kept = [0, 2, 3, 5]  # of which parquet keeps the numbers
+    table = pd.DataFrame({"category": CATEGORIES, "trial": range(len(VALUES))}).iloc[kept]
+    table[["u0", "u1"]] = VALUES[kept, :2]
+    table = table.drop(columns="trial") if index is None else table.set_index(index)
+    table = table.drop(columns="trial", errors="ignore")
+    table.to_parquet(tmp_path / "session.parquet")
+    recording, _ = open_recording(Responses("file", str(tmp_path / "session.parquet")), 4)
+    assert np.array_equal(read(recording), VALUES[kept, :2])
+    told = recording.list_presentations().category
+    assert list(told) == [CATEGORIES[row] for row in kept] and list(told.index) == [0, 1, 2, 3]
+
+
+def test_rows_of_a_table_of_stimuli_count_and_not_their_names(tmp_path: Path):
+    path = tmp_path / "stimuli.parquet"
+    pd.DataFrame({"category": ["left out", "face", "house", "face"]}).iloc[[1, 3]].to_parquet(path)
+    assert list(read_table(path).index) == [0, 1]
+
+
 def test_spikes_of_nwb_are_counted_in_the_window(tmp_path: Path):
     pynwb, path = pytest.importorskip("pynwb"), tmp_path / "session.nwb"
     file = pynwb.NWBFile("session", "id", datetime(2026, 1, 1, tzinfo=UTC))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from app.errors import InputError
 from app.sweeps.manifest import (
     Manifest,
     Planned,
@@ -15,6 +18,7 @@ from app.sweeps.manifest import (
     tell_difference,
     write_manifest,
 )
+from app.sweeps.results import Result
 
 
 def test_the_manifest_comes_back_and_knows_the_jobs(tmp_path: Path):
@@ -25,8 +29,15 @@ def test_the_manifest_comes_back_and_knows_the_jobs(tmp_path: Path):
     assert find_number(tmp_path, tmp_path / "seed=1", 7) == 1
     assert find_number(tmp_path, tmp_path / "other", 7) == 7
     assert read_manifest(tmp_path / "elsewhere") is None
-    assert made.list_missing(tmp_path) == jobs
+    done = [Result("failed", "job", {}), Result("finished", "job", {}, job=1)]
+    assert made.list_missing([]) == jobs and made.list_missing(done) == jobs[:1]
     assert isinstance(made, Manifest) and made.find_place(tmp_path) == Path.cwd()
+
+
+def test_two_jobs_of_one_folder_are_refused(tmp_path: Path):
+    jobs = [Planned(0, ["seed=0"], "a"), Planned(1, ["seed=1"], "b"), Planned(2, ["seed=2"], "a")]
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir=a is the folder of jobs 0 and 2: "):
+        make_manifest(tmp_path, jobs, [], [])
 
 
 def test_what_changed_is_named(tmp_path: Path):
