@@ -9,6 +9,7 @@ any other is asked for its score of the images of each draw.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from scipy.stats import rankdata
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 from app.metrics.moments import NOISE, Moments
-from app.metrics.moments import compute_moments as find_moments
 from app.metrics.ranks import Pairs
 from app.metrics.scores import Question, Scores
 
@@ -158,9 +158,7 @@ def _ask(question: Question, responses: NDArray[Any], draws: Draws, number: int)
     asked = question.contrast
     groups = tuple(mask[label_of] for mask in asked.others)
     contrast = Contrast(asked.target[label_of], groups, asked.names)
-    found = question.score(responses[shown], contrast, **question.options)
-    moments = find_moments(responses[shown], contrast.images) if question.preferred else None
-    found = question.conclude(found, moments)
+    found = replace(question, contrast=contrast).ask(responses[shown])
     return Scores._make(each if each is None else each[None] for each in found)
 
 
