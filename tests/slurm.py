@@ -47,7 +47,7 @@ ReturnToService=2
 JobRequeue=1
 MinJobAge=300
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory={megabytes} State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -64,7 +64,7 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def cluster(cpus: int = 2) -> Iterator[dict[str, str]]:
+def cluster() -> Iterator[dict[str, str]]:
     """A running SLURM; yields the environment in which its commands reach it."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     host = socket.gethostname().partition(".")[0]
@@ -83,7 +83,6 @@ def cluster(cpus: int = 2) -> Iterator[dict[str, str]]:
             CONFIG.format(
                 folder=folder,
                 host=host,
-                cpus=cpus,
                 controller=controller,
                 daemon=daemon,
                 megabytes=psutil.virtual_memory().total // 2**20,

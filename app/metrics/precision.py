@@ -30,18 +30,16 @@ def score(responses: NDArray[Any], contrast: Contrast, *, images: int = 60) -> S
     contrast.check(responses)
     if images < 1:
         raise InputError(f"precision: metric.options.images={images} is not 1 or more")
-    shares, chances = [], []
-    target = responses[contrast.target]
-    for mask in contrast.others:
-        both = np.concatenate([target, responses[mask]])
-        shares.append(_find_share(both, len(target), min(images, len(target))))
-        chances.append(len(target) / len(both))
-    precision = np.array(shares)
-    return Scores(precision, precision - np.array(chances)[:, None])
+    target, *others = (responses[members] for members in contrast.images)
+    precision = np.array([_find_share(target, other, images) for other in others])
+    chance = [[len(target) / (len(target) + len(other))] for other in others]
+    return Scores(precision, precision - chance)
 
 
-def _find_share(responses: NDArray[Any], own: int, top: int) -> NDArray[np.float64]:
-    """The share (units,) of the first `own` images among the `top` highest responses."""
+def _find_share(target: NDArray[Any], others: NDArray[Any], images: int) -> NDArray[np.float64]:
+    """The share (units,) of the target's among the `images` of the highest responses."""
+    own, top = len(target), min(images, len(target))
+    responses = np.concatenate([target, others])
     last = np.partition(responses, len(responses) - top, axis=0)[len(responses) - top]
     above, tied = responses > last, responses == last
     places = top - np.count_nonzero(above, axis=0)  # that those tied share

@@ -70,19 +70,18 @@ def count_pairs(
     units, count = len(responses), len(order)
     low_bits = int(len(sizes) - 1).bit_length()
     keys = np.empty((units, count), dtype=np.uint32)
-    used = np.full(units, -1)
-    zeros = np.zeros((units, len(sizes)), dtype=np.int64)
+    zeros = np.full((units, len(sizes)), -1)
     if responses.dtype == np.float32:
-        _pack(responses.view(np.uint32), order, sizes, low_bits, keys, used, zeros)
-    rest = np.flatnonzero(used < 0)
+        _pack(responses.view(np.uint32), order, sizes, low_bits, keys, zeros)
+    rest = np.flatnonzero(zeros[:, 0] < 0)
     if len(rest):
         ranks = rankdata(responses[rest][:, order], method="dense", axis=1).astype(np.uint32)
         keys[rest] = ranks << low_bits | np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
-        used[rest], zeros[rest] = count, 0
-    keys = keys[:, : used.max(initial=0)]
+        zeros[rest] = 0
+    keys = keys[:, : count - zeros.sum(axis=1).min(initial=count)]
     keys.sort(axis=1)
     twice_u, ties = np.empty((2, len(sizes) - 1, units), dtype=np.int64)
-    _count(keys, used, zeros, sizes, low_bits, twice_u, ties)
+    _count(keys, zeros, sizes, low_bits, twice_u, ties)
     return twice_u, ties
 
 
@@ -134,20 +133,19 @@ def _join_signs(values: NDArray[np.uint32], least: np.uint32, most: np.uint32) -
 
 
 @compiled
-def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
+def _pack(
     bits: NDArray[np.uint32],
     order: NDArray[np.int64],
     sizes: NDArray[np.int64],
     low_bits: int,
     keys: NDArray[np.uint32],
-    used: NDArray[np.int64],
     zeros: NDArray[np.int64],
 ) -> None:
-    """Fill a unit's `keys` (units, images), as many as `used` (units,), and count its zeros.
+    """Fill the `keys` (units, images) of each unit's images but for its `zeros`, and count these.
 
     `bits` are those of the responses (units, images), `order` the images group by group, of the
     `sizes`; `zeros` is (units, groups). Keys that are not used are the largest there are, to stay
-    last. `used` is -1 for a unit that does not fit, of too wide a range.
+    last. `zeros` are -1 for a unit that does not fit, of too wide a range.
     """
     shift, one, zero = np.uint32(low_bits), np.uint32(1), np.uint32(0)
     kept = np.empty(len(order), dtype=np.uint32)  # what is not zero
@@ -170,24 +168,24 @@ def _pack(  # noqa: PLR0913  compiled code fills arrays that it is given
             most = value if value > most else most
         if most > INFINITE:  # some are negative: zeros, between them and the others, are sorted
             values, start = kept, 0
+            zeros[unit] = 0
             for group, size in enumerate(sizes):
-                zeros[unit, group] = 0
                 for place in range(start, start + size):
                     values[place], key[place] = row[order[place]], group
                 start += size
             _join_signs(values, least, most)
             least, most = zero, values.max()
         fits = most < INFINITE and (most - least) >> (np.uint32(32) - shift) == zero
-        used[unit] = len(values) if fits or len(values) == 0 else -1
+        if not fits and len(values):
+            zeros[unit] = -1
         for place in range(len(values)):
             key[place] |= (values[place] - least) << shift
         key[len(values) :] = np.uint32(0xFFFFFFFF)
 
 
 @compiled
-def _count(  # noqa: PLR0913  compiled code fills arrays that it is given
+def _count(
     keys: NDArray[np.uint32],
-    used: NDArray[np.int64],
     zeros: NDArray[np.int64],
     sizes: NDArray[np.int64],
     low_bits: int,
@@ -196,7 +194,7 @@ def _count(  # noqa: PLR0913  compiled code fills arrays that it is given
 ) -> None:
     """One pass over each unit's sorted keys; see `count_pairs` for what is filled.
 
-    The first `used` (units,) keys of a row count; `zeros` (units, groups) come before them.
+    The `zeros` (units, groups) come before the keys, of which a row has one for each other image.
     """
     groups = len(sizes)
     run = np.empty(groups, dtype=np.int64)  # of equal responses, by group
@@ -204,7 +202,7 @@ def _count(  # noqa: PLR0913  compiled code fills arrays that it is given
     shift = np.uint64(low_bits)
     mask = (np.uint64(1) << shift) - np.uint64(1)
     for unit in range(len(keys)):
-        row = keys[unit]
+        row = keys[unit, : sizes.sum() - zeros[unit].sum()]
         target = zeros[unit, 0]  # responses of the target so far
         lost[:] = 0
         for other in range(1, groups):
@@ -212,16 +210,16 @@ def _count(  # noqa: PLR0913  compiled code fills arrays that it is given
             twice_u[other - 1, unit] = target * zeros[unit, other]
             ties[other - 1, unit] = both * both * both - both
         i = 0
-        while i < used[unit]:
+        while i < len(row):
             value = np.uint64(row[i]) >> shift
-            if i + 1 == used[unit] or np.uint64(row[i + 1]) >> shift != value:
+            if i + 1 == len(row) or np.uint64(row[i + 1]) >> shift != value:
                 group = np.int64(np.uint64(row[i]) & mask)
                 lost[group] += target
                 target += group == 0
                 i += 1
                 continue
             run[:] = 0
-            while i < used[unit] and np.uint64(row[i]) >> shift == value:
+            while i < len(row) and np.uint64(row[i]) >> shift == value:
                 run[np.int64(np.uint64(row[i]) & mask)] += 1
                 i += 1
             for other in range(1, groups):

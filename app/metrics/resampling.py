@@ -9,6 +9,7 @@ any other is asked for its score of the images of each draw.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from scipy.stats import rankdata
 from app.metrics.compiled import compiled
 from app.metrics.contrast import Contrast
 from app.metrics.moments import NOISE, Moments
-from app.metrics.moments import compute_moments as find_moments
 from app.metrics.ranks import Pairs
 from app.metrics.scores import Question, Scores
 
@@ -158,9 +158,7 @@ def _ask(question: Question, responses: NDArray[Any], draws: Draws, number: int)
     asked = question.contrast
     groups = tuple(mask[label_of] for mask in asked.others)
     contrast = Contrast(asked.target[label_of], groups, asked.names)
-    found = question.score(responses[shown], contrast, **question.options)
-    moments = find_moments(responses[shown], contrast.images) if question.preferred else None
-    found = question.conclude(found, moments)
+    found = replace(question, contrast=contrast).ask(responses[shown])
     return Scores._make(each if each is None else each[None] for each in found)
 
 
@@ -209,51 +207,43 @@ def _count(  # noqa: PLR0912, C901  one compiled pass
     low, number = np.uint64(32), np.uint64(0xFFFFFFFF)  # of a key: its bits, and its image
     every = np.empty((3, groups + 1, draws))  # the last group is what draws leave out
     passed, won, run = every[0, :groups], every[1, :groups], every[2, :groups]
-    # images so far; pairs in which the target responds more; images of equal responses
+    # images so far; pairs in which the target responds more, with half of those tied; equal ones
     passed_at, won_at, run_at = every[0].ravel(), every[1].ravel(), every[2].ravel()
-    tied, cubes = np.empty((groups, draws)), np.empty((groups, draws))
+    cubes = np.empty((groups, draws))
     for unit in range(len(keys)):
-        for sums in (passed, won, tied, cubes):
-            sums[:] = 0
+        passed[:], won[:], cubes[:] = 0, 0, 0
         row, stop = keys[unit], used[unit]
         while stop >= 0:
             start = stop - 1
             while start > 0 and row[start - 1] >> low == row[start] >> low:
                 start -= 1
-            image = row[max(start, 0)] & number
-            if start < 0:  # all that is left, most often the zeros that a ReLU leaves
-                run[:] = sizes - passed
-            elif start < stop - 1:
-                run[:] = 0
-                for place in range(start, stop):
-                    image = row[place] & number
+            if start < 0 or start < stop - 1:
+                if start < 0:  # all that is left, most often the zeros that a ReLU leaves
+                    run[:] = sizes - passed
+                else:
+                    run[:] = 0
+                    for key in row[start:stop]:
+                        image = key & number
+                        for draw, cell in enumerate(cells[image]):
+                            run_at[cell] += times[image, draw]
+                for other in range(1, groups):
                     for draw in range(draws):
-                        run_at[np.uint64(cells[image, draw])] += times[image, draw]
-            elif alone[image] < 0:
-                cell = cells[image]
-                for draw in range(draws):
-                    at = np.uint64(cell[draw])
-                    won_at[at] += passed_at[draw]
-                    passed_at[at] += 1
+                        some, both = run[other, draw], run[other, draw] + run[0, draw]
+                        won[other, draw] += some * (passed[0, draw] + run[0, draw] / 2)
+                        cubes[other, draw] += both * both * both - both
+                passed[:] += run  # `passed +=` is another name, which costs more than adding
+            elif alone[row[start] & number] < 0:
+                for draw, cell in enumerate(cells[row[start] & number]):
+                    won_at[cell] += passed_at[draw]
+                    passed_at[cell] += 1
             else:
+                image = row[start] & number
                 group = np.uint64(alone[image])
                 for draw in range(draws):
                     some = np.float64(times[image, draw])
                     won[group, draw] += some * passed[0, draw]
                     passed[group, draw] += some
                     cubes[group, draw] += some * some * some - some  # tied with itself
-            if start < 0 or start < stop - 1:
-                for other in range(1, groups):
-                    for draw in range(draws):
-                        some, both = run[other, draw], run[other, draw] + run[0, draw]
-                        won[other, draw] += some * passed[0, draw]
-                        tied[other, draw] += some * run[0, draw]
-                        cubes[other, draw] += both * both * both - both
-                for one in range(groups):
-                    for draw in range(draws):
-                        passed[one, draw] += run[one, draw]
             stop = start
-        for draw in range(draws):
-            for other in range(1, groups):
-                twice_u[draw, other - 1, unit] = 2 * won[other, draw] + tied[other, draw]
-                ties[draw, other - 1, unit] = cubes[other, draw] + cubes[0, draw]
+        twice_u[:, :, unit] = 2 * won[1:].T
+        ties[:, :, unit] = (cubes[1:] + cubes[0]).T

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.errors import InputError
 from app.metrics.contrast import Contrast
-from app.metrics.moments import Moments, divide
+from app.metrics.moments import Moments, compute_moments, divide
 
 
 class Scores(NamedTuple):
@@ -43,6 +43,12 @@ class Question:
     from_pairs: Callable[..., Scores] | None = None
     reduction: str = "smallest"  # of what is said of each contrast to a score: of `REDUCTIONS`
     preferred: bool = False  # whether it is asked where the target's mean is the highest
+
+    def ask(self, responses: NDArray[Any]) -> Scores:
+        """Ask the metric of responses (images, units), and conclude."""
+        found = self.score(responses, self.contrast, **self.options)
+        moments = compute_moments(responses, self.contrast.images) if self.preferred else None
+        return self.conclude(found, moments)
 
     def conclude(self, found: Scores, moments: Moments | None) -> Scores:
         """Make one score of those of the contrasts, the same way for images as for draws of them.

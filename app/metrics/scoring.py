@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from app.errors import InputError
 from app.machine import count_threads
-from app.metrics.moments import NOISE, compute_moments
+from app.metrics.moments import NOISE
 from app.metrics.scores import Question, Scored, Scores
 
 if TYPE_CHECKING:
@@ -43,14 +43,7 @@ def score_blocks(
 
     def score(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Scores]:
         part = still_noise(numbers, responses, compared)
-        found = {}
-        for name, question in questions.items():
-            asked = question.contrast
-            moments = compute_moments(part, asked.images) if question.preferred else None
-            found[name] = question.conclude(
-                question.score(part, asked, **question.options), moments
-            )
-        return found
+        return {name: question.ask(part) for name, question in questions.items()}
 
     # Sorting and the compiled loops run without the interpreter's lock.
     with ThreadPoolExecutor(threads or count_threads()) as pool:

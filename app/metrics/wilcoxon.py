@@ -10,6 +10,7 @@ from scipy import special
 
 from app.metrics import Scores
 from app.metrics.contrast import Contrast
+from app.metrics.moments import divide
 from app.metrics.ranks import Pairs, compare_ranks
 
 
@@ -39,11 +40,6 @@ def standardise(pairs: Pairs) -> NDArray[np.float64]:
     product, total = pairs.size * pairs.others, pairs.size + pairs.others
     distance = (pairs.twice_u - product) / 2
     variance = product / 12 * ((total + 1) - pairs.ties / (total * (total - 1)))
-    z = np.full(distance.shape, np.nan)
-    np.divide(
-        np.sign(distance) * (np.abs(distance) - 0.5),
-        np.sqrt(variance),
-        out=z,
-        where=~pairs.all_tied,
-    )
+    variance[pairs.all_tied] = 0  # without rounding
+    z = divide(np.sign(distance) * (np.abs(distance) - 0.5), np.sqrt(variance))
     return z + 0.0  # no -0.0

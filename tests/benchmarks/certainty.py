@@ -14,19 +14,11 @@ from app.findings.resampled import KERNELS, UNITS, Plan, certify, certify_units,
 from app.models.network import Network
 from app.responses.hardware import Hardware
 from app.responses.units import Units
-from tests.benchmarks.material import (
-    METRICS,
-    composed,
-    inquiry,
-    questions,
-    random_images,
-    scored,
-    simulated,
-)
+from tests.benchmarks.material import METRICS, composed, inquiry, random_images, simulated
 from tests.benchmarks.measure import Apart, best, in_turn
 from tests.benchmarks.network import prepare, score_conv2
 from tests.benchmarks.report import Goal, Row, Way
-from tests.benchmarks.scoring import IMAGES
+from tests.benchmarks.scoring import IMAGES, score_once
 from tests.benchmarks.sizes import Sizes
 
 *_, LAYER, STREAMED = UNITS.values()
@@ -116,17 +108,6 @@ def this(units: int, plan: Plan, *metrics: str) -> Callable[[], NDArray[Any]]:
         return np.array([first.low[:BY_SCIPY], first.high[:BY_SCIPY]])
 
     run(8)  # compiled code is read from disk
-    return run
-
-
-def score_once(units: int) -> Callable[[], None]:
-    """The four metrics' scores of the same, once."""
-    responses, asked = simulated(units, IMAGES, 0.6), questions(IMAGES)
-    scored(responses[:, :8], asked)
-
-    def run() -> None:
-        scored(responses, asked)
-
     return run
 
 

@@ -12,6 +12,7 @@ from app.metrics.scoring import score_blocks
 from tests.benchmarks.material import questions, scored, simulated
 from tests.benchmarks.measure import Apart, best
 from tests.benchmarks.report import Growth
+from tests.benchmarks.scoring import score_once
 from tests.benchmarks.sizes import Sizes
 
 UNITS = 5_000  # while images grow
@@ -32,7 +33,7 @@ def scoring_growth(sizes: Sizes) -> Iterator[Growth]:
                 found.peak,
             )
     for images in sizes.growing_images:
-        with Apart(block, images) as run:
+        with Apart(score_once, UNITS, images) as run:
             found = best(2, run)
         yield Growth(
             f"scoring, images × {UNITS:,} units",
@@ -55,16 +56,5 @@ def stream() -> Callable[[int], None]:
 
     def run(units: int) -> None:
         score_blocks(blocks(units), units, asked)
-
-    return run
-
-
-def block(images: int) -> Callable[[], None]:
-    """Scores units on so many images by four metrics."""
-    responses, asked = simulated(UNITS, images, 0.6), questions(images)
-    scored(responses[:, :8], asked)
-
-    def run() -> None:
-        score_blocks([(np.arange(UNITS), responses)], UNITS, asked)
 
     return run

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ from app.models.places import Place, Places
 from app.responses.hardware import Hardware
 from app.stimuli.classes import OwnClasses
 from tests.benchmarks.material import random_images
+from tests.benchmarks.network import compute
 from tests.benchmarks.report import NONE, duration
 
 # Layers from early to late.
@@ -157,7 +157,7 @@ class Case:
         """A layer as a run lesions it."""
         _, _, _, outputs = next(row for row in self.listed if row[0] == layer)
         network = self.network(outputs[0])
-        return LesionSite(network, layer, self.own, self.hardware, _compute)
+        return LesionSite(network, layer, self.own, self.hardware, compute)
 
     @functools.cached_property
     def listed(self) -> list[tuple[str, str, str, list[str]]]:
@@ -352,11 +352,6 @@ def _time(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def _compute(step: Callable[..., Any], *arguments: Any) -> Any:
-    """In the place of a memo."""
-    return step(*arguments)
 
 
 def _tell(line: str) -> None:

@@ -112,6 +112,17 @@ def one_sort(units: int, zeros: float | None, images: int = IMAGES) -> Callable[
     return run
 
 
+def score_once(units: int, images: int = IMAGES) -> Callable[[], None]:
+    """Scores units on so many images by four metrics."""
+    responses, asked = simulated(units, images, 0.6), questions(images)
+    scored(responses[:, :8], asked)  # compiled code is read from disk
+
+    def run() -> None:
+        scored(responses, asked)
+
+    return run
+
+
 def check(responses: NDArray[np.float32], z: NDArray[Any], u: NDArray[Any]) -> None:
     """AssertionError unless z is that of scipy's U, corrected for ties and continuity."""
     group = domain(IMAGES)

@@ -56,8 +56,7 @@ def scored(name: str):
     """The function of a metric, of whose contrasts the smallest makes each unit's score."""
 
     def score(responses: np.ndarray, chosen: Contrast, **options) -> Scores:
-        found = load(name)(responses, chosen, **options)
-        return Question(load(name), chosen, options).conclude(found, None)
+        return Question(load(name), chosen, options).ask(responses)
 
     return score
 

@@ -217,7 +217,7 @@ def test_the_mean_over_contrasts_by_numpy(name, case):
     responses, chosen = case
     found, question = load(name)(responses, chosen), Question(load(name), chosen, {})
     question = replace(question, reduction="mean")
-    if name in ("target_mean", "lifetime_sparseness"):  # which know no contrast
+    if name in CONTROLS:
         with pytest.raises(InputError, match="^metric.score=mean: this metric's score is one for"):
             question.conclude(found, None)
         return

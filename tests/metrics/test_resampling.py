@@ -14,7 +14,6 @@ from scipy import stats
 from app.metrics import Question, Scores, load
 from app.metrics.contrast import Contrast, contrast
 from app.metrics.draws import TOGETHER, Draws, draw_halves, draw_resamples, draw_shuffles, join
-from app.metrics.moments import compute_moments
 from app.metrics.resampling import Sample, resample
 from app.metrics.scores import find_function
 from tests.metrics.cases import VALUES
@@ -52,9 +51,7 @@ def score_draw(question: Question, responses: np.ndarray, draws: Draws, number: 
     place = draws.label_of[number, images]
     groups = tuple(mask[place] for mask in asked.others)
     drawn = Contrast(asked.target[place], groups, asked.names)
-    found = question.score(responses[images], drawn, **question.options)
-    moments = compute_moments(responses[images], drawn.images) if question.preferred else None
-    return question.conclude(found, moments)
+    return replace(question, contrast=drawn).ask(responses[images])
 
 
 @st.composite
@@ -180,7 +177,7 @@ def test_p_of_shuffled_scores_is_that_of_scipys_permutation_test():
     categories = ["a"] * 8 + ["b"] * 12
     chosen = contrast(categories, {"a": ["a"], "b": ["b"]}, "a", kind="pooled")
     question, count = ask("dprime", chosen), 4000
-    observed = question.conclude(question.score(responses[:, None], chosen), None).score[0]
+    observed = question.ask(responses[:, None]).score[0]
     null = resample(question, Sample(responses[:, None]), draw_shuffles(count, categories, 0)).score
     p = (1 + np.sum(null >= observed)) / (1 + count)
 
