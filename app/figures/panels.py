@@ -43,9 +43,9 @@ def plot_panels(
     alone = len(drawn) == 1
     lines = [-(-sum(_list_widths(*row, alone=alone)) // COLUMNS) for row in rows]
     crowded = alone and drawn[0][0] == "d" and find_width("d", drawn[0][2]) > 1
-    heights = [high * (MATRIX if crowded else 1) for high in lines]
-    figure = new_figure(ROW * sum(heights) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=heights).flat
+    height = ROW * sum(lines) * (MATRIX if crowded else 1)
+    figure = new_figure(height + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=lines).flat
     for part, row, high in zip(parts, rows, lines, strict=True):
         widths = _list_widths(*row, alone=alone)
         columns = -(-len(widths) // high)

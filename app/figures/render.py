@@ -85,10 +85,10 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
 
 
 def render_figures(
-    plot: Callable[..., Mapping[str, Figure]], *args: Any, **kwargs: Any
+    plot: Callable[..., Mapping[str, Figure]], *args: Any
 ) -> dict[str, NDArray[np.uint8]]:
     """Return `render` of what a function plots: a step, drawn anew when what it shows changes."""
-    return render(plot(*args, **kwargs))
+    return render(plot(*args))
 
 
 def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> list[Path]:
