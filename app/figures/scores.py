@@ -148,7 +148,7 @@ def plot_responses(
 
 
 def draw_responses(
-    ax: Axes, responses: NDArray[np.floating], categories: Categories, named: bool = True
+    ax: Axes, responses: NDArray[np.floating], categories: Categories, named: bool
 ) -> None:
     """Draw a unit's mean response to each category (± SEM), the target's first.
 
