@@ -26,7 +26,8 @@ def plot_multiverse(found: Multiverse, styles: Styles, heading: Heading) -> dict
     A curve for each outcome, sorted by it; beneath, a mark where an option was chosen.
     """
     shown, table = found.outcomes, found.table
-    options = [(choice, option) for choice in CHOICES for option in list_options(table[choice])]
+    options = [(choice, option) for choice in CHOICES for option in table[choice].unique()
+               if option != NONE]  # fmt: skip
     heights = CURVE, ROW * len(options)
     figure = new_figure(sum(heights) + 0.7, PAGE, f"{heading.title}: {len(table)} specifications")
     grid = figure.subplots(2, len(shown), height_ratios=heights, squeeze=False)
@@ -42,11 +43,6 @@ def plot_multiverse(found: Multiverse, styles: Styles, heading: Heading) -> dict
     draw_shares(axes, found.shares)
     add_legend(shares, PAGE)
     return {"multiverse": figure, "multiverse_shares": shares}
-
-
-def list_options(chosen: pd.Series[str]) -> list[str]:
-    """List what a choice was between, in the order of the specifications."""
-    return [option for option in chosen.unique() if option != NONE]
 
 
 def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Styles) -> None:

@@ -218,22 +218,22 @@ def choose_variable(found: dict[str, DataArray], asked: str | None, path: Path) 
     """Choose the data set of numbers that is asked for, or the only one; InputError."""
     numbers = {name: each for name, each in found.items() if each.dtype.kind in "fiub"}
     listed = ", ".join(f"{name} {each.shape}" for name, each in numbers.items())
-    if asked is not None:
-        if asked not in numbers:
-            kind = f"holds {found[asked].dtype}, no numbers" if asked in found else "is not there"
-            raise InputError(f"responses.variable={asked} {kind}: {path} has {listed or 'none'}")
+    if asked in numbers:
         return asked
-    if len(numbers) != 1:
-        if numbers:
-            raise InputError(
-                f"{path} has several data sets: {listed}; say which with responses.variable=<name>"
-            )
-        others = ", ".join(f"{name} of {each.dtype}" for name, each in found.items())
+    if asked is not None:
+        kind = f"holds {found[asked].dtype}, no numbers" if asked in found else "is not there"
+        raise InputError(f"responses.variable={asked} {kind}: {path} has {listed or 'none'}")
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    if numbers:
         raise InputError(
-            f"{path} has no data set of numbers with two axes, presentations x units: "
-            f"{others or 'it has none of two axes'}"
+            f"{path} has several data sets: {listed}; say which with responses.variable=<name>"
         )
-    return next(iter(numbers))
+    others = ", ".join(f"{name} of {each.dtype}" for name, each in found.items())
+    raise InputError(
+        f"{path} has no data set of numbers with two axes, presentations x units: "
+        f"{others or 'it has none of two axes'}"
+    )
 
 
 def arrange(
