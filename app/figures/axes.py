@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,6 +28,7 @@ TASKS: dict[str, dict[str, Any]] = {  # not in colours that metrics have
     "object": {"color": MIDDLE, "marker": "s", "markerfacecolor": "white"},
 }
 LONG, MANY = 14, 7  # characters of a layer's name that are shown; layers that all have a label
+TURNED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # long labels
 FEW, MARKS = 6, 40  # metrics that share a column however many layers; else marks it has room for
 
 
@@ -51,6 +52,16 @@ def label_share(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_ylabel(f"Selective {name_units(aggregation)} (%)")
 
 
+def set_apart(table: pd.DataFrame, width: float) -> Iterator[tuple[str, pd.DataFrame, float]]:
+    """Each metric of a table, its rows, and how far beside the middle of a place it is drawn.
+
+    Metrics are `width` apart.
+    """
+    parts = table.groupby("metric", sort=False)
+    for number, (metric, rows) in enumerate(parts):
+        yield str(metric), rows, width * (number - (len(parts) - 1) / 2)
+
+
 def list_layers(table: pd.DataFrame) -> list[str]:
     """Those that the table has, from the first to the deepest."""
     return list(table["layer"].cat.remove_unused_categories().cat.categories)
@@ -62,7 +73,7 @@ def set_layers(ax: Axes, layers: Sequence[str]) -> None:
     if len(layers) > MANY:
         places = places[::-2][::-1]  # the deepest has its label
     labels = [layers[place] for place in places]
-    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    turn = TURNED
     if all(re.fullmatch(r"conv\d+", name) for name in layers):
         ax.set_xlabel("Layer (conv)")
         labels, turn = [name.removeprefix("conv") for name in labels], {}

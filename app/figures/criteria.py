@@ -88,14 +88,12 @@ def draw_overlaps(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
 
 
 def _draw_shades(
-    axes: Sequence[Axes], table: pd.DataFrame, styles: Styles, others: Sequence[str]
+    axes: Sequence[Axes], table: pd.DataFrame, styles: Styles, others: list[str]
 ) -> None:
     """Draw panel h of many metrics, whose lines nobody could tell apart: a row of shades each."""
     scale = colormaps["Blues"]
     for ax, _, rows in _each_metric(axes, table, styles, ""):
-        grid = rows.pivot(index="other", columns="criterion", values="jaccard").reindex(
-            list(others)
-        )
+        grid = rows.pivot(index="other", columns="criterion", values="jaccard").reindex(others)
         log = _rule(rows).scale == "log"
         at = np.log(grid.columns) if log else grid.columns.to_numpy(float)
         half = np.diff(at) / 2 if len(at) > 1 else np.full(1, 0.5)

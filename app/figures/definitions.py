@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from app.figures.axes import TURNED
 from app.figures.render import find_errors
 from app.figures.style import DARK, GREY, MIDDLE, Styles
 from app.names import name_units
@@ -29,8 +30,8 @@ def draw_definitions(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) 
     """Draw what recipes select of the deepest layer, what two share, what it costs and decodes."""
     left, part = iter(axes), table[table["layer"] == table["layer"].iloc[-1]]
     for aggregation, rows in part.groupby("aggregation", sort=False):
-        ax, known = next(left), {name: style.colour for name, style in styles.items()}
-        colours = [known.get(metric, DARK) for metric in rows["metric"]]
+        ax = next(left)
+        colours = [styles[name].colour if name in styles else DARK for name in rows["metric"]]
         places = _list_recipes(ax, rows)
         ax.barh(places, rows["percent"], 0.7, color=colours, xerr=find_errors(rows, "percent"),
                 ecolor=DARK, error_kw={"elinewidth": 0.6})  # fmt: skip
@@ -77,6 +78,6 @@ def _draw_jaccard(ax: Axes, rows: pd.DataFrame) -> None:
     for i, j in np.argwhere(~np.isnan(values)):
         ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=5)
     _list_recipes(ax, rows)
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_xticks(range(len(names)), names, **TURNED)
     ax.tick_params(length=0)
     ax.set_title("Jaccard index", loc="center")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 COLOURS = {"face": DOMAIN_COLOURS["faces"], "object": DOMAIN_COLOURS["objects"]}  # of the tasks
 CLASSES = 20  # that are shown, at most
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
-STAR: dict[str, Any] = {"marker": "*", "markeredgecolor": DARK, "markeredgewidth": 0.5}
 
 
 @paper_style()
@@ -37,13 +36,12 @@ def plot_lesions(lesioned: Lesioned, selection: Selection, heading: Heading) -> 
     `lesion_classes`: the classes that suffer most from the lesion of all that is selected.
     Scores are set against the face task: where it has no images, only the course is left.
     """
-    figures, title = {}, heading.title
+    figures = {}
     if lesioned.curves():
-        figures["dissociation"] = figure = new_figure(2.75, title=title)
-        table = lesioned.set_table()
-        draw_sets(figure.subplots(), table, lesioned.tasks, selection.style.label)
+        figures["dissociation"] = figure = new_figure(2.75, title=heading.title)
+        draw_sets(figure.subplots(), lesioned.set_table(), lesioned.tasks, selection.style.label)
     if lesioned.searches:
-        figures["lesion"] = figure = new_figure(3.5, title=title)
+        figures["lesion"] = figure = new_figure(3.5, title=heading.title)
         grid = figure.subplots(2, len(lesioned.searches), sharex=True, squeeze=False)
         draw_searches(grid, lesioned.searches)
     if "face" in lesioned.tasks:
@@ -134,8 +132,8 @@ def draw_sets(ax: Axes, table: pd.DataFrame, tasks: Sequence[str], label: str) -
         ax.plot(ranked.index, ranked, "o-", color=colour, markersize=2.5, label=f"{task} task")
         chosen = accuracy[kinds == "selection"]
         ax.plot(
-            chosen.index, chosen, linestyle="", color=colour, zorder=4, markersize=size,
-            label=f"selected ({share:.1f} %): {task}", **STAR,
+            chosen.index, chosen, "*", color=colour, zorder=4, markersize=size,
+            markeredgecolor=DARK, markeredgewidth=0.5, label=f"selected ({share:.1f} %): {task}",
         )  # fmt: skip
     ax.plot([], [], ":", color=DARK, label="random: mean and range")
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)

@@ -26,10 +26,11 @@ def plot_multiverse(found: Multiverse, styles: Styles, heading: Heading) -> dict
     A curve for each outcome, sorted by it; beneath, a mark where an option was chosen.
     """
     shown, table = found.outcomes, found.table
-    options = [(choice, option) for choice in CHOICES for option in list_options(table[choice])]
+    options = [(choice, option) for choice in CHOICES for option in table[choice].unique()
+               if option != NONE]  # fmt: skip
     heights = CURVE, ROW * len(options)
     figure = new_figure(sum(heights) + 0.7, PAGE, f"{heading.title}: {len(table)} specifications")
-    grid = figure.subplots(2, len(shown), height_ratios=heights, sharex=False, squeeze=False)
+    grid = figure.subplots(2, len(shown), height_ratios=heights, squeeze=False)
     for (curve, marks), outcome in zip(grid.T, shown, strict=True):
         rows = table[table[outcome].notna()].sort_values(outcome, kind="stable")
         draw_curve(curve, rows, outcome, styles)
@@ -44,11 +45,6 @@ def plot_multiverse(found: Multiverse, styles: Styles, heading: Heading) -> dict
     return {"multiverse": figure, "multiverse_shares": shares}
 
 
-def list_options(chosen: pd.Series[str]) -> list[str]:
-    """List what a choice was between, in the order of the specifications."""
-    return [option for option in chosen.unique() if option != NONE]
-
-
 def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Styles) -> None:
     """Draw an outcome of specifications in the order given; metrics' own ones in their colours."""
     place, values = np.arange(len(rows)), rows[outcome].to_numpy()
@@ -56,9 +52,8 @@ def draw_curve(ax: Axes, rows: pd.DataFrame, outcome: str, styles: Styles) -> No
         ax.fill_between(place, 0, rows["null_p95"], step="mid", color=PALE, linewidth=0,
                         label="labels shuffled, up to the 95th percentile")  # fmt: skip
     ax.plot(place, values, color=DARK, linewidth=0.8, label="all specifications")
-    own = rows["own"].to_numpy()
     for name, style in styles.items():
-        chosen = own & (rows["metric"] == name).to_numpy()
+        chosen = (rows["own"] & (rows["metric"] == name)).to_numpy()
         if chosen.any():
             ax.plot(place[chosen], values[chosen], "o", color=style.colour, markersize=3.5,
                     markeredgecolor="white", markeredgewidth=0.3,
@@ -74,7 +69,7 @@ def draw_marks(
     """Draw a mark in an option's row wherever a specification has it."""
     labels = []
     for row, (choice, option) in enumerate(options):
-        places = np.flatnonzero((rows[choice] == option).to_numpy())
+        places = np.flatnonzero(rows[choice] == option)
         style = styles.get(option) if choice == "metric" else None
         ax.vlines(places, row - 0.4, row + 0.4, linewidth=max(0.15, 90 / len(rows)),
                   color=style.colour if style else DARK)  # fmt: skip

@@ -41,15 +41,15 @@ def plot_panels(
             rows.append([])
         rows[-1].append(each)
     alone = len(drawn) == 1
-    lines = [-(-sum(_list_widths(*row, alone=alone)) // COLUMNS) for row in rows]
+    widths = [_list_widths(*row, alone=alone) for row in rows]
+    lines = [-(-sum(own) // COLUMNS) for own in widths]
     crowded = alone and drawn[0][0] == "d" and find_width("d", drawn[0][2]) > 1
-    heights = [high * (MATRIX if crowded else 1) for high in lines]
-    figure = new_figure(ROW * sum(heights) + 0.2 * bool(title), width, title)
-    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=heights).flat
-    for part, row, high in zip(parts, rows, lines, strict=True):
-        widths = _list_widths(*row, alone=alone)
-        columns = -(-len(widths) // high)
-        left = iter(part.subplots(high, columns, squeeze=False, width_ratios=widths[:columns]).flat)
+    height = ROW * sum(lines) * (MATRIX if crowded else 1)
+    figure = new_figure(height + 0.2 * bool(title), width, title)
+    parts = figure.subfigures(len(rows), squeeze=False, height_ratios=lines).flat
+    for part, row, wide, high in zip(parts, rows, widths, lines, strict=True):
+        columns = -(-len(wide) // high)
+        left = iter(part.subplots(high, columns, squeeze=False, width_ratios=wide[:columns]).flat)
         for each in row:
             letter, name, table = each
             own = list(islice(left, len(_list_widths(each, alone=alone))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from app.figures.axes import (
     PREFERRED,
     SPREAD,
     TITLE,
+    TURNED,
     find_look,
     label_share,
     list_layers,
+    set_apart,
     set_layers,
 )
 from app.figures.render import find_errors, fold
@@ -30,10 +33,8 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) ->
     layers = list_layers(table)
     parts = table.groupby("aggregation", sort=False) if "aggregation" in table else [("", table)]
     for ax, (aggregation, part) in zip(axes, parts, strict=True):
-        metrics = list(dict.fromkeys(part["metric"]))
-        for number, metric in enumerate(metrics):
-            rows = part[part["metric"] == metric]
-            offset = min(SPREAD, 0.8 / len(metrics)) * (number - (len(metrics) - 1) / 2)
+        width = min(SPREAD, 0.8 / part["metric"].nunique())
+        for metric, rows, offset in set_apart(part, width):
             places = [layers.index(name) + offset for name in rows["layer"]]
             below, above = find_errors(rows, "percent")
             ax.errorbar(
@@ -53,14 +54,12 @@ def draw_selective(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) ->
 
 def draw_lesions(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel d: r by layer and metric; the deepest, which the paper asked, in full colour."""
-    ax, layers, metrics = axes[0], list_layers(table), list(dict.fromkeys(table["metric"]))
-    width = 0.8 / len(metrics)
-    for number, metric in enumerate(metrics):
-        part, style = table[table["metric"] == metric], styles[metric]
-        places = np.array([layers.index(name) for name in part["layer"]])
+    ax, layers, width = axes[0], list_layers(table), 0.8 / table["metric"].nunique()
+    for metric, part, offset in set_apart(table, width):
+        places, colour = np.array([*map(layers.index, part["layer"])]), styles[metric].colour
         ax.bar(
-            places + width * (number - (len(metrics) - 1) / 2), part["spearman"], width,
-            color=[(style.colour, 1 if place == len(layers) - 1 else 0.35) for place in places],
+            places + offset, part["spearman"], width,
+            color=[(colour, 1 if place == len(layers) - 1 else 0.35) for place in places],
             yerr=find_errors(part, "spearman"), ecolor=DARK, error_kw={"elinewidth": 0.6},
         )  # fmt: skip
         ax.plot([], [], **find_look(metric, styles))
@@ -78,21 +77,20 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Styles) -> None:
     rows = table.set_index("metric")
     known = [str(name) for name in rows.index if f"with_{name}" in rows]
     labels = [styles[name].label for name in known] + ["lesion"]
-    size = len(known) + 1
+    columns = [f"with_{name}" for name in known] + ["spearman"]
+    size = len(columns)
     values = np.full((size, size), np.nan)
-    for i, own in enumerate(known):
-        for j, column in enumerate([*(f"with_{other}" for other in known), "spearman"]):
-            if j <= i:  # itself, or there already
-                continue
-            value = float(rows[column][own])
-            values[j, i], text = value, f"{value:.2f}".replace("-", "−")
-            if f"{column}_ci95_low" in rows and size <= FEW + 1:  # else the table alone has it
-                low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
-                text += f"\n[{low:.2f}, {high:.2f}]".replace("-", "−")
-            small = min(5, 40 / size) if "[" in text else 5
-            ax.text(i, j, text, ha="center", va="center", fontsize=small)
+    for i, j in combinations(range(size), 2):
+        own, column = known[i], columns[j]
+        value = float(rows[column][own])
+        values[j, i], text = value, f"{value:.2f}"
+        if f"{column}_ci95_low" in rows and size <= FEW + 1:  # else the table alone has it
+            low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
+            text += f"\n[{low:.2f}, {high:.2f}]"
+        small = min(5, 40 / size) if "[" in text else 5
+        ax.text(i, j, text.replace("-", "−"), ha="center", va="center", fontsize=small)
     ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
-    ax.set_xticks(range(size - 1), labels[:-1], rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_xticks(range(size - 1), labels[:-1], **TURNED)
     ax.set_yticks(range(1, size), labels[1:])
     ax.set_xlim(-0.5, size - 1.5)
     ax.set_ylim(size - 0.5, 0.5)
@@ -115,8 +113,7 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
         ax.bar(places, 100 * own["accuracy"], 0.7, color=colours, yerr=errors, ecolor=DARK,
                error_kw={"elinewidth": 0.8})  # fmt: skip
         ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
-        ax.set_xticks([*places, *further], [short[label] for label in labels], rotation=45,
-                      ha="right", rotation_mode="anchor")  # fmt: skip
+        ax.set_xticks([*places, *further], [short[label] for label in labels], **TURNED)
         ax.tick_params(axis="x", length=0, pad=2)
         told = "± SD" if "accuracy_sd" in own else "95 % CI"
         title = f"{first['layer']}, N = {tell_count(first['kernels'])}, {told}"
@@ -157,13 +154,10 @@ def list_courses(table: pd.DataFrame) -> list[str]:
 
 def draw_cases(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw panel k: what each metric selects in each case, and how much the metrics share."""
-    cases, metrics = (list(dict.fromkeys(table[name])) for name in ("case", "metric"))
-    width, places = 0.8 / len(metrics), np.arange(len(cases))
+    width, places = 0.8 / table["metric"].nunique(), np.arange(table["case"].nunique())
     for ax, column in zip(axes, ("percent", "jaccard"), strict=True):
-        for number, metric in enumerate(metrics):
-            part, style = table[table["metric"] == metric], styles[metric]
-            offset = width * (number - (len(metrics) - 1) / 2)
-            ax.bar(places + offset, part[column], width, color=style.colour,
+        for metric, part, offset in set_apart(table, width):
+            ax.bar(places + offset, part[column], width, color=styles[metric].colour,
                    yerr=find_errors(part, column), error_kw={"elinewidth": 0.6})  # fmt: skip
             ax.plot([], [], **find_look(metric, styles))
         ax.set_xticks(places, ["own\ncriteria", "equal\nfalse positives", "equally\nmany"])

@@ -85,22 +85,19 @@ def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:
 
 
 def render_figures(
-    plot: Callable[..., Mapping[str, Figure]], *args: Any, **kwargs: Any
+    plot: Callable[..., Mapping[str, Figure]], *args: Any
 ) -> dict[str, NDArray[np.uint8]]:
     """Return `render` of what a function plots: a step, drawn anew when what it shows changes."""
-    return render(plot(*args, **kwargs))
+    return render(plot(*args))
 
 
-def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> list[Path]:
+def save(files: Mapping[str, NDArray[np.uint8]], folder: Path) -> None:
     """Write rendered figures into the folder; InputError where that fails."""
-    paths = []
     with writing("write figures to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            paths.append(folder / name)
-            with whole(paths[-1]) as path:
+            with whole(folder / name) as path:
                 path.write_bytes(content.tobytes())
-    return paths
 
 
 def find_errors(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.config.schema import Config, metric_set
 from app.figures.agreement import plot_agreement, plot_halves
 from app.figures.lesion import plot_lesions
 from app.figures.multiverse import plot_multiverse
@@ -16,7 +17,6 @@ from app.figures.style import Heading, Style
 from app.names import name_units
 
 if TYPE_CHECKING:
-    from app.config.schema import Config
     from app.findings.findings import Findings
     from app.memo import Memo
     from app.stimuli.localizer import Localizer
@@ -37,8 +37,7 @@ def draw_run(
     single = config.aggregation.name == "unit"
     title = f"{config.model.name}, {config.layer.name}, {config.aggregation.name}"
     heading = Heading(title, name_units(config.aggregation.name))
-    compared = {**config.metrics, config.metric.name: config.metric}
-    styles = {name: Style(each.label, each.colour) for name, each in compared.items()}
+    styles = {name: Style(each.label, each.colour) for name, each in metric_set(config).items()}
     selections = {
         name: Selection(score, found.selected[name], found.criteria[name], styles[name])
         for name, score in found.scores.items()

@@ -148,19 +148,20 @@ def plot_responses(
 
 
 def draw_responses(
-    ax: Axes, responses: NDArray[np.floating], categories: Categories, named: bool = True
+    ax: Axes, responses: NDArray[np.floating], categories: Categories, named: bool
 ) -> None:
     """Draw a unit's mean response to each category (± SEM), the target's first.
 
     `responses` are (images,), `categories` those of the images; `named`: with names below bars.
     """
-    shown = [(name, domain) for domain in categories.colours for name in categories.domains[domain]]
+    colours = categories.colours
+    shown = [(name, domain) for domain in colours for name in categories.domains[domain]]
     names = [name for name, _ in shown]
     values = pd.Series(responses).groupby(np.asarray(categories.labels)).agg(["mean", "sem"])
     values = values.reindex(names)
     ax.bar(
         range(len(names)), values["mean"], 0.8, yerr=values["sem"].fillna(0),
-        color=[categories.colours[domain] for _, domain in shown],
+        color=[colours[domain] for _, domain in shown],
         label=[categories.name_domain(domain) for _, domain in shown],
         error_kw={"ecolor": DARK, "elinewidth": 0.5, "capsize": 0},
     )  # fmt: skip

@@ -56,9 +56,7 @@ class Heading:
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Make or render figures in the one style, in a `with` statement or as a decorator."""
-    import matplotlib
+    from matplotlib import style
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
+    with style.context(SETTINGS, after_reset=True):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from app.errors import InputError
-from app.files import reading
 from app.machine import GB
 from app.names import POSITION
 from app.stimuli.presented import find_columns
@@ -47,7 +47,8 @@ def open_file(
     """Look into a file: its data sets of two axes or more, by name.
 
     `window` is for spikes of NWB, which have times and no bins; `memory_gb` for what is read whole.
-    InputError for what is no file of responses, is damaged, or needs a package that is missing.
+    InputError for what is no file of responses, or needs a package that is missing; what readers
+    raise of a damaged one is left to the caller.
     """
     if not path.exists():
         raise InputError(f"responses.path={path} does not exist")
@@ -55,8 +56,7 @@ def open_file(
         raise InputError(
             f"responses.path={path}: its ending says no format that is read: {', '.join(OPENERS)}"
         )
-    with reading(str(path), path):
-        return OPENERS[kind](path, window, memory_gb)
+    return OPENERS[kind](path, window, memory_gb)
 
 
 def open_xarray(path: Path, *_: object) -> dict[str, xarray.DataArray]:
@@ -71,7 +71,7 @@ def open_xarray(path: Path, *_: object) -> dict[str, xarray.DataArray]:
         groups = xarray.open_groups(path, engine="h5netcdf", phony_dims="sort", **options)
     found = dict[str, xarray.DataArray]()
     for group, dataset in groups.items():
-        axes = {name: len(each.dims) for name, each in dataset.variables.items()}
+        axes = {name: each.ndim for name, each in dataset.variables.items()}
         dataset = dataset.set_coords([name for name, count in axes.items() if count == 1])
         found |= {f"{group}/{name}".strip("/"): dataset[name]
                   for name, count in axes.items() if count > 1}  # fmt: skip
@@ -80,11 +80,7 @@ def open_xarray(path: Path, *_: object) -> dict[str, xarray.DataArray]:
 
 def open_npy(path: Path, *_: object) -> dict[str, xarray.DataArray]:
     """Look at one array; a map of the file is let go after each part, so that its pages are."""
-
-    def open_map() -> NDArray[Any]:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
-
+    open_map = partial(np.load, path, mmap_mode="r", allow_pickle=False)
     held = OnDisk(open_map().shape, open_map().dtype, lambda part: np.array(open_map()[part]))
     return {"responses": label(indexing.LazilyIndexedArray(held), {})}
 
@@ -164,10 +160,10 @@ def open_nwb(path: Path, window: Sequence[float] | None, _: object) -> dict[str,
             raise InputError(f"{path} has no table of units with times of spikes")
         count = len(session.units)
         spikes = [np.sort(session.units.get_unit_spike_times(unit)) for unit in range(count)]
-        intervals = {**({"trials": session.trials} if session.trials is not None else {}),
-                     **(session.intervals or {})}  # fmt: skip
+        intervals = {"trials": session.trials, **(session.intervals or {})}
         tables: dict[str, pd.DataFrame] = {name: each.to_dataframe()
-                                           for name, each in intervals.items()}  # fmt: skip
+                                           for name, each in intervals.items()
+                                           if each is not None}  # fmt: skip
     if not tables:
         raise InputError(f"{path} has no trials, nor other intervals")
     found = {}

@@ -115,10 +115,9 @@ class Recording:
         fixed = measure_memory(), 3 * 8 * CHUNK_VALUES
         together = fit_rows(hardware.memory_gb, layer, bytes_each // 4, fixed, bytes_a_unit,
                             self.what)  # fmt: skip
-        rows_read = self.presentations if "by_columns" in self.array.attrs else 1
-        bins = 1 if self.times is None else len(self.times)
-        most = CHUNK_VALUES // (height * width * bins * rows_read)
-        together = min(together, max(1, most))
+        parts = 1 if "by_columns" in self.array.attrs else self.presentations
+        values = self.array.size // (channels * parts)  # of a channel, that are read together
+        together = min(together, max(1, CHUNK_VALUES // values))
         with (
             progress_bar(self.what, channels, "unit") as done,
             reading(str(self.path), self.path),
@@ -130,19 +129,16 @@ class Recording:
 
     def _read_part(self, rows: NDArray[np.int64], first: int, count: int) -> NDArray[Any]:
         """Read so many channels of some presentations, the times' mean, as (rows, units)."""
-        positions = self.shape[1] * self.shape[2]
         each = self.array.sizes[self.axes[1]] // self.shape[0]  # of the axis, to a channel
-        part = {self.axes[1]: slice(first * each, (first + count) * each)}
-        bins = 1 if self.times is None else len(self.times)
-        step = max(1, CHUNK_VALUES // (count * positions * bins))
-        found = np.empty((len(rows), count * positions), self.dtype)
+        part = self.array.isel({self.axes[1]: slice(first * each, (first + count) * each)})
+        step = max(1, CHUNK_VALUES * self.presentations // part.size)
+        found = np.empty((len(rows), count * math.prod(self.shape[1:])), self.dtype)
         order = self.array.get_axis_num(self.axes)
         for start in range(0, self.presentations, step):
             low, high = np.searchsorted(rows, [start, start + step])
             if low < high:
-                asked = {**part, self.axes[0]: slice(start, start + step)}
-                values = self.array.isel(asked).to_numpy().transpose(order)
-                values = values[rows[low:high] - start]
+                shown = part.isel({self.axes[0]: slice(start, start + step)})
+                values = shown.to_numpy().transpose(order)[rows[low:high] - start]
                 if self.times is not None:
                     values = values[..., self.times].mean(axis=-1, dtype=np.float64)
                 found[low:high] = values.reshape(high - low, -1)
@@ -159,12 +155,11 @@ class Recording:
         Returns the numbers of the units, or kernels, that are defined, and their responses.
         """
         responses = average(trials, images)
-        channels, height, width = len(numbers), *self.shape[1:]
         if self.aggregation != "unit":
-            maps = torch.from_numpy(responses).reshape(-1, channels, height, width).float()
+            maps = torch.from_numpy(responses).reshape(-1, len(numbers), *self.shape[1:]).float()
             responses = AGGREGATE[self.aggregation](maps).numpy()
         else:
-            positions = height * width
+            positions = math.prod(self.shape[1:])
             numbers = np.arange(numbers[0] * positions, (numbers[-1] + 1) * positions)
         known = ~np.isnan(responses).any(axis=0)
         return (numbers, responses) if known.all() else (numbers[known], responses[:, known])
@@ -202,11 +197,11 @@ def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, li
     from app.responses.formats import open_file  # xarray is slow to import
 
     path = Path(settings.path or "").expanduser()
-    found = open_file(path, settings.window, memory_gb)
-    name = choose_variable(found, settings.variable, path)
-    array = found[name]
     window = None if path.suffix == ".nwb" else settings.window  # in which spikes were counted
     with reading(str(path), path):
+        found = open_file(path, settings.window, memory_gb)
+        name = choose_variable(found, settings.variable, path)
+        array = found[name]
         axes, times = arrange(array, window, f"{name} in {path}")
         shape, notes = find_shape(array, axes)
         digest = digest_path(path)
@@ -223,22 +218,22 @@ def choose_variable(found: dict[str, DataArray], asked: str | None, path: Path) 
     """Choose the data set of numbers that is asked for, or the only one; InputError."""
     numbers = {name: each for name, each in found.items() if each.dtype.kind in "fiub"}
     listed = ", ".join(f"{name} {each.shape}" for name, each in numbers.items())
-    if asked is not None:
-        if asked not in numbers:
-            kind = f"holds {found[asked].dtype}, no numbers" if asked in found else "is not there"
-            raise InputError(f"responses.variable={asked} {kind}: {path} has {listed or 'none'}")
+    if asked in numbers:
         return asked
-    if len(numbers) != 1:
-        if numbers:
-            raise InputError(
-                f"{path} has several data sets: {listed}; say which with responses.variable=<name>"
-            )
-        others = ", ".join(f"{name} of {each.dtype}" for name, each in found.items())
+    if asked is not None:
+        kind = f"holds {found[asked].dtype}, no numbers" if asked in found else "is not there"
+        raise InputError(f"responses.variable={asked} {kind}: {path} has {listed or 'none'}")
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    if numbers:
         raise InputError(
-            f"{path} has no data set of numbers with two axes, presentations x units: "
-            f"{others or 'it has none of two axes'}"
+            f"{path} has several data sets: {listed}; say which with responses.variable=<name>"
         )
-    return next(iter(numbers))
+    others = ", ".join(f"{name} of {each.dtype}" for name, each in found.items())
+    raise InputError(
+        f"{path} has no data set of numbers with two axes, presentations x units: "
+        f"{others or 'it has none of two axes'}"
+    )
 
 
 def arrange(
@@ -310,7 +305,7 @@ def find_shape(array: DataArray, axes: Sequence[str]) -> tuple[tuple[int, int, i
     channels, height, width = (len(np.unique(each)) for each in places)
     grid = np.indices((channels, height, width)).reshape(3, -1)
     codes = [np.unique(each, return_inverse=True)[1] for each in places]
-    if grid.shape[1] == units and np.array_equal(grid, codes):
+    if np.array_equal(grid, codes):
         return (channels, height, width), []
     return flat, [
         "responses: channel, row and column are no whole maps in that order: units are without "

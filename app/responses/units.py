@@ -70,8 +70,7 @@ class Units:
         known = self.kept.pop(images.digest, None)
         fixed = measure_memory() - (known[1].nbytes if known else 0), decoded + workspace
         what = f"the units of {self.layer} of {self.network.settings.name}"
-        asked = hardware.memory_gb, shape, len(images), fixed
-        together = fit_rows(*asked, bytes_a_unit, what)
+        together = fit_rows(hardware.memory_gb, shape, len(images), fixed, bytes_a_unit, what)
         if known and together == height:
             yield known
             return
@@ -115,12 +114,12 @@ def fit_rows(
     fits, with the smallest budget that works; it says `what` is scored.
     """
     channels, height, columns = shape
-    scores = bytes_a_unit * math.prod(shape)
+    units = math.prod(shape)
     # A block's scores exist twice more: chunk by chunk, and joined.
     row = channels * columns * (images * 4 + 2 * bytes_a_unit)
     held, passing = fixed
-    held += int(SCORING_BYTES) + scores
-    findings = held + FINDINGS_BYTES * math.prod(shape)
+    held += int(SCORING_BYTES) + bytes_a_unit * units
+    findings = held + FINDINGS_BYTES * units
     free = (1 - SPARE) * budget * GB
     rows = int((free - held - passing) // row)
     if rows < 1 or findings > free:

@@ -159,7 +159,8 @@ MAKERS = (responses, overlaps, halves)  # bars, lines, points, a matrix and a le
 
 
 def save_all(folder: Path) -> list[Path]:
-    return save(render({make.__name__: make() for make in MAKERS}), folder)
+    save(render({make.__name__: make() for make in MAKERS}), folder)
+    return [*folder.iterdir()]
 
 
 @pytest.mark.slow
