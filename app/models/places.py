@@ -137,9 +137,8 @@ class Places:
         output as it is and lies in the same module, be it a module or a function. A module that is
         called more than once is read at its last call.
         """
-        module, inside, function = layer.rpartition("/")
-        if inside:
-            return self._read_function(layer, module, function)
+        if "/" in layer:
+            return self._read_function(layer)
         named = [call for call in self.graph.calls if call.name == layer]
         if not named or not layer:
             raise InputError(self._unknown(layer))
@@ -157,10 +156,9 @@ class Places:
         made = self.graph.named.get(value)
         return None if made is not None and made.whole else self.graph.shapes.get(value)
 
-    def _read_function(
-        self, layer: str, module: str, function: str
-    ) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
+    def _read_function(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
         """As `_read`, of a function that a module calls itself: `attn/softmax`; its last call."""
+        module, _, function = layer.rpartition("/")
         within = [each for each in self.graph.operations if each.module == module]
         called = [each for each in within if each.kind == function]
         calls = [call for call in self.graph.calls if call.name == module]
