@@ -108,20 +108,18 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
     place = replace(lesioning.place, value=lesioning.maps)
     faces = answers < site.own.face_classes
     tasks = [own.double() / own.sum() for own in (faces, ~faces)]
-    means, intact, losses, done = torch.zeros(()), [], [], 0
+    means, intact, losses = torch.zeros(()), [], []
     # As many images as a backward pass has room for.
     behind = sum(math.prod(each.shape) for each in lesioning.cut.repeated if each.shape)
     room = KEPT * GROUP_VALUES[device.type]
     together = max(1, room // max(behind, math.prod(lesioning.shape)))
     name = f"attribution in {site.layer}"
     with torch.inference_mode(), progress_bar(name, len(answers)) as progress:
-        for shared, donors in site.batches(together):
-            images = len(shared[lesioning.maps])
-            shown = slice(done, done := done + images)
+        for shown, shared, donors in site.batches(together):
             right = answers[shown]
-            given, end = lesioning.resume(shared, images), lesioning.result
+            given = lesioning.resume(shared, len(right))
             replaced = {} if donors is None else {place.layer: donors}
-            judge = end, lambda values, right=right: site.judge(values, right)[0]
+            judge = lesioning.result, lambda values, right=right: site.judge(values, right)[0]
             found = attribute(lesioning.program, [place], given, judge, replaced, points)
             changes = found.changes[place.layer]
             changes = changes.flatten(1) if site.units else changes.sum(dim=(2, 3))
@@ -129,7 +127,7 @@ def estimate_effects(site: LesionSite, points: int) -> LesionEffects:
             intact.append(found.loss)
             if not site.units:
                 losses.append((found.loss + changes.T).float().cpu())
-            progress(images)
+            progress(len(right))
     whole = torch.stack([weights @ torch.cat(intact) for weights in tasks])
     face, other = (whole[:, None] + means).cpu().numpy()
     unknown = np.full(len(face), np.nan)

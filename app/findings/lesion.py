@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from app.errors import InputError
 from app.findings.readout import Readout
 from app.models.graph import PIXELS
 from app.models.lesioning import Lesioning
-from app.models.program import Program
+from app.models.program import Program, move
 from app.progress import Progress, progress_bar
 from app.responses.passes import collect, to_device
 
@@ -82,7 +81,7 @@ class LesionSite:
     network: Network  # its weights are loaded when a lesion is due
     layer: str
     own: OwnClasses  # images of the network's own classes
-    hardware: Hardware  # what lesions run on, always in float32
+    hardware: Hardware  # what lesions run on, in float32
     memo: Memo
     replacement: str = "zero"  # one of `app.choices.REPLACEMENTS`
     seed: int = 0  # of which image's map replaces which, where they are resampled
@@ -97,14 +96,14 @@ class LesionSite:
         return self.network, self.layer, own, self.hardware, replaced, self.readout, self.units
 
     @property
-    def told(self) -> str:
+    def told(self) -> tuple[str, ...]:
         """What names the classes, in words; nothing where it is the network's own outputs."""
         if self.fitted is None:
-            return ""
+            return ()
         return (
             f"lesion: a linear readout names {len(self.fitted.names)} classes; it was fitted on "
             f"{len(self.fitted.images)} images ({self.fitted.images.source}), and is tested on "
-            f"{len(self.own.images)} others"
+            f"{len(self.own.images)} others",
         )
 
     @property
@@ -137,7 +136,7 @@ class LesionSite:
                 )
             return None
         kept = self.memo(read_shared, self)
-        return {name: _lay_out(torch.from_numpy(each)).to(self.hardware.device)
+        return {name: move(torch.from_numpy(each), self.hardware.device, torch.float32)
                 for name, each in kept.items()}  # fmt: skip
 
     @functools.cached_property
@@ -157,15 +156,15 @@ class LesionSite:
 
     def batches(
         self, together: int | None = None
-    ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-        """What lesions share, and what replaces maps, of so many images after others.
+    ) -> Iterator[tuple[slice, dict[str, Tensor], Tensor | None]]:
+        """So many images after others: which, what lesions share, and what replaces maps.
 
         None: as many as are well lesioned together. In inference mode.
         """
         donors, done = self.donors, 0
         for shared in self._split(together):
-            part = slice(done, done := done + len(shared[self.lesioning.maps]))
-            yield shared, None if donors is None else donors[part]
+            shown = slice(done, done := done + len(shared[self.lesioning.maps]))
+            yield shown, shared, None if donors is None else donors[shown]
 
     def _split(self, together: int | None = None) -> Iterator[dict[str, Tensor]]:
         room = GROUP_VALUES[self.hardware.device.type] // math.prod(self.lesioning.shape)
@@ -182,11 +181,10 @@ class LesionSite:
 
     def read(self) -> Iterator[dict[str, Tensor]]:
         """The same from a forward pass."""
-        hardware = replace(self.hardware, precision="float32")
         shapes = self.lesioning.program.shapes(self.lesioning.shared)
-        batch_size = hardware.batch(max(map(math.prod, shapes)))
+        batch_size = self.hardware.batch(max(map(math.prod, shapes)))
         for batch in self.own.images.batches(self.network.preprocessing, batch_size):
-            yield self.lesioning.prepare(to_device(batch, hardware))
+            yield self.lesioning.prepare(to_device(batch, self.hardware))
 
 
 def read_shared(site: LesionSite) -> dict[str, NDArray[np.float32]]:
@@ -199,12 +197,6 @@ def read_shared(site: LesionSite) -> dict[str, NDArray[np.float32]]:
             return {name: values.cpu().numpy() for name, values in shared.items()}
 
         return collect(map(keep, site.read()), images)
-
-
-def _lay_out(values: Tensor) -> Tensor:
-    """Lay maps out channels last, as convolutions are fast."""
-    last = torch.channels_last if values.ndim == 4 else torch.contiguous_format
-    return values.contiguous(memory_format=last)
 
 
 def lesion_kernels(
@@ -248,23 +240,22 @@ def lesion_together(
         told = ", ".join(sites)
         raise InputError(f"lesion.together=[{told}]: lesions of two of them are the same")
     site, *_ = sites.values()
-    program, hardware = site.lesioning.program, replace(site.hardware, precision="float32")
-    result, images = site.lesioning.result, site.own.images
+    program, result, images = site.lesioning.program, site.lesioning.result, site.own.images
     losses = np.empty((len(sets), 1, len(images)))
     right, done = np.empty(losses.shape, dtype=bool), 0
-    batch_size = hardware.batch(max(map(math.prod, program.shapes([result]))))
+    batch_size = site.hardware.batch(max(map(math.prod, program.shapes([result]))))
     with torch.inference_mode(), progress_bar("lesioning layers together", right.size) as progress:
         for batch in images.batches(site.network.preprocessing, batch_size):
             shown = slice(done, done := done + len(batch))
-            pixels = to_device(batch, hardware)
+            pixels = to_device(batch, site.hardware)
             answers = torch.from_numpy(site.own.outputs[shown]).to(pixels.device)
             for place, kernels in enumerate(sets.values()):
                 change = {}
                 for layer, each in sites.items():
                     numbers = [number for name, number in kernels if name == layer]
                     donors = None if each.donors is None else each.donors[shown]
-                    replace_maps = partial(each.lesioning.replace, kernels=numbers, donors=donors)
-                    change[each.lesioning.maps] = replace_maps
+                    own = each.lesioning
+                    change[own.maps] = partial(own.replace, kernels=numbers, donors=donors)
                 loss, hit = site.judge(program.get({PIXELS: pixels}, result, change), answers)
                 losses[place, 0, shown], right[place, 0, shown] = loss.cpu(), hit.cpu()
                 progress(len(batch))
@@ -303,15 +294,15 @@ def read_features(site: LesionSite, kernels: Sequence[int]) -> NDArray[np.float3
     assert site.readout is not None
     readout, lesioning = site.readout, site.lesioning
 
-    def read(shared: dict[str, Tensor], donors: Tensor | None) -> dict[str, NDArray[np.float32]]:
-        left = lesioning.drop(shared, kernels, donors)
-        shown = torch.arange(len(lesioning.view(left)), device=site.hardware.device)
-        whole = torch.full_like(shown, -1)
-        values = lesioning.run(left, lesioning.sum(left), shown, whole)
-        return {"features": readout.pool(values).cpu().numpy()}
+    def read() -> Iterator[dict[str, NDArray[np.float32]]]:
+        for _, shared, donors in site.batches():
+            left = lesioning.drop(shared, kernels, donors)
+            given = lesioning.resume(left, len(left[lesioning.maps]))
+            values = lesioning.program.get(given, lesioning.result)
+            yield {"features": readout.pool(values).cpu().numpy()}
 
     with torch.inference_mode():
-        return collect(starmap(read, site.batches()), len(site.own.images))["features"]
+        return collect(read(), len(site.own.images))["features"]
 
 
 def _judge(
@@ -323,12 +314,10 @@ def _judge(
     """
     losses = np.empty((len(sets), 1 + len(kernels), len(site.own.images)))
     right = np.empty(losses.shape, dtype=bool)
-    lesioning, done = site.lesioning, 0
     with torch.inference_mode(), progress_bar(f"lesioning {site.layer}", right.size) as progress:
-        for shared, donors in site.batches():
-            shown = slice(done, done := done + len(lesioning.view(shared)))
+        for shown, shared, donors in site.batches():
             for place, dropped in enumerate(sets):
-                left = lesioning.drop(shared, dropped, donors)
+                left = site.lesioning.drop(shared, dropped, donors)
                 losses[place, :, shown], right[place, :, shown] = judge_each(
                     site, left, donors, kernels, site.own.outputs[shown], progress
                 )

@@ -103,8 +103,8 @@ def open_site(
 
     That is a readout fitted on other images, where there are any, else the network's own outputs.
     """
-    network, hardware, memo = reader.network, reader.hardware, reader.memo
-    readout = None
+    network, memo, readout = reader.network, reader.memo, None
+    hardware = replace(reader.hardware, precision="float32")
     if fitted is not None:
         readout = memo(fit_readout, network, settings.readout, fitted, hardware)
     how = settings.replacement, settings.seed, readout, fitted, units

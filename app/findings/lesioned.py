@@ -272,7 +272,7 @@ def lesion(
     sets += joint
     without = Performance.stack([left[each.kernels] for each in sets])
     recovered = recover(site, sets) if site.readout is not None else {}
-    told: tuple[str, ...] = (site.told,) if site.told else ()
+    told = site.told
     if site.units and (settings.sets or settings.together):
         told += ("lesion: single units are lesioned in no sets (lesion.sets, lesion.together)",)
     whole = Damage.describe(site.own, damage) if damage else None
@@ -284,7 +284,7 @@ def recover(site: LesionSite, sets: Sequence[KernelSet]) -> dict[str, Performanc
     """What a readout that is fitted again recovers without the selection, and random kernels."""
     chosen = [each for each in sets if each.kind in ("selection", "random_selection")]
     asked = {str(each.kernels): each.kernels for each in chosen}
-    found = site.memo.each(recover_sets, asked, list(asked), site) if asked else {}
+    found = site.memo.each(recover_sets, asked, list(asked), site)
     return {
         kind: Performance.stack([found[str(e.kernels)] for e in chosen if e.kind == kind])
         for kind in dict.fromkeys(each.kind for each in chosen)
@@ -306,19 +306,16 @@ def search_greedily(
     """
     drop = max(1, round(fraction * kernels))
     counts = [*range(0, drop, group_size), drop]
-    dropped: list[int] = []
-    left, path = list(range(kernels)), []
+    order, path = list(range(kernels)), []
     with progress_bar(f"greedy search, {task} task", len(counts) - 1, "step") as progress:
-        for count in counts[1:]:
-            effects = lesion(tuple(sorted(dropped)))
+        for dropped in counts[:-1]:
+            effects = lesion(tuple(sorted(order[:dropped])))
             path.append(effects.intact)
             loss = effects.without.of(task)[f"{task}_loss"]
-            left.sort(key=lambda kernel: (-loss[kernel], kernel))
-            group = count - len(dropped)
-            dropped, left = dropped + left[:group], left[group:]
+            order[dropped:] = sorted(order[dropped:], key=lambda kernel: (-loss[kernel], kernel))
             progress(1)
-    path.append(lesion(tuple(sorted(dropped)), ()).intact)
-    return GreedySearch(np.array(dropped + left), np.array(counts), Performance.stack(path))
+    path.append(lesion(tuple(sorted(order[:drop])), ()).intact)
+    return GreedySearch(np.array(order), np.array(counts), Performance.stack(path))
 
 
 def choose_sets(

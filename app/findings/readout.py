@@ -76,27 +76,26 @@ class Readout:
 def fit_readout(
     network: Network, settings: Settings, shown: OwnClasses, hardware: Hardware
 ) -> Readout:
-    """Fit a readout of the network's features on images; they are read in float32.
+    """Fit a readout of the network's features on images, on hardware that is set to float32.
 
     InputError for a layer that cannot be read.
     """
-    empty: Any = np.zeros((0, 0))
     if settings.layer is None:
         value, output = network.graph.features
-        readout = Readout(value, output, empty, empty)
     else:
         place = network.place(settings.layer, settings.output)
-        readout = Readout(place.value, place.output, empty, empty)
+        value, output = place.value, place.output
+    empty: Any = np.zeros((0, 0))
+    readout = Readout(value, output, empty, empty)
     program = network.program(hardware.device, torch.float32)
-    largest = max(map(math.prod, program.shapes([readout.value])))
-    whole, images = replace(hardware, precision="float32"), shown.images
+    largest, images = max(map(math.prod, program.shapes([readout.value]))), shown.images
     with torch.inference_mode(), progress_bar("features", len(images)) as progress:
 
         def read(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-            ((_, values),) = program.run({PIXELS: to_device(batch, whole)}, [readout.value])
+            ((_, values),) = program.run({PIXELS: to_device(batch, hardware)}, [readout.value])
             progress(len(batch))
             return {"features": readout.pool(values).cpu().numpy()}
 
-        batches = images.batches(network.preprocessing, whole.batch(largest))
+        batches = images.batches(network.preprocessing, hardware.batch(largest))
         features = collect(map(read, batches), len(images))["features"]
     return readout.refit(features, shown.outputs)

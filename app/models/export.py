@@ -179,14 +179,8 @@ def _measure(node: fx.Node) -> tuple[tuple[int, ...] | None, tuple[int, ...], bo
 
 def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
     """The calls of one forward pass on one blank image."""
-    shapes: list[Any] = []
-
-    def see(output: Tensor, _: int) -> Tensor:
-        shapes.append(tuple(output.shape))
-        return output
-
     blank = torch.zeros(1, 3, size, size)
-    with _hooks(network, see) as calls, torch.inference_mode():
+    with _hooks(network, lambda output, _: output) as calls, torch.inference_mode():
         try:
             network(blank)
         except Exception as error:
@@ -194,11 +188,7 @@ def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
             raise InputError(
                 f"the network {name} fails on images {shape}: {_say(error)}"
             ) from error
-    given = iter(shapes)
-    made = tuple(
-        replace(call, shape=next(given) if call.value else None, value=f"{call.name} {call.number}")
-        for call in calls
-    )
+    made = tuple(replace(call, value=f"{call.name} {call.number}") for call in calls)
     return Graph((), made, "", size, {}, failure=failure)
 
 
@@ -211,9 +201,9 @@ def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator
 
     def after(module: nn.Module, _: object, output: object) -> object:
         name = names[module]
-        value = "tensor" if isinstance(output, Tensor) else ""
+        shape = tuple(output.shape) if isinstance(output, Tensor) else None
         roles = _activates(module), isinstance(module, _NORMS)
-        calls.append(Call(name, count[name], type(module).__name__, None, value, *roles))
+        calls.append(Call(name, count[name], type(module).__name__, shape, "", *roles))
         count[name] += 1
         return see(output, len(calls) - 1) if isinstance(output, Tensor) else None
 

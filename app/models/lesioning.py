@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.graph import PIXELS, Operation
+from app.models.graph import PIXELS, Graph, Operation
 from app.models.places import Place
 from app.models.program import Program
 
@@ -43,30 +43,21 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
     batch of many lesions: what they rest on is shared instead.
     """
     graph = program.graph
-    reached = graph.find_dependent(changed)
-    shared, fixed, repeated = set[str](), set[str](), set[str]()
-    waiting = [result]
-    while waiting:
-        name = waiting.pop()
-        if name in (*changed, PIXELS) or name in program.tensors or name in repeated:
+    reached, needed = graph.find_dependent(changed), {result}
+    shared, fixed, repeated = list[str](), list[str](), list[Operation]()
+    for each in reversed(graph.operations):
+        if each.name not in needed or each.name in changed:
             continue
-        each = graph.named[name]
-        if name not in reached and each.each:
-            shared.add(name)
-        elif name not in reached and each.shape is not None and not each.grows:
-            fixed.add(name)
+        if each.name not in reached and each.each:
+            shared.append(each.name)
+        elif each.name not in reached and each.shape is not None and not each.grows:
+            fixed.append(each.name)
         else:
-            repeated.add(name)
-            waiting += each.takes
-    again = tuple(each for each in graph.operations if each.name in repeated)
-    if any(PIXELS in each.takes and each.shape is not None for each in again):
-        shared.add(PIXELS)
-    return Cut(tuple(sorted(shared)), tuple(sorted(fixed)), again)
-
-
-# The first operation after a place that is linear in each kernel's map, and its weights (kernels,
-# taps, channels) of each.
-Linear = tuple[Operation, Tensor]
+            repeated.append(each)
+            needed.update(each.takes)
+    if any(PIXELS in each.takes and each.shape is not None for each in repeated):
+        shared.append(PIXELS)
+    return Cut(tuple(sorted(shared)), tuple(sorted(fixed)), tuple(repeated[::-1]))
 
 
 class Lesioning:
@@ -88,9 +79,10 @@ class Lesioning:
         self.program, self.place = program, place
         self.counted = place.shape if units else place.shape[:1]  # that are lesioned
         self.result = result or program.graph.result
-        linear = None if units else _find_linear(program, place, self.result, pooled)
-        self.maps, self.linear = linear or (place.value, None)
-        self.seed = self.linear[0].name if self.linear else self.maps
+        self.maps, self.linear = place.value, None
+        if not units and place.output in ("map", "vector"):
+            self.maps, self.linear = _find_linear(program.graph, place, self.result, pooled)
+        self.seed = self.linear.name if self.linear else self.maps
         if self.result not in program.graph.find_dependent([self.seed]):
             raise InputError(
                 f"nothing is left of a lesion of {place.layer} where its effect is measured: "
@@ -198,6 +190,13 @@ class Lesioning:
         return torch.unravel_index(kernels, self.counted)
 
     @functools.cached_property
+    def _weights(self) -> Tensor:
+        """Those of the linear operation, (channels, kernels, taps)."""
+        assert self.linear is not None
+        weights = self.program.tensors[self.linear.takes[1]]
+        return weights.reshape(len(weights), self.place.shape[0], -1)
+
+    @functools.cached_property
     def _fixed(self) -> dict[str, Tensor]:
         return dict(self.program.run({}, self.cut.fixed))
 
@@ -209,27 +208,24 @@ class Lesioning:
     def _subtract(self, sums: Tensor, kernel: int, maps: Tensor) -> None:
         """Take a kernel's share out of the sums; `maps` (images, rows, columns) is its."""
         assert self.linear is not None
-        operation, weights = self.linear
-        if operation.kind == "linear":
+        if self.linear.kind == "linear":
             taps = maps.flatten(1)
         else:
-            size = self.program.tensors[operation.takes[1]].shape[2:]
-            stride, padding, dilation = operation.sliding
+            size = self.program.tensors[self.linear.takes[1]].shape[2:]
+            stride, padding, dilation = self.linear.sliding
             taps = functional.unfold(maps[:, None], size, dilation, padding, stride)
             taps = taps.transpose(1, 2).flatten(0, 1)
-        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, weights[kernel].T))
+        sums.view(-1, sums.shape[-1]).sub_(functional.linear(taps, self._weights[:, kernel]))
 
 
 def _find_linear(
-    program: Program, place: Place, result: str, pooled: bool
-) -> tuple[str, Linear | None]:
-    """The value that holds a place's maps, as they are or pooled, and what is linear in them.
+    graph: Graph, place: Place, result: str, pooled: bool
+) -> tuple[str, Operation | None]:
+    """The value that holds a place's maps, as they are or pooled, and what is linear in each map.
 
     That is an operation with weights which alone takes them, if there is one.
     """
-    if place.output not in ("map", "vector"):
-        return place.value, None
-    graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
+    name, maps, flat = place.value, place.value, place.output == "vector"
     while name != result and len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
         if each.kind in _EACH_MAP and each.each and (pooled or each.kind == "dropout"):
@@ -241,9 +237,7 @@ def _find_linear(
             and each.argument(6, 1) == 1
             or (each.kind == "linear" and flat)
         ):
-            weights = program.tensors[each.takes[1]]
-            by_kernel = weights.reshape(len(weights), place.shape[0], -1)
-            return maps, (each, by_kernel.permute(1, 2, 0))
+            return maps, each
         else:
             break
     return maps, None

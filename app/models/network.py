@@ -69,11 +69,6 @@ class Network:
         return Places(self.graph, self.settings.name).find(layer, output or self.output)
 
     @property
-    def input_size(self) -> int:
-        """Rows, and columns, of its images."""
-        return given(self.settings.input_size)
-
-    @property
     def preprocessing(self) -> Preprocessing:
         """How its images are prepared."""
         return make_preprocessing(self.settings)

@@ -107,15 +107,12 @@ class Places:
         Of those that give maps or tokens and that no way through the network leads around: the one
         that ends the share, 1 the last. Of layers that read the same the outermost, then the first.
         """
-        passed, names = set(self.graph.bottlenecks), dict[str, str]()
-        for name in self.modules:
+        names = dict[str, str]()
+        for name in sorted(self.modules, key=lambda name: name.count(".")):
             _, value, shape, _ = self._read(name)
-            known = names.get(value)
-            if shape is None or value not in passed or math.prod(shape[2:]) == 1:
-                continue
-            if known is None or name.count(".") < known.count("."):
-                names[value] = name
-        ordered = [names[value] for value in sorted(names, key=self.graph.order.__getitem__)]
+            if shape is not None and math.prod(shape[2:]) > 1:
+                names.setdefault(value, name)
+        ordered = [names[value] for value in self.graph.bottlenecks if value in names]
         found = [(name, outputs) for name in ordered
                  if len(outputs := self.find_outputs(name)) == 1]  # fmt: skip
         if not found:
@@ -140,37 +137,28 @@ class Places:
         output as it is and lies in the same module, be it a module or a function. A module that is
         called more than once is read at its last call.
         """
-        module, inside, function = layer.rpartition("/")
-        if inside:
-            return self._read_function(layer, module, function)
+        if "/" in layer:
+            return self._read_function(layer)
         named = [call for call in self.graph.calls if call.name == layer]
         if not named or not layer:
             raise InputError(self._unknown(layer))
         asked = named[-1]
-        value, activates = asked.value, False
-        read: Call | Operation = asked
-        while not activates and (follows := self._follow(value, layer.rpartition(".")[0])):
-            value, read, activates = follows
-        if not activates:
-            value, read = asked.value, asked
-        after = []
-        if read is not asked:
-            after = [f"after {read.name} ({read.kind})" if isinstance(read, Call)
-                     else f"after {read.kind}"]  # fmt: skip
-        if isinstance(read, Call):
-            count = sum(call.name == read.name for call in self.graph.calls)
-            after += [f"call {read.number + 1} of {count}"] if count > 1 else []
-        return asked, value, self._measure(value), after
+        read = self._find_activation(asked.value, layer.rpartition(".")[0]) or asked
+        if isinstance(read, Operation):
+            return asked, read.name, self._measure(read.name), [f"after {read.kind}"]
+        after = [f"after {read.name} ({read.kind})"] if read is not asked else []
+        count = sum(call.name == read.name for call in self.graph.calls)
+        after += [f"call {read.number + 1} of {count}"] if count > 1 else []
+        return asked, read.value, self._measure(read.value), after
 
     def _measure(self, value: str) -> tuple[int, ...] | None:
         """A value's shape; None where it is no tensor with images first, or of whole numbers."""
         made = self.graph.named.get(value)
         return None if made is not None and made.whole else self.graph.shapes.get(value)
 
-    def _read_function(
-        self, layer: str, module: str, function: str
-    ) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
+    def _read_function(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
         """As `_read`, of a function that a module calls itself: `attn/softmax`; its last call."""
+        module, _, function = layer.rpartition("/")
         within = [each for each in self.graph.operations if each.module == module]
         called = [each for each in within if each.kind == function]
         calls = [call for call in self.graph.calls if call.name == module]
@@ -185,22 +173,21 @@ class Places:
         count = [f"call {len(called)} of {len(called)}"] if len(called) > 1 else []
         return calls[-1], value, self._measure(value), [f"its {function}", *count]
 
-    def _follow(self, value: str, parent: str) -> tuple[str, Call | Operation, bool] | None:
-        """The activation or normalisation within `parent` that takes a value, and what it gives."""
-        users = self.graph.users.get(value, [])
+    def _find_activation(self, value: str, parent: str) -> Call | Operation | None:
+        """The activation within `parent` that takes a value, as it is or normalised."""
+        users, within = self.graph.users.get(value, []), f"{parent}." if parent else ""
         for user in users:
             if user.module == parent and len(users) == 1 and user.kind in (*ACTIVATIONS, *_NORMS):
-                return user.name, user, user.kind in ACTIVATIONS
-            below = user.module.removeprefix(f"{parent}." if parent else "")
-            if below == user.module and parent:
+                activates = user.kind in ACTIVATIONS
+                return user if activates else self._find_activation(user.name, parent)
+            if not user.module.startswith(within):
                 continue
-            child = ".".join(filter(None, (parent, below.partition(".")[0])))
+            child = within + user.module.removeprefix(within).partition(".")[0]
             place = self.graph.order[user.name]
-            for call in self.graph.calls:
-                if call.name == child and self.graph.order.get(call.value, -1) >= place:
-                    if call.activates or call.normalises:
-                        return call.value, call, call.activates
-                    break
+            call = next((call for call in self.graph.calls if call.name == child
+                         and self.graph.order.get(call.value, -1) >= place), None)  # fmt: skip
+            if call is not None and (call.activates or call.normalises):
+                return call if call.activates else self._find_activation(call.value, parent)
         return None
 
     def find_outputs(self, layer: str) -> list[str]:

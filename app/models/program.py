@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.errors import InputError
 from app.models.graph import PIXELS, Graph, Operation, Ref, Setting
 
 Values = Mapping[str, Any]
@@ -33,7 +32,7 @@ class Program:
         own |= {name: torch.from_numpy(each) for name, each in graph.constants.items()}
         used = {name for each in graph.operations for name in each.takes}
         with torch.inference_mode(False):  # whoever asks first: gradients may pass through them
-            self.tensors = {name: _move(each.detach(), device, dtype)
+            self.tensors = {name: move(each.detach(), device, dtype)
                             for name, each in own.items() if name in used}  # fmt: skip
         self.functions = {each.target: _find(each.target) for each in graph.operations}
         self.plan = functools.cache(self._plan)
@@ -150,15 +149,11 @@ class Hooks:
 
 
 def _find(target: str) -> Any:
-    """The function of an operation's name; InputError for one that has no place in a graph."""
+    """The function of an operation's name."""
     if target == "aten.linear.default":
         return _apply_linear
-    library, name, *overload = target.split(".")
-    if library == "operator" and hasattr(operator, name):
-        return getattr(operator, name)
-    if library == "aten" and overload:
-        return getattr(getattr(torch.ops.aten, name), overload[0])
-    raise InputError(f"{target} is no operation of a network's graph")
+    library, _, name = target.partition(".")
+    return operator.attrgetter(name)(operator if library == "operator" else torch.ops.aten)
 
 
 def _apply_linear(values: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -166,7 +161,8 @@ def _apply_linear(values: Tensor, weights: Tensor, bias: Tensor | None = None) -
     return functional.linear(values.contiguous(), weights, bias)
 
 
-def _move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """To a device, floats in a type; maps channels last, as convolutions are fast."""
     kind = dtype if tensor.is_floating_point() else tensor.dtype
     layout: Any = {"memory_format": torch.channels_last} if tensor.ndim == 4 else {}
     return tensor.to(device, kind, **layout)

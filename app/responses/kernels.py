@@ -60,7 +60,7 @@ def read_kernels(
     if not readable:
         network.map_shape(next(iter(layers)))  # which says why not
     forward = plan_pass(network, readable, hardware)
-    batch_size = hardware.batch(forward.largest(network.input_size))
+    batch_size = hardware.batch(forward.largest(forward.size))
     with torch.inference_mode(), progress_bar("responses of kernels", len(images)) as done:
 
         def read(batch: NDArray[np.float32]) -> dict[tuple[str, str], NDArray[np.float32]]:

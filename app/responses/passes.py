@@ -80,7 +80,7 @@ def plan_pass(network: Network, layers: Sequence[str], hardware: Hardware) -> Pa
     """The pass over the layers, with the network's weights on the hardware."""
     places = [network.place(layer) for layer in layers]
     program = network.program(hardware.device, DTYPES[hardware.precision])
-    return Pass(program, places, network.input_size)
+    return Pass(program, places, network.preprocessing.size)
 
 
 def collect(

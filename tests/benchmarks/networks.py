@@ -341,11 +341,8 @@ def agree(case: Case, layer: str, count: int) -> float:
 
 def _lesion(site: LesionSite, kernels: Sequence[int]) -> None:
     """As a run does it, all images' shared values at hand."""
-    done = 0
-    for shared, donors in site.batches():
-        answers = site.own.outputs[done : done + len(site.lesioning.view(shared))]
-        done += len(answers)
-        judge_each(site, shared, donors, kernels, answers, lambda _: None)
+    for shown, shared, donors in site.batches():
+        judge_each(site, shared, donors, kernels, site.own.outputs[shown], lambda _: None)
 
 
 def _time(work: Callable[[], object]) -> float:
