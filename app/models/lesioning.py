@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.graph import PIXELS, Graph, Operation
+from app.models.graph import PIXELS, Operation
 from app.models.places import Place
 from app.models.program import Program
 
@@ -32,7 +32,6 @@ class Cut:
     """How a network falls apart where some of its values change."""
 
     shared: tuple[str, ...]  # values of each image that do not change, but are needed
-    fixed: tuple[str, ...]  # the same of values that no image has a part in
     repeated: tuple[Operation, ...]  # what is computed again
 
 
@@ -44,20 +43,19 @@ def cut(program: Program, changed: Sequence[str], result: str) -> Cut:
     """
     graph = program.graph
     reached, needed = graph.find_dependent(changed), {result}
-    shared, fixed, repeated = list[str](), list[str](), list[Operation]()
+    known = {*changed, *program.tensors}
+    shared, repeated = list[str](), list[Operation]()
     for each in reversed(graph.operations):
-        if each.name not in needed or each.name in changed:
+        if each.name not in needed or each.name in known:
             continue
         if each.name not in reached and each.each:
             shared.append(each.name)
-        elif each.name not in reached and each.shape is not None and not each.grows:
-            fixed.append(each.name)
         else:
             repeated.append(each)
             needed.update(each.takes)
     if any(PIXELS in each.takes and each.shape is not None for each in repeated):
         shared.append(PIXELS)
-    return Cut(tuple(sorted(shared)), tuple(sorted(fixed)), tuple(repeated[::-1]))
+    return Cut(tuple(sorted(shared)), tuple(repeated[::-1]))
 
 
 class Lesioning:
@@ -81,7 +79,7 @@ class Lesioning:
         self.result = result or program.graph.result
         self.maps, self.linear = place.value, None
         if not units and place.output in ("map", "vector"):
-            self.maps, self.linear = _find_linear(program.graph, place, self.result, pooled)
+            self.maps, self.linear = _find_linear(program, place, self.result, pooled)
         self.seed = self.linear.name if self.linear else self.maps
         if self.result not in program.graph.find_dependent([self.seed]):
             raise InputError(
@@ -179,7 +177,7 @@ class Lesioning:
 
     def resume(self, shared: dict[str, Tensor], images: int) -> dict[str, Tensor]:
         """What the network goes on from, of so many images: what they share, and the rest."""
-        return {PIXELS: self._stand_in(images), **self._fixed, **shared}
+        return {PIXELS: self._stand_in(images), **shared}
 
     def _find_all(self, kernels: Sequence[int]) -> tuple[slice | Tensor, ...]:
         """Where they are in the maps of all images."""
@@ -193,12 +191,8 @@ class Lesioning:
     def _weights(self) -> Tensor:
         """Those of the linear operation, (channels, kernels, taps)."""
         assert self.linear is not None
-        weights = self.program.tensors[self.linear.takes[1]]
+        weights: Tensor = self.program.tensors[self.linear.takes[1]]
         return weights.reshape(len(weights), self.place.shape[0], -1)
-
-    @functools.cached_property
-    def _fixed(self) -> dict[str, Tensor]:
-        return dict(self.program.run({}, self.cut.fixed))
 
     def _stand_in(self, images: int) -> Tensor:
         """Images for what needs their number alone."""
@@ -219,13 +213,13 @@ class Lesioning:
 
 
 def _find_linear(
-    graph: Graph, place: Place, result: str, pooled: bool
+    program: Program, place: Place, result: str, pooled: bool
 ) -> tuple[str, Operation | None]:
     """The value that holds a place's maps, as they are or pooled, and what is linear in each map.
 
     That is an operation with weights which alone takes them, if there is one.
     """
-    name, maps, flat = place.value, place.value, place.output == "vector"
+    graph, name, maps, flat = program.graph, place.value, place.value, place.output == "vector"
     while name != result and len(users := graph.users.get(name, [])) == 1:
         each, name = users[0], users[0].name
         if each.kind in _EACH_MAP and each.each and (pooled or each.kind == "dropout"):
@@ -236,7 +230,7 @@ def _find_linear(
             each.target == "aten.conv2d.default"
             and each.argument(6, 1) == 1
             or (each.kind == "linear" and flat)
-        ):
+        ) and each.takes[1] in program.tensors:  # else weights are the image's own
             return maps, each
         else:
             break

@@ -21,7 +21,10 @@ Values = Mapping[str, Any]
 
 
 class Program:
-    """A graph whose tensors are those of a network, on a device and in a type."""
+    """A graph whose tensors are those of a network, on a device and in a type.
+
+    What no image has a part in, such as weights that are standardised, is computed once.
+    """
 
     def __init__(
         self, graph: Graph, network: nn.Module, device: torch.device, dtype: torch.dtype
@@ -32,10 +35,16 @@ class Program:
         own |= {name: torch.from_numpy(each) for name, each in graph.constants.items()}
         used = {name for each in graph.operations for name in each.takes}
         with torch.inference_mode(False):  # whoever asks first: gradients may pass through them
-            self.tensors = {name: move(each.detach(), device, dtype)
-                            for name, each in own.items() if name in used}  # fmt: skip
-        self.functions = {each.target: _find(each.target) for each in graph.operations}
-        self.plan = functools.cache(self._plan)
+            self.tensors: dict[str, Any] = {
+                name: move(each.detach(), device, dtype)
+                for name, each in own.items()
+                if name in used
+            }
+            self.functions = {each.target: _find(each.target) for each in graph.operations}
+            self.plan = functools.cache(self._plan)
+            of_images = graph.find_dependent([PIXELS])
+            fixed = [each.name for each in graph.operations if each.name not in of_images]
+            self.tensors |= dict(self.run({}, fixed))
 
     def run(
         self,

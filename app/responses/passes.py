@@ -117,7 +117,7 @@ def _find_window(program: Program, each: Operation) -> tuple[int, int, int] | No
     """
     if each.kind in _BY_ROW:
         return 1, 1, 0
-    if each.target == "aten.conv2d.default":
+    if each.target == "aten.conv2d.default" and each.takes[1] in program.tensors:
         span = program.tensors[each.takes[1]].shape[2]
         stride, padding, dilation = each.sliding
     elif each.kind in ("max_pool2d", "avg_pool2d"):
