@@ -24,7 +24,7 @@ from app.config import schema
 from app.config.checks import checked
 from app.config.parameters import LEADING_PARAMETERS, name_run, parameters
 from app.errors import InputError
-from app.launch import commandline, credentials, trust
+from app.launch import commandline, trust
 from app.launch.callback import ended
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def job(composed: DictConfig) -> float | None:
     from app.sweeps.results import Result
     from app.tracking.store import connect
 
-    credentials.from_environment()  # of a cluster's node, which may have one of its own
+    commandline.prepare_process()  # of a cluster's node, which may have an environment of its own
     hydra_config = HydraConfig.get()
     folder, sweep_folder = Path(hydra_config.runtime.output_dir), Path(hydra_config.sweep.dir)
     overrides = trust.words(hydra_config)

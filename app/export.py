@@ -65,14 +65,13 @@ def job(config: DictConfig) -> None:
         finished = Runs(read.title, [run for run in read if not run.result.failed])
         if not finished:
             raise InputError(f"run={settings.run}: nothing finished, so there is nothing to export")
+        source, output = Path(settings.run).expanduser(), Path(settings.output).expanduser()
         if settings.format == "dataset":
-            tables = export_dataset(finished, Path(settings.output), scores=settings.scores)
+            tables = export_dataset(finished, output, scores=settings.scores)
             every = max(len(read), read.jobs_had)
             print(f"{len(finished)} of {every} jobs finished: {', '.join(map(str, tables))}")
             return
-        place = Path(settings.output, "_".join(Path(settings.run).absolute().parts[-2:]))
-        if not Path(settings.run).is_dir():
-            place = Path(settings.output, settings.run)
+        place = output / ("_".join(source.absolute().parts[-2:]) if source.is_dir() else source)
         for run in finished:
             name = re.sub(r"[^\w.=-]+", "_", run.result.name)
             files, without = export(run, place / name, settings.format)

@@ -47,7 +47,7 @@ def job(config: DictConfig) -> None:
         store = connect(settings.tracking)
         title, results = read_sweep(store, settings.run)
 
-        parent, output = store.get_run(settings.run), Path(settings.output)
+        parent, output = store.get_run(settings.run), Path(settings.output).expanduser()
         missing = tell_missing(parent, len(results))
         if missing:  # a larger report stays as it is, here and there
             print(f"{missing}. The parent run keeps the report that it has.", file=sys.stderr)

@@ -22,13 +22,19 @@ BESIDE_RANDOM = {
 
 def count_axes(table: pd.DataFrame) -> int:
     """How many axes the panel has: percent by aggregation, the matrix, costs, and decoding."""
-    beside = sum(table[what].notna().any() for what in BESIDE_RANDOM)
-    return int(table["aggregation"].nunique() + 1 + beside)
+    part = _take_deepest(table)
+    beside = sum(part[what].notna().any() for what in BESIDE_RANDOM)
+    return int(part["aggregation"].nunique() + 1 + beside)
+
+
+def _take_deepest(table: pd.DataFrame) -> pd.DataFrame:
+    deepest: pd.DataFrame = table[table["layer"] == table["layer"].iloc[-1]]
+    return deepest
 
 
 def draw_definitions(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:
     """Draw what recipes select of the deepest layer, what two share, what it costs and decodes."""
-    left, part = iter(axes), table[table["layer"] == table["layer"].iloc[-1]]
+    left, part = iter(axes), _take_deepest(table)
     for aggregation, rows in part.groupby("aggregation", sort=False):
         ax = next(left)
         colours = [styles[name].colour if name in styles else DARK for name in rows["metric"]]

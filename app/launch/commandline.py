@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -156,13 +157,21 @@ def open_hydra(loader: ConfigLoader) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
+def prepare_process() -> None:
+    """Let a process take credentials from its environment, and print where signs are lacking."""
+    credentials.from_environment()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # of a terminal that is not UTF-8, perhaps
+            stream.reconfigure(errors="replace")
+
+
 def run(start: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     """Run a command; exits with 1 after one line on standard error where it fails."""
     debug = "debug=true" in sys.argv[1:] or os.environ.get("HYDRA_FULL_ERROR") == "1"
     logging.raiseExceptions = False  # a log that cannot be written would print a traceback each
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, told in one line
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only does no harm
-    credentials.from_environment()
+    prepare_process()
     try:
         credentials.check_arguments(sys.argv[1:])  # before Hydra writes them into its files
         try:

@@ -136,7 +136,7 @@ def read_key_map(name: str) -> dict[str, str]:
     """The keys in a file of lines `theirs: own`."""
     path = Path(name).expanduser()
     with reading(f"model.key_map={name}", path, ": give a file of lines theirs: own, or order"):
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     told = [line for line in lines if re.match(r"\s*[^\s#{}]", line)]  # JSON's braces aside
     pairs = [line.rpartition(":") for line in told]
     if wrong := [line for line, (_, colon, _) in zip(told, pairs, strict=True) if not colon]:

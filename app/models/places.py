@@ -83,7 +83,7 @@ class Places:
             depth = LAYERS.index(layer) + 1
             return Place(layer, value, "map", (channels, rows, columns), depth, words)
         asked, value, shape, after = self._read(layer)
-        if shape is None or shape[0] != 1:
+        if shape is None:
             raise InputError(
                 f"layer.name={layer} of {self.name} gives no single floating-point tensor with "
                 f"images first: name a module inside or around it ({LIST_LAYERS})"
@@ -153,8 +153,8 @@ class Places:
 
     def _measure(self, value: str) -> tuple[int, ...] | None:
         """A value's shape; None where it is no tensor with images first, or of whole numbers."""
-        made = self.graph.named.get(value)
-        return None if made is not None and made.whole else self.graph.shapes.get(value)
+        made, shape = self.graph.named.get(value), self.graph.shapes.get(value)
+        return None if shape is None or shape[:1] != (1,) or (made and made.whole) else shape
 
     def _read_function(self, layer: str) -> tuple[Call, str, tuple[int, ...] | None, list[str]]:
         """As `_read`, of a function that a module calls itself: `attn/softmax`; its last call."""

@@ -62,7 +62,7 @@ def open_file(
 def open_xarray(path: Path, *_: object) -> dict[str, xarray.DataArray]:
     """Look into NetCDF, HDF5 or Zarr; a data set in a group is named `group/name`."""
     options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False, "cache": False}
-    if path.suffix == ".zarr":
+    if path.suffix.lower() == ".zarr":
         need("zarr", "zarr")
         groups = xarray.open_groups(path, engine="zarr", **options)
     elif path.open("rb").read(3) == b"CDF":  # NetCDF before it was HDF5

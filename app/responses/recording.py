@@ -197,7 +197,8 @@ def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, li
     from app.responses.formats import open_file  # xarray is slow to import
 
     path = Path(settings.path or "").expanduser()
-    window = None if path.suffix == ".nwb" else settings.window  # in which spikes were counted
+    counted = path.suffix.lower() == ".nwb"  # in the window, which is no axis then
+    window = None if counted else settings.window
     with reading(str(path), path):
         found = open_file(path, settings.window, memory_gb)
         name = choose_variable(found, settings.variable, path)

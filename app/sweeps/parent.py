@@ -75,7 +75,7 @@ class Plan:
 def write_plan(folder: Path, plan: Plan) -> None:
     """Leave the plan of a sweep in its folder, before its first job."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)))
+    (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)), encoding="utf-8")
 
 
 def read_plan(folder: Path) -> Plan:
@@ -83,7 +83,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / PLAN
     if not path.is_file():
         return Plan()
-    return Plan(**json.loads(path.read_text()))
+    return Plan(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def open_parent(folder: Path, store: Store) -> str | None:

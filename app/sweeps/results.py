@@ -92,7 +92,7 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def _read_result(path: Path) -> Result:
-    told = json.loads(path.read_text())
+    told = json.loads(path.read_text(encoding="utf-8"))
     metrics = {
         name: math.nan if value is None else value for name, value in told["metrics"].items()
     }

@@ -169,7 +169,7 @@ def _find_writer(database: Path) -> str:
     left = (database.parent / ARTIFACTS).glob("*/*/versions.json")
     with suppress(OSError, ValueError, KeyError):  # ValueError: no run left any, or no JSON
         last = max(left, key=lambda path: path.stat().st_mtime)
-        return f" ({json.loads(last.read_text())['mlflow']}, says its last run)"
+        return f" ({json.loads(last.read_text(encoding='utf-8'))['mlflow']}, says its last run)"
     return ""
 
 

@@ -89,7 +89,7 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
                 table.to_parquet(path, index=False)
         for name, text in texts.items():
             with whole(folder / name) as path:
-                path.write_text(text)
+                path.write_text(text, encoding="utf-8")
 
 
 def record_run(

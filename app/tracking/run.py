@@ -45,7 +45,7 @@ def occupy(folder: Path) -> ExitStack:
             f"another run writes to {folder} now: wait for its end, or give it another folder"
         ) from None
     presence.callback(machine.unlink, missing_ok=True)
-    machine.write_text(platform.node())
+    machine.write_text(platform.node(), encoding="utf-8")
     return presence
 
 
@@ -251,7 +251,7 @@ def find_running(folder: Path) -> Path | None:
     """Find a run at or below a folder that a process is at, on this machine or on another one."""
     for run in find_runs(folder):
         machine = run / MACHINE
-        if machine.is_file() and machine.read_text() != platform.node():
+        if machine.is_file() and machine.read_text(encoding="utf-8") != platform.node():
             return run
         try:
             FileLock(run / LOCK).acquire(timeout=0).lock.release()
@@ -285,7 +285,7 @@ def _make_lost_again(runs: Sequence[Path], patience: float) -> dict[Path, tuple[
 
 def _settle_run(folder: Path, ended: bool, patience: float) -> str:
     machine = folder / MACHINE
-    if not ended and machine.is_file() and machine.read_text() != platform.node():
+    if not ended and machine.is_file() and machine.read_text(encoding="utf-8") != platform.node():
         return "running"
     try:
         # Where all are said to have ended, one that is about to is waited for.
