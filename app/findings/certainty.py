@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from app import names
 
@@ -85,9 +85,8 @@ class Certainty:
 
     def find_others(self, metric: str) -> dict[str, Numbers]:
         """Find a metric's correlations (resamples,) with each other; empty without resamples."""
-        pairs = {frozenset(pair.split()): values for pair, values in self.pairs.items()}
-        others = (other for other in self.metrics if other != metric)
-        return {other: pairs.get(frozenset((metric, other)), np.empty(0)) for other in others}
+        pairs = [(pair.split(), values) for pair, values in self.pairs.items()]
+        return {b if a == metric else a: values for (a, b), values in pairs if metric in (a, b)}
 
     def columns(self) -> dict[str, NDArray[np.float32]]:
         """Of each unit: each metric's interval and split-half mean, by the names of columns."""
@@ -175,9 +174,10 @@ def find_intervals(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
     return low, high
 
 
-def average(values: Numbers) -> float:
+def average(values: ArrayLike) -> float:
     """The mean over the draws that define a number; NaN without any."""
-    defined = values[~np.isnan(values)]
+    numbers = np.asarray(values, np.float64)
+    defined = numbers[~np.isnan(numbers)]
     return float(defined.mean()) if len(defined) else nan
 
 

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from app import names
-from app.metrics.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ def correlate_draws(
     pairs = list(combinations(scores, 2))
     ranks, sizes = {}, {}
     for name, each in scores.items() if pairs else ():
-        ranks[name] = centred = np.empty(each.shape)
-        _rank(each, np.argsort(each, axis=1), centred)  # undefined ones last
+        ranks[name] = centred = rankdata(each, axis=1, nan_policy="omit")
         count = (~undefined[name]).sum(axis=1)
         centred -= (count[:, None] + 1) / 2
         centred[undefined[name]] = 0
@@ -88,26 +86,6 @@ def correlate_draws(
         for draw in np.flatnonzero((undefined[a] != undefined[b]).any(axis=1)):
             found[a, b][draw] = spearman(scores[a][draw], scores[b][draw])
     return found
-
-
-@compiled
-def _rank(values: NDArray[Any], order: NDArray[np.int64], ranks: NDArray[np.float64]) -> None:
-    """Fill in ranks (draws, units), of equal values their average; `order` sorts each draw.
-
-    What `scipy.stats.rankdata` finds in four times the time.
-    """
-    units = values.shape[1]
-    for draw in range(len(values)):
-        start = 0
-        while start < units:
-            stop = start + 1
-            while (
-                stop < units and values[draw, order[draw, stop]] == values[draw, order[draw, start]]
-            ):
-                stop += 1
-            for place in range(start, stop):
-                ranks[draw, order[draw, place]] = (start + 1 + stop) / 2
-            start = stop
 
 
 @dataclass(frozen=True)

@@ -284,24 +284,21 @@ def choose_kernels(
     """
     counts = {name: int(mask.sum()) for name, mask in selected.items()}
     kernels = wanted or min(filter(None, counts.values()), default=0)
-    top, note = find_top(scores[metric], kernels), ""
+    top, notes = find_top(scores[metric], kernels), []
     if not kernels:
-        note = (
-            "no metric selects a kernel here; set decoding.kernels to decode "
-            "from that many of the highest-ranked"
-        )
-    elif not len(top):
-        note = f"no kernel of {layer} has a score by {metric}"
-    elif len(top) < kernels:
-        note = (
+        return {}, [
+            "decoding: no metric selects a kernel here; set decoding.kernels to decode from that "
+            "many of the highest-ranked"
+        ]
+    if not len(top):
+        return {}, [f"decoding: no kernel of {layer} has a score by {metric}"]
+    if len(top) < kernels:
+        notes.append(
             f"only {len(top)} kernels of {layer} have a score by {metric}; "
             f"decoded from these, not from {kernels}"
         )
     elif counts.get(metric) == 0:
-        note = f"{metric} selects no kernel; decoded from its {kernels} highest-ranked"
-    notes = [note] if note else []
-    if not len(top):
-        return {}, [f"decoding: {each}" for each in notes]
+        notes.append(f"{metric} selects no kernel; decoded from its {kernels} highest-ranked")
     tops = {name: find_top(score, len(top)) for name, score in scores.items()}
     for name in [name for name, each in tops.items() if len(each) < len(top)]:
         notes.append(

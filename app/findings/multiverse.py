@@ -24,7 +24,7 @@ from app import names
 from app.choices import LEVELS, SCORES
 from app.errors import InputError
 from app.findings.certainty import MetricCertainty, average
-from app.findings.consistency import spearman
+from app.findings.consistency import jaccard, spearman
 from app.findings.resampled import NULL_RATE, Inquiry, Plan, certify_layer
 from app.findings.selection import TOP, Criterion, make_criteria, measure
 from app.metrics import Scores
@@ -70,8 +70,8 @@ class Multiverse:
     @property
     def outcomes(self) -> list[str]:
         """Those of `OUTCOMES` that differ between specifications."""
-        known = [name for name in OUTCOMES if name in self.table]
-        return [name for name in known if self.table[name].nunique() > 1]
+        table = self.table
+        return [name for name in OUTCOMES if name in table and table[name].nunique() > 1]
 
     @cached_property
     def shares(self) -> pd.DataFrame:
@@ -80,12 +80,12 @@ class Multiverse:
         `alone` is by itself, Var(E[outcome | choice]) / Var(outcome); `share` with half of each
         interaction of two, a third of one of three, …: over all choices they add up to 1.
         """
-        rows = []
-        for outcome in self.outcomes:
-            for choice, found in find_shares(
-                self.table[list(CHOICES)], self.table[outcome]
-            ).items():
-                rows.append((outcome, choice, *found))
+        choices = self.table[[*CHOICES]]
+        rows = [
+            (outcome, choice, *found)
+            for outcome in self.outcomes
+            for choice, found in find_shares(choices, self.table[outcome]).items()
+        ]
         return pd.DataFrame(rows, columns=["outcome", "choice", "alone", "share"])
 
     def compare(self) -> pd.DataFrame:
@@ -93,12 +93,12 @@ class Multiverse:
 
         Spearman of the scores where these differ, Jaccard of the selections: means over `pairs`.
         """
-        ranks, alike = self.scores.corr("spearman").to_numpy(), overlap(self.selected)
-        rows = []
+        ranks, rows = self.scores.corr("spearman").to_numpy(), []
         for choice, (one, other) in pair_up(self.table).items():
             first, second = self.ranking[one], self.ranking[other]
             rho = ranks[first, second][first != second]
-            jaccards = alike[one, other]
+            both = zip(one, other, strict=True)
+            jaccards = [jaccard(self.selected[a], self.selected[b]) for a, b in both]
             rows.append((choice, len(one), average(rho), average(jaccards)))
         return pd.DataFrame(rows, columns=["choice", "pairs", "spearman", "jaccard"])
 
@@ -273,11 +273,3 @@ def pair_up(table: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
         choice: np.array(np.nonzero(np.triu(apart & alone)))
         for choice, apart in zip(CHOICES, differ, strict=True)
     }
-
-
-def overlap(selected: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Jaccard's index of all pairs of selections (selections, kernels); NaN of two empty ones."""
-    both = (selected.astype(np.float32) @ selected.T.astype(np.float32)).astype(np.float64)
-    counts = np.diag(both)
-    either = counts[:, None] + counts - both
-    return np.asarray(np.divide(both, either, out=np.full(both.shape, nan), where=either > 0))

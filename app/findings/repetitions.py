@@ -14,19 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.findings.consistency import spearman
+from app.findings.resampled import FEWEST_IMAGES, Inquiry
 from app.metrics import Question
 from app.metrics.contrast import Contrast
-from app.metrics.scoring import count_bytes, score_blocks
+from app.metrics.draws import halve
+from app.metrics.scoring import count_bytes, score_kernels
 from app.responses.kernels import Reader
 
 if TYPE_CHECKING:
     from app.findings.certainty import Certainty
-    from app.findings.resampled import Inquiry
     from app.responses.hardware import Hardware
     from app.responses.recording import Recorded, Recording
     from app.stimuli.images import Images
-
-FEWEST = 2  # stimuli of a group: a variance needs them
 
 
 def certify_repetitions(
@@ -46,7 +45,7 @@ def certify_repetitions(
     if repeated is None:
         note = (
             "certainty: no halves of repetitions: of a group that is compared fewer than "
-            f"{FEWEST} stimuli were presented twice"
+            f"{FEWEST_IMAGES} stimuli were presented twice"
         )
         return sure, [*notes, note]
     shown, asked = repeated
@@ -72,24 +71,10 @@ def find_repeated(
     for name, question in questions.items():
         own = question.contrast
         kept = Contrast(own.target[twice], tuple(mask[twice] for mask in own.others), own.names)
-        if min(map(len, kept.images)) < FEWEST:
+        if min(map(len, kept.images)) < FEWEST_IMAGES:
             return None
         asked[name] = replace(question, contrast=kept)
     return images.take(twice), asked
-
-
-def halve(images: Images, splits: int, seed: int) -> list[list[list[NDArray[np.int64]]]]:
-    """Split the presentations of each stimulus into halves at random: (splits, halves, stimuli).
-
-    Of an odd number either half, in turn, has one more.
-    """
-    random, found = np.random.default_rng([seed, 3]), []
-    for number in range(splits):
-        mixed = [random.permutation(own) for own in images.presentations]
-        cuts = [(len(own) + (number + place) % 2) // 2 for place, own in enumerate(mixed)]
-        both = list(zip(mixed, cuts, strict=True))
-        found.append([[own[:cut] for own, cut in both], [own[cut:] for own, cut in both]])
-    return found
 
 
 def correlate_repetitions(
@@ -104,9 +89,9 @@ def correlate_repetitions(
 
     Spearman, over the units that both halves define.
     """
-    rows = np.unique(np.concatenate(images.presentations))
+    rows, random = np.unique(np.concatenate(images.presentations)), np.random.default_rng([seed, 3])
     halves = [[[np.searchsorted(rows, own) for own in half] for half in split]
-              for split in halve(images, splits, seed)]  # fmt: skip
+              for split in halve(images.presentations, splits, random)]  # fmt: skip
     scores = {name: np.full((splits, 2, len(recording)), np.nan, np.float32) for name in questions}
     kept = sum(4 * 2 * splits + count_bytes(question) for question in questions.values())
     for channels, trials in recording.read_trials(rows, len(images), hardware, kept):
@@ -114,8 +99,7 @@ def correlate_repetitions(
             for place, half in enumerate(both):
                 numbers, responses = recording.respond(channels, trials, half)
                 if len(numbers):
-                    block = [(np.arange(len(numbers)), responses)]
-                    found = score_blocks(block, len(numbers), questions, hardware.threads)
+                    found = score_kernels(questions, responses, hardware)
                     for name, each in found.items():
                         scores[name][split, place, numbers] = each.scores.score
     return {name: np.array([spearman(*both) for both in each]) for name, each in scores.items()}

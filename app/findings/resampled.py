@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import combinations
 from math import nan
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,13 +50,6 @@ class Plan:
     splits: int
     shuffles: int
 
-    @property
-    def kinds(self) -> dict[str, int]:
-        """Count the draws of each kind, in their order; without those of which there are none."""
-        halves = {"first": self.splits, "second": self.splits}
-        every = {"resample": self.resamples, **halves, "shuffle": self.shuffles}
-        return {kind: count for kind, count in every.items() if count}
-
 
 KERNELS = Plan(1000, 20, 200)
 # Of single units, of layers of at most so many: those by the million are halved and shuffled alone.
@@ -85,21 +77,23 @@ class Inquiry:
     baselines: Sequence[str] = ()  # metrics that are left out of the mean consistency
 
     def draw(self) -> dict[str, Draws]:
-        """Make the draws of the plan's kinds."""
+        """Make the draws of each kind, the shuffles last."""
         plan, asked = self.plan, (self.categories, self.seed)
         first, second = draw_halves(plan.splits, *asked)
-        resamples = draw_resamples(plan.resamples, *asked)
-        shuffles = draw_shuffles(plan.shuffles, *asked)
-        every = {"resample": resamples, "first": first, "second": second, "shuffle": shuffles}
-        return {kind: every[kind] for kind in plan.kinds}
+        return {
+            "resample": draw_resamples(plan.resamples, *asked),
+            "first": first,
+            "second": second,
+            "shuffle": draw_shuffles(plan.shuffles, *asked),
+        }
 
     def spare_halves(self) -> tuple[Inquiry, list[str]]:
         """Leave halves out where a group has too few images for two, and say so."""
         if not self.plan.splits:
             return self, []
         halves = draw_halves(self.plan.splits, self.categories, self.seed)
-        asked = [question.contrast for question in self.questions.values()]
-        groups = [members for contrast in asked for members in contrast.images]
+        asked = self.questions.values()
+        groups = [members for question in asked for members in question.contrast.images]
         fewest = min(half.times[:, own].sum(axis=1).min() for half in halves for own in groups)
         if fewest >= FEWEST_IMAGES:
             return self, []
@@ -142,32 +136,10 @@ def find_members(inquiry: Inquiry, draws: Draws) -> dict[str, list[Membership]]:
     return found
 
 
-def look(
-    inquiry: Inquiry,
-    draws: Draws,
-    members: Mapping[str, Sequence[Membership]],
-    block: Block,
-    device: str,
-) -> dict[str, Looked]:
-    """Ask every metric of every draw of the images, the shuffles last."""
-    numbers, responses = block
-    sample, labelled = Sample(responses, device), len(draws) - inquiry.plan.shuffles
-    found = {}
-    for name, question in inquiry.questions.items():
-        said = resample(question, sample, draws, members[name])
-        own, null = np.split(said.score.astype(np.float32), [labelled])
-        kept = numbers, inquiry.criteria[name].keep(said)
-        found[name] = Looked(own, null[~np.isnan(null)], [kept])
-    return found
-
-
 def look_everywhere(
-    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
-    units: int,
-    inquiry: Inquiry,
-    hardware: Hardware,
+    blocks: Iterable[Block], units: int, inquiry: Inquiry, hardware: Hardware
 ) -> dict[str, Looked]:
-    """Look at a layer of so many units, from blocks of them; see `app.metrics.scoring`.
+    """Ask every metric of every draw, of so many units in blocks; see `app.metrics.scoring`.
 
     Of scores with shuffled labels, only the largest are kept: a share `NULL_RATE`, and one more.
     """
@@ -179,10 +151,17 @@ def look_everywhere(
     groups = sum(1 + len(question.contrast.others) for question in asked)
     width = max(1, VALUES // (groups * len(draws)))
     most = 1 + int(NULL_RATE * inquiry.plan.shuffles * units)
+    labelled = len(draws) - inquiry.plan.shuffles
 
-    def look_at(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Looked]:
-        part = still_noise(numbers, responses, compared)
-        return look(inquiry, draws, members, (numbers, part), hardware.device.type)
+    def look(numbers: NDArray[np.int64], responses: NDArray[np.float32]) -> dict[str, Looked]:
+        sample = Sample(still_noise(numbers, responses, compared), hardware.device.type)
+        found = {}
+        for name, question in inquiry.questions.items():
+            said = resample(question, sample, draws, members[name])
+            own, null = np.split(said.score.astype(np.float32), [labelled])
+            kept = numbers, inquiry.criteria[name].keep(said)
+            found[name] = Looked(own, null[~np.isnan(null)], [kept])
+        return found
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
     with (
@@ -193,7 +172,7 @@ def look_everywhere(
         for numbers, responses in blocks:
             ends = range(width, len(numbers), width)
             some, chunks = np.split(numbers, ends), np.split(responses, ends, axis=1)
-            for own, found in zip(some, pool.map(look_at, some, chunks), strict=True):
+            for own, found in zip(some, pool.map(look, some, chunks), strict=True):
                 for name, (score, null, kept) in found.items():
                     # Only now: how large blocks may be was decided without this room.
                     room = whole.get(name) or Looked(
@@ -207,67 +186,58 @@ def look_everywhere(
 
 
 def certify(
-    found: Mapping[str, Looked], inquiry: Inquiry, units: int, hardware: Hardware, keep: bool
+    blocks: Iterable[Block], units: int, inquiry: Inquiry, hardware: Hardware, keep: bool
 ) -> Certainty:
-    """Find how sure what was found is, from what `look_everywhere` saw of so many units.
+    """Find how sure what is found of so many units is, from blocks of them.
 
     `keep`: also the scores of every resample.
     """
-    ends = np.cumsum([*inquiry.plan.kinds.values()])[:-1]
+    plan = inquiry.plan
+    ends = np.cumsum([plan.resamples, plan.splits, plan.splits])
     metrics, scores = {}, {}
-    for name, (score, null, kept) in found.items():
+    for name, (score, null, kept) in look_everywhere(blocks, units, inquiry, hardware).items():
         numbers, parts = zip(*kept, strict=True)
-        verdict = np.zeros((len(score) + inquiry.plan.shuffles, units), np.bool_)
+        verdict = np.zeros((len(score) + plan.shuffles, units), np.bool_)
         verdict[:, np.concatenate(numbers)] = inquiry.criteria[name].judge(parts)
-        in_kinds = zip(np.split(score, ends), np.split(verdict, ends), strict=True)
-        seen = dict(zip(inquiry.plan.kinds, map(Seen._make, in_kinds), strict=True))
+        seen = [*map(Seen, np.split(score, ends), np.split(verdict, ends))]
         metrics[name] = _certify_metric(seen, null, keep)
-        if "resample" in seen:
-            scores[name] = seen["resample"].score
+        scores[name] = seen[0].score
 
     def correlate(first: int) -> dict[tuple[str, str], NDArray[np.float64]]:
         return correlate_draws({name: each[first : first + few] for name, each in scores.items()})
 
     few = max(1, TOGETHER // units)  # draws, of many units
     with ThreadPoolExecutor(hardware.threads) as pool:
-        agreed = list(pool.map(correlate, range(0, inquiry.plan.resamples, few)))
-    pairs = {pair: np.concatenate([each[pair] for each in agreed])
+        agreed = list(pool.map(correlate, range(0, plan.resamples, few)))
+    pairs = {pair: np.concatenate([np.empty(0), *(each[pair] for each in agreed)])
              for pair in combinations(scores, 2)}  # fmt: skip
     counted = [each for pair, each in pairs.items() if not {*pair} & {*inquiry.baselines}]
     mean = np.array([average(each) for each in np.transpose(counted)])
     return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 
-def _certify_metric(
-    seen: Mapping[str, Seen], null: NDArray[np.float32], keep: bool
-) -> MetricCertainty:
+def _certify_metric(seen: Sequence[Seen], null: NDArray[np.float32], keep: bool) -> MetricCertainty:
     """Sum up what one metric said in each kind of draws; `null` is the highest of shuffles."""
-    nothing = Seen._make(each[:0] for each in next(iter(seen.values())))
-    resampled, first, second, shuffled = (
-        seen.get(kind, nothing) for kind in ("resample", "first", "second", "shuffle")
-    )
+    resampled, first, second, shuffled = seen
     low, high = find_intervals(resampled.score)
     undefined = np.isnan(resampled.score)
     unsure = int(np.sum(undefined.any(axis=0) & ~undefined.all(axis=0)))
-    split_half, both_halves = np.full(resampled.score.shape[1], np.nan, np.float32), nothing.score
+    split_half = np.full(len(low), nan, np.float32)
     if len(first.score):
         split_half = (first.score + second.score).mean(axis=0) / 2
-        both_halves = np.stack([first.score[0], second.score[0]])
     halves = list(zip(*first, *second, strict=True))
     return MetricCertainty(
         low,
         high,
         split_half,
-        both_halves,
-        resampled.score if keep else nothing.score,
+        np.concatenate([first.score[:1], second.score[:1]]),
+        resampled.score if keep else resampled.score[:0],
         unsure,
         100 * resampled.verdict.mean(axis=1),
         np.array([spearman(a, b) for a, _, b, _ in halves]),
         np.array([jaccard(a, b) for _, a, _, b in halves]),
-        np.array([average(np.array([share(a, b), share(b, a)])) for _, a, _, b in halves]),
-        np.array(
-            [average(np.array([score_chosen(a, d), score_chosen(c, b)])) for a, b, c, d in halves]
-        ),
+        np.array([average([share(a, b), share(b, a)]) for _, a, _, b in halves]),
+        np.array([average([score_chosen(a, d), score_chosen(c, b)]) for a, b, c, d in halves]),
         100 * shuffled.verdict.mean(axis=1),
         float(null[0]) if len(null) else nan,
     )
@@ -280,23 +250,20 @@ def share(selected: NDArray[np.bool_], again: NDArray[np.bool_]) -> float:
 
 def score_chosen(score: NDArray[np.float32], chosen: NDArray[np.bool_]) -> float:
     """The mean score of units (units,) that were chosen elsewhere; NaN where none has one."""
-    return average(score[chosen].astype(np.float64))
+    return average(score[chosen])
 
 
 def certify_units(
     inquiry: Inquiry, stream: Units | Recording, images: Images, hardware: Hardware
 ) -> Certainty:
     """Find how sure what is found of a layer's single units is, from a pass of its own."""
-    units, plan = len(stream), inquiry.plan
+    plan = inquiry.plan
     draws = plan.resamples + 2 * plan.splits
     kept = 4 * len(inquiry.criteria) * draws
     for name, criterion in inquiry.criteria.items():
         contrasts = len(inquiry.questions[name].contrast.others)
         kept += criterion.bytes_a_unit(contrasts, draws, plan.shuffles)
-    blocks = stream.read(images, hardware, kept)
-    return certify(
-        look_everywhere(blocks, units, inquiry, hardware), inquiry, units, hardware, False
-    )
+    return certify(stream.read(images, hardware, kept), len(stream), inquiry, hardware, False)
 
 
 def certify_kernels(
@@ -304,9 +271,7 @@ def certify_kernels(
 ) -> Certainty:
     """Find how sure what is found of kernels is, from their responses (images, kernels)."""
     kernels = responses.shape[1]
-    blocks = [(np.arange(kernels), responses)]
-    found = look_everywhere(blocks, kernels, inquiry, hardware)
-    return certify(found, inquiry, kernels, hardware, True)
+    return certify([(np.arange(kernels), responses)], kernels, inquiry, hardware, True)
 
 
 def certify_layer(
@@ -318,7 +283,7 @@ def certify_layer(
     """
     memo, hardware = reader.memo, reader.hardware
     inquiry, notes = inquiry.spare_halves()
-    if not any(dataclasses.astuple(inquiry.plan)):
+    if not any(astuple(inquiry.plan)):
         return None, notes
     if (stream := reader.stream(aggregation)) is not None:
         try:

@@ -7,7 +7,7 @@ few.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -136,21 +136,27 @@ def draw_resamples(
 def draw_halves(
     count: int, categories: Sequence[str | None], seed: int, of: int = LOCALIZER
 ) -> tuple[Draws, Draws]:
-    """Split the images of each category into halves at random, `count` times.
-
-    Of an odd number either half, in turn, has one more. Images of no category are in neither.
-    """
+    """Split the images of each category by `halve`; images of no category are in neither half."""
     random, images = np.random.default_rng([seed, 1, of]), len(categories)
-    members = _list_members(categories)
     halves: tuple[list[NDArray[np.int64]], ...] = ([], [])
-    for number in range(count):
-        mixed = [random.permutation(own) for own in members]
-        cuts = [(len(own) + (number + place) % 2) // 2 for place, own in enumerate(mixed)]
-        first = np.concatenate([own[:cut] for own, cut in zip(mixed, cuts, strict=True)])
-        second = np.concatenate([own[cut:] for own, cut in zip(mixed, cuts, strict=True)])
-        for half, own in zip(halves, (first, second), strict=True):
-            half.append(np.bincount(own, minlength=images))
+    for split in halve(_list_members(categories), count, random):
+        for half, own in zip(halves, split, strict=True):
+            half.append(np.bincount(np.concatenate(own), minlength=images))
     return _keep(halves[0], images), _keep(halves[1], images)
+
+
+def halve(
+    groups: Sequence[NDArray[np.int64]], count: int, random: np.random.Generator
+) -> Iterator[tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]]:
+    """Split the members of each group into halves at random, `count` times.
+
+    Of an odd number either half, in turn, has one more.
+    """
+    for number in range(count):
+        mixed = [random.permutation(own) for own in groups]
+        cuts = [(len(own) + (number + place) % 2) // 2 for place, own in enumerate(mixed)]
+        both = list(zip(mixed, cuts, strict=True))
+        yield [own[:cut] for own, cut in both], [own[cut:] for own, cut in both]
 
 
 def draw_shuffles(count: int, categories: Sequence[str | None], seed: int) -> Draws:

@@ -103,8 +103,8 @@ def this(units: int, plan: Plan, *metrics: str) -> Callable[[], NDArray[Any]]:
 
     def run(count: int = units) -> NDArray[Any]:
         blocks = [(np.arange(count), responses[:, :count])]
-        found = look_everywhere(blocks, count, asked, hardware)
-        first, *_ = certify(found, asked, count, hardware, keep=plan == KERNELS).metrics.values()
+        found = certify(blocks, count, asked, hardware, keep=plan == KERNELS)
+        first, *_ = found.metrics.values()
         return np.array([first.low[:BY_SCIPY], first.high[:BY_SCIPY]])
 
     run(8)  # compiled code is read from disk

@@ -34,7 +34,6 @@ from app.findings.resampled import (
     certify,
     certify_kernels,
     certify_layer,
-    look_everywhere,
 )
 from app.findings.selection import Criterion, measure
 from app.metrics import Question, Scores, load
@@ -277,9 +276,7 @@ def test_units_in_blocks_are_kernels_in_one(width, values, inquiry, found, monke
     numbers = np.random.default_rng(width).permutation(UNITS)
     parts = np.split(numbers, range(width, UNITS, width))
     blocks = ((part, responses[:, part]) for part in parts)
-    again = certify(
-        look_everywhere(blocks, UNITS, inquiry, HARDWARE), inquiry, UNITS, HARDWARE, True
-    )
+    again = certify(blocks, UNITS, inquiry, HARDWARE, True)
     for metric in KINDS:
         one, other = vars(found[metric]), vars(again[metric])
         for name in one:
@@ -289,8 +286,8 @@ def test_units_in_blocks_are_kernels_in_one(width, values, inquiry, found, monke
 
 
 def test_only_kernels_keep_the_scores_of_resamples(inquiry):
-    found = look_everywhere([(np.arange(UNITS), respond())], UNITS, inquiry, HARDWARE)
-    assert certify(found, inquiry, UNITS, HARDWARE, False)["fsi"].resampled.shape == (0, UNITS)
+    found = certify([(np.arange(UNITS), respond())], UNITS, inquiry, HARDWARE, False)
+    assert found["fsi"].resampled.shape == (0, UNITS)
 
 
 def test_same_seed_same_bits(inquiry, found):
@@ -413,8 +410,8 @@ def test_categories_of_one_image_each_are_not_halved_into_nothing():
     question = Question(load("dprime"), chosen, {}, find_function("dprime", "from_moments"))
     asked = Inquiry({"dprime": question}, {"dprime": CRITERIA["dprime"]}, names, PLAN, 0)
     left, notes = asked.spare_halves()
-    first, second = (left.draw().get(kind) for kind in ("first", "second"))
-    if first is None:
+    first, second = (left.draw()[kind] for kind in ("first", "second"))
+    if not len(first):
         assert notes
         return
     for half in (first, second):
