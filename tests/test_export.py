@@ -199,6 +199,14 @@ def test_another_data_set_stays_as_it_is(foreign: str, swept: Path, tmp_path: Pa
     assert len([path for path in (tmp_path / "set").rglob("*") if path.is_file()]) == 1
 
 
+def test_home_is_found_in_paths(made: Path, monkeypatch: pytest.MonkeyPatch):
+    home, place = made.parents[3], made.relative_to(made.parents[3])
+    monkeypatch.setenv("HOME", str(home))
+    words = [f"run='~/{place}'", "output='~/at/home'"]
+    said = finished(run_app(home, *words, module="app.export")).stdout
+    assert said.startswith(f"{home}/at/home/{'_'.join(place.parts[-2:])}/")
+
+
 def test_the_command_says_how_many_jobs_there_are(swept: Path, tmp_path: Path):
     words = [f"run={swept}", "format=dataset", "output=set"]
     said = finished(run_app(tmp_path, *words, module="app.export")).stdout

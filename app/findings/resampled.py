@@ -212,7 +212,7 @@ def certify(
     pairs = {pair: np.concatenate([np.empty(0), *(each[pair] for each in agreed)])
              for pair in combinations(scores, 2)}  # fmt: skip
     counted = [each for pair, each in pairs.items() if not {*pair} & {*inquiry.baselines}]
-    mean = np.array([average(each) for each in np.transpose(counted)])
+    mean = np.array([average([each[k] for each in counted]) for k in range(plan.resamples)])
     return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -195,12 +196,11 @@ def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
 @contextmanager
 def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator[list[Call]]:
     """List all calls of modules; each output that is a tensor is put through `see`."""
-    names = {module: name for name, module in network.named_modules()}
     calls: list[Call] = []
     count: Counter[str] = Counter()
 
-    def after(module: nn.Module, _: object, output: object) -> object:
-        name = names[module]
+    # By its name, since torch.export may call a copy of the module.
+    def after(name: str, module: nn.Module, _: object, output: object) -> object:
         shape = tuple(output.shape) if isinstance(output, Tensor) else None
         roles = _activates(module), isinstance(module, _NORMS)
         calls.append(Call(name, count[name], type(module).__name__, shape, "", *roles))
@@ -208,8 +208,8 @@ def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator
         return see(output, len(calls) - 1) if isinstance(output, Tensor) else None
 
     with ExitStack() as hooks:
-        for module in names:
-            hooks.enter_context(module.register_forward_hook(after))
+        for name, module in network.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(after, name)))
         yield calls
 
 

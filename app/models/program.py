@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.errors import InputError
 from app.models.graph import PIXELS, Graph, Operation, Ref, Setting
 
 Values = Mapping[str, Any]
@@ -158,16 +159,27 @@ class Hooks:
 
 
 def _find(target: str) -> Any:
-    """The function of an operation's name."""
-    if target == "aten.linear.default":
-        return _apply_linear
-    library, _, name = target.partition(".")
-    return operator.attrgetter(name)(operator if library == "operator" else torch.ops.aten)
+    """The function of an operation's name; InputError for one that has no place in a graph."""
+    if target in OURS:
+        return OURS[target]
+    library, name, *overload = target.split(".")
+    if library == "operator" and hasattr(operator, name):
+        return getattr(operator, name)
+    if library == "aten" and overload:
+        return getattr(getattr(torch.ops.aten, name), overload[0])
+    raise InputError(f"{target} is no operation of a network's graph")
 
 
 def _apply_linear(values: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """As torch's, in which one product would become many where values are transposed."""
     return functional.linear(values.contiguous(), weights, bias)
+
+
+# Maps lie channels last here, of which what was exported may be no view.
+OURS = {
+    "aten.linear.default": _apply_linear,
+    **dict.fromkeys(("aten.view.default", "aten._unsafe_view.default"), torch.reshape),
+}
 
 
 def move(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

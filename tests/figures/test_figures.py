@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from app.errors import InputError
 from app.figures.agreement import plot_agreement, plot_halves, thin_units
 from app.figures.lesion import draw_remains, draw_searches, draw_sets, plot_lesions
+from app.figures.panels import plot_panel
 from app.figures.render import add_legend, new_figure, render, render_figures, save
 from app.figures.run import name_unit
 from app.figures.scores import Categories, Extremes, Selection, plot_responses, plot_scores
@@ -69,6 +70,19 @@ def scatter(last: float = 0.9, scored: float = -0.2) -> Figure:
     score = np.array([0.1, 0.5, np.nan, scored])
     remains = -np.array([1.0, 1.2, 1.1, last])
     return drawn(draw_remains, selection(score), remains, ("no lesion", -0.95))
+
+
+def test_panel_l_is_of_the_deepest_layer():
+    """A shallower one may have an aggregation, and a cost, that it lacks."""
+    known = dict(percent=5.0, null_percent=0.5, jaccard_a=0.5, jaccard_b=0.5, metric="fsi")
+    asked = [("conv2", "unit", 1.0), ("conv2", "l2", 1.0), ("conv13", "l2", np.nan)]
+    rows = [dict(layer=layer, aggregation=aggregation, face_cost=cost, recipe=recipe, **known)
+            for layer, aggregation, cost in asked for recipe in "ab"]  # fmt: skip
+    table = pd.DataFrame(rows).assign(random_face_cost=1.0, accuracy=np.nan, random_kernels=np.nan)
+    table["layer"] = pd.Categorical(table["layer"], ["conv2", "conv13"])
+    figure = plot_panel(("l", "", table), {"fsi": Style("FSI", BLUE)})
+    assert [ax.get_xlabel() for ax in figure.axes][0] == "Selective kernels (%)"
+    assert len(figure.axes) == 2, "percent, and the matrix"
 
 
 def performance(*values: object) -> Performance:

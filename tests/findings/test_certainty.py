@@ -228,6 +228,16 @@ def test_without_a_kind_of_draws_the_others_numbers_are_the_same(kind, inquiry, 
     assert set(rows) == {"resample", "split", "shuffle"} - {kind.removesuffix("s")}
 
 
+def test_one_metric_has_no_other_to_agree_with(inquiry):
+    alone = replace(inquiry, **{name: {"fsi": getattr(inquiry, name)["fsi"]}
+                                for name in ("questions", "criteria")})  # fmt: skip
+    found = certify_kernels(alone, respond(), HARDWARE)
+    assert np.isnan(found.mean).all() and len(found.mean) == PLAN.resamples
+    rows = found.table("fsi")
+    assert rows["percent"].notna().sum() == PLAN.resamples + PLAN.shuffles
+    assert rows["consistency_mean"].isna().all()
+
+
 def test_agreement_against_plain_loops(found, looped):
     for n, (scores, _) in enumerate(looped["resample"]):
         pairs = {}

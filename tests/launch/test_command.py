@@ -13,6 +13,7 @@ from app.errors import InputError
 from app.launch import trust
 from app.launch.commandline import CONFIG_FOLDER, Parser, told
 from tests.composing import register
+from tests.conftest import SMALL, finished, run_app
 
 CALL = "hydra: {callbacks: {more: {_target_: os.system, command: 'true'}}}"
 FILES = {
@@ -125,3 +126,16 @@ def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str])
     with pytest.raises(BrokenPipeError), told(debug=False):
         raise BrokenPipeError
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_terminal_and_files_that_are_no_utf8(tmp_path: Path):
+    """As with LANG=en_US.ISO-8859-1: d' is written with a sign that neither has."""
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    words = ["-m", "metric=dprime,fsi", "layer=conv13", "aggregation=l2", "lesion=none",
+             "decoding=none", "figures=false", "tracking=none", *SMALL]  # fmt: skip
+    process = finished(run_app(tmp_path, *words, fresh=True, **plain))
+    assert "2 of 2 jobs finished" in process.stdout and " d? " in process.stdout
+    (folder,) = tmp_path.glob("outputs/sweeps/*/*")
+    for file in ("0/config.yaml", "report/report.md"):
+        assert "d′" in (folder / file).read_text(encoding="utf-8")

@@ -96,6 +96,37 @@ def test_lesions_equal_full_passes(program, layer, output, replaced):
     assert found.reshape(-1, 3, 7).std(dim=0).max() > 1e-4, "some kernels matter"
 
 
+class Weighing(nn.Conv2d):
+    """Weights are standardised on the way; the maps become a vector by a view."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias).view(x.shape[0], -1)
+
+
+def test_weights_that_are_computed_are_lesioned_after():
+    """As in BiT and normaliser-free networks; what no image has a part in is computed once."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), Weighing(4, 5, 3), nn.ReLU(), nn.Linear(80, 7)
+    body = nn.Sequential(*layers).eval()
+    graph = export(body, 8, "weighing")
+    assert not graph.failure
+    program = Program(graph, body, CPU, torch.float32)
+    steps = program.plan(frozenset(["pixels"]), frozenset([graph.result]))
+    assert not {"sub", "mean"} & {each.kind for each, _ in steps}
+    place = Places(graph, "weighing").find("0", "map")
+    lesioning, pixels = Lesioning(program, place), torch.rand(3, 3, 8, 8)
+    assert lesioning.linear is not None
+    with torch.inference_mode():
+        shared = lesioning.prepare(pixels)
+        given = shared, lesioning.sum(shared), torch.arange(3), torch.tensor([1, 1, 1])
+        expected = full_pass(program, "0", "map", pixels, 1)
+        torch.testing.assert_close(lesioning.run(*given), expected, rtol=0, atol=1e-6)
+    weights, known = lesioning.linear.takes[1], program.tensors
+    program.tensors = {name: each for name, each in known.items() if name != weights}
+    assert Lesioning(program, place).linear is None, "they may be an image's own"
+
+
 def test_what_a_full_pass_here_is_is_what_a_hook_leaves(program, body):
     """Of a module without an activation."""
 

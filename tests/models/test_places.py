@@ -1,5 +1,6 @@
 """Layers by their modules' names: what is read is what hooks on the network would keep."""
 
+import copy
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.export import export
+from app.models.export import _hooks, export
 from app.models.graph import PIXELS, Graph
 from app.models.places import Place, Places
 from app.models.program import Hooks, Program
@@ -206,6 +207,27 @@ def test_a_network_without_a_graph_is_read_by_hooks():
     assert torch.equal(found["conv"], conv) and torch.equal(found["relu"], relu)
     assert place(graph, "relu").words == "relu (ReLU), call 2 of 2: 4 x 8 x 8"
     assert not net.conv._forward_hooks
+
+
+def test_what_has_no_images_first_is_listed_nowhere():
+    class Turned(Stubborn):
+        def forward(self, x):
+            return self.turn(super().forward(x))
+
+    net = Turned().eval()
+    net.turn = nn.Flatten(0)
+    places = Places(export(net, 8, "turned"), "turned")
+    assert [name for name, *_ in places.list_all()] == ["conv", "relu", "head"]
+    with pytest.raises(InputError, match="layer.name=turn of turned gives no single floating"):
+        places.find("turn", "vector")
+
+
+def test_a_copy_of_the_network_is_seen_by_the_same_names():
+    """Such as torch.export makes of some."""
+    net = Stubborn().eval()
+    with _hooks(net, lambda output, _: output) as calls:
+        copy.deepcopy(net)(torch.rand(2, 3, 8, 8))
+    assert [call.name for call in calls] == ["conv", "relu", "relu", "head", ""]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,13 @@ def test_a_package_that_is_missing_is_named(ending: str, package: str, tmp_path,
         open_recording(Responses("file", str(tmp_path / f"a.{ending}")), 4)
 
 
+def test_endings_may_be_in_capitals(tmp_path: Path):
+    path = write(tmp_path / "session.zarr")
+    path = path.rename(tmp_path / "SESSION.ZARR")
+    recording, _ = open_recording(Responses("file", str(path)), 4)
+    assert np.array_equal(read(recording), VALUES)
+
+
 def test_netcdf_of_the_old_kind_is_read(tmp_path: Path):
     lay_out(VALUES).to_netcdf(tmp_path / "old.nc", engine="scipy")
     recording, _ = open_recording(Responses("file", str(tmp_path / "old.nc")), 4)
