@@ -62,19 +62,26 @@ def job(composed: DictConfig) -> float | None:
 
         parent = open_parent(sweep_folder, connect(config.tracking)) if sweeping else None
         drawn = plan.jobs <= DRAWN if config.figures is None else config.figures
-        asked = experiment.Job(parent, plan.layers, tags, drawn, swept)
+        asked = experiment.Job(parent, plan.layers, tags, drawn, swept, list_hydras(hydra_config))
         result = experiment.run(config, folder, asked)
         check_objective(config.objective, result.metrics)
     except Exception as error:
         commandline.report(error, debug=composed.debug, log=True)
         params = find_parameters(composed, overrides)
         name = name_run(params, swept) or " ".join(overrides)
-        result = Result("failed", name, params, reason=commandline.reason_of(error))
+        result = Result("failed", name, params, reason=commandline.reason_of(error), files=[])
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
         record_failure(sweep_folder, composed.tracking, result)
     conclude(result, composed, folder, plan.jobs if sweeping else None)
     return result.metrics.get(composed.objective)
+
+
+def list_hydras(hydra_config: Any) -> list[str]:
+    """List the files that Hydra leaves in a job's folder: its log, and configs."""
+    subdir, names = hydra_config.output_subdir, ("config", "hydra", "overrides")
+    configs = [f"{subdir}/{name}.yaml" for name in names] if subdir else []
+    return [f"{hydra_config.job.name}.log", *configs]
 
 
 def conclude(result: Result, composed: DictConfig, folder: Path, jobs: int | None) -> None:

@@ -41,6 +41,7 @@ class Job:
     tags: Mapping[str, str] = field(default_factory=dict)  # further ones of the run
     figures: bool = True
     swept: Mapping[str, str] = field(default_factory=dict)  # its share of what is varied
+    beside: Sequence[str] = ()  # files in its folder that belong to it, too, where they are there
 
 
 def run(config: Config, folder: Path, job: Job | None = None) -> Result:
@@ -78,13 +79,15 @@ def run(config: Config, folder: Path, job: Job | None = None) -> Result:
         if config.multiverse:
             found = replace(found, multiverse=explore(config, reader, stimuli, found))
         # Everything to disk; from there it goes to MLflow: a server that dies loses nothing.
-        write_run(folder, config, found, subject.shape)
+        files = write_run(folder, config, found, subject.shape)
         if job.figures:
-            draw_run(folder / "figures", config, found, stimuli, subject.shape, memo)
+            files += draw_run(folder, config, found, stimuli, subject.shape, memo)
         found = replace(found, notes=tuple(filter(None, (*subject.notes, *found.notes, memo.note))))
         record_run(record, config, subject, stimuli, found)
+        record.add_artifacts(folder, [*files, *job.beside])
     return Result("finished", description.name, params, description.tags, found.metrics(),
-                  found.notes, record.run_id, record.undelivered, folder=str(folder))  # fmt: skip
+                  found.notes, record.run_id, record.undelivered, folder=str(folder),
+                  files=files)  # fmt: skip
 
 
 def find_layers(config: Config, others: Sequence[str], memo: Memo) -> tuple[Layer, tuple[str, ...]]:

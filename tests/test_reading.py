@@ -137,6 +137,26 @@ def test_jobs_in_folders_of_folders_and_a_null_among_words(tmp_path: Path):
     assert not (tmp_path / "other/one").exists()
 
 
+def test_a_folder_that_holds_more_than_the_run(tmp_path: Path):
+    """With `hydra.run.dir=.`, say: what the run did not write is neither read nor delivered."""
+    (tmp_path / "notes.txt").write_text("mine")
+    words = ["hydra.run.dir=.", "figures=true", "decoding=none", *SMALL, "aggregation=l2"]
+    finished(run_app(tmp_path, *words))
+    first = runs(tmp_path)[0]
+    assert first.find_table("lesion") is not None
+    finished(run_app(tmp_path, *words, "lesion=none", "metric=dprime"))
+    second = runs(tmp_path)[0]
+    assert second.params["metric"] == "dprime" and len(second.find_table("scores")) == 128
+    assert second.find_table("lesion") is None and (tmp_path / "lesion.parquet").is_file()
+    for run, more in (first, {"lesion.parquet", "figures/lesion.png"}), (second, set()):
+        (folder,) = tmp_path.glob(f"mlruns/artifacts/{run.result.run_id}/artifacts")
+        kept = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert {"scores.parquet", "figures/scores.png", "app.log", ".hydra/config.yaml"} <= kept
+        assert more <= kept and all(name in {*run.result.files} for name in more)
+        assert not {"notes.txt", "mlruns/mlflow.db"} & kept
+        assert ("lesion.parquet" in kept) == bool(more)
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [("nowhere", "nowhere is no folder, and no id of a run"), (".", ". has no results: name")],

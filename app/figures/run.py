@@ -16,6 +16,8 @@ from app.figures.scores import Categories, Extremes, Selection, plot_responses, 
 from app.figures.style import Heading, Style
 from app.names import name_units
 
+FIGURES = "figures"  # the folder of a run's figures, in its own
+
 if TYPE_CHECKING:
     from app.findings.findings import Findings
     from app.memo import Memo
@@ -29,8 +31,10 @@ def draw_run(
     stimuli: Localizer,
     shape: tuple[int, int, int],
     memo: Memo,
-) -> None:
-    """Draw what a run found, as PNG and SVG; the memo knows what was drawn before.
+) -> list[str]:
+    """Draw what a run found, as PNG and SVG in the run's folder; their names there.
+
+    The memo knows what was drawn before.
 
     `config` says how metrics look; `shape` is the layer's, (channels, rows, columns).
     """
@@ -60,7 +64,8 @@ def draw_run(
     if found.multiverse is not None:
         kernels = Heading(f"{config.model.name}, {config.layer.name}", "kernels")
         files |= render_figures(plot_multiverse, found.multiverse, styles, kernels)
-    save(files, folder)
+    save(files, folder / FIGURES)
+    return [f"{FIGURES}/{name}" for name in files]
 
 
 def name_unit(unit: int, shape: tuple[int, int, int] | None) -> str:

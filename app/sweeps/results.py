@@ -50,6 +50,7 @@ class Result:
     reason: str = ""  # why it failed
     job: int = 0  # its number in the sweep
     folder: str = ""
+    files: Sequence[str] | None = None  # that it wrote there; None: not told
 
     @property
     def failed(self) -> bool:
@@ -103,8 +104,9 @@ def read_table(result: Result, name: str) -> pd.DataFrame | None:
     """Read a table of a run from its folder; None where there is none."""
     import pandas as pd
 
-    path = Path(result.folder) / f"{name}.parquet"
-    return pd.read_parquet(path) if result.folder and path.is_file() else None
+    path, own = Path(result.folder) / f"{name}.parquet", result.files
+    known = own is None or path.name in own
+    return pd.read_parquet(path) if result.folder and known and path.is_file() else None
 
 
 def read_stored(store: Store) -> Callable[[Result, str], pd.DataFrame | None]:

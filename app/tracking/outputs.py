@@ -70,8 +70,10 @@ def describe_selected(found: Findings, place: tuple[int, int, int] | None) -> st
     return f"{told}, the highest score first{named}: {' '.join(names)}{more}"
 
 
-def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, int, int]) -> None:
-    """Write the run's tables, config, versions and metrics into its folder.
+def write_run(
+    folder: Path, config: Config, found: Findings, shape: tuple[int, int, int]
+) -> list[str]:
+    """Write the run's tables, config, versions and metrics into its folder; their names there.
 
     InputError where it cannot be written to.
     """
@@ -82,20 +84,22 @@ def write_run(folder: Path, config: Config, found: Findings, shape: tuple[int, i
         "versions.json": json.dumps(versions(), indent=2),
         "metrics.json": to_json(found.metrics()),
     }
+    tables = {f"{name}.parquet": table for name, table in found.tables(place).items()}
     with writing("write results to", folder, "another folder with hydra.run.dir=<folder>"):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, table in found.tables(place).items():
-            with whole(folder / f"{name}.parquet") as path:
+        for name, table in tables.items():
+            with whole(folder / name) as path:
                 table.to_parquet(path, index=False)
         for name, text in texts.items():
             with whole(folder / name) as path:
                 path.write_text(text, encoding="utf-8")
+    return [*tables, *texts]
 
 
 def record_run(
     record: Record, config: Config, subject: Subject, stimuli: Localizer, found: Findings
 ) -> None:
-    """Note in the run's record what it asked, was shown and found, and the files in its folder."""
+    """Note in the run's record what it asked, was shown and found."""
     params = {name: text for name, text in record.params.items() if name.startswith("model")}
     record.set_model(config.model.name, subject.digest, params, {"trained": config.model.trained})
     shown = stimuli.images
@@ -114,4 +118,3 @@ def record_run(
     record.add_tags({**tag_notes(found.notes), NOTE: page, "peak_memory_gb": peak})
     record.add_metrics(found.metrics())
     record.add_curves(found.curves())
-    record.add_artifacts(record.folder)
