@@ -166,7 +166,7 @@ class SweepCallback(Callback):
         failed += max(lost, left_none)
         if results:
             print(tables.describe_sweep(results))
-        if left_none > 0:
+        if left_none > lost:  # what lost one has been told
             print(f"error: {left_none} of {jobs} jobs left no result", file=sys.stderr)
         status = "FAILED" if failed else "FINISHED"
         report_folder: Path | None = None
