@@ -16,8 +16,14 @@ from app.errors import InputError
 def check_places(config: DictConfig, settings: Iterable[str]) -> None:
     """Refuse, in one line, all folders that these settings of a composed config name in vain.
 
+    And a change of folder, by which each job would have a store, a cache and inputs of its own.
     What is wrong with a folder beside the right to write to it is told by who needs it.
     """
+    if config.hydra.job.chdir:
+        raise InputError(
+            "hydra.job.chdir=true would have each job look for the store, the cache and its inputs "
+            "in its own folder: leave it false"
+        )
     closed = []
     for setting in settings:
         with suppress(OmegaConfBaseException):  # a value that cannot be told: Hydra says so

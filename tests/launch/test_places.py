@@ -44,6 +44,10 @@ def test_each_folder_that_may_not_be_written_to_is_named(closed: Path, tmp_path:
     assert told("cache=stored", f"tracking.folder={closed}/a/b").endswith(f"closed/a/b{mend}")
 
 
+def test_jobs_that_would_go_elsewhere_are_refused() -> None:
+    assert told("hydra.job.chdir=true").startswith("hydra.job.chdir=true would have each job look")
+
+
 @pytest.mark.parametrize(
     "words",
     [
