@@ -19,7 +19,7 @@ def check_places(config: DictConfig, settings: Iterable[str]) -> None:
     And a change of folder, by which each job would have a store, a cache and inputs of its own.
     What is wrong with a folder beside the right to write to it is told by who needs it.
     """
-    if config.hydra.job.chdir:
+    if OmegaConf.select(config, "hydra.job.chdir"):
         raise InputError(
             "hydra.job.chdir=true would have each job look for the store, the cache and its inputs "
             "in its own folder: leave it false"

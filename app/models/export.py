@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from app.errors import InputError
-from app.models.graph import PIXELS, Call, Graph, Operation, Ref, Setting
+from app.models.graph import OWN, PIXELS, Call, Graph, Operation, Ref, Setting
 from app.models.program import Program
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
@@ -83,8 +83,9 @@ def _translate(
     """The graph as plain data, without marks; None where an operation has no place in it."""
     signature = exported.graph_signature
     held = signature.inputs_to_lifted_tensor_constants
-    names: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
-                             **held, str(signature.user_inputs[0]): PIXELS}  # fmt: skip
+    tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **held}
+    names = {node: OWN + name for node, name in tensors.items()}
+    names[str(signature.user_inputs[0])] = PIXELS
     operations: dict[str, Operation] = {}
     ends: dict[int, str] = {}
     for node in exported.graph.nodes:
@@ -124,7 +125,7 @@ def _translate(
         for place, call in enumerate(calls)
     )
     arrays: Any = {name: exported.constants[name] for name in held.values()}
-    constants = {name: np.asarray(each.detach()) for name, each in arrays.items()}
+    constants = {OWN + name: np.asarray(each.detach()) for name, each in arrays.items()}
     return Graph(tuple(operations.values()), made, result, size, constants)
 
 

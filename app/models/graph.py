@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIXELS = "pixels"  # the value that is given: images (n, 3, rows, columns)
+OWN = "self."  # before the names of the network's tensors, which operations may have, too
 
 
 @dataclass(frozen=True)

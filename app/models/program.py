@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.errors import InputError
-from app.models.graph import PIXELS, Graph, Operation, Ref, Setting
+from app.models.graph import OWN, PIXELS, Graph, Operation, Ref, Setting
 
 Values = Mapping[str, Any]
 
@@ -33,6 +33,7 @@ class Program:
         self.graph, self.device = graph, device
         own: dict[str, Tensor] = dict(network.named_parameters(remove_duplicate=False))
         own |= network.named_buffers(remove_duplicate=False)
+        own = {OWN + name: each for name, each in own.items()}
         own |= {name: torch.from_numpy(each) for name, each in graph.constants.items()}
         used = {name for each in graph.operations for name in each.takes}
         with torch.inference_mode(False):  # whoever asks first: gradients may pass through them

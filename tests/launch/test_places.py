@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from app.errors import InputError
 from app.launch.commandline import RESULTS, run_hydra
@@ -45,7 +46,9 @@ def test_each_folder_that_may_not_be_written_to_is_named(closed: Path, tmp_path:
 
 
 def test_jobs_that_would_go_elsewhere_are_refused() -> None:
-    assert told("hydra.job.chdir=true").startswith("hydra.job.chdir=true would have each job look")
+    config = OmegaConf.create({"hydra": {"job": {"chdir": True}}})
+    with pytest.raises(InputError, match="^hydra.job.chdir=true would have each job look for the"):
+        check_places(config, [])
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,17 @@ def test_lesions_equal_full_passes(program, layer, output, replaced):
 
 
 class Weighing(nn.Conv2d):
-    """Weights are standardised on the way; the maps become a vector by a view."""
+    """Weights are standardised on the way; the maps become a vector by a view.
+
+    It has a tensor that is called as an operation is.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__(*shape)
+        self.register_buffer("mean", torch.ones(()))
 
     def forward(self, x):
-        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = self.weight - self.mean * self.weight.mean((1, 2, 3), keepdim=True)
         return self._conv_forward(x, weight, self.bias).view(x.shape[0], -1)
 
 

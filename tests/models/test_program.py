@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from app.config.schema import Model
 from app.models.export import export
-from app.models.graph import PIXELS, Graph, Operation, Ref
+from app.models.graph import OWN, PIXELS, Graph, Operation, Ref
 from app.models.lesioning import Lesioning, cut
 from app.models.libraries import BUILDERS, import_torchvision
 from app.models.places import Place, Places
@@ -40,7 +40,7 @@ def draw_graph(seed: int) -> Graph:
         operations.append(Operation(name, f"aten.{target}", args, {}, "", shape, grows))
         return name
 
-    known, bound = [PIXELS, "weight"], {PIXELS}
+    known, bound = [PIXELS, f"{OWN}weight"], {PIXELS}
     for _ in range(choose.randint(3, 12)):
         one, other = choose.choices(known, k=2)
         kind = choose.choice(("relu", "add", "mul", "around"))
