@@ -101,7 +101,6 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     """
     given = {"contrast": kind, "over": over, "criterion.rule": rule}
     settings = _settings(metric, threshold, given, options)
-    metrics.check_options(settings.name, settings.options)
     criterion = make_criteria({metric: settings})[metric]
     values, names = _read_responses(responses), _read_labels(categories)
     if values.ndim != 2 or len(values) != len(names):
@@ -224,4 +223,6 @@ def _settings(
             OmegaConf.update(whole.metric, name, value)
     number = {} if isinstance(threshold, str) else {whole.metric.name: float(threshold)}
     whole.threshold = {"name": "paper" if number else threshold, **number}
-    return checked_metric(whole.metric, whole.threshold)
+    settings = checked_metric(whole.metric, whole.threshold)
+    metrics.check_options(settings.name, settings.options)
+    return settings

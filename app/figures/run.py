@@ -16,12 +16,12 @@ from app.figures.scores import Categories, Extremes, Selection, plot_responses, 
 from app.figures.style import Heading, Style
 from app.names import name_units
 
-FIGURES = "figures"  # the folder of a run's figures, in its own
-
 if TYPE_CHECKING:
     from app.findings.findings import Findings
     from app.memo import Memo
     from app.stimuli.localizer import Localizer
+
+FIGURES = "figures"  # the folder of a run's figures, in its own
 
 
 def draw_run(

@@ -45,8 +45,10 @@ class Program:
             self.functions = {each.target: _find(each.target) for each in graph.operations}
             self.plan = functools.cache(self._plan)
             of_images = graph.find_dependent([PIXELS])
-            fixed = [each.name for each in graph.operations if each.name not in of_images]
-            self.tensors |= dict(self.run({}, fixed))
+            taken = {name for each in graph.operations if each.name in of_images
+                     for name in each.takes}  # fmt: skip
+            fixed = taken - of_images - self.tensors.keys()
+            self.tensors |= dict(self.run({}, sorted(fixed)))
 
     def run(
         self,

@@ -34,7 +34,7 @@ def make_panel_k(group: Group) -> Panel:
         for case, selected in select(group, own).items():
             for name, mask in selected.items():
                 others = [jaccard(mask, other) for key, other in selected.items() if key != name]
-                shares = 100 * float(mask.mean()), average(np.array(others))
+                shares = 100 * float(mask.mean()), average(others)
                 rows.append((network, name, case, int(mask.sum()), *shares))
     columns = ["network", "metric", "case", "count", "percent", "jaccard"]
     found = groups.average_networks(pd.DataFrame(rows, columns=columns), ["metric", "case"])
