@@ -109,7 +109,7 @@ class Looked(NamedTuple):
     """What a metric said of units in each draw."""
 
     score: NDArray[np.float32]  # (draws, units) where images have their own labels
-    null: NDArray[np.float32]  # where they are shuffled
+    null: NDArray[np.float64]  # where they are shuffled; not rounded: units tie with the threshold
     # Of all draws, what its criterion judges: of some units, by their numbers, after others.
     kept: list[tuple[NDArray[np.int64], Kept]]
 
@@ -158,9 +158,9 @@ def look_everywhere(
         found = {}
         for name, question in inquiry.questions.items():
             said = resample(question, sample, draws, members[name])
-            own, null = np.split(said.score.astype(np.float32), [labelled])
+            own, null = np.split(said.score, [labelled])
             kept = numbers, inquiry.criteria[name].keep(said)
-            found[name] = Looked(own, null[~np.isnan(null)], [kept])
+            found[name] = Looked(own.astype(np.float32), null[~np.isnan(null)], [kept])
         return found
 
     # Sorting, matrix products and compiled loops run without the interpreter's lock: a core each.
@@ -216,7 +216,7 @@ def certify(
     return Certainty(metrics, {" ".join(pair): each for pair, each in pairs.items()}, mean)
 
 
-def _certify_metric(seen: Sequence[Seen], null: NDArray[np.float32], keep: bool) -> MetricCertainty:
+def _certify_metric(seen: Sequence[Seen], null: NDArray[np.float64], keep: bool) -> MetricCertainty:
     """Sum up what one metric said in each kind of draws; `null` is the highest of shuffles."""
     resampled, first, second, shuffled = seen
     low, high = find_intervals(resampled.score)
