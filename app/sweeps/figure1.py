@@ -129,13 +129,13 @@ def _compare_lesions(
         return []
     fsi, *others = PAPER_METRICS
     closer = {group.label(name): r[name] - r[fsi] for name in others}
-    closest, below = claim("FSI closest", closer), (0 - r[fsi]).is_above()
+    closer["no correlation"] = 0 - r[fsi]
     among = [group.estimate(by_metric[a], f"with_{b}") for a, b in combinations(others, 2)]
     apart = [group.estimate(by_metric[fsi], f"with_{name}") for name in others]
     mean: Any = partial(np.mean, axis=0)
     alike = combine(mean, among) - combine(mean, apart)
     return [
-        replace(closest, holds=join([closest.holds, below])),
+        claim("FSI closest", closer),
         claim("the other three more alike among themselves than with FSI", {"": alike}),
     ]
 
@@ -154,7 +154,7 @@ def make_panel_e(group: Group) -> Panel:
     for start, own in parts.items():
         further = own.filter(regex="^accuracy_identities|^difference_").columns
         table = group.table(own, [*groups.POINT, *groups.DECODING, *further])
-        claimed = _claim_similar(table.set_index("metric"))
+        claimed = _claim_similar(group, table.set_index("metric"))
         number = f"N = {tell_count(table['kernels'][0])}"
         claims.append(replace(claimed, text=f"{claimed.text} ({number})") if start else claimed)
         told.append(_tell_decoding(group, runs, start, number))
@@ -267,25 +267,27 @@ def _find_selective(group: Group, asked: pd.Series, none: str) -> pd.DataFrame:
     raise Missing("one run alone has nothing to be compared with" if len(runs) else none)
 
 
-def _claim_similar(decoded: pd.DataFrame) -> Claim:
+def _claim_similar(group: Group, decoded: pd.DataFrame) -> Claim:
     """Claim that no two of the paper's metrics differ by more than `SIMILAR`: an equivalence test.
 
     It holds where the interval of every paired difference over identities lies within the bound,
-    does not where one lies outside.
+    does not where one lies outside. Told is the interval that reaches furthest, or lies so.
     """
     text = f"no two metrics differ by more than {100 * SIMILAR:g} points"
+    first, second = np.triu_indices(len(PAPER_METRICS), 1)
     low, high = (
         decoded.reindex(PAPER_METRICS, columns=[f"difference_{m}{end}" for m in PAPER_METRICS])
-        .to_numpy()[np.triu_indices(len(PAPER_METRICS), 1)]
+        .to_numpy()[first, second]
         for end in names.CI95
     )  # fmt: skip
     if np.isnan([low, high]).any():
         return Claim(text, UNTESTED)
-    furthest = np.maximum(-low, high).argmax()
-    because = f"differences lie within {100 * low[furthest]:.1f} to {100 * high[furthest]:.1f}"
-    outside = bool(((low > SIMILAR) | (high < -SIMILAR)).any())
-    inside = bool(((low >= -SIMILAR) & (high <= SIMILAR)).all())
-    return Claim(text, YES if inside else NO if outside else UNSURE, because.replace("-", "−"))
+    reaches, lies = np.maximum(-low, high), np.maximum(low, -high)
+    holds = NO if lies.max() > SIMILAR else YES if reaches.max() <= SIMILAR else UNSURE
+    told = (lies if holds == NO else reaches).argmax()
+    both = [group.label(PAPER_METRICS[metrics[told]]) for metrics in (first, second)]
+    ends = f"{100 * low[told]:z.1f} to {100 * high[told]:z.1f}".replace("-", "−")
+    return Claim(text, holds, f"{groups.join_words(both)} differ by {ends}")
 
 
 def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:

@@ -161,6 +161,16 @@ def test_contrary_findings_do_not(letter: str):
     assert panel.verdict.startswith("Agrees in part (")
 
 
+def test_that_no_metric_is_close_to_lesions_is_told_of_the_closest():
+    def change(row: dict[str, Any]) -> None:
+        if "lesion/spearman" in row["metrics"]:
+            fsi = row["params"]["metric"] == "fsi"
+            row["metrics"]["lesion/spearman"] = 0.3 if fsi else 0.8
+
+    verdict = panels(told(change=change))["d"].verdict
+    assert "(FSI closest: no, difference to no correlation −0.3" in verdict
+
+
 @pytest.mark.parametrize("letter", "bcdf")
 def test_within_their_intervals_numbers_decide_nothing(letter: str):
     panel = panels(told(spread=50.0))[letter]
@@ -177,15 +187,35 @@ def test_without_resamples_nobody_can_tell():
 
 @pytest.mark.parametrize(
     ("low", "high", "word"),
-    [(0.06, 0.08, "Disagrees"), (-0.08, -0.06, "Disagrees"), (0.01, 0.06, "Cannot tell")],
+    [
+        (0.06, 0.08, "Disagrees"),
+        (-0.08, -0.06, "Disagrees"),
+        (0.01, 0.06, "Cannot tell"),
+        (-0.0001, 0.04, "Agrees"),
+    ],
 )
 def test_metrics_are_similar_within_a_bound(low: float, high: float, word: str):
-    def change(row: dict[str, Any]) -> None:
-        if row["params"]["metric"] == "dprime" and "decoding/accuracy" in row["metrics"]:
-            difference = "decoding/difference_ttest_ci95_"
-            row["metrics"] |= {f"{difference}low": low, f"{difference}high": high}
+    ends = {"dprime": (low, high), "wilcoxon": (-0.03, 0.0)}  # less t
 
-    assert panels(told(change=change))["e"].verdict.startswith(f"{word} (")
+    def change(row: dict[str, Any]) -> None:
+        own = row["params"]["metric"]
+        if own in ends and "decoding/accuracy" in row["metrics"]:
+            names = [f"decoding/difference_ttest_ci95_{end}" for end in ("low", "high")]
+            row["metrics"] |= dict(zip(names, ends[own], strict=True))
+
+    verdict = panels(told(change=change))["e"].verdict
+    differ = f"{100 * low:z.1f} to {100 * high:.1f}".replace("-", "−")
+    assert verdict.startswith(f"{word} (") and f", d′ and t differ by {differ})" in verdict
+
+
+def test_the_interval_that_lies_outside_tells_that_metrics_are_not_similar():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "fsi" and "decoding/accuracy" in row["metrics"]:
+            wide, apart = "decoding/difference_dprime_ci95_", "decoding/difference_ttest_ci95_"
+            row["metrics"] |= {f"{wide}low": -0.01, f"{wide}high": 0.09}
+            row["metrics"] |= {f"{apart}low": 0.06, f"{apart}high": 0.07}
+
+    assert panels(told(change=change))["e"].verdict.endswith("no, FSI and t differ by 6.0 to 7.0).")
 
 
 def test_intervals_over_folds_decide_nothing():
