@@ -103,15 +103,14 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
     Of the smallest count that a metric selects, and of a fixed number where one was asked for.
     """
     beside = {"random": "random_kernels", "all": "all_kernels", "chance": "chance"}
-    metrics = table["metric"].unique()
-    labels = [styles[name].label for name in metrics] + list(beside)
-    short = shorten(labels, TITLE)
-    places, colours = np.arange(len(metrics)), [styles[name].colour for name in metrics]
-    further = len(metrics) + 0.3 + np.arange(len(beside))
     for ax, own in zip(axes, list_decodings(table), strict=True):
+        looks = [styles[name] for name in own["metric"]]
+        labels = [look.label for look in looks] + list(beside)
+        short = shorten(labels, TITLE)
+        places, further = np.arange(len(own)), len(own) + 0.3 + np.arange(len(beside))
         first, errors = own.iloc[0], 100 * find_errors(own, "accuracy")
-        ax.bar(places, 100 * own["accuracy"], 0.7, color=colours, yerr=errors, ecolor=DARK,
-               error_kw={"elinewidth": 0.8})  # fmt: skip
+        ax.bar(places, 100 * own["accuracy"], 0.7, color=[look.colour for look in looks],
+               yerr=errors, ecolor=DARK, error_kw={"elinewidth": 0.8})  # fmt: skip
         ax.bar(further, [100 * first[name] for name in beside.values()], 0.7, color=GREY)
         ax.set_xticks([*places, *further], [short[label] for label in labels], **TURNED)
         ax.tick_params(axis="x", length=0, pad=2)
@@ -123,7 +122,8 @@ def draw_identity(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> 
 
 def list_decodings(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Panel e's rows for each number of kernels, in which a metric is once."""
-    return [own for _, own in table.groupby(table.groupby("metric").cumcount())]
+    times = table.groupby("metric").cumcount()
+    return [own for _, own in table.groupby([times, "kernels"], sort=False)]
 
 
 def draw_consistency(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) -> None:

@@ -147,17 +147,20 @@ def make_panel_e(group: Group) -> Panel:
     if len(runs) < 2:
         raise Missing("identity was decoded from one metric's kernels alone")
     prefix = names.DECODED_FIXED.removeprefix(names.DECODED)
-    parts, fixed = {"": runs}, runs.filter(regex=f"^{prefix}").dropna(how="all")
+    cases, fixed = {"": runs}, runs.filter(regex=f"^{prefix}").dropna(how="all")
     if fixed.size:
-        parts[prefix] = runs.assign(**fixed.rename(columns=lambda name: name.removeprefix(prefix)))
+        cases[prefix] = runs.assign(**fixed.rename(columns=lambda name: name.removeprefix(prefix)))
     tables, claims, told = [], [], []
-    for start, own in parts.items():
+    for start, own in cases.items():
         further = own.filter(regex="^accuracy_identities|^difference_").columns
         table = group.table(own, [*groups.POINT, *groups.DECODING, *further])
         claimed = _claim_similar(group, table.set_index("metric"))
-        number = f"N = {tell_count(table['kernels'][0])}"
-        claims.append(replace(claimed, text=f"{claimed.text} ({number})") if start else claimed)
-        told.append(_tell_decoding(group, runs, start, number))
+        parts = [*own.groupby("kernels", sort=False)]  # a metric from outside may select fewer
+        numbers = [f"N = {tell_count(kernels)}" for kernels, _ in parts]
+        text = f"{claimed.text} ({numbers[0]})" if start else claimed.text
+        claims.append(replace(claimed, text=text))
+        told += [_tell_decoding(group, runs.loc[each.index], start, number)
+                 for number, (_, each) in zip(numbers, parts, strict=True)]  # fmt: skip
         tables.append(table)
     says = (
         f"{groups.name_place(tables[0])}, the identity of faces is decoded from equally many "

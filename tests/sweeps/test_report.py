@@ -262,6 +262,20 @@ def test_a_fixed_number_of_kernels_stands_beside_the_smallest_count():
     assert [bar.get_height() for bar in second.patches[:4]] == [70.0] * 4
 
 
+def test_a_metric_that_is_decoded_from_fewer_kernels_stands_apart():
+    def change(row: dict[str, Any]) -> None:
+        if row["params"]["metric"] == "auc" and "decoding/kernels" in row["metrics"]:
+            row["metrics"]["decoding/kernels"] = 3.0
+
+    panel = panels(told(metrics=[*METRICS, "auc"], change=change))["e"]
+    assert "(N = 9) with FSI " in panel.says and ". (N = 3) with auc 60.0 %; from " in panel.says
+    assert [claim.holds for claim in panel.claims] == [YES]
+    styles = {name: Style(*each) for name, each in STYLES.items()} | {"auc": Style("auc", "k")}
+    figure = plot_panels([("e", panel.title, panel.table)], styles)
+    shown = {ax.get_title().split(", ")[1]: len(ax.patches) for ax in figure.subfigs[0].axes}
+    assert shown == {"N = 9": 4 + 3, "N = 3": 1 + 3}
+
+
 def with_a_baseline(row: dict[str, Any]) -> None:
     """What a metric would say that is in every respect another's opposite, but for its lesions."""
     if row["params"]["metric"] == "target_mean":
