@@ -235,7 +235,9 @@ def average_networks(
                        (numbers.mean(), numbers.std(), numbers.count()))  # fmt: skip
     half = find_half(sd, known)
     for low in map(str, mean.filter(regex="ci95_low$")):
-        middle = low.removesuffix("ci95_low").rstrip("_") or "accuracy"
+        start = low.removesuffix("ci95_low")
+        middle = start.removesuffix("_")
+        middle = middle if middle in mean else f"{start}accuracy"  # in panel e's ci95_low
         for end, sign in (("_low", -1), ("_high", 1)):
             ends = mean.get(middle, np.nan) + sign * half.get(middle, np.nan)
             mean[low.replace("_low", end)] = ends

@@ -74,14 +74,22 @@ def test_instances_are_one_group_of_means_and_spreads():
 
 def test_intervals_of_rows_are_those_of_the_mean():
     """Of paired differences, too, which decide whether decodings are alike."""
-    panel = panels(told(models=["mini_untrained"], change=with_seed, **ACROSS))["e"]
-    point = panel.table.set_index("metric").loc["fsi"]
+
+    def change(row: dict[str, Any]) -> None:
+        with_seed(row)
+        for name, value in [*row["metrics"].items()]:
+            if name.startswith("decoding/"):
+                row["metrics"][name.replace("decoding/", "decoding/fixed_")] = value
+
+    panel = panels(told(models=["mini_untrained"], change=change, **ACROSS))["e"]
     asked = {"layer": "conv13", "aggregation": "l2", "metric": "fsi"}
+    points = panel.table[panel.table["metric"] == "fsi"]
+    assert len(points) == 2  # from the smallest count, and from a fixed number
     for column, logged in (("", "accuracy"), ("difference_ttest_", "difference_ttest")):
         each = values(asked, f"decoding/{logged}")
         low, high = stats.ttest_1samp(each, 0).confidence_interval()
-        assert point[f"{column}ci95_low"] == pytest.approx(low)
-        assert point[f"{column}ci95_high"] == pytest.approx(high)
+        assert points[f"{column}ci95_low"].to_numpy() == pytest.approx([low] * 2)
+        assert points[f"{column}ci95_high"].to_numpy() == pytest.approx([high] * 2)
 
 
 def test_one_trained_network_stands_beside_each_untrained_one():
