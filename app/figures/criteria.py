@@ -56,7 +56,8 @@ def _each_metric(
     yield from each
     paper: dict[str, Any] = {"color": DARK, "linestyle": "-.", "linewidth": 0.6}
     for ax, _, rows in each:
-        ax.axvline(rows["paper"].iloc[0], label="the paper's criterion", **paper)
+        for number in rows["paper"].dropna().unique():
+            ax.axvline(number, label="the paper's criterion", **paper)
         if _rule(rows).stricter < 0:  # drawn by now: axes without data cannot be turned
             ax.invert_xaxis()
 

@@ -78,8 +78,9 @@ def make_panel_h(group: Group) -> Panel:
     table = table[table["metric"] != table["other"]].sort_index(kind="stable")
 
     def tell(part: pd.DataFrame) -> str:
-        mean = part.groupby(["criterion", "paper"], sort=False)["jaccard"].mean().reset_index()
-        return _tell_range(mean, "jaccard")
+        by_criterion = part.groupby("criterion", sort=False)
+        return _tell_range(by_criterion.agg({"paper": "first", "jaccard": "mean"}).reset_index(),
+                           "jaccard")  # fmt: skip
 
     panel = _panel(group, "h", table.reset_index(drop=True), tell)
     if table["other"].nunique() <= FEW:

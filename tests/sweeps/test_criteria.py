@@ -159,6 +159,20 @@ def test_where_the_others_criteria_move_too_the_first_is_drawn():
     assert all(len(part) == 3 for _, part in at_criteria(table))
 
 
+def test_metrics_whose_presets_have_no_paper():
+    made = rows()
+    for row in made:
+        del row["tags"]["criterion.paper"]
+        row["params"]["threshold"] = "own"
+    (section,) = told(made).sections
+    says = {each.letter: each.says for each in section.panels}
+    assert "FSI 40.0 to 0.0 %, d′" in says["g"] and "FSI 1.00 to 0.40, d′" in says["h"]
+    for drawn in report.list_drawn(section):
+        figure = report.panels.plot_panel(drawn, section.group.styles)
+        texts = [text.get_text() for own in figure.subfigs[0].legends for text in own.get_texts()]
+        assert "the paper's criterion" not in texts
+
+
 def test_the_same_criterion_everywhere_has_no_such_panels():
     made = told(rows(levels=("paper",)))
     assert not set(letters(made)) & set(criteria.MAKERS)
