@@ -276,9 +276,14 @@ class Criterion:
         return Curve(criteria, 100 * share, RULES[self.rule].scale)
 
     def check(self, limits: Sequence[float] = (-inf, inf), setting: str = "threshold") -> None:
-        """Refuse a number outside the rule's limits or the metric's; `setting` is its name."""
+        """Refuse a number outside the rule's limits or the metric's; `setting` is its name.
+
+        A share of units, or how many, is nothing of the metric's.
+        """
         rule = RULES[self.rule]
-        low, high = max(limits[0], rule.limits[0]), min(limits[1], rule.limits[1])
+        low, high = rule.limits
+        if self.rule != TOP:
+            low, high = max(limits[0], low), min(limits[1], high)
         between = self.rule == TOP and self.number > 1 and self.number % 1  # 1.5 units
         if not low < self.number < high or between:
             raise InputError(

@@ -242,6 +242,11 @@ def test_numbers_out_of_range(rule, number, limits, message):
     Criterion(rule, 0.3).check(limits)
 
 
+@pytest.mark.parametrize("limits", [(-1, 1), (0, 1), (-np.inf, np.inf)])
+def test_of_the_highest_any_number_may_be_asked_for(limits):
+    Criterion("top", 5).check(limits)
+
+
 def test_selectivity():
     score, selected = np.array([1, 2, np.nan, 3]), np.array([False, True, False, False])
     found = measure_selectivity(score, selected)
