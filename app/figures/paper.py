@@ -22,7 +22,7 @@ from app.figures.axes import (
     set_apart,
     set_layers,
 )
-from app.figures.render import find_errors, fold
+from app.figures.render import find_errors, fold, format_number
 from app.figures.style import DARK, GREY, MIDDLE, Styles
 from app.names import name_units
 from app.spelling import shorten, tell_count
@@ -83,12 +83,13 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, styles: Styles) -> None:
     for i, j in combinations(range(size), 2):
         own, column = known[i], columns[j]
         value = float(rows[column][own])
-        values[j, i], text = value, f"{value:.2f}"
+        values[j, i], text = value, format_number(value)
         if f"{column}_ci95_low" in rows and size <= FEW + 1:  # else the table alone has it
-            low, high = (float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high"))
-            text += f"\n[{low:.2f}, {high:.2f}]"
+            ends = [float(rows[f"{column}_ci95_{end}"][own]) for end in ("low", "high")]
+            if not np.isnan(ends).any():
+                text += "\n[{}, {}]".format(*map(format_number, ends))
         small = min(5, 40 / size) if "[" in text else 5
-        ax.text(i, j, text.replace("-", "−"), ha="center", va="center", fontsize=small)
+        ax.text(i, j, text, ha="center", va="center", fontsize=small)
     ax.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6, aspect="auto")
     ax.set_xticks(range(size - 1), labels[:-1], **TURNED)
     ax.set_yticks(range(1, size), labels[1:])

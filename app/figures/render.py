@@ -65,7 +65,7 @@ def _legend_width(labels: Sequence[str], rows: int) -> float:
 
 def format_number(value: float) -> str:
     """Return a number of -1 … 1, or so, as figures print it."""
-    return "undefined" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return "undefined" if np.isnan(value) else f"{value:z.2f}".replace("-", "−")
 
 
 def render(figures: Mapping[str, Figure]) -> dict[str, NDArray[np.uint8]]:

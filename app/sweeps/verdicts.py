@@ -135,7 +135,7 @@ def claim(
 def _say(value: float, digits: int | None = None) -> str:
     if digits is None:
         digits = 1 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:z.{digits}f}".replace("-", "−")  # no −0
 
 
 def join(verdicts: Sequence[str]) -> str:

@@ -85,6 +85,18 @@ def test_panel_l_is_of_the_deepest_layer():
     assert len(figure.axes) == 2, "percent, and the matrix"
 
 
+def test_panel_d_calls_correlations_undefined_as_other_figures_do():
+    ends = {f"{name}_ci95_{end}": [-0.3, np.nan]
+            for name in ("with_a", "with_b", "spearman") for end in ("low", "high")}  # fmt: skip
+    known = {"with_a": [np.nan] * 2, "with_b": [np.nan] * 2, "spearman": [-0.001, np.nan]}
+    table = pd.DataFrame({"metric": ["a", "b"], **known, **ends})
+    table["layer"] = pd.Categorical(["conv13"] * 2)
+    figure = plot_panel(("d", "", table), {name: Style(name, BLUE) for name in "ab"})
+    (matrix,) = (ax for ax in figure.axes if ax.images)
+    told = [text.get_text() for text in matrix.texts]
+    assert told == ["undefined\n[−0.30, −0.30]", "0.00\n[−0.30, −0.30]", "undefined"]
+
+
 def performance(*values: object) -> Performance:
     return Performance(*map(np.array, values))
 

@@ -212,6 +212,7 @@ def test_networks_are_combined_one_by_one():
 def test_few_networks_decide_little():
     one = Estimate(1.0, np.array([1.0]), of_networks=True)
     assert one.is_above() == UNSURE and str(one) == "1.0, no interval"
+    assert str(Estimate(-0.0001, np.array([-0.2, -0.0002]))) == "0.000 [−0.195, −0.005]"
     same = Estimate(1.0, np.full(3, 1.0), of_networks=True)
     assert same.is_above() == YES and same.is_above(1) == NO
     two = Estimate(1.0, np.array([0.5, 1.5]), of_networks=True)
