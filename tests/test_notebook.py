@@ -81,6 +81,19 @@ def test_the_same_as_room_by_room(responses, metric, kind, rule, number):
     assert answer.selected.dtype == bool
 
 
+@pytest.mark.parametrize(
+    ("metric", "rule", "number"),
+    [("ttest", "above", 2.5), ("wilcoxon", "above", 2), ("fsi", "top", 5)],
+)
+def test_a_rule_that_is_not_the_metric_s_own_has_its_numbers(responses, metric, rule, number):
+    how = {"domains": DOMAINS, "rule": rule, "threshold": number}
+    answer = ask(metric, responses, CATEGORIES, "a", **how)
+    ranked = np.sort(answer.score[~np.isnan(answer.score)])
+    expected = number if rule == "above" else ranked[-number - 1]
+    np.testing.assert_array_equal(answer.selected, answer.score > expected)
+    assert 0 < answer.selected.sum() < 40
+
+
 def test_what_is_given_goes_before_the_metric_s_own(responses):
     answer = ask(
         "ttest", responses, CATEGORIES, "c", domains=DOMAINS, threshold=0.3, rule="fdr_by",
