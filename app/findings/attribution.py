@@ -60,7 +60,7 @@ class Checked:
         for points in self.agreement.keys() - {self.points}:
             few, many = sorted((points, self.points))
             gain = _average(self.agreement[many]) - _average(self.agreement[few])
-            told += (f"; {many} points instead of {few} change that by {gain:+.2f} for "
+            told += (f"; {many} points instead of {few} change that by {gain:+z.2f} for "
                      f"{many / few:g} times the passes: {self.points} kept")  # fmt: skip
         return told
 

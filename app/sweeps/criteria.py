@@ -113,7 +113,7 @@ def make_panel_j(group: Group) -> Panel:
             left = part[[f"{task}_top1", f"random_{task}_top1"]]
             own, random = 100 * left.rsub(part[f"intact_{task}_top1"], axis="index").max()
             if not np.isnan([own, random]).all():
-                costs.append(f"{own:.1f} points of {task} accuracy (random: {random:.1f})")
+                costs.append(f"{own:z.1f} points of {task} accuracy (random: {random:z.1f})")
         return f"up to {groups.join_words(costs)}"
 
     needed = [f"{task}_top1" for task in TASKS]

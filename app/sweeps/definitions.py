@@ -109,7 +109,7 @@ def _tell(run: pd.Series, pairs: NDArray[np.float64]) -> str:
         told += f", shares {format_number(shared)} with another recipe on average"
     if not np.isnan(run["face_cost"]):
         random = format_number(run["random_face_cost"])
-        told += f", costs {run['face_cost']:.1f} points of face accuracy (random: {random})"
+        told += f", costs {run['face_cost']:z.1f} points of face accuracy (random: {random})"
     if not np.isnan(run["accuracy"]):
         told += (
             f", decodes identity from {run['kernels']} kernels at {100 * run['accuracy']:.1f} % "

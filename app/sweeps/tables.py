@@ -163,7 +163,7 @@ def _cell(name: str, metrics: Mapping[str, float]) -> str:
     low, high = (f"{name}{end}" for end in names.CI95)
     if name == names.ACCURACY:
         low, high = names.ACCURACY_LOW, names.ACCURACY_HIGH
-    text = f"{value:.{digits}f}"
+    text = f"{value:z.{digits}f}"  # no -0
     if low in metrics:
-        text += f" [{metrics[low]:.{digits}f}, {metrics[high]:.{digits}f}]"
+        text += f" [{metrics[low]:z.{digits}f}, {metrics[high]:z.{digits}f}]"
     return text

@@ -102,6 +102,9 @@ def test_a_sweep_s_job_is_one_line() -> None:
     line = tables.summarise_job(job(number=2), 8)
     assert line.startswith("job 2 (3 of 8): job: count 1,234, % 18.76, undefined 2, consistency 0")
     assert line.endswith("lesion r -0.291, decoding 0.623 [0.601, 0.646]")
+    ends = {"lesion/spearman_ci95_low": -0.1, "lesion/spearman_ci95_high": -0.0004}
+    no_lesion = replace(job(), metrics={"lesion/spearman": -0.0002, **ends})
+    assert tables.summarise_job(no_lesion, 8).endswith("lesion r 0.000 [-0.100, 0.000]")
     assert tables.summarise_job(failed("a", "b"), 8) == "job 0 (1 of 8): job: failed: no such layer"
 
 
