@@ -313,6 +313,8 @@ def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
     if letter in "bc" and not runs["at_papers"].all():
         other = runs[~runs["at_papers"]].iloc[0]
         number = other["threshold"] if np.isnan(other["criterion"]) else other["criterion"]
+        if np.isnan(other["paper"]) and not pd.isna(other["rule"]):  # which may not be the paper's
+            number = f"{number} by the rule {other['rule']}"
         return f"the paper's criteria are threshold=paper, {other['metric']}'s is {number}"
     if not set(PAPER_METRICS) <= metrics:
         return f"the paper's statement is about {groups.join_words(PAPER_METRICS)} together"

@@ -204,7 +204,7 @@ def _tidy(runs: pd.DataFrame, layers: Sequence[str], metrics: Sequence[str]) -> 
     whole = tidy.columns.intersection([name.partition("/")[2] for name in names.WHOLE])
     numbers = {"criterion": float, "paper": float} | dict.fromkeys(whole, "Int64")
     tidy = tidy.astype(numbers).copy()  # else pandas warns of as many columns as metrics make
-    unknown = tidy["paper"].isna() & (tidy["threshold"] == "paper")
+    unknown = tidy["criterion"].isna() & (tidy["threshold"] == "paper")
     tidy["baseline"] = tidy.get("metric.baseline", pd.Series(index=tidy.index)) == "true"
     tidy["at_papers"] = (tidy["criterion"] == tidy["paper"]) | unknown
     ranks = {"aggregation": AGGREGATIONS, "layer": layers, "metric": metrics}

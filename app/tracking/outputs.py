@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 def make_tags(config: Config, subject: Subject) -> dict[str, str]:
     """Tags to filter runs by, and what the sweep's report needs to show metrics as figures do."""
-    presets = config.metric.criterion.presets
+    criterion = config.metric.criterion
+    papers = config.metrics.get(config.metric.name, config.metric).criterion
     tags = {
         name: getattr(config, name).name for name in ("model", "layer", "aggregation", "metric")
     }
     styles = {name: [each.label, each.colour] for name, each in metric_set(config).items()}
-    if "paper" in presets:  # its number with the paper's
-        tags["criterion.paper"] = str(presets["paper"])
+    if "paper" in criterion.presets and criterion.rule == papers.rule:  # its number is of a rule
+        tags["criterion.paper"] = str(criterion.presets["paper"])
     return tags | {
         "trained": str(config.model.trained).lower(),
         "metrics.styles": json.dumps(styles, ensure_ascii=False),

@@ -166,6 +166,8 @@ def test_metrics_whose_presets_have_no_paper():
         row["params"]["threshold"] = "own"
     (section,) = told(made).sections
     says = {each.letter: each.says for each in section.panels}
+    verdict = next(each.verdict for each in section.panels if each.letter == "c")
+    assert verdict.endswith("threshold=paper, fsi's is 0.1 by the rule above.")
     assert "FSI 40.0 to 0.0 %, d′" in says["g"] and "FSI 1.00 to 0.40, d′" in says["h"]
     for drawn in report.list_drawn(section):
         figure = report.panels.plot_panel(drawn, section.group.styles)
