@@ -268,7 +268,10 @@ def arrange(
 def choose_times(
     array: DataArray, axis: str, window: Sequence[float] | None, what: str
 ) -> NDArray[np.bool_]:
-    """Choose the times (times,) that lie in the window; InputError where none do."""
+    """Choose the times (times,) that lie in the window; InputError where none do.
+
+    A time that misses an end by rounding alone, as 0.07 of `arange(-0.1, 0.3, 0.01)`, is at it.
+    """
     count, lines = array.sizes[axis], list_lines(array, axis)
     numbers = {name: each.astype(float) for name, each in lines.items() if each.dtype.kind in "fiu"}
     bins = [
@@ -286,7 +289,8 @@ def choose_times(
             f"{what} has an axis of {count} times, {span}: say which to average with "
             "responses.window=[first,last]"
         )
-    within: NDArray[np.bool_] = (starts >= window[0]) & (ends <= window[1])
+    slack = 1e-6 * (ends.max() - starts.min())
+    within: NDArray[np.bool_] = (starts >= window[0] - slack) & (ends <= window[1] + slack)
     if not within.any():
         raise InputError(
             f"responses.window={list(window)} holds none of the {count} times of {what}, {span}"

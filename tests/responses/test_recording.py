@@ -24,7 +24,7 @@ from app.responses import recording as room
 from app.responses.formats import POSITION
 from app.responses.hardware import Hardware
 from app.responses.kernels import Reader
-from app.responses.recording import Recording, average, open_recording
+from app.responses.recording import Recording, average, choose_times, open_recording
 from app.stimuli.localizer import make_localizer
 from app.stimuli.presented import describe_presentations, make_presented, read_table
 from tests.composing import check_config
@@ -126,6 +126,24 @@ def test_spikes_of_nwb_are_counted_in_the_window(tmp_path: Path):
     assert list(recording.list_presentations().category) == ["face", "house", "face"]
     with pytest.raises(InputError, match="has times of spikes: give responses.window="):
         open_recording(Responses("file", str(path)), 4)
+
+
+@pytest.mark.parametrize("window", [(0.07, 0.17), (0.05, 0.15), (0.0, 0.2), (0.1, 0.1)])
+@pytest.mark.parametrize("exact", [True, False], ids=["float64", "float32"])
+@pytest.mark.parametrize("bins", [False, True], ids=["times", "bins"])
+def test_both_ends_of_a_window_are_in_it(bins: bool, exact: bool, window: tuple[float, float]):
+    """Which rounding would leave out: of `arange`'s times 0.07 is 0.0699…, of float32's 0.0700…"""
+    times = np.arange(-0.1, 0.3, 0.01)
+    lines = {"time_bin_start": times, "time_bin_end": times + 0.01} if bins else {"time": times}
+    lines = {name: ("time", each if exact else each.astype("f")) for name, each in lines.items()}
+    array = xarray.DataArray(np.ones((1, 1, 40)), lines, ("trial", "unit", "time"))
+    if bins and window[0] == window[1]:
+        with pytest.raises(InputError, match="holds none of the 40 times"):
+            choose_times(array, "time", window, "it")
+        return
+    first, last = (round(100 * end) + 10 for end in window)
+    expected = np.arange(first, last if bins else last + 1)
+    assert list(np.flatnonzero(choose_times(array, "time", window, "it"))) == list(expected)
 
 
 @pytest.mark.parametrize(("ending", "package"), [("nwb", "pynwb"), ("zarr", "zarr")])
