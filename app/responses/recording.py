@@ -21,7 +21,7 @@ from app.names import POSITION
 from app.progress import progress_bar
 from app.responses.kernels import AGGREGATE
 from app.responses.units import fit_rows
-from app.stimuli.presented import name_columns
+from app.stimuli.presented import find_columns, name_columns
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.responses.hardware import Hardware
     from app.stimuli.images import Images
 
-# How names of the axis of presentations begin; what has no such name, nor `time`, is of units.
+# How names of the axis of presentations begin.
 PRESENTATIONS = ("presentation", "stimul", "trial", "image")
 CHUNK_VALUES = 2**24  # of a file, that are read at once
 
@@ -242,13 +242,16 @@ def arrange(
 ) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
     """Put axes in order, presentations, units, time, by their names, else as they are.
 
+    What has no such name is of presentations where the file says along it what was shown.
     Beside the times of the window, whole bins where the file has their ends. InputError.
     """
     names = [str(axis) for axis in array.dims]
     shown = [axis for axis in names if axis.lower().startswith(PRESENTATIONS)]
     clocks = [axis for axis in names if "time" in axis.lower()]
     plain = len(names) == 3 and not clocks and not shown  # an axis of time without its name
-    first, last = shown[:1] or names[:1], clocks[:1] or (names[2:] if plain else [])
+    shown = shown or [axis for axis in names if find_columns(list_lines(array, axis))]
+    first = (shown or names)[:1]
+    last = clocks[:1] or ([axis for axis in names if axis not in first][1:] if plain else [])
     units = [axis for axis in names if axis not in (*first, *last)]
     if sorted(units) == sorted(POSITION):
         units = list(POSITION)
@@ -302,7 +305,9 @@ def find_shape(array: DataArray, axes: Sequence[str]) -> tuple[tuple[int, int, i
     """Find the channels, rows and columns of units, by their axes or the file's coordinates."""
     units, *rest = [array.sizes[axis] for axis in axes[1:4]]
     if len(rest) == 2:
-        return (units, rest[0], rest[1]), []
+        own = ", ".join(axes[1:4])
+        said = f"responses: axes {own} are taken as channels, rows and columns, in that order"
+        return (units, rest[0], rest[1]), [] if own == ", ".join(POSITION) else [said]
     flat, lines = (units, 1, 1), list_lines(array, axes[1])
     if not all(name in lines for name in POSITION):
         return flat, []

@@ -111,6 +111,28 @@ def test_rows_of_a_table_of_stimuli_count_and_not_their_names(tmp_path: Path):
     assert list(read_table(path).index) == [0, 1]
 
 
+def test_presentations_are_where_the_file_says_what_was_shown(names: Any, tmp_path: Path):
+    path = tmp_path / "session.h5"
+    if names:
+        lines = {"category": ("condition", CATEGORIES)}
+        array = xarray.DataArray(VALUES.T, lines, names, name="spikes")
+        array.to_netcdf(path, engine="h5netcdf")
+    else:
+        with h5py.File(path, "w") as file:
+            file["spikes"], file["category"] = VALUES.T, CATEGORIES.astype("S")
+    recording, _ = open_recording(Responses("file", str(path)), 4)
+    assert np.array_equal(read(recording), VALUES)
+
+
+def test_times_of_nameless_axes_are_the_last(tmp_path: Path):
+    with h5py.File(tmp_path / "session.h5", "w") as file:
+        file["spikes"], file["category"] = np.stack([VALUES, -VALUES], 2), CATEGORIES.astype("S")
+        file["times"] = [0, 10]
+    asked = Responses("file", str(tmp_path / "session.h5"), window=[5, 15])
+    recording, _ = open_recording(asked, 4)
+    assert np.array_equal(read(recording), -VALUES)
+
+
 def test_spikes_of_nwb_are_counted_in_the_window(tmp_path: Path):
     pynwb, path = pytest.importorskip("pynwb"), tmp_path / "session.nwb"
     file = pynwb.NWBFile("session", "id", datetime(2026, 1, 1, tzinfo=UTC))
@@ -284,6 +306,10 @@ def test_maps_are_aggregated_and_their_units_numbered(tmp_path: Path, monkeypatc
         assert np.array_equal(read(recording), maps.reshape(6, -1))
         norms = read(room.replace(recording, aggregation="l2"))
         np.testing.assert_allclose(norms, np.linalg.norm(maps, axis=(2, 3)), rtol=1e-6)
+    other = xarray.DataArray(maps, dims=("image", "y", "x", "c"), name="maps")
+    other.to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    recording, (note,) = open_recording(Responses("file", str(tmp_path / "other.nc")), 4)
+    assert recording.shape == (4, 3, 2) and "axes y, x, c are taken as channels, rows" in note
     recording, (note,) = open_recording(Responses("file", str(tmp_path / "mixed.nc")), 4)
     assert recording.shape == (24, 1, 1) and "without positions" in note
 
