@@ -16,6 +16,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from app.errors import InputError
+from app.files import reading
 from app.machine import GB
 from app.names import POSITION
 from app.stimuli.presented import find_columns
@@ -87,7 +88,8 @@ def open_npy(path: Path, *_: object) -> dict[str, xarray.DataArray]:
 
 def open_npz(path: Path, _: object, memory_gb: float) -> dict[str, xarray.DataArray]:
     """Read several arrays whole, as their format wants it; those of one axis are coordinates."""
-    with np.load(path, allow_pickle=False) as file:
+    hint = "; is it whole, and its text saved by np.array(…, dtype=str), not as objects?"
+    with reading(str(path), path, hint), np.load(path, allow_pickle=False) as file:
         size = sum(info.file_size for info in file.zip.infolist())
         if size > memory_gb * GB / 2:
             raise InputError(
@@ -120,7 +122,7 @@ def open_parquet(path: Path, *_: object) -> dict[str, xarray.DataArray]:
     from pyarrow import parquet
 
     schema, kinds = parquet.read_schema(path), pyarrow.types
-    said = [*find_columns(schema.names).values()]
+    said = [name for name in schema.names if find_columns([name])]
     index = (schema.pandas_metadata or {}).get("index_columns", [])  # which is no unit
     units = [each.name for each in schema if each.name not in (*said, *index)
              and (kinds.is_integer(each.type) or kinds.is_floating(each.type))]  # fmt: skip

@@ -105,6 +105,16 @@ def test_what_pandas_keeps_as_an_index_is_no_unit(index: str | None, tmp_path: P
     assert list(told) == [CATEGORIES[row] for row in kept] and list(told.index) == [0, 1, 2, 3]
 
 
+def test_a_column_that_says_what_was_shown_is_no_unit(tmp_path: Path):
+    """By whatever name, also beside another of the same meaning."""
+    table = pd.DataFrame(VALUES[:, :2], columns=["u0", "u1"])
+    table = table.assign(category=CATEGORIES, stimulus=[*"abcdefghijkl"], image_id=range(12))
+    table.to_parquet(tmp_path / "session.parquet")
+    recording, _ = open_recording(Responses("file", str(tmp_path / "session.parquet")), 4)
+    assert np.array_equal(read(recording), VALUES[:, :2])
+    assert list(recording.list_presentations().stimulus) == [*"abcdefghijkl"]
+
+
 def test_rows_of_a_table_of_stimuli_count_and_not_their_names(tmp_path: Path):
     path = tmp_path / "stimuli.parquet"
     pd.DataFrame({"category": ["left out", "face", "house", "face"]}).iloc[[1, 3]].to_parquet(path)
@@ -339,6 +349,8 @@ WRONG_FILES: dict[str, tuple[str, Make, dict[str, Any], str]] = {
     "another": ("a.h5", several, {"variable": "b"}, "responses.variable=b is not there: .*rates"),
     "text": ("a.h5", several, {"variable": "names"}, r"names holds .*, no numbers"),
     "no numbers": ("a.npy", lambda p: np.save(p, np.full((3, 2), "x")), {}, "no data set of num"),
+    "text as objects": ("a.npz", lambda p: np.savez(p, a=VALUES, category=CATEGORIES.astype("O")),
+                        {}, "cannot be read: Object.*text saved by np.array"),
     "objects": ("a.npy", lambda p: np.save(p, np.full((3, 2), None)), {}, "cannot be read: .*obj"),
     "columns": ("a.parquet", lambda p: pd.DataFrame({"category": ["a"]}).to_parquet(p), {},
                 "no columns of numbers"),
