@@ -203,6 +203,8 @@ def open_recording(settings: Responses, memory_gb: float) -> tuple[Recording, li
         found = open_file(path, settings.window, memory_gb)
         name = choose_variable(found, settings.variable, path)
         array = found[name]
+        if not array.size:
+            raise InputError(f"{name} in {path} is empty: {array.shape}")
         axes, times = arrange(array, window, f"{name} in {path}")
         shape, notes = find_shape(array, axes)
         digest = digest_path(path)

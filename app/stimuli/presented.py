@@ -96,6 +96,8 @@ def describe_presentations(
             f"{where} has {len(told)} rows, and {path} {count} presentations: a row each, in their "
             "order, or a row a stimulus where the file has a coordinate stimulus"
         )
+    if not told["category"].any():
+        raise InputError(f"{where}: the category of each presentation is empty")
     _check_stimuli(told, where)
     return told
 

@@ -351,6 +351,7 @@ WRONG_FILES: dict[str, tuple[str, Make, dict[str, Any], str]] = {
     "no numbers": ("a.npy", lambda p: np.save(p, np.full((3, 2), "x")), {}, "no data set of num"),
     "text as objects": ("a.npz", lambda p: np.savez(p, a=VALUES, category=CATEGORIES.astype("O")),
                         {}, "cannot be read: Object.*text saved by np.array"),
+    "no units": ("a.npy", lambda p: np.save(p, VALUES[:, :0]), {}, r"is empty: \(12, 0\)"),
     "objects": ("a.npy", lambda p: np.save(p, np.full((3, 2), None)), {}, "cannot be read: .*obj"),
     "columns": ("a.parquet", lambda p: pd.DataFrame({"category": ["a"]}).to_parquet(p), {},
                 "no columns of numbers"),
@@ -384,6 +385,7 @@ def table(**columns: Any) -> pd.DataFrame:
 CSV = {
     "rows": ("category\na\nb\n", {}, "has 2 rows, and .* 12 presentations"),
     "no category": ("kind\na\n", {}, "does not say the category"),
+    "empty": ("category,identity\n" + ",Ann\n" * 12, {}, "category of each presentation is empty"),
     "repetition": ("category,repetition\n" + "a,1\n" * 12, {}, "repetition without stimulus"),
     "twice": ("category,stimulus,repetition\n" + "a,s,1\n" * 12, {}, "'s', repetition '1', twice"),
     "two categories": ("category,stimulus\n" + "a,s\nb,s\n" * 6, {}, "'s' has 2 values of categ"),
