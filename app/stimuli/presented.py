@@ -22,6 +22,8 @@ from app.stimuli.localizer import Localizer, group
 if TYPE_CHECKING:
     from app.config.schema import Stimuli
 
+MISSING = ("NA", "nan", "NaN", "None", "<NA>")  # as which R, NumPy and pandas write what is none
+
 # What is known of a presentation, and what else such a column is called.
 COLUMNS = {
     "category": ("category_name",),
@@ -52,7 +54,8 @@ def _to_text(value: Any) -> str:
         value = value.decode("utf-8", "replace")
     if isinstance(value, float) and value.is_integer():  # of whole numbers, where some are missing
         value = int(value)
-    return "" if pd.isna(value) else spell(str(value)).strip()
+    text = "" if pd.isna(value) else spell(str(value)).strip()
+    return "" if text in MISSING else text
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -67,9 +70,11 @@ def read_columns(path: Path, setting: str) -> pd.DataFrame:
         raise InputError(f"{setting}={path} must be a .csv, .tsv or .parquet table")
     with reading(f"{setting}={path}", path):
         if kind == ".parquet":
-            return pd.read_parquet(path).reset_index(drop=True)  # rows count, not their names
-        separator = "\t" if kind == ".tsv" else ","
-        return pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
+            found = pd.read_parquet(path)
+        else:
+            separator = "\t" if kind == ".tsv" else ","
+            found = pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
+    return found.reset_index(drop=True)  # rows count, not their names, which R writes, too
 
 
 def describe_presentations(

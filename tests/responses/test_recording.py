@@ -116,11 +116,26 @@ def test_a_column_that_says_what_was_shown_is_no_unit(tmp_path: Path):
 
 
 def test_rows_of_a_table_of_stimuli_count_and_not_their_names(tmp_path: Path):
-    path = tmp_path / "stimuli.parquet"
-    pd.DataFrame({"category": ["left out", "face", "house", "face"]}).iloc[[1, 3]].to_parquet(path)
-    assert list(read_table(path).index) == [0, 1]
+    table, path = pd.DataFrame({"category": ["left out", "face", "house", "face"]}), tmp_path / "a"
+    table.iloc[[1, 3]].to_parquet(path.with_suffix(".parquet"))
+    path.with_suffix(".csv").write_text("category\n2,face\n4,face\n")  # as R's write.table
+    for ending in (".parquet", ".csv"):
+        told = read_table(path.with_suffix(ending))
+        assert list(told.index) == [0, 1] and list(told.category) == ["face", "face"]
 
 
+def test_what_programs_write_for_nothing_is_nothing(tmp_path: Path):
+    pd.DataFrame({"category": ["a", "b"], "identity": ["Ann", None]}).to_csv(
+        tmp_path / "R.csv", index=False, na_rep="NA"
+    )
+    assert list(read_table(tmp_path / "R.csv").identity) == ["Ann", ""]
+    array = lay_out(VALUES, category=np.array([np.nan, *CATEGORIES[1:]], dtype=str))  # "nan"
+    array.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    recording, _ = open_recording(Responses("file", str(tmp_path / "a.nc")), 4)
+    assert list(recording.list_presentations().category) == ["", *CATEGORIES[1:]]
+
+
+@pytest.mark.parametrize("names", [("cell", "condition"), None], ids=["named", "nameless"])
 def test_presentations_are_where_the_file_says_what_was_shown(names: Any, tmp_path: Path):
     path = tmp_path / "session.h5"
     if names:
