@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.findings.consistency import spearman
-from app.findings.resampled import FEWEST_IMAGES, Inquiry
+from app.findings.resampled import FEWEST_IMAGES, FEWEST_UNITS, Inquiry
 from app.metrics import Question
 from app.metrics.contrast import Contrast
 from app.metrics.draws import halve
@@ -49,7 +49,7 @@ def certify_repetitions(
         )
         return sure, [*notes, note]
     shown, asked = repeated
-    found = reader.memo(
+    found, fewest = reader.memo(
         correlate_repetitions, asked, splits, inquiry.seed, stream, shown, reader.hardware
     )
     metrics = {name: replace(own, repetitions=found[name]) for name, own in sure.metrics.items()}
@@ -57,6 +57,12 @@ def certify_repetitions(
         note = (
             f"certainty: halves of repetitions are of the {len(shown)} of {len(images)} stimuli "
             "that were presented twice or more"
+        )
+        notes = [*notes, note]
+    if fewest < min(FEWEST_UNITS, len(stream)):
+        note = (
+            f"certainty: as few as {fewest} of {len(stream)} units have a score in both halves of "
+            "repetitions, where lost trials count for more: that reliability says little"
         )
         notes = [*notes, note]
     return replace(sure, metrics=metrics), notes
@@ -84,10 +90,10 @@ def correlate_repetitions(
     recording: Recording,
     images: Images,
     hardware: Hardware,
-) -> dict[str, NDArray[np.float64]]:
+) -> tuple[dict[str, NDArray[np.float64]], int]:
     """Correlate each metric's scores of both halves of the repetitions, (splits,).
 
-    Spearman, over the units that both halves define.
+    Spearman, over the units that both halves define; and the fewest that these are.
     """
     rows, random = np.unique(np.concatenate(images.presentations)), np.random.default_rng([seed, 3])
     halves = [[[np.searchsorted(rows, own) for own in half] for half in split]
@@ -102,4 +108,7 @@ def correlate_repetitions(
                     found = score_kernels(questions, responses, hardware)
                     for name, each in found.items():
                         scores[name][split, place, numbers] = each.scores.score
-    return {name: np.array([spearman(*both) for both in each]) for name, each in scores.items()}
+    defined = [~np.isnan(each).any(axis=1) for each in scores.values()]
+    fewest = min(int(each.sum(axis=1).min()) for each in defined)
+    return {name: np.array([spearman(*both) for both in each])
+            for name, each in scores.items()}, fewest  # fmt: skip

@@ -292,6 +292,19 @@ def test_selective_cells_of_a_session_are_recovered(session: Path, tmp_path: Pat
     assert table.repetitions.notna().sum() == 3  # a split each
 
 
+def test_halves_of_repetitions_that_few_units_have_are_told(tmp_path: Path):
+    """Of two trials a half has one: a unit that lost any has no score in a half."""
+    rng, stimuli = np.random.default_rng(0), np.tile([*"abcdefghijkl"], 2)
+    values = rng.normal(np.tile(rng.normal(size=(12, 20)), (2, 1)), 0.1)
+    values[rng.integers(24, size=17), range(17)] = np.nan
+    array = lay_out(values, category=np.tile(CATEGORIES, 2), stimulus=stimuli)
+    array.to_netcdf(tmp_path / "lost.nc", engine="h5netcdf")
+    words = ["responses=file", f"responses.path={tmp_path / 'lost.nc'}", "target=face"]
+    metrics, _, notes = run(tmp_path, *words)
+    assert metrics["selectivity/undefined"] == 0
+    assert any("as few as 3 of 20 units have a score in both halves" in note for note in notes)
+
+
 def test_what_comes_before_the_response_selects_nothing(session: Path, tmp_path: Path):
     metrics, scores, _ = run(tmp_path, *asked(session, "[-0.11,0.001]"), "decoding=none")
     assert not scores.selected_ttest.any()
