@@ -75,8 +75,8 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     target : str or number
         The domain asked about.
     domains : mapping of str to sequence of str, optional
-        The categories of each domain; None: each category is its own domain. Images of a category
-        in no domain are left out.
+        The categories of each domain, of which there are images; None: each category is its own
+        domain. Images of a category in no domain are left out.
     threshold : str or float
         The criterion's number, a score or a probability as the rule has it; or the name of a
         preset: paper, liberal or strict.
@@ -96,8 +96,9 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
     Raises
     ------
     InputError
-        One line, for what cannot be answered: an unknown name, a number out of range, responses
-        that are masked, not real or not finite, images without a category, groups of one image.
+        One line, for what cannot be answered: an unknown name, a domain's category that no image
+        has, a number out of range, responses that are masked, not real or not finite, images
+        without a category, groups of one image.
     """
     given = {"contrast": kind, "over": over, "criterion.rule": rule}
     settings = _settings(metric, threshold, given, options)
@@ -112,6 +113,12 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
         members = {name: [name] for name in dict.fromkeys(names)}
     else:
         members = {_name(domain): _read_labels(own) for domain, own in domains.items()}
+        for domain, own in members.items():
+            if lacks := [name for name in own if name not in names]:
+                raise InputError(
+                    f"domains: {domain} has the category {lacks[0]!r}, which no image has: there "
+                    f"are {', '.join(dict.fromkeys(names))}"
+                )
     asked = contrast(names, members, _name(target), kind=settings.contrast, over=settings.over)
     question = metrics.Question(
         metrics.load(settings.name), asked, settings.options,
@@ -185,6 +192,8 @@ def _read_labels(categories: Any) -> list[str]:
             f"categories have the shape {tuple(categories.shape)}: they are one name or number an "
             "image; categories.ravel() makes that of a column, argmax(1) of one column a category"
         )
+    if isinstance(categories, (str, bytes)):  # of a domain that has but one
+        categories = [categories]
     labels = categories.tolist() if hasattr(categories, "tolist") else list(categories)
     missing = [not isinstance(label, str) and str(label) in NO_LABEL for label in labels]
     if any(missing):

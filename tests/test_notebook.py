@@ -109,6 +109,23 @@ def test_what_is_given_goes_before_the_metric_s_own(responses):
     assert (answer.settings.criterion.rule, answer.settings.criterion.threshold) == ("fdr_by", 0.3)
 
 
+@pytest.mark.parametrize("metric", ["fsi", "auc", "ttest"])
+def test_another_rule_has_numbers_of_its_own(responses, metric):
+    """Not those that the metric's own score, or rate, may have."""
+    of = metric, responses, CATEGORIES, "a"
+    assert ask(*of, domains=DOMAINS, rule="top", threshold=5).selected.sum() == 5
+    if metric == "ttest":
+        answer = ask(*of, domains=DOMAINS, rule="above", threshold=3)
+        np.testing.assert_array_equal(answer.selected, answer.score > 3)
+
+
+def test_a_domain_of_one_category_may_be_its_name(responses):
+    plain = DOMAINS | {"b": "b1"}
+    of = "ttest", responses, CATEGORIES, "a"
+    found, expected = (ask(*of, domains=each) for each in (plain, DOMAINS))
+    np.testing.assert_array_equal(found.score, expected.score)
+
+
 def test_presets_by_name(responses):
     counts = [
         ask("dprime", responses, CATEGORIES, "a", domains=DOMAINS, threshold=preset).selected.sum()
@@ -138,7 +155,10 @@ def test_without_domains_each_category_is_its_own_and_lists_will_do():
             {"threshold": "mild"},
             "fsi has no number for threshold=mild: .*liberal, .*strict",
         ),
-        ({"threshold": 7}, "threshold.fsi=7.0 is out of range"),
+        ({"threshold": 7}, "threshold.fsi=7.0 is out of range: a score between -1 and 1"),
+        ({"rule": "top", "threshold": 1.5}, "a whole number of units, between 0 and inf"),
+        ({"rule": "top", "threshold": 41}, "more than the 40 units"),
+        ({"domains": {"a": ["a1"], "b": ["b2"]}}, "b has the category 'b2', which no image has"),
         ({"rule": "best"}, "criterion.rule=best is unknown"),
         ({"rule": "p", "threshold": 0.01}, "needs p-values, which this metric does not have"),
         ({"kind": "all"}, "contrast=all is unknown"),
@@ -150,7 +170,7 @@ def test_without_domains_each_category_is_its_own_and_lists_will_do():
 def test_refused_in_one_line(responses, arguments, message):
     whole = {"metric": "fsi", "responses": responses, "target": "a", **arguments}
     with pytest.raises(InputError, match=message) as error:
-        ask(categories=CATEGORIES, domains=DOMAINS, **whole)
+        ask(categories=CATEGORIES, **{"domains": DOMAINS, **whole})
     assert "\n" not in str(error.value)
 
 
