@@ -255,6 +255,8 @@ class Runs(Sequence[Run]):
         """The report of these runs: `summary` has its sentences, `tables` those of its panels."""
         from app.sweeps.report import make_report
 
+        if not self._runs:
+            raise InputError(f"no runs of {self.title}, and so no report")
         of = {run.result.job: run for run in self._runs}
         read = (self._results, self.title, self.jobs_had)
         return make_report(*read, lambda result, name: of[result.job].find_table(name))
@@ -268,15 +270,15 @@ class Runs(Sequence[Run]):
         return results.list_params(self._results)
 
     def _column(self, name: str) -> list[Any]:
-        if name not in self.jobs:
-            known = ", ".join([*LEADING, *results.find_differing(self._params)])
+        if self._runs and name not in self.jobs:
+            known = ", ".join(dict.fromkeys([*LEADING, *results.find_differing(self._params)]))
             raise InputError(f"{name} is no column of these runs' jobs, such as {known}")
-        return list(self.jobs[name])
+        return [*self.jobs.get(name, [])]
 
     def _stack(self, name: str, read: Callable[[Run], pd.DataFrame | None]) -> pd.DataFrame:
         """Put a table of each run that has one below another's, with what it is of."""
         told = list(dict.fromkeys(["job", *LEADING, *results.find_differing(self._params)]))
-        about = self.jobs[told].copy()
+        about = self.jobs.reindex(columns=told)
         for column in told:
             if not pd.api.types.is_numeric_dtype(about[column]):
                 texts = about[column].map(str)  # null, too

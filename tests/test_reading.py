@@ -37,13 +37,19 @@ def test_filtered_and_grouped_by_values(read: Runs):
     assert len(read) == 4 and read[0].params["layer"] == "conv2"
     assert [run.params["metric"] for run in read.filter(layer="conv13")] == ["fsi", "ttest"]
     assert len(read.filter({"certainty.resamples": 40}, metric=["fsi", "auc"])) == 2
-    assert len(read.filter(seed=4)) == 0
+    none = read.filter(seed=4)
+    assert len(none) == len(none.jobs) == len(none.filter(seed=4)) == len(none.group("layer")) == 0
+    with pytest.raises(InputError, match=r"none of the 0 runs has a scores.parquet"):
+        _ = none.scores
+    with pytest.raises(InputError, match="^no runs of .*, and so no report"):
+        _ = none.report
     grouped = read.group("layer")
     assert list(grouped) == ["conv2", "conv13"] and len(grouped["conv2"]) == 2
     assert set(read.group("layer", "metric")) == {
         (layer, metric) for layer in grouped for metric in ("fsi", "ttest")
     }
-    with pytest.raises(InputError, match="^layers is no column of .* jobs, such as layer, metric"):
+    said = "^layers is no column of .* jobs, such as layer, metric, aggregation$"
+    with pytest.raises(InputError, match=said):
         read.filter(layers="conv2")
 
 
