@@ -12,6 +12,8 @@ CRITERION_OF = {
     "log": "threshold/log10_criterion_{metric}",
 }
 POSITION = ("channel", "row", "column")  # of a unit in its layer's maps, as scores.parquet has it
+# What responses are of, as tables' column `trained` has it.
+TRAINED = {True: "trained", False: "untrained", "": "from a file"}
 DEPTH = "layer/depth"  # of the layer in its network, from 1
 
 CONSISTENCY, CONSISTENCY_SEM = "consistency/mean", "consistency/sem"

@@ -13,6 +13,7 @@ from app.figures.axes import list_layers, set_layers
 from app.figures.render import add_legend, new_figure
 from app.figures.style import DARK, GREY, PAGE, PALE, Heading, Styles, paper_style
 from app.findings.multiverse import CHOICES, NONE, OUTCOMES, Multiverse
+from app.names import TRAINED
 
 # Of choices, which have no order: Tol's muted colours.
 SHADES = ("#CC6677", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#332288", "#AA4499")
@@ -112,8 +113,6 @@ def draw_explained(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) ->
             ax.bar(range(len(layers)), height, 0.8, base, color=colour, label=choice)
             base = base + np.nan_to_num(height)
         set_layers(ax, layers)
-        ax.set_title(
-            f"{OUTCOMES[str(outcome)]}\n{'trained' if trained else 'untrained'}", loc="center"
-        )
+        ax.set_title(f"{OUTCOMES[str(outcome)]}\n{TRAINED[trained]}", loc="center")
     axes[0].set_ylim(0, 100)
     axes[0].set_ylabel("Variance explained (%)")

@@ -24,7 +24,7 @@ from app.figures.axes import (
 )
 from app.figures.render import find_errors, fold, format_number
 from app.figures.style import DARK, GREY, MIDDLE, Styles
-from app.names import name_units
+from app.names import TRAINED, name_units
 from app.spelling import shorten, tell_count
 
 
@@ -138,7 +138,7 @@ def draw_consistency(axes: Sequence[Axes], table: pd.DataFrame, styles: Styles) 
                 [layers.index(name) for name in part["layer"]], part["mean"],
                 find_errors(part, "mean"), marker="o", color=colour,
                 linestyle="-" if trained else "--", markerfacecolor=colour if trained else "white",
-                elinewidth=0.8, label="trained" if trained else "untrained",
+                elinewidth=0.8, label=TRAINED[trained],
             )  # fmt: skip
         set_layers(ax, layers)
         ax.set_title(name_units(aggregation), loc="center")

@@ -191,7 +191,7 @@ def make_panel_f(group: Group) -> Panel:
     table = group.table(runs, ["aggregation", "layer", "trained", *groups.CONSISTENCY])
     aggregation = runs["aggregation"].iloc[0]
     shown = runs[runs["aggregation"] == aggregation]
-    course = {bool(trained): {str(run["layer"]): group.estimate(run, "mean")
+    course = {trained: {str(run["layer"]): group.estimate(run, "mean")
                               for _, run in own.iterrows()}
               for trained, own in shown.groupby("trained", sort=False)}  # fmt: skip
     since = ABOVE_FROM if ABOVE_FROM in group.layers else group.layers[len(group.layers) // 2]
@@ -210,7 +210,7 @@ def make_panel_f(group: Group) -> Panel:
     told = []
     for trained, means in course.items():
         points = [f"{each.tell(2)} in {layer}" for layer, each in means.items()]
-        how = "trained" if trained else "untrained"
+        how = names.TRAINED[trained]
         if (depth := grows[trained]) is not None:
             how += f", {GROWTH[depth.is_above(GROWS)]}"
         told.append(f"{points[0]} to {points[-1]} ({how})")
@@ -225,7 +225,7 @@ def make_panel_f(group: Group) -> Panel:
 def _find_consistency(group: Group) -> pd.DataFrame:
     """A run of each aggregation, layer and network, single units first: pairs are in all alike."""
     runs = pd.concat(
-        [group.runs.assign(trained=group.trained), group.untrained.assign(trained=False)]
+        [group.runs.assign(trained=group.state), group.untrained.assign(trained=False)]
     )
     # A metric from outside joins the set in its own runs: the smaller set is common to all.
     pairs = runs[[f"with_{name}" for name in group.styles if f"with_{name}" in runs]]
@@ -236,7 +236,7 @@ def _find_consistency(group: Group) -> pd.DataFrame:
         raise Missing("one layer has no course over depth")
     return groups.sort_rows(
         runs,
-        {"aggregation": ["unit", *PREFERRED], "trained": [True, False], "layer": group.layers},
+        {"aggregation": ["unit", *PREFERRED], "trained": [*names.TRAINED], "layer": group.layers},
     )
 
 
@@ -304,6 +304,8 @@ def _find_kernels(group: Group, measure: str, step: str) -> pd.DataFrame:
 def _why_uncompared(group: Group, letter: str, metrics: set[str]) -> str:
     """Why the paper's result says nothing about these runs; empty where it does."""
     runs = group.runs
+    if group.state == "":
+        return "responses from a file are not known to be a trained network's"
     if not group.trained and letter == "f":
         return "no trained network was asked"
     if not group.trained:

@@ -91,6 +91,11 @@ class Group:
         resampled = drawn["draw"].to_numpy() == "resample"
         return Estimate(value, drawn[name].to_numpy(np.float64)[resampled])
 
+    @property
+    def state(self) -> bool | str:
+        """Whether the network is trained; empty where responses are from a file."""
+        return "" if (self.criteria["trained"] == "none").all() else self.trained
+
     @functools.cached_property
     def runs(self) -> pd.DataFrame:
         """One run of each `POINT`: with the paper's criterion, else the first that was asked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from app.findings.multiverse import OUTCOMES
+from app.names import TRAINED
 from app.sweeps.groups import Group, Missing, Panel, join_words
 
 NAMED = 3  # choices that a sentence names
@@ -18,7 +19,7 @@ def is_explored(group: Group) -> bool:
 def make_panel_m(group: Group) -> Panel:
     """What choices explain of each outcome, in each layer, trained and untrained."""
     parts = []
-    for runs, trained in ((group.criteria, group.trained), (group.untrained, False)):
+    for runs, trained in ((group.criteria, group.state), (group.untrained, False)):
         for layer, own in runs.groupby("layer", sort=False):
             found = (group.read(place, "multiverse_shares") for place in own.index)
             table = next((each for each in found if each is not None), None)
@@ -35,8 +36,7 @@ def make_panel_m(group: Group) -> Panel:
         metric = last.loc[last["choice"] == "metric", "share"].iloc[0]
         if "metric" not in set(most["choice"]):
             shares.append(f"metric {100 * metric:.0f} %")
-        state = "trained" if is_trained else "untrained"
-        told.append(f"{OUTCOMES[str(outcome)]} ({state}) {join_words(shares)}")
+        told.append(f"{OUTCOMES[str(outcome)]} ({TRAINED[is_trained]}) {join_words(shares)}")
     says = f"In {table['layer'].iloc[-1]}, of the variance over specifications: {'; '.join(told)}."
     caption = (
         "The share of each outcome's variance over all specifications that each choice explains, "

@@ -485,6 +485,16 @@ def test_the_untrained_counterpart():
     assert not panels(only)["f"].table["trained"].any()
 
 
+def test_responses_from_a_file_are_of_no_network():
+    def change(row: dict[str, Any]) -> None:
+        row["tags"]["trained"] = "none"
+
+    made = panels(told(models=["monkey"], change=change))
+    said = "Not compared: responses from a file are not known to be a trained network's."
+    assert made["b"].verdict == made["f"].verdict == said
+    assert "(from a file, grows)" in made["f"].says
+
+
 def test_the_same_name_with_and_without_weights():
     def change(row: dict[str, Any]) -> None:
         row["tags"]["trained"] = "true" if row["params"]["model.weights"] != "null" else "false"
