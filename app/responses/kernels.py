@@ -30,7 +30,7 @@ def measure_norm(maps: Tensor) -> Tensor:
     # Four times faster than torch.linalg.vector_norm on maps that lie channels last.
     norm = maps.square().sum(dim=(2, 3)).sqrt()
     unsure = ~((norm > 1e-15) & (norm < torch.inf))
-    norm[unsure] = torch.linalg.vector_norm(maps[unsure], dim=(1, 2), dtype=torch.float64).float()
+    norm[unsure] = torch.linalg.vector_norm(maps[unsure], dim=(1, 2), dtype=torch.float64).to(norm)
     return norm
 
 

@@ -156,7 +156,7 @@ class Recording:
         """
         responses = average(trials, images)
         if self.aggregation != "unit":
-            maps = torch.from_numpy(responses).reshape(-1, len(numbers), *self.shape[1:]).float()
+            maps = torch.from_numpy(responses).reshape(-1, len(numbers), *self.shape[1:])
             responses = AGGREGATE[self.aggregation](maps).numpy()
         else:
             positions = math.prod(self.shape[1:])
