@@ -93,14 +93,21 @@ class Recording:
         """
         rows = np.unique(np.concatenate(images.presentations))
         own = [np.searchsorted(rows, numbers) for numbers in images.presentations]
-        some = False
+        some, heard = False, np.zeros(len(rows), np.bool_)
         for numbers, trials in self.read_trials(rows, len(own), hardware, bytes_a_unit):
             kept, responses = self.respond(numbers, trials, own)
             if len(kept):
                 some = True
                 yield kept, responses
+            elif not some:
+                heard |= ~np.isnan(trials).all(axis=1)
         if not some:
-            raise InputError(f"{self.what}: none has a finite response to each of the stimuli")
+            lost = [name for name, shown in zip(images.names, own, strict=True)
+                    if not heard[shown].any()]  # fmt: skip
+            said = f"; {lost[0]!r} has none at all: leave its category empty" if lost else ""
+            raise InputError(
+                f"{self.what}: none has a finite response to each of the stimuli{said}"
+            )
 
     def read_trials(
         self, rows: NDArray[np.int64], samples: int, hardware: Hardware, bytes_a_unit: int = 0

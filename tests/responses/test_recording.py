@@ -487,9 +487,19 @@ def test_one_presentation_a_category_is_refused(tmp_path: Path):
         run(tmp_path, "responses=file", f"responses.path={path}", "target=face")
 
 
-def test_a_recording_without_a_finite_unit_is_refused(tmp_path: Path):
-    path = write(tmp_path / "lost.nc", VALUES * np.nan)
-    with pytest.raises(InputError, match="none has a finite response"):
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (range(5), "stimuli$"),
+        ([3] * 5, "stimuli; 'category/presentation-4' has none at all: leave"),
+    ],
+)
+def test_a_recording_without_a_finite_unit_is_refused(lost: list[int], said: str, tmp_path: Path):
+    """Each unit has lost a stimulus of its own, or all the same one."""
+    values = VALUES.copy()
+    values[lost, range(5)] = np.nan
+    path = write(tmp_path / "lost.nc", values)
+    with pytest.raises(InputError, match=f"none has a finite response to each of the {said}"):
         run(tmp_path, "responses=file", f"responses.path={path}", "target=face")
 
 
