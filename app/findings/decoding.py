@@ -387,6 +387,11 @@ def why_not_decoded(
         return "decoding: switched off (decoding=none)"
     if recorded is not None and not len(recorded):
         return "decoding: of no presentation of the recording an identity is known"
+    if recorded is not None:
+        try:
+            assign_folds(recorded.labels)
+        except InputError as error:
+            return f"decoding: {str(error).removeprefix('decoding ')}"
     if aggregation == "unit" and recorded is None:
         return "decoding: kernels are decoded, not single units; take aggregation=mean, l2 or max"
     if settings.layers is not None and layer not in settings.layers:

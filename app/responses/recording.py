@@ -104,7 +104,7 @@ class Recording:
         if not some:
             lost = [name for name, shown in zip(images.names, own, strict=True)
                     if not heard[shown].any()]  # fmt: skip
-            said = f"; {lost[0]!r} has none at all: leave its category empty" if lost else ""
+            said = f"; {lost[0]!r} has none at all: leave its label empty" if lost else ""
             raise InputError(
                 f"{self.what}: none has a finite response to each of the stimuli{said}"
             )

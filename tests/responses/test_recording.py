@@ -460,6 +460,21 @@ def test_an_identity_of_one_stimulus_is_decoded_from_presentations():
     assert "single presentations are decoded" in people.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("identity", "said"),
+    [([*"ab", *"c" * 10], "identity 'a' has one image"), (["a"] * 12, "two identities or more")],
+)
+def test_a_recording_whose_identities_cannot_be_decoded_is_scored(
+    identity: list[str], said: str, tmp_path: Path
+):
+    array = lay_out(VALUES, category=CATEGORIES, identity=identity)
+    array.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    words = ["responses=file", f"responses.path={tmp_path / 'a.nc'}", "target=face"]
+    metrics, _, notes = run(tmp_path, *words)
+    assert metrics["selectivity/units"] == 5 and not any(name.startswith("dec") for name in metrics)
+    assert any(note.startswith("decoding: ") and said in note for note in notes)
+
+
 def test_a_category_that_was_not_shown_is_refused():
     told = table(category=["face", "house"])
     with pytest.raises(InputError, match=r"names the category 'adult'.*face, house"):
