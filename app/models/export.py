@@ -5,10 +5,12 @@ A network that cannot be exported is run once on one blank image, and its module
 
 from __future__ import annotations
 
+import io
+import logging
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,13 +30,13 @@ TOLERANCE = 1e-4
 
 
 @torch.library.custom_op("selective_units::mark", mutates_args=())
-def mark(values: Tensor, call: int) -> Tensor:
-    """Stand in the graph for the end of a module's call."""
+def mark(values: Tensor, call: str) -> Tensor:
+    """Stand in the graph for the end of a module's call, which `Call.value` names."""
     return values.clone()
 
 
 @mark.register_fake
-def _(values: Tensor, call: int) -> Tensor:
+def _(values: Tensor, call: str) -> Tensor:
     return torch.empty_like(values)
 
 
@@ -44,23 +46,31 @@ def export(network: nn.Module, size: int, name: str) -> Graph:
     It is held against the network's own outputs. InputError where the network itself fails on such
     images; `name` is for that message.
     """
-    try:
-        graph = _export(network, size)
-    except Exception as error:  # torch.export, and a network's code, may raise anything
-        graph = _watch(network, size, name, _say(error))
+    graph = _watch(network, size, name)
+    for strict in (False, True):  # its code is run, or read: so len(images) may be any number
+        try:
+            graph = _export(network, size, graph.calls, strict)
+            break
+        except Exception as error:  # torch.export, and a network's code, may raise anything
+            graph = replace(graph, failure=graph.failure or _say(error))
     called = {call.name for call in graph.calls}
     uncalled = tuple(name for name, _ in network.named_modules() if name not in called)
     return replace(graph, uncalled=uncalled)
 
 
-def _export(network: nn.Module, size: int) -> Graph:
-    blank = torch.zeros(2, 3, size, size)
-    with _hooks(network, mark) as calls:
-        batch = ({0: torch.export.Dim.DYNAMIC},)
-        exported = torch.export.export(network, (blank,), dynamic_shapes=batch, strict=False)
+def _export(network: nn.Module, size: int, calls: Sequence[Call], strict: bool) -> Graph:
+    blank, collection = torch.zeros(2, 3, size, size), torch.export.ShapesCollection
+    shapes: Any = collection()  # type: ignore[no-untyped-call]  # torch's signature has none
+    shapes[blank] = {0: torch.export.Dim.DYNAMIC}
+    # In no_grad that of the network's own is no operation.
+    with _hooks(network, mark), torch.no_grad(), _quiet():
+        exported = torch.export.export(network, (blank,), dynamic_shapes=shapes, strict=strict)
     shown = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        own = torch.cat([network(each[None].clone()) for each in shown])  # which it may change
+    with torch.inference_mode():  # of each image by itself, twice: squeeze() would drop a single
+        each = [network(image.repeat(2, 1, 1, 1)) for image in shown]
+    if not isinstance(each[0], Tensor):
+        raise ValueError(f"it gives a {type(each[0]).__name__}, not one tensor")
+    own = torch.cat([twice[:1] for twice in each])
     # As it stands what works in place is put beside its input, which views of that would not see.
     for make in (lambda: exported, lambda: exported.run_decompositions({})):
         graph = _translate(make(), calls, size)
@@ -78,7 +88,7 @@ def _export(network: nn.Module, size: int) -> Graph:
 
 
 def _translate(
-    exported: torch.export.ExportedProgram, calls: list[Call], size: int
+    exported: torch.export.ExportedProgram, calls: Sequence[Call], size: int
 ) -> Graph | None:
     """The graph as plain data, without marks; None where an operation has no place in it."""
     signature = exported.graph_signature
@@ -87,7 +97,7 @@ def _translate(
     names = {node: OWN + name for node, name in tensors.items()}
     names[str(signature.user_inputs[0])] = PIXELS
     operations: dict[str, Operation] = {}
-    ends: dict[int, str] = {}
+    ends: dict[str, str] = {}
     for node in exported.graph.nodes:
         if node.op != "call_function":
             continue
@@ -98,8 +108,9 @@ def _translate(
             names[node.name] = ends[call] = source.name
             if len(marked.users) > 1:  # what the module gives back as it is, others take, too
                 names[node.name] = ends[call] = node.name
+                module = call.rpartition(" ")[0]
                 operations[node.name] = Operation(
-                    node.name, "aten.alias.default", (source,), {}, calls[call].name, *shown
+                    node.name, "aten.alias.default", (source,), {}, module, *shown
                 )
             continue
         target = _name(node.target)
@@ -111,18 +122,21 @@ def _translate(
         if target == "aten.clone.default" and not kwargs:  # a dropout, say; nothing is written to
             target = "aten.alias.default"
         args = _tell(node.args, names)
+        if target == "aten.squeeze.default":  # images stay a dimension, where there is one, too
+            shape, grows, _ = _measure(node.args[0])
+            alone = [place for place, count in enumerate(shape or ()) if count == 1]
+            target, args = "aten.squeeze.dims", (*args, tuple({*alone} - {*grows}))
         operations[node.name] = Operation(node.name, target, args, kwargs, module, *shown)
-    if len(signature.user_outputs) != 1:
-        raise ValueError(f"the network gives {len(signature.user_outputs)} tensors")
     result = str(signature.user_outputs[0])
     result = names.get(result, result)
     if not operations[result].each:
         raise ValueError("its outputs do not follow the number of images")
     shapes: dict[str, Any] = {name: each.shape for name, each in operations.items() if each.each}
     shapes[PIXELS] = (1, 3, size, size)
+    values = [ends.get(call.value, "") for call in calls]
     made = tuple(
-        replace(call, value=ends.get(place, ""), shape=shapes.get(ends.get(place, "")))
-        for place, call in enumerate(calls)
+        replace(call, value=value, shape=shapes.get(value))
+        for call, value in zip(calls, values, strict=True)
     )
     arrays: Any = {name: exported.constants[name] for name in held.values()}
     constants = {OWN + name: np.asarray(each.detach()) for name, each in arrays.items()}
@@ -179,23 +193,37 @@ def _measure(node: fx.Node) -> tuple[tuple[int, ...] | None, tuple[int, ...], bo
     return shape, grows, not value.is_floating_point()
 
 
-def _watch(network: nn.Module, size: int, name: str, failure: str) -> Graph:
-    """The calls of one forward pass on one blank image."""
-    blank = torch.zeros(1, 3, size, size)
-    with _hooks(network, lambda output, _: output) as calls, torch.inference_mode():
-        try:
+def _watch(network: nn.Module, size: int, name: str) -> Graph:
+    """The calls of one forward pass on two blank images."""
+    blank = torch.zeros(2, 3, size, size)
+    try:
+        with _hooks(network, lambda output, _: output) as calls, torch.inference_mode():
             network(blank)
-        except Exception as error:
-            shape = " x ".join(map(str, blank.shape))
-            raise InputError(
-                f"the network {name} fails on images {shape}: {_say(error)}"
-            ) from error
-    made = tuple(replace(call, value=f"{call.name} {call.number}") for call in calls)
-    return Graph((), made, "", size, {}, failure=failure)
+    except Exception as error:
+        shape = " x ".join(map(str, blank.shape))
+        raise InputError(f"the network {name} fails on images {shape}: {_say(error)}") from error
+    shapes = [call.shape or () for call in calls]  # of one image, where images come first
+    made = (
+        replace(call, shape=(1, *shape[1:]) if shape[:1] == (2,) else None)
+        for call, shape in zip(calls, shapes, strict=True)
+    )
+    return Graph((), tuple(made), "", size, {})
 
 
 @contextmanager
-def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator[list[Call]]:
+def _quiet() -> Iterator[None]:
+    """Leave out what torch logs and prints, in a hundred lines, of an error that is told in one."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _hooks(network: nn.Module, see: Callable[[Tensor, str], Tensor]) -> Iterator[list[Call]]:
     """List all calls of modules; each output that is a tensor is put through `see`."""
     calls: list[Call] = []
     count: Counter[str] = Counter()
@@ -203,10 +231,10 @@ def _hooks(network: nn.Module, see: Callable[[Tensor, int], Tensor]) -> Iterator
     # By its name, since torch.export may call a copy of the module.
     def after(name: str, module: nn.Module, _: object, output: object) -> object:
         shape = tuple(output.shape) if isinstance(output, Tensor) else None
-        roles = _activates(module), isinstance(module, _NORMS)
-        calls.append(Call(name, count[name], type(module).__name__, shape, "", *roles))
+        roles, value = (_activates(module), isinstance(module, _NORMS)), f"{name} {count[name]}"
+        calls.append(Call(name, count[name], type(module).__name__, shape, value, *roles))
         count[name] += 1
-        return see(output, len(calls) - 1) if isinstance(output, Tensor) else None
+        return see(output, value) if isinstance(output, Tensor) else None
 
     with ExitStack() as hooks:
         for name, module in network.named_modules():

@@ -297,6 +297,67 @@ def test_what_changes_its_input_in_place_is_exported():
     assert torch.equal(found, again)
 
 
+class Written(nn.Module):
+    """A network as `how`, (network, images) to outputs, says."""
+
+    def __init__(self, how) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+        self.head, self.how = nn.Linear(4, 2), how
+
+    def forward(self, *images):
+        return self.how(self, *images)
+
+
+def squeezes(net, x):
+    return net.head(net.pool(net.conv(x).relu()).squeeze()).softmax(1)
+
+
+def counts(net, x):
+    x = net.conv(x).relu()
+    return net.head(x.view(len(x), 4, -1).mean(2))
+
+
+def is_frozen(net, x):
+    with torch.no_grad():
+        x = net.conv(x).relu()
+    return net.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
+@pytest.mark.parametrize("how", [squeezes, counts, is_frozen])
+def test_networks_have_a_graph_as_people_write_them(how, wrap):
+    """Of any number of images, of one, too."""
+    torch.manual_seed(0)
+    net = wrap(Written(how)).eval()
+    graph = export(net, 8, "written")
+    assert not graph.failure
+    assert [name for name, *_ in Places(graph, "written").list_all()][0].endswith("conv")
+    program = Program(graph, net, torch.device("cpu"), torch.float32)
+    images = torch.rand(5, 3, 8, 8)
+    with torch.inference_mode():
+        expected = net(images)
+        for count in (1, 5):
+            found = program.get({PIXELS: images[:count]}, graph.result)
+            torch.testing.assert_close(found, expected[:count])
+
+
+def test_why_there_is_no_graph_is_one_line(capfd):
+    def goes_one_by_one(net, x):
+        return torch.stack([net.head(net.conv(each).mean((1, 2))) for each in x])
+
+    def gives_two(net, x):
+        return net.head(net.conv(x).mean((2, 3))), x
+
+    failures = [
+        export(Written(how).eval(), 8, "written").failure for how in (goes_one_by_one, gives_two)
+    ]
+    assert "Constraints violated" in failures[0]
+    assert failures[1] == "ValueError: it gives a tuple, not one tensor"
+    assert export(Stubborn().eval(), 8, "stubborn").failure
+    assert not capfd.readouterr().err, "torch tells the rest"
+
+
 def test_a_depth_is_a_layer_that_all_of_the_network_passes_through(graph: Graph):
     """Of a block's layers, and of branches that end, others lead around; the head is a vector."""
     places = Places(graph, "net")
