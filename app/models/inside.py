@@ -23,7 +23,8 @@ class Inside:
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode; it takes images (n, 3, input_size, input_size) and gives one tensor.
+        In evaluation mode, on the CPU, in float32; it takes images (n, 3, input_size, input_size)
+        and gives one tensor.
     input_size : int
         Rows, and columns, of its images, in pixels.
     device : str or torch.device
@@ -32,7 +33,8 @@ class Inside:
     Raises
     ------
     InputError
-        One line, for a network in training mode, that fails on such images, or has no graph.
+        One line, for a network in training mode, elsewhere than on the CPU or not in float32, that
+        fails on such images, or has no graph.
 
     Examples
     --------
@@ -57,6 +59,12 @@ class Inside:
                 f"{self.name} is in training mode, in which dropout and batch normalisation make "
                 "its outputs depend on chance and on the batch: take network.eval()"
             )
+        for each in network.state_dict().values():
+            if not each.is_cpu or (each.is_floating_point() and each.dtype != torch.float32):
+                raise InputError(
+                    f"{self.name} has a tensor of {each.dtype} on {each.device}: take "
+                    "network.float().cpu(); `device` says where it is run"
+                )
         self.graph = export(network, input_size, self.name)
         if self.graph.failure:
             raise InputError(f"{self.name} has no graph: {self.graph.failure}")

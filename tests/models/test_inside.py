@@ -107,6 +107,10 @@ def test_what_cannot_be_done_is_one_line(network):
         Inside(Stubborn().eval(), 8)
     with pytest.raises(InputError, match="Net is in training mode"):
         Inside(Net(), 16)
+    with pytest.raises(InputError, match="tensor of torch.float16 on cpu: take network.float"):
+        Inside(Net().eval().half(), 16)
+    with pytest.raises(InputError, match="RecursiveScriptModule fails .* not supported on Script"):
+        Inside(torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(192, 2))).eval(), 8)
 
 
 def test_the_example_holds():
