@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -69,6 +70,8 @@ class Inside:
         if self.graph.failure:
             raise InputError(f"{self.name} has no graph: {self.graph.failure}")
         self.program = Program(self.graph, network, torch.device(device), torch.float32)
+        # As it is now: where it learns on, some of its tensors would be copies, some its own.
+        self.program.tensors = copy.deepcopy(self.program.tensors)
         self.places = Places(self.graph, self.name)
 
     def list_layers(self) -> list[str]:
@@ -92,8 +95,7 @@ class Inside:
         Tokens are rows; of a vector rows and columns are 1.
         """
         places = [self.find(layer) for layer in layers]
-        given = {PIXELS: images.to(self.program.device)}
-        found = dict(self.program.run(given, [place.value for place in places]))
+        found = dict(self.program.run(self._give(images), [place.value for place in places]))
         return {place.layer: place.view(found[place.value]) for place in places}
 
     @torch.inference_mode()
@@ -125,10 +127,14 @@ class Inside:
             if donors is not None:
                 mean = replacement == "mean"
                 donors = donors.mean(0).expand_as(donors) if mean else donors.roll(1, 0)
+            if place.value in change:
+                raise InputError(
+                    f"two of the layers {', '.join(kernels)} of {self.name} are read at one place, "
+                    f"{place.words}: name one of them"
+                )
             where = slice(None), list(own)
             change[place.value] = partial(place.replace, where=where, donors=donors)
-        given = {PIXELS: images.to(self.program.device)}
-        return self.program.get(given, self.graph.result, change)
+        return self.program.get(self._give(images), self.graph.result, change)
 
     def attribute(
         self,
@@ -159,5 +165,15 @@ class Inside:
             say of it.
         """
         places = [self.find(layer) for layer in layers]
-        given, judge = {PIXELS: images.to(self.program.device)}, (self.graph.result, loss)
+        given, judge = self._give(images), (self.graph.result, loss)
         return attribute(self.program, places, given, judge, points=points).changes
+
+    def _give(self, images: Tensor) -> dict[str, Tensor]:
+        """Images where the network is; InputError for what it does not take."""
+        wanted = (3, self.graph.size, self.graph.size)
+        if images.ndim != 4 or images.shape[1:] != wanted or images.dtype != torch.float32:
+            raise InputError(
+                f"{self.name} takes images (n, {', '.join(map(str, wanted))}) of torch.float32: "
+                f"these are {tuple(images.shape)} of {images.dtype}"
+            )
+        return {PIXELS: images.to(self.program.device)}

@@ -103,6 +103,13 @@ def test_what_cannot_be_done_is_one_line(network):
         network.read(IMAGES, ["blok"])
     with pytest.raises(InputError, match="replacement=noise is one of zero, mean, resample"):
         network.lesion(IMAGES, {"block": [0]}, "noise")
+    with pytest.raises(
+        InputError, match="block, block.relu of Net are read at one place, block.relu"
+    ):
+        network.lesion(IMAGES, {"block": [0], "block.relu": [1]})
+    for wrong in (IMAGES[0], IMAGES[..., :8], IMAGES.double()):
+        with pytest.raises(InputError, match=r"Net takes images \(n, 3, 16, 16\) of torch.float32"):
+            network.read(wrong, ["block"])
     with pytest.raises(InputError, match="Stubborn has no graph"):
         Inside(Stubborn().eval(), 8)
     with pytest.raises(InputError, match="Net is in training mode"):
@@ -111,6 +118,16 @@ def test_what_cannot_be_done_is_one_line(network):
         Inside(Net().eval().half(), 16)
     with pytest.raises(InputError, match="RecursiveScriptModule fails .* not supported on Script"):
         Inside(torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(192, 2))).eval(), 8)
+
+
+def test_a_network_that_learns_on_is_as_it_was():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 2)).eval()
+    network = Inside(body, 16)
+    before = body(IMAGES).detach()
+    with torch.no_grad():
+        for each in body.parameters():
+            each.mul_(2)
+    torch.testing.assert_close(network.lesion(IMAGES, {}), before)
 
 
 def test_the_example_holds():
