@@ -66,7 +66,7 @@ def _export(network: nn.Module, size: int, calls: Sequence[Call], strict: bool) 
     with _hooks(network, mark), torch.no_grad(), _quiet():
         exported = torch.export.export(network, (blank,), dynamic_shapes=shapes, strict=strict)
     shown = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():  # of each image by itself, twice: squeeze() would drop a single
+    with torch.no_grad():  # of each image by itself, twice: squeeze() would drop a single
         each = [network(image.repeat(2, 1, 1, 1)) for image in shown]
     if not isinstance(each[0], Tensor):
         raise ValueError(f"it gives a {type(each[0]).__name__}, not one tensor")
@@ -197,7 +197,7 @@ def _watch(network: nn.Module, size: int, name: str) -> Graph:
     """The calls of one forward pass on two blank images."""
     blank = torch.zeros(2, 3, size, size)
     try:
-        with _hooks(network, lambda output, _: output) as calls, torch.inference_mode():
+        with _hooks(network, lambda output, _: output) as calls, torch.no_grad():
             network(blank)
     except Exception as error:
         shape = " x ".join(map(str, blank.shape))
