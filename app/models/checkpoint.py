@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import re
 import textwrap
@@ -10,6 +11,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +127,14 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of its weights; PyTorch's files say nothing."""
-    if not is_safetensors(path):
-        return {}
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+    """What a file of safetensors, or a training's checkpoint, says of its weights."""
+    if is_safetensors(path):
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    with suppress(Exception):  # others say nothing
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return {"face_classes": str(content["settings"]["model.face_classes"])}
+    return {}
 
 
 def read_key_map(name: str) -> dict[str, str]:
@@ -208,10 +213,19 @@ def fill(network: nn.Module, state: State, path: Path) -> None:
 
 
 def write(path: Path, state: State, about: Mapping[str, str]) -> None:
-    """Write a state dict as a safetensors file; `about` goes into its metadata."""
-    tensors = {key: value.contiguous() for key, value in state.items()}
-    with whole(path) as new:
-        new.write_bytes(save(tensors, {"format": "pt", **about}))
+    """Write a state dict as a safetensors file; `about` goes into its metadata.
+
+    Equal weights are equal files, which stored results are known by: safetensors itself would write
+    what is said of them in a random order.
+    """
+    content = save({key: value.contiguous() for key, value in state.items()})
+    start = 8 + int.from_bytes(content[:8], "little")
+    said = {"__metadata__": {"format": "pt", **about}, **json.loads(content[8:start])}
+    header = json.dumps(said).encode()
+    header += b" " * (-len(header) % 8)  # values are aligned
+    with whole(path) as new, open(new, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(memoryview(content)[start:])
 
 
 def _find_reason(path: Path) -> str | None:

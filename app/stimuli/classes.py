@@ -210,7 +210,7 @@ def name_tasks(settings: Lesion, face_classes: int, outputs: int) -> list[Task]:
     if settings.faces.root and not faces:
         raise InputError(
             f"lesion.faces.root={settings.faces.root}, but none of the network's outputs are faces "
-            "(model.face_classes=0): take lesion.task=readout"
+            "(model.face_classes=0): give how many are, or take lesion.task=readout"
         )
     given = (("faces", settings.faces, faces), ("objects", settings.objects, objects))
     return [Task(name, own.root, own.classes, right, settings.held_out)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.config.schema import Model
@@ -82,6 +82,19 @@ def test_weights_may_say_that_they_are_untrained(tmp_path: Path, state, said, tr
     assert loading.load(settings).settings.trained is trained
     settings.trained = True  # what the user says counts
     assert loading.load(settings).settings.trained is True
+
+
+def test_equal_weights_are_equal_files(tmp_path: Path, state: dict[str, Tensor]):
+    """Their digest is what stored results are known by."""
+    path, about = tmp_path / "weights.safetensors", {"trained": "true", "face_classes": "3"}
+    written = set()
+    for _ in range(20):
+        checkpoint.write(path, state, about)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    assert checkpoint.read_metadata(path) == {"format": "pt", **about}
+    read = load_file(path)
+    assert read.keys() == state.keys() and all(torch.equal(read[key], state[key]) for key in read)
 
 
 def test_half_precision_weights_become_single(tmp_path: Path, state: dict[str, Tensor]):

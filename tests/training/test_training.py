@@ -155,12 +155,13 @@ def test_what_is_left_tells_all_and_loads_as_a_model(photos: Path, tmp_path: Pat
 def test_trained_and_untrained_are_compared_by_the_main_command(photos: Path, tmp_path: Path):
     train.train(settings(*overrides(photos, "epochs=1")), tmp_path / "out")
     shape = [arg for arg in TINY if arg.startswith("model.")]
-    for name, trained in ((outputs.BEST, True), (outputs.INITIAL, False)):
-        path = tmp_path / "out" / name
+    state = "checkpoints/epoch-0001.pth"
+    for name, plain in ((outputs.BEST,) * 2, (outputs.INITIAL,) * 2, (state, outputs.LAST)):
+        path, trained = tmp_path / "out" / name, name != outputs.INITIAL
         chosen = settings(*shape).model
         chosen.checkpoint, chosen.face_classes, chosen.trained = str(path), None, None
         loaded = load(chosen)
-        assert same(loaded.network.state_dict(), load_file(path))
+        assert same(loaded.network.state_dict(), load_file(tmp_path / "out" / plain))
         found = loaded.settings
         assert (found.outputs, found.face_classes, found.trained) == (5, 2, trained)
         assert load(replace(chosen, face_classes=3)).settings.face_classes == 3, "as it is asked"
