@@ -75,8 +75,10 @@ def make_schedule(optimiser: Optimizer, settings: Schedule, epochs: int, steps: 
     """Make the learning rate of every step; `steps` are those of one epoch."""
     total, peak = epochs * steps, optimiser.param_groups[0]["lr"]
     if settings.name == "onecycle":
+        up = settings.warmup if settings.warmup * total != 1 else 0.0  # or torch divides by 0
+        given = "momentum" in optimiser.defaults  # it stays
         return lr_scheduler.OneCycleLR(
-            optimiser, peak, total_steps=total, pct_start=settings.warmup
+            optimiser, peak, total_steps=total, pct_start=up, cycle_momentum=not given
         )
     rising = round(settings.warmup * total)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.config.training import Schedule, Stopping
@@ -54,6 +54,28 @@ def test_constant_and_one_cycle():
     found = rates("onecycle", warmup=0.25, epochs=4, steps=5)
     assert max(found) == pytest.approx(2.0) and found.index(max(found)) == 4
     assert found[0] < 0.1 and found[-1] < 0.001
+
+
+@given(st.integers(1, 4), st.integers(1, 10), st.sampled_from([0.01, 0.1, 0.2, 0.25, 0.5, 0.9]))
+@example(1, 5, 0.2)  # the default, of which one step is the share
+def test_one_cycle_of_any_length(epochs, steps, warmup):
+    found = rates("onecycle", warmup=warmup, epochs=epochs, steps=steps)
+    peak = found.index(max(found))
+    assert all(0 <= rate <= 2.0 for rate in found) and found[-1] < 0.001
+    assert found == sorted(found[: peak + 1]) + sorted(found[peak + 1 :], reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+def test_the_momentum_is_the_one_that_is_given(schedule):
+    chosen = settings(
+        "model.outputs=6", "model.face_classes=3", "optimiser.name=sgd", "optimiser.momentum=0.3",
+        f"schedule.name={schedule}",
+    )  # fmt: skip
+    learner = make_learner(chosen, 2, CPU)
+    for _ in range(2 * chosen.epochs):
+        assert {group["momentum"] for group in learner.optimiser.param_groups} == {0.3}
+        learner.optimiser.step()
+        learner.schedule.step()
 
 
 def history(losses: list[float]) -> History:
