@@ -52,7 +52,7 @@ class Training:
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest held-out loss, from 1."""
-        return loop.find_best(self.history, self.settings.stopping.min_delta)
+        return loop.find_best(self.history)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,10 @@ def kept(folder: Path) -> list[str]:
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best_and_the_last(photos: Path, tmp_path: Path, losses, capsys):
     losses([5, 3, 4, 4, 4, 4, 4, 4])
-    chosen = settings(*overrides(photos, "epochs=8", "stopping.patience=4", "keep=2"))
+    given = ["epochs=8", "stopping.patience=5", "stopping.min_delta=3", "keep=2"]
+    chosen = settings(*overrides(photos, *given))
     results, _ = train.train(chosen, tmp_path / "out")
+    # Its patience ends after the first epoch, but the second is the best.
     assert len(results.history) == 6 and results.best_epoch == 2
     assert kept(tmp_path / "out") == ["epoch-0002.pth", "epoch-0005.pth", "epoch-0006.pth"]
     assert "stopped early" in capsys.readouterr().err
