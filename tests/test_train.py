@@ -111,6 +111,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         train.train(settings("epochs=1", "optimiser.learning_rate=0.02"), tmp_path)
     with pytest.raises(InputError, match=r"model.hidden=4, this one has 5"):
         train.train(settings("epochs=1", "model.hidden=5"), tmp_path)
+    with pytest.raises(InputError, match=r"model.squash=False, this one has True"):
+        train.train(settings("epochs=1", "model.squash=true"), tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -193,6 +195,8 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
         ("model.input_size=50", "multiple of 32"),
         ("model.mean=null", "mean and sd have to be given"),
         ("model.widths=[1,2]", "13 values"),
+        ("model.widths=[0,2,2,2,2,2,2,2,2,2,2,2,2]", "13 values, 1 or more"),
+        ("augmentation.ratio=[1,inf]", "augmentation.ratio=[1.0, inf]"),
         ("model.checkpoint=x.pth", "leave model.checkpoint out"),
         ("dropout=1", "dropout=1.0: from 0 to below 1"),
         ("optimiser.name=adagrad", "optimiser.name=adagrad is unknown: it is one of adamw, sgd"),

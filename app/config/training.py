@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, cast
 
@@ -28,9 +28,9 @@ FREE = (
     "output", "workers", "tracking", "faces", "objects", "keep", "stopping", "device", "debug",
     "megapixels",
 )  # fmt: skip
-# What of the model's settings the training depends on.
-OF_MODEL = (
-    "widths", "hidden", "outputs", "face_classes", "input_size", "resize", "mean", "sd", "seed",
+# What of the model's settings says where weights come from, or what they are called.
+OF_WEIGHTS = (
+    "name", "source", "checkpoint", "key_map", "weights", "weights_like", "trained", "classes",
 )  # fmt: skip
 
 
@@ -177,10 +177,11 @@ def check(settings: Train) -> None:
 def _check_network(model: Network) -> None:
     if None in (model.input_size, model.resize, model.mean, model.sd):
         raise InputError("model.input_size, resize, mean and sd have to be given for a training")
-    if model.input_size < 32 or model.input_size % 32 or len(model.widths) != 13:
+    widths, size = model.widths, model.input_size
+    if size < 32 or size % 32 or len(widths) != 13 or min(widths) < 1:
         raise InputError(
-            "model.widths needs 13 values and model.input_size a multiple of 32: "
-            f"they have {len(model.widths)} and {model.input_size}"
+            f"model.widths needs 13 values, 1 or more, and model.input_size a multiple of 32: they "
+            f"are {widths} and {size}"
         )
     if model.checkpoint is not None:
         raise InputError(
@@ -196,7 +197,7 @@ def _check_augmentation(varied: Augmentation) -> None:
             f"augmentation.scale={varied.scale}: the least and the largest share of the image, "
             "above 0 and at most 1, e.g. [0.35,1], or null for the centre alone"
         )
-    if not _is_range(varied.ratio, math.inf):
+    if not _is_range(varied.ratio, sys.float_info.max):
         raise InputError(
             f"augmentation.ratio={varied.ratio}: the least and the largest width ÷ height, "
             "above 0, e.g. [0.75,1.33]"
@@ -235,6 +236,7 @@ def identity(settings: Train, images: str) -> dict[str, Any]:
     another training from one to go on from.
     """
     whole = dataclasses.asdict(settings)
-    whole["model"] = {key: whole["model"][key] for key in OF_MODEL}
+    for key in OF_WEIGHTS:
+        del whole["model"][key]
     kept = {key: value for key, value in whole.items() if key not in FREE}
     return {"images": images, **dict(leaves(kept))}
