@@ -5,6 +5,7 @@ Fetched once, from the public archives that conf/photographs.yaml names, whose t
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -38,7 +39,8 @@ def job(config: DictConfig) -> None:
         for part, what in ((FACES, "to learn"), (DECODE, "to decode"), (OBJECTS, "to learn")):
             classes, images = ([*(folder / part).glob(depth)] for depth in ("*", "*/*"))
             print(f"{folder / part}: {len(classes)} classes, {len(images)} images {what}")
-        print("Train on them: python -m app.train +experiment=photographs")
+        place = f"PHOTOGRAPHS={shlex.quote(str(folder.absolute()))}"
+        print(f"Train on them: {place} python -m app.train +experiment=photographs")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -24,7 +25,7 @@ class Archive:
     file: str = MISSING  # its name here
     gigabytes: float = MISSING
     box: list[int] | None = None  # left, upper, right, lower
-    leave_out: dict[str, list[str]] = field(default_factory=dict)  # classes by the reason
+    leave_out: dict[str, list[str]] | None = field(default_factory=dict)  # by the reason
 
 
 @dataclass
@@ -62,6 +63,13 @@ def checked(config: DictConfig) -> Photographs:
         raise InputError(
             f"decode.at_least={second} is not below faces.at_least={first}: who has that many "
             "images is learned, and nobody is both learned and decoded"
+        )
+    folder, archives = (Path(each).expanduser().absolute()
+                        for each in (settings.folder, settings.archives))  # fmt: skip
+    if archives.is_relative_to(folder):
+        raise InputError(
+            f"archives={settings.archives} is in folder={settings.folder}, which holds what is "
+            "made alone: give another archives=<folder>"
         )
     for box in filter(None, (settings.people.box, settings.things.box)):
         if len(box) != 4 or not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):

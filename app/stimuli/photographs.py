@@ -106,7 +106,7 @@ def list_images(path: Path) -> Found:
 
 def list_left_out(archive: Archive) -> set[str]:
     """List the classes that are left out, for whatever reason."""
-    return {label for labels in archive.leave_out.values() for label in labels}
+    return {label for labels in (archive.leave_out or {}).values() for label in labels}
 
 
 def choose_classes(
@@ -168,7 +168,11 @@ def _write(
                     image = to_rgb(Image.open(tar.extractfile(member)))  # type: ignore[arg-type]
                 except UnidentifiedImageError:
                     raise InputError(f"{path}: {member.name} is no image of a known kind") from None
-                if archive.box is not None:
-                    image = image.crop(tuple(archive.box))  # type: ignore[arg-type]
+                if (box := archive.box) is not None:
+                    if box[2] > image.width or box[3] > image.height:
+                        raise InputError(
+                            f"box={box} leaves {member.name}, {image.width} x {image.height} pixels"
+                        )
+                    image = image.crop(tuple(box))  # type: ignore[arg-type]
                 Image.fromarray(prepare.crop(image)).convert("L").save(target)
                 progress(1)

@@ -264,11 +264,17 @@ def test_too_few_classes(server: Server, tmp_path: Path, override: str, said: st
         ("decode.at_least=20", "nobody is both learned and decoded"),
         ("faces.most=1", "faces.most=1 is too small"),
         ("people.box=[9,9]", "box=[9, 9]: it is [left, upper, right, lower]"),
+        ("archives=${folder}/archives", "which holds what is made alone: give another archives="),
     ],
 )
 def test_settings_that_contradict(tmp_path: Path, override: str, said: str):
     with pytest.raises(InputError, match=re.escape(said)):
         checked(compose_config(override, name="photographs"))
+
+
+def test_a_box_beyond_an_image(server: Server, tmp_path: Path):
+    said = refusal(server.settings(tmp_path, "people.box=[0,0,250,251]"))
+    assert re.fullmatch(r"box=.* leaves lfw_funneled/.*\.jpg, 250 x 250 pixels", said)
 
 
 def test_an_image_in_an_archive_that_is_none(server: Server, tmp_path: Path):
@@ -288,6 +294,11 @@ def test_names_left_out_that_are_no_classes(server: Server, tmp_path: Path):
     (note,) = photographs.make_photographs(settings, Path(settings.folder))
     assert note == "things.leave_out has 2 name(s) that are no classes, the first is 001.ak48"
     assert not photographs.make_photographs(settings, Path(settings.folder))
+
+
+def test_nothing_is_left_out(server: Server, tmp_path: Path):
+    folder = make(server.settings(tmp_path, "things.leave_out=null", "size=16"))
+    assert sorted(os.listdir(folder / "objects")) == ["001.ak47", "002.flag", "159.people"]
 
 
 def test_a_person_who_is_learned_and_decoded(tmp_path: Path):
@@ -331,6 +342,8 @@ def test_the_command(server: Server, tmp_path: Path):
         assert f"{tmp_path}/made/faces: 2 classes, 46 images to learn\n" in process.stdout
         assert f"{tmp_path}/made/decode: 2 classes, 20 images to decode\n" in process.stdout
     assert len(server.asked) == 2
+    command = f"PHOTOGRAPHS={tmp_path}/made python -m app.train +experiment=photographs"
+    assert process.stdout.splitlines()[-1] == f"Train on them: {command}"
 
 
 @pytest.mark.parametrize("bytes_", [20_000, 1_500_000])
