@@ -167,12 +167,6 @@ def check(settings: Train) -> None:
         if given.root is None and given.validation is not None:
             raise InputError(f"{task}.validation is given, but {task}.root is not: give both")
 
-    if settings.from_folders and settings.faces.root == settings.objects.root:
-        raise InputError(
-            f"faces.root and objects.root are both {settings.faces.root}: a class is a person or "
-            "an object"
-        )
-
 
 def _check_network(model: Network) -> None:
     if None in (model.input_size, model.resize, model.mean, model.sd):

@@ -205,6 +205,10 @@ def _draw(settings: Train, first: int, per_person: int, per_object: int, look: L
 
 def read_folders(settings: Train, prepare: Preprocessing) -> tuple[Examples, Examples]:
     """List what is learned and what is held out of both tasks' folders."""
+    both = [ImageFolders(getattr(settings, task).root, "class", f"{task}.root")
+            for task in ("faces", "objects")]  # fmt: skip
+    why = "it shows a person or an object"
+    refuse_shared(why, *((folders, folders.find(at_least=0)) for folders in both))
     faces, tested_faces = _split_task("faces", settings)
     objects, tested_objects = _split_task("objects", settings)
     learned = join_images({"faces": faces, "objects": objects})

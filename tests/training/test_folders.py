@@ -165,6 +165,9 @@ def test_what_is_missing_or_damaged_is_named_in_one_line(photos: Path, tmp_path:
     few = refused(ours(photos, "held_out_per_class=10"))
     assert "'ann'" in few and "has 10 image(s): at least 11 are needed, as held_out" in few
     assert "batch_size=36 is more than the 35 images" in refused(ours(photos, "batch_size=36"))
+    (tmp_path / "linked").symlink_to(photos / "faces")
+    for place in ("faces/", "linked", ""):
+        assert "is the same image as" in refused(ours(photos, f"objects.root={photos}/{place}"))
     write(tmp_path / "val", {"bob": 2, "eve": 2})
     assert "no folder 'ann' for that class" in refused(
         ours(photos, f"faces.validation={tmp_path}/val")
