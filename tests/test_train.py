@@ -129,6 +129,8 @@ def test_faces_and_objects_are_balanced_and_held_out_images_are_new():
     assert Counter(held_out.outputs) == dict.fromkeys(range(6), 2)
     old, new = (set(map(bytes, examples.images.contents)) for examples in (learned, held_out))
     assert not old & new
+    few = material.draw_learned(settings("drawn.people=1", "drawn.images_per_person=1"))
+    assert Counter(few.outputs) == dict.fromkeys(range(4), 1), "of three objects one each"
 
 
 def test_network_input_is_three_equal_channels_within_one():
@@ -189,6 +191,7 @@ def test_the_command_trains_then_has_nothing_left_to_do(tmp_path):
     ("override", "said"),
     [
         ("epochs=0", "epochs=0 is too small: at least 1"),
+        ("name=''", "name is empty: give it a value"),
         ("drawn.objects=61", "drawn.objects=61 is too large: at most 60"),
         ("drawn.images_per_person=1001", "held-out"),
         ("batch_size=1", "batch_size=1 is too small: at least 2"),

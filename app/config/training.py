@@ -14,7 +14,7 @@ from app.config import limits
 from app.config.checks import check_preprocessing
 from app.config.limits import Limit, at_least, at_most, one_of
 from app.config.parameters import leaves
-from app.config.schema import Count, Megapixels, Model, Seed, Tracking
+from app.config.schema import Count, Megapixels, Model, Name, Seed, Tracking
 from app.errors import InputError
 
 Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "{name}={value}: from 0 to below 1")]
@@ -106,8 +106,8 @@ class Stopping:
 class Train:
     """The settings of a training; conf/train.yaml says what they mean."""
 
-    name: str = MISSING
-    output: str = MISSING
+    name: Name = MISSING
+    output: Name = MISSING
     seed: Seed = MISSING
     model: Network = field(default_factory=Network)
     faces: Task = field(default_factory=Task)

@@ -165,11 +165,12 @@ def read_batches(loader: DataLoader[tuple[Pixels, int]]) -> Iterator[Batch]:
 def draw_learned(settings: Train) -> Examples:
     """Draw what the network learns from: as many faces as objects, but for rounding.
 
-    Each time it is looked at, an image is moved by up to `drawn.shift` pixels, and its border
-    repeats. InputError for so many images that they would reach the held-out ones.
+    Of each there is one at least. Each time it is looked at, an image is moved by up to
+    `drawn.shift` pixels, and its border repeats. InputError for so many images that they would
+    reach the held-out ones.
     """
     asked, size = settings.drawn, settings.model.input_size
-    per_object = round(asked.people * asked.images_per_person / asked.objects)
+    per_object = max(1, round(asked.people * asked.images_per_person / asked.objects))
     if max(asked.images_per_person, per_object) > HELD_OUT:
         raise InputError(
             f"drawn.images_per_person={asked.images_per_person} reaches held-out images: "
