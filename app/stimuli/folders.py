@@ -194,6 +194,14 @@ class ImageFolders:
 
 def refuse_shared(why: str, *pair: tuple[ImageFolders, Mapping[str, Sequence[str]]]) -> None:
     """Refuse two sets of images, as `find` gives them, that have one in common, by its content."""
+    for path, same in find_shared(*pair):
+        raise InputError(f"{path} is the same image as {same}: {why}")
+
+
+def find_shared(
+    *pair: tuple[ImageFolders, Mapping[str, Sequence[str]]],
+) -> Iterator[tuple[Path, Path]]:
+    """Yield each image of the second set that is, by its content, one of the first, and that."""
     sizes: tuple[dict[int, list[Path]], ...] = (defaultdict(list), defaultdict(list))
     for own, (folders, found) in zip(sizes, pair, strict=True):
         for path in (folders.root / name for names in found.values() for name in names):
@@ -204,7 +212,7 @@ def refuse_shared(why: str, *pair: tuple[ImageFolders, Mapping[str, Sequence[str
         known = {digest_file(path): path for path in first[size]}
         for path in second[size]:
             if (same := known.get(digest_file(path))) is not None:
-                raise InputError(f"{path} is the same image as {same}: {why}")
+                yield path, same
 
 
 def choose_images(names: Sequence[str], count: int, seed: int) -> list[str]:

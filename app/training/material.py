@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from app.config.training import Augmentation, Train, with_outputs
 from app.errors import InputError
 from app.models.libraries import import_torchvision
 from app.models.loading import make_preprocessing
-from app.stimuli.folders import ImageFolders, choose_images, refuse_shared
+from app.stimuli.folders import ImageFolders, choose_images, find_shared, refuse_shared
 from app.stimuli.images import Images, Preprocessing, drawn, join_images, to_rgb
 from app.stimuli.synthetic import HELD_OUT, draw_identities, draw_objects
 
@@ -257,4 +257,9 @@ def _split_task(task: str, settings: Train) -> tuple[Images, Images]:
     )
     tested = {k: choose_images(names, each, settings.split_seed) for k, names in found.items()}
     learned = {k: [n for n in names if n not in tested[k]] for k, names in found.items()}
-    return folders.read(learned, most), folders.read(tested, most)
+    to_learn, to_test = folders.read(learned, most), folders.read(tested, most)
+    shared = find_shared((folders, tested), (folders, learned))
+    if twice := sorted(path.relative_to(folders.root).as_posix() for path, _ in shared):
+        note = folders.note(twice, "image(s) are learned that are held out by another name")
+        to_learn = replace(to_learn, notes=(*to_learn.notes, note))
+    return to_learn, to_test

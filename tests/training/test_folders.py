@@ -63,9 +63,13 @@ def test_validation_folders_hold_images_out_instead(photos: Path, tmp_path: Path
 def test_what_is_passed_over_is_told_once(photos: Path):
     (photos / "faces" / "list.csv").write_text("not an image")
     (photos / "objects" / "car" / "notes.txt").write_text("nor this")
+    held_out = make_material(ours(photos)).held_out.images.names[-1]
+    copied = (photos / held_out).with_name("copy.png")
+    copied.write_bytes((photos / held_out).read_bytes())
     assert make_material(ours(photos)).notes == [
         "faces: 1 file(s) or folder(s) are not used: list.csv",
         "objects: 1 file(s) or folder(s) are not used: car/notes.txt",
+        "objects: 1 image(s) are learned that are held out by another name: shoe/copy.png",
     ]
 
 
