@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from app.config import schema
 from app.config.checks import checked_model
-from app.launch.commandline import RESULTS, run_hydra, told
+from app.launch.commandline import run_hydra, told
 
 schema.register()
 
@@ -33,7 +33,7 @@ def job(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_hydra(job, "config", writes=(RESULTS,))
+    run_hydra(job, "layers", writes=())
 
 
 if __name__ == "__main__":

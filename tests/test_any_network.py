@@ -128,6 +128,7 @@ def test_all_layers_are_listed(tmp_path: Path) -> None:
                                "model.name=test_vit", module="app.layers"))  # fmt: skip
     assert "blocks.3.mlp.fc1" in process.stdout
     assert "101 x 64" in process.stdout
+    assert not list(tmp_path.iterdir()), "it only prints"
 
 
 def test_modules_of_the_embedded_network(tmp_path: Path) -> None:

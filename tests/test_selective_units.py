@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -30,7 +31,14 @@ def test_every_script_has_its_command(name: str):
     (command,) = getattr(import_module(module), function).args
     own = "__main__" if function == "main" else name.removeprefix("selective-units-")
     assert command == f"app.{own}"
-    assert "def main()" in Path(f"{REPOSITORY}/{command.replace('.', '/')}.py").read_text()
+    source = Path(f"{REPOSITORY}/{command.replace('.', '/')}.py").read_text()
+    assert "def main()" in source
+    # --help tells of this command, not of another whose config it would have.
+    says = command.removesuffix(".__main__")
+    if config := re.search(r'run_hydra\(job, "(\w+)"', source):
+        assert f"app_name: {says}\n" in (REPOSITORY / f"conf/{config[1]}.yaml").read_text()
+    else:
+        assert f'prog="python -m {says}"' in source
 
 
 @pytest.mark.slow
