@@ -131,6 +131,7 @@ def start() -> None:
     parser.add_argument(
         "words",
         nargs="*",
+        default=[],  # else one is said to be required
         metavar="override",
         help=f"of the launcher, such as hydra.launcher.mem_gb=16; {ANYWAY}: though code, config, "
         "packages or inputs are not what they were",

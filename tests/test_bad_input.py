@@ -532,6 +532,7 @@ CASES = {
     "training into a file": (["@app.train", "output={root}/a_file/out"], ["a_file"]),
     "report of no run": (["@app.report", "run=latest"], ["run=latest", "32 digits"]),
     "report without a run": (["@app.report"], ["run=<id of a sweep's parent run>"]),
+    "resumption of no sweep": (["@app.resume"], ["required: folder; "]),
 }
 
 
