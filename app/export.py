@@ -72,9 +72,10 @@ def job(config: DictConfig) -> None:
             print(f"{len(finished)} of {every} jobs finished: {', '.join(map(str, tables))}")
             return
         place = output / ("_".join(source.absolute().parts[-2:]) if source.is_dir() else source)
-        for run in finished:
-            name = re.sub(r"[^\w.=-]+", "_", run.result.name)
-            files, without = export(run, place / name, settings.format)
+        names = [re.sub(r"[^\w.=-]+", "_", run.result.name) for run in finished]
+        for run, name in zip(finished, names, strict=True):
+            own = name if names.count(name) == 1 else f"{name}_{run.result.job}"
+            files, without = export(run, place / own, settings.format)
             print(f"{', '.join(map(str, files))}{without and f': scores alone, for {without}'}")
 
 

@@ -97,6 +97,16 @@ def test_without_responses_the_scores_alone(made: Path):
     assert "scores alone, for its responses are not in outputs/cache" in export(made)
 
 
+def test_files_of_runs_that_are_called_alike(made: Path):
+    folder = made.parents[3]
+    run(folder, "seed=1")
+    asked = f"run={made.parent.relative_to(folder)}"
+    said = finished(run_app(folder, asked, module="app.export")).stdout
+    assert "conv13_fsi_0.3_l2_dualtask_mini_0_scores.nc" in said
+    files = [name for line in said.splitlines() for name in line.split(": ")[0].split(", ")]
+    assert len(files) == len({*files}) and all((folder / name).is_file() for name in files)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,19 @@ def test_from_a_folder_that_moved_and_of_one_run(read: Runs, sweep: Path, tmp_pa
     assert runs(tmp_path / "moved")[0].result.folder == str(tmp_path / "moved/0")
     (one,) = runs(tmp_path / "moved/3")
     pd.testing.assert_frame_equal(one.scores, read[3].scores)
+
+
+def test_single_runs_in_a_folder_are_told_apart(read: Runs, sweep: Path, tmp_path: Path):
+    for number, name in enumerate(("conv2", "conv13")):  # of no sweep
+        shutil.copytree(sweep / str(number), tmp_path / name)
+        told = json.loads((tmp_path / name / "result.json").read_text())
+        (tmp_path / name / "result.json").write_text(json.dumps({**told, "job": 0}))
+    found = runs(tmp_path)
+    assert (found.title, [run.result.job for run in found]) == (str(tmp_path), [0, 1])
+    of_sweep = read[:2].report.tables
+    assert found.report.tables.keys() == of_sweep.keys()
+    for letter, table in found.report.tables.items():
+        pd.testing.assert_frame_equal(table, of_sweep[letter])
 
 
 def test_figures_are_drawn_into_the_users_axes(read: Runs):

@@ -88,8 +88,14 @@ def find_results(folder: Path) -> list[Path]:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Read the results that `find_results` finds, in the order of their jobs' numbers."""
-    return sorted(map(_read_result, find_results(folder)), key=lambda result: result.job)
+    """Read the results that `find_results` finds, in the order of their jobs' numbers.
+
+    Single runs, which have none, are numbered in the order of their folders.
+    """
+    found = sorted(map(_read_result, find_results(folder)), key=lambda result: result.job)
+    if len({each.job for each in found}) < len(found):
+        return [dataclasses.replace(each, job=number) for number, each in enumerate(found)]
+    return found
 
 
 def _read_result(path: Path) -> Result:
