@@ -190,7 +190,8 @@ def to_arrow(table: pd.DataFrame) -> pyarrow.Table:
 
 def tabulate_units(run: Run) -> pd.DataFrame:
     """Make a row a unit: its name and place, and the scores and selections of all metrics."""
-    table = run.scores.dropna(axis="columns", how="all")  # kernels have no row and column
+    nowhere = [name for name in PLACE if run.scores[name].isna().all()]  # of kernels row and column
+    table = run.scores.drop(columns=nowhere)
     layer = str(run.params["layer"])
     names = [f"{layer}.{unit}" for unit in table["unit"]]
     return table.assign(neuroid_id=names, layer=layer)
@@ -209,25 +210,46 @@ def find_responses(run: Run) -> tuple[pd.DataFrame | None, Any, str]:
     if not file.is_file():
         return None, None, f"{file} is not here, which says what was shown"
 
+    whole_config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
+    try:
+        return read_responses(run, checked(cast(DictConfig, whole_config)))
+    except InputError as error:  # images or weights are not here, say
+        return None, None, str(error)
+
+
+def read_responses(run: Run, config: Config) -> tuple[pd.DataFrame | None, Any, str]:
+    """Read responses from the cache, see `find_responses`; InputError: what was asked is not here.
+
+    Images and weights are those that the config names now: only what scores as it did is the run's.
+    """
+    import numpy as np
+
     from app.memo import Memo
+    from app.metrics.layer_scoring import make_questions, score_layer
     from app.models.network import open_network
     from app.responses.hardware import Hardware
     from app.responses.kernels import Reader, read_kernels
     from app.stimuli.localizer import make_localizer
 
-    whole_config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
-    config = checked(cast(DictConfig, whole_config))
     memo, layer = Memo(config.cache, Config.cache), config.layer.name
     network, _ = open_network(config.model, config.layer, memo)
     stimuli = make_localizer(config.stimuli, memo, config.megapixels)
     images, hardware = stimuli.images, Hardware.choose(config)
     if not memo.path(read_kernels, {layer: layer}, network, images, hardware).is_file():
         return None, None, f"its responses are not in {config.cache}: pruned, or of another version"
-    domains = {category: name for name, own in stimuli.domains.items() for category in own}
+    own, aggregation = config.metric.name, config.aggregation.name
+    reader, domains = Reader(network, layer, hardware, memo), stimuli.domains
+    about = images.labels, domains, config.target, hardware.device.type
+    asked = make_questions({own: config.metric}, *about)
+    again = score_layer(asked, reader, images, aggregation)[own].scores.score
+    if again.shape != run.scores[own].shape or not np.allclose(
+        again, run.scores[own], 1e-4, 1e-6, equal_nan=True
+    ):
+        return None, None, "images or weights are others now than the run was made with"
+    of = {category: name for name, categories in domains.items() for category in categories}
     shown = pd.DataFrame({"stimulus": images.names, "category": images.labels})
-    shown["domain"] = [domains.get(label, "") for label in images.labels]
-    responses = Reader(network, layer, hardware, memo).read(images)[config.aggregation.name]
-    return shown, responses, ""
+    shown["domain"] = [of.get(label, "") for label in images.labels]
+    return shown, reader.read(images)[aggregation], ""
 
 
 def assemble_scores(run: Run, units: pd.DataFrame) -> xarray.Dataset:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from app.errors import InputError
-from app.export import export_dataset
+from app.export import export_dataset, find_responses
 from app.notebook import ask, runs
 from app.sweeps.parent import Plan, write_plan
 from app.sweeps.results import Result, write_result
@@ -95,6 +96,32 @@ def test_without_responses_the_scores_alone(made: Path):
     for path in made.parents[3].glob("outputs/cache/read_kernels/*.npz"):
         path.unlink()
     assert "scores alone, for its responses are not in outputs/cache" in export(made)
+
+
+def test_responses_are_those_that_were_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Others are stored under what the config names where images of the same names took over."""
+    monkeypatch.chdir(tmp_path)
+    words = ["stimuli=folder", "stimuli.root=shown", "stimuli.domains={faces: [a], places: [b]}"]
+    draw_noise(tmp_path / "shown", 0)
+    first = run(tmp_path, *words)
+    shown, _, why_not = find_responses(runs(first)[0])
+    assert shown is not None and len(shown) == 8 and not why_not
+    draw_noise(tmp_path / "shown", 1)
+    second = run(tmp_path, *words)
+    assert find_responses(runs(second)[0])[0] is not None
+    said = "images or weights are others now than the run was made with"
+    assert find_responses(runs(first)[0]) == (None, None, said)
+    (tmp_path / "shown").rename(tmp_path / "elsewhere")
+    assert "scores alone, for stimuli.root=shown is not a folder" in export(first)
+
+
+def draw_noise(folder: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for category in ("a", "b"):
+        (folder / category).mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            pixels = random.integers(0, 256, (64, 64), np.uint8)
+            Image.fromarray(pixels).save(folder / category / f"{number}.png")
 
 
 def test_files_of_runs_that_are_called_alike(made: Path):
