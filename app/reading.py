@@ -69,9 +69,12 @@ def runs(source: str | Path, **tracking: Any) -> Runs:
 
     read = results.read_stored(store)
     stored = store.get_run(run_id)
-    title, found = stored.info.run_name, [results.read_run(stored)]
     if "sweep" in stored.data.tags:
         title, found = results.read_sweep(store, run_id)
+    elif {"job", "metrics.styles"} & {*stored.data.tags}:
+        title, found = stored.info.run_name, [results.read_run(stored)]
+    else:
+        raise InputError(f"{run_id} is no run of python -m app, but {stored.info.run_name!r}")
     return Runs(title, [Run(each, read) for each in found], results.count_jobs(stored))
 
 

@@ -92,9 +92,18 @@ def test_the_report_is_the_sweeps(read: Runs, sweep: Path):
 def test_from_mlflow_the_same(read: Runs, sweep: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(sweep.parents[3])
     parent = read[0].result
+    from mlflow import MlflowClient
+
     from app.sweeps.parent import find_parent
 
-    stored = runs(find_parent(sweep) or "", folder="mlruns")
+    swept = find_parent(sweep) or ""
+    client = MlflowClient("sqlite:///mlruns/mlflow.db")
+    of = client.get_run(swept).info.experiment_id
+    foreign = client.create_run(of, tags={"mlflow.parentRunId": swept}, run_name="mine").info.run_id
+    client.set_terminated(foreign)
+    with pytest.raises(InputError, match=f"^{foreign} is no run of python -m app, but 'mine'"):
+        runs(foreign)
+    stored = runs(swept, folder="mlruns")
     pd.testing.assert_frame_equal(stored.jobs, read.jobs)
     pd.testing.assert_frame_equal(stored.scores, read.scores)
     assert stored.report.summary == read.report.summary

@@ -137,8 +137,10 @@ def read_sweep(store: Store, parent: str) -> tuple[str, list[Result]]:
             f"run={parent} was deleted: restore it in MLflow's pages, or by "
             f"python -m app.sync {run.data.tags.get('folder')}"
         )
-    # A job that a cluster put back into its queue began again: its last run counts.
-    last = {each.job: each for each in map(read_run, store.children(run))}
+    # A job that a cluster put back into its queue began again: its last run counts. Runs of others
+    # below the sweep's are no jobs.
+    own = [each for each in store.children(run) if "job" in each.data.tags]
+    last = {each.job: each for each in map(read_run, own)}
     if not last:
         raise InputError(
             tell_missing(run, 0)
