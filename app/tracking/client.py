@@ -67,7 +67,8 @@ def find_address(settings: Tracking) -> str:
         return f"{SQLITE}{settings.folder}/{DATABASE}"
     parts = urllib.parse.urlsplit(settings.uri)
     shown = re.sub(r"//[^/@]*@", "//", settings.uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    page = parts.query or parts.fragment  # copied from a browser, say
+    if parts.scheme not in ("http", "https") or not parts.hostname or page:
         raise InputError(
             f"tracking.uri={shown} is no address of a tracking server; "
             "write http://host:port, or null for SQLite in tracking.folder"
@@ -265,6 +266,10 @@ def _one_line(error: BaseException) -> str:
             "it does not let you in; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, in the environment say who you are"
         )
+    unknown = re.search(r"endpoint (?:(\S+) failed with error code 404\b|was).*body: '\s*<", text)
+    if unknown:  # a page for readers in the place of an answer
+        what = unknown[1] or "MLflow's questions"
+        return f"it does not know {what}: it is no MLflow server, or one of an older MLflow"
     # The root of nested messages, as the system says it.
     system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
     if system:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from app.errors import InputError
 from app.tracking.client import call, repeat
@@ -52,3 +53,10 @@ def test_time_runs_out(seconds: float) -> None:
     with pytest.raises(InputError, match=f"tracking server {SERVER} failed: away"):
         call(Failing(*(OSError("away") for _ in range(1000))), SERVER, began + seconds)
     assert seconds <= time.monotonic() - began < seconds + 2
+
+
+def test_a_page_in_the_place_of_an_answer() -> None:
+    asked = "API request to endpoint /api/2.0/mlflow/runs/search failed with error code 404 != 200."
+    error = MlflowException(f"{asked} Response body: '<!doctype html> Not Found'")
+    with pytest.raises(InputError, match="not know /api/2.0/mlflow/runs/search: it is no MLflow"):
+        call(Failing(error), SERVER, 0)

@@ -181,7 +181,10 @@ def test_the_tables_of_another_mlflow(store: Tracking, tmp_path: Path, found: st
     assert database.read_bytes() == before
 
 
-@pytest.mark.parametrize("uri", ["ftp://host", "mlruns", "http://", "postgresql://u:pw@host/db"])
+@pytest.mark.parametrize(
+    "uri", ["ftp://host", "mlruns", "http://", "postgresql://u:pw@host/db",
+            "http://host:5000/#/experiments/1", "http://host:5000/?workspace=a"],
+)  # fmt: skip
 def test_an_address_of_no_server(uri: str) -> None:
     message = refused(Tracking(name="server", uri=uri))
     assert "is no address of a tracking server" in message
