@@ -270,6 +270,8 @@ def _one_line(error: BaseException) -> str:
     if unknown:  # a page for readers in the place of an answer
         what = unknown[1] or "MLflow's questions"
         return f"it does not know {what}: it is no MLflow server, or one of an older MLflow"
+    if status := re.search(r"too many (\d+) error responses", text):  # urllib3, of a proxy's
+        return f"it answers with error {status[1]}"
     # The root of nested messages, as the system says it.
     system = re.search(r"(?:\[Errno -?\d+\] |Error\(\d+, ')([^'\"()]+)", text)
     if system:

@@ -55,8 +55,27 @@ def test_time_runs_out(seconds: float) -> None:
     assert seconds <= time.monotonic() - began < seconds + 2
 
 
-def test_a_page_in_the_place_of_an_answer() -> None:
-    asked = "API request to endpoint /api/2.0/mlflow/runs/search failed with error code 404 != 200."
-    error = MlflowException(f"{asked} Response body: '<!doctype html> Not Found'")
-    with pytest.raises(InputError, match="not know /api/2.0/mlflow/runs/search: it is no MLflow"):
-        call(Failing(error), SERVER, 0)
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "API request to endpoint /api/2.0/mlflow/runs failed with error code 404 != 200. "
+            "Response body: '<!doctype html> <title>404 Not Found</title>'",
+            "it does not know /api/2.0/mlflow/runs: it is no MLflow server, or one of an",
+        ),
+        (
+            "API request to endpoint was successful but the response body was not in a valid JSON "
+            "format. Response body: '<!doctype html><html>'",
+            "it does not know MLflow's questions: it is no MLflow server, or one of an older",
+        ),
+        (
+            "API request to http://nowhere/api/2.0/mlflow/runs/search failed with exception "
+            "HTTPConnectionPool(host='nowhere', port=80): Max retries exceeded with url: /api "
+            "(Caused by ResponseError('too many 502 error responses'))",
+            "it answers with error 502$",
+        ),
+    ],
+)
+def test_what_is_no_answer_is_told_in_words(told: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"^tracking server {SERVER} failed: {said}"):
+        call(Failing(MlflowException(told)), SERVER, 0)
