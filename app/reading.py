@@ -159,8 +159,8 @@ class Run:
         """Draw the histogram of a metric's scores, and what it selects; `ax.legend()` explains."""
         from app.figures.scores import draw_scores
 
-        units = name_units(self.params["aggregation"])
-        draw_scores(ax := ax or _make_axes(), self.find_selection(metric), units)
+        chosen = self.find_selection(metric)
+        draw_scores(ax := ax or _make_axes(), chosen, name_units(self.params["aggregation"]))
         return ax
 
     def plot_pair(self, other: str, ax: Axes | None = None, metric: str | None = None) -> Axes:
@@ -176,7 +176,8 @@ class Run:
         """Draw Jaccard's index of each pair of metrics' selections."""
         from app.figures.agreement import draw_jaccard
 
-        every = json.loads(self.result.tags["metrics.styles"])
+        start = "selected_"
+        every = [name[len(start) :] for name in map(str, self.scores) if name.startswith(start)]
         draw_jaccard(ax := ax or _make_axes(), [*map(self.find_selection, every)])
         return ax
 
@@ -275,13 +276,17 @@ class Runs(Sequence[Run]):
 
     def _column(self, name: str) -> list[Any]:
         if self._runs and name not in self.jobs:
-            known = ", ".join(dict.fromkeys([*LEADING, *results.find_differing(self._params)]))
-            raise InputError(f"{name} is no column of these runs' jobs, such as {known}")
+            raise InputError(
+                f"{name} is no column of these runs' jobs, such as {', '.join(self._list_told())}"
+            )
         return [*self.jobs.get(name, [])]
+
+    def _list_told(self) -> list[str]:
+        return [*dict.fromkeys([*LEADING, *results.find_differing(self._params)])]
 
     def _stack(self, name: str, read: Callable[[Run], pd.DataFrame | None]) -> pd.DataFrame:
         """Put a table of each run that has one below another's, with what it is of."""
-        told = list(dict.fromkeys(["job", *LEADING, *results.find_differing(self._params)]))
+        told = ["job", *self._list_told()]
         about = self.jobs.reindex(columns=told)
         for column in told:
             if not pd.api.types.is_numeric_dtype(about[column]):

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 
 from app.errors import InputError
 from app.notebook import runs
-from app.reading import Runs
+from app.reading import Run, Runs
+from app.sweeps.results import Result
 from tests.conftest import SMALL, finished, run_app
 
 SWEEP = ["-m", "metric=fsi,ttest", "layer=conv2,conv13", "lesion.layers=[conv13]", "lesion.sets=[]",
@@ -40,10 +41,9 @@ def test_filtered_and_grouped_by_values(read: Runs):
     assert len(read.filter({"certainty.resamples": 40}, metric=["fsi", "auc"])) == 2
     none = read.filter(seed=4)
     assert len(none) == len(none.jobs) == len(none.filter(seed=4)) == len(none.group("layer")) == 0
-    with pytest.raises(InputError, match=r"none of the 0 runs has a scores.parquet"):
-        _ = none.scores
-    with pytest.raises(InputError, match="^no runs of .*, and so no report"):
-        _ = none.report
+    for ask in (lambda: none.scores, lambda: none.lesions, lambda: none.report):
+        with pytest.raises(InputError, match=r"none of the 0 runs has a|^no runs of .*no report"):
+            ask()
     grouped = read.group("layer")
     assert list(grouped) == ["conv2", "conv13"] and len(grouped["conv2"]) == 2
     assert set(read.group("layer", "metric")) == {
@@ -52,6 +52,13 @@ def test_filtered_and_grouped_by_values(read: Runs):
     said = "^layers is no column of .* jobs, such as layer, metric, aggregation$"
     with pytest.raises(InputError, match=said):
         read.filter(layers="conv2")
+
+
+def test_of_a_run_that_failed_nothing_is_drawn():
+    failed = Run(Result("failed", "conv2", {"metric": "fsi"}), lambda result, name: None)
+    for draw in (failed.plot_scores, failed.plot_jaccard, failed.plot_lesions):
+        with pytest.raises(InputError, match="^conv2 has no .*parquet: it failed"):
+            draw()
 
 
 def test_numbers_are_numbers(read: Runs):
