@@ -22,22 +22,23 @@ from app.stimuli.localizer import Localizer, group
 if TYPE_CHECKING:
     from app.config.schema import Stimuli
 
-MISSING = ("NA", "nan", "NaN", "None", "<NA>")  # as which R, NumPy and pandas write what is none
+# As which BIDS, R, NumPy and pandas write what is missing.
+MISSING = ("n/a", "NA", "nan", "NaN", "None", "<NA>")
 
-# What is known of a presentation, and what else such a column is called.
+# What is known of a presentation, and what else such a column is called, in BIDS among others.
 COLUMNS = {
-    "category": ("category_name",),
-    "stimulus": ("stimulus_id", "image_id"),
+    "category": ("category_name", "trial_type"),
+    "stimulus": ("stimulus_id", "image_id", "stim_file"),
     "repetition": (),
     "identity": (),
 }
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
-    """Find which of some names are those of `COLUMNS`."""
-    present = set(names)
+    """Find which of some names are those of `COLUMNS`, in small letters or large ones."""
+    present = {str(name).strip().lower(): name for name in names}
     return {
-        column: found[0]
+        column: present[found[0]]
         for column, others in COLUMNS.items()
         if (found := [name for name in (column, *others) if name in present])
     }
@@ -60,7 +61,13 @@ def _to_text(value: Any) -> str:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table of stimuli, .csv, .tsv or .parquet; InputError for one that is none."""
-    return name_columns(dict(read_columns(path, "responses.stimuli")))
+    table = read_columns(path, "responses.stimuli")
+    if not find_columns(table.columns):
+        raise InputError(
+            f"responses.stimuli={path} has none of the columns {', '.join(COLUMNS)}: it has "
+            f"{', '.join(map(str, table))}"
+        )
+    return name_columns(dict(table))
 
 
 def read_columns(path: Path, setting: str) -> pd.DataFrame:
@@ -72,7 +79,8 @@ def read_columns(path: Path, setting: str) -> pd.DataFrame:
         if kind == ".parquet":
             found = pd.read_parquet(path)
         else:
-            separator = "\t" if kind == ".tsv" else ","
+            with open(path, encoding="utf-8-sig") as file:
+                separator = max(",;\t", key=file.readline().count)  # a spreadsheet's, by country
             found = pd.read_csv(path, dtype=str, sep=separator, na_filter=False)
     return found.reset_index(drop=True)  # rows count, not their names, which R writes, too
 

@@ -417,7 +417,7 @@ def table(**columns: Any) -> pd.DataFrame:
 
 CSV = {
     "rows": ("category\na\nb\n", {}, "has 2 rows, and .* 12 presentations"),
-    "no category": ("kind\na\n", {}, "does not say the category"),
+    "no category": ("identity\na\n", {}, "does not say the category"),
     "empty": ("category,identity\n" + ",Ann\n" * 12, {}, "category of each presentation is empty"),
     "repetition": ("category,repetition\n" + "a,1\n" * 12, {}, "repetition without stimulus"),
     "twice": ("category,stimulus,repetition\n" + "a,s,1\n" * 12, {}, "'s', repetition '1', twice"),
@@ -436,6 +436,24 @@ def test_a_table_that_does_not_fit_is_refused(case: str, tmp_path: Path):
     with pytest.raises(InputError, match=said) as refused:
         describe_presentations(told, table(**own), 12, Path("session.nc"))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["", "n/a", "NA", "NaN"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("names", ["category, Stimulus ,identity", "trial_type,stim_file,Identity"])
+def test_tables_are_read_as_spreadsheets_and_bids_write_them(
+    tmp_path: Path, names: str, separator: str, missing: str
+):
+    text = f"{names}\nface,a,p\nhouse,b,{missing}\n".replace(",", separator)
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8-sig", newline="\r\n")
+    expected = table(category=["face", "house"], stimulus=["a", "b"], identity=["p", ""])
+    pd.testing.assert_frame_equal(read_table(tmp_path / "table.csv"), expected, check_dtype=False)
+
+
+def test_a_table_of_other_columns_names_them(tmp_path: Path):
+    (tmp_path / "table.csv").write_text("onset,kind\n0,face\n")
+    with pytest.raises(InputError, match="none of the columns category, .*: it has onset, kind"):
+        read_table(tmp_path / "table.csv")
 
 
 def test_a_row_a_stimulus_is_joined_by_the_files_own_coordinate():
