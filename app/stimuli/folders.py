@@ -117,6 +117,7 @@ class ImageFolders:
         names, paths = tuple(map(spell, files)), [self.root / file for file in files]
         firsts = {each[0] for each in found.values()}
         digest, told = hashlib.sha256(), defaultdict[str, list[str]](list)
+        known: set[str] = set()
         with (
             ThreadPoolExecutor(DECODERS) as pool,
             progress_bar("reading images", len(names)) as progress,
@@ -127,6 +128,9 @@ class ImageFolders:
                 digest.update(f"{name}\0{label}\0{content}\n".encode())
                 for each in said:
                     told[each].append(name)
+                if content in known:
+                    told["are copies of others"].append(name)
+                known.add(content)
                 progress(1)
         notes = tuple(self.note(those, f"image(s) {said}") for said, those in told.items())
         if unused := self._list_unused(found, aside):

@@ -23,10 +23,10 @@ def grey(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for category, count in (("adult", 12), ("car", 2), ("scrambled", 2)):
+    for seed, (category, count) in enumerate([("adult", 12), ("car", 2), ("scrambled", 2)]):
         (tmp_path / category).mkdir()
         for number in range(1, count + 1):
-            grey(number).save(tmp_path / category / f"{category}-{number}.png")
+            grey(20 * seed + number).save(tmp_path / category / f"{category}-{number}.png")
     (tmp_path / "adult" / "notes.txt").write_text("not an image, and not called one")
     return tmp_path
 
@@ -144,10 +144,11 @@ def test_floating_point_values_of_no_range_are_refused(tmp_path: Path, highest: 
         read_image(tmp_path / "float.tif")
 
 
-def test_dark_images_are_told_by_the_first_of_a_category(folder: Path):
+def test_dark_images_and_copies_are_told(folder: Path):
     for number in (1, 2):
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(folder / "car" / f"car-{number}.png")
-    dark, unused = read(folder).notes
+    dark, copies, unused = read(folder).notes
+    assert copies == "stimuli: 1 image(s) are copies of others: car/car-2.png"
     assert dark.startswith("stimuli: 1 image(s) are dark") and dark.endswith(": car/car-1.png")
     assert unused.startswith("stimuli: 1 file(s)") and unused.endswith(": adult/notes.txt")
 
