@@ -48,8 +48,11 @@ class ImageFolders:
         return Path(self.place).expanduser()
 
     def labels(self) -> list[str]:
-        """Return the sorted names of the folders; InputError where there is no folder of them."""
-        return sorted(self._folders())
+        """Return the names of the folders, sorted as the file system has them; InputError if none.
+
+        So does torchvision's ImageFolder, by which outputs of networks are numbered.
+        """
+        return [*self._folders()]
 
     def find(
         self,

@@ -14,6 +14,8 @@ from app.config.schema import Lesion
 from app.config.schema import OwnClasses as Own
 from app.errors import InputError
 from app.memo import Memo
+from app.models.libraries import import_torchvision
+from app.spelling import spell
 from app.stimuli.classes import (
     Task,
     make_own_classes,
@@ -69,6 +71,14 @@ def test_sorted_folders_are_the_outputs_in_order(people: Path, things: Path):
     assert shown == [11, 12, 13, 1, *range(21, 33), 1, 2, 11, 12]
     with pytest.raises(IndexError):
         images.open(len(images))
+
+
+def test_outputs_are_numbered_as_torchvision_numbers_folders(tmp_path: Path):
+    root = folders(tmp_path, {"Zoe\u0308": 1, "Zof": 1, "B": 1, "a b": 1})  # \xeb comes after f
+    numbered, _ = import_torchvision("datasets.folder").find_classes(root)
+    images, outputs = read(Task("faces", str(root), None, range(4)))
+    assert [spell(name) for name in numbered] == [name.split("/")[1] for name in images.names]
+    assert outputs.tolist() == [0, 1, 2, 3]
 
 
 def test_one_task_alone_keeps_its_outputs(things: Path):
