@@ -72,6 +72,8 @@ class Task:
             lines = [re.fullmatch(r"(.+?)\s*:\s*(\d+)", line) for line in listed]
             if listed and all(lines):  # `folder: output`; folders without a line are not shown
                 output = {line[1]: int(line[2]) for line in lines if line}
+                if len(output) < len(lines):
+                    raise InputError(f"{where} names a folder twice: a folder has one output")
                 if strange := [number for number in output.values() if number not in self.outputs]:
                     raise InputError(
                         f"{where} names the output {strange[0]}: those of these classes are "
@@ -80,7 +82,7 @@ class Task:
             elif len(listed) != count:
                 raise InputError(
                     f"{where} has {len(listed)} lines, but the network has {count} such outputs: "
-                    "one line for each"
+                    "one line for each, or lines `folder: output` for those that have images"
                 )
             elif unlisted := [folder for folder in present if folder not in listed]:
                 raise InputError(

@@ -171,6 +171,8 @@ def test_the_digest_follows_contents_and_outputs(people: Path, things: Path, tmp
         (["a", "b", "c"], 4, r"lesion\.faces\.classes=.* has 3 lines, .* 4 such outputs"),
         (["a", "b", "d"], 3, r"has a folder 'c' that lesion\.faces\.classes=.* does not list"),
         (["a", "b", "c", "a"], 4, r"lines 1 and 4 are both 'a'"),
+        (["a: 0", "b 1", "c: 2"], 4, r"has 3 lines, .* or lines `folder: output` for those"),
+        (["a: 0", "b: 1", "a: 2"], 4, r"names a folder twice: a folder has one output"),
     ],
 )  # fmt: skip
 def test_folders_that_do_not_fit(people: Path, tmp_path: Path, lines, outputs, message):
