@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from app.figures.render import add_legend, fold, format_number, new_figure
 from app.figures.style import DARK, DOMAIN_COLOURS, GREY, OTHER_COLOURS, Heading, Style, paper_style
 from app.findings.selection import Criterion
+from app.spelling import shorten
 
 EXTREMES = 3  # units shown from either end
 BINS = 60
-LABELLED = 12  # categories, beyond which their names have no room
+LABELLED, LONG = 12, 20  # categories, and characters of a name, that there is room for
 MANY = len(DOMAIN_COLOURS) + len(OTHER_COLOURS)  # domains, beyond which colours run out
 
 
@@ -66,9 +67,10 @@ class Categories:
 
     def name_domain(self, domain: str) -> str:
         """Return what the legend calls a domain."""
+        name = shorten(self.domains, LONG)[domain]
         if domain == self.target:
-            return f"{domain} (target)"
-        return domain if len(self.domains) <= MANY else "other domains"
+            return f"{name} (target)"
+        return name if len(self.domains) <= MANY else "other domains"
 
 
 @paper_style()
@@ -167,6 +169,7 @@ def draw_responses(
     )  # fmt: skip
     ax.set_xticks([])
     if named and len(names) <= LABELLED:
-        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
+        short = [*shorten(names, LONG).values()]
+        ax.set_xticks(range(len(names)), short, rotation=90, fontsize=5.5)
     ax.tick_params(axis="x", length=0)
     ax.locator_params(axis="y", nbins=4)

@@ -314,11 +314,12 @@ def test_responses_of_few_units(units: int) -> None:
     assert ("no kernel has a score" in said) == (units == 0)
 
 
-def test_names_of_units_are_not_cut_off() -> None:
+def test_names_of_units_and_categories_are_not_cut_off() -> None:
     names = [name_unit(unit, (512, 112, 112)) for unit in (0, 6_422_527, 6_422_526)]
     assert names[1] == "channel 511\nrow 111 col 111"
     shown = Extremes(np.ones((4, 6)), np.linspace(1, -1, 6), names * 2)
-    categories = Categories(["a", "b"] * 2, {"a": ["a"], "b": ["b"]}, "a")
+    long = [f"a_category_of_a_paradigm_with_conditions_{number}_2021-04-05" for number in range(4)]
+    categories = Categories(long, {name: [name] for name in long}, long[0])
     assert list_illegible(plot_responses(shown, categories, HEADING)["responses"]) == []
 
 
