@@ -215,7 +215,8 @@ def _describe(image: Image.Image, closely: bool) -> list[str]:
     if image.format not in ("MPO", "PSD") and getattr(image, "n_frames", 1) > 1:
         said.append("hold several frames or pages: the first is shown")
     with suppress(Exception):  # as in `_show`
-        if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
+        known = image.format != "PNG" or "exif" in image.info  # else it would be decoded to see
+        if known and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
             said.append("are turned upright, as EXIF says")
     tiles = getattr(image, "tile", [])  # how the file has the pixels: "RGB;16B"
     deep = image.mode[0] in "IF" or ";16" in str([tile[3] for tile in tiles])

@@ -123,6 +123,8 @@ TOLD = [
      "(?i)nan"),
     ("pages.tif", inputs.save_frames, FRAMES),
     ("animated.gif", inputs.save_frames, FRAMES),
+    *((f"exif6.{kind}", partial(inputs.save_turned, orientation=6), "turned upright")
+      for kind in ("jpg", "png", "tif", "webp")),
 ]  # fmt: skip
 
 
