@@ -43,8 +43,10 @@ def check_identities(settings: Identities, learned: str | None = None) -> None:
     if settings.name == "folder":
         folders, found = _find(settings)
         if len(found) < 2:
+            enough = f" of {settings.at_least} images or more" if settings.at_least else ""
             raise InputError(
-                f"{folders} has one folder, {[*found][0]!r}: decoding needs two identities or more"
+                f"{folders} has one folder{enough}, {[*found][0]!r}: decoding needs two identities "
+                "or more"
             )
         if learned:
             own = _find_learned(learned)

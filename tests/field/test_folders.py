@@ -15,7 +15,7 @@ from app.config.schema import Identities, Lesion
 from app.errors import InputError
 from app.memo import Memo
 from app.stimuli.classes import name_tasks, read_classes
-from app.stimuli.identities import make_identities
+from app.stimuli.identities import check_identities, make_identities
 from app.stimuli.localizer import make_localizer
 from tests.field.asked import choose, count_images, read_localizer, set_stimuli
 from tests.field.inputs import ANNEX, HEIC, POINTER, base, encoded, images, plant
@@ -201,6 +201,12 @@ def test_one_image_of_an_identity_is_refused_by_default(tmp_path: Path):
     settings = Identities(name="folder", root=str(plant(tmp_path, PEOPLE)))
     with pytest.raises(InputError, match=r"'eve'.*1 image"):
         make_identities(settings, Memo("never stored to"))
+
+
+def test_one_identity_of_enough_images_is_told_as_that(tmp_path: Path):
+    root = plant(tmp_path, {**images("ann"), **images("eve", 2)})
+    with pytest.raises(InputError, match=r"has one folder of 3 images or more, 'ann'"):
+        check_identities(Identities(name="folder", root=str(root), at_least=3))
 
 
 @pytest.mark.parametrize(("task", "face_classes"), [("faces", 2), ("objects", 0)])
