@@ -50,20 +50,20 @@ def _digest(path: Path, size: int, modified: int) -> str:
 
 
 @contextmanager
-def reading(
-    what: str, path: Path, hint: str = "; is it whole, and of the format its name says?"
-) -> Iterator[None]:
+def reading(what: str, path: Path, hint: str = "") -> Iterator[None]:
     """Turn what a reader of a file raises into an InputError of one line, which ends in a hint."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # of damaged files readers raise nearly anything
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        pointer, reason = find_pointer(path), getattr(error, "strerror", None)
         if isinstance(error, UnicodeDecodeError):
             reason = "it is not UTF-8 text"
-        said = find_pointer(path) or f"cannot be read: {reason or type(error).__name__}"
-        raise InputError(f"{what} {said}{hint}") from error
+        if not (pointer or reason):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            hint = hint or "; is it whole, and of the format its name says?"
+        raise InputError(f"{what} {pointer or f'cannot be read: {reason}'}{hint}") from error
 
 
 @contextmanager

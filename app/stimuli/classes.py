@@ -279,7 +279,7 @@ def read_classes(
 
 def _read_list(path: str, where: str) -> list[str]:
     """Read the lines of a text file, each once; InputError otherwise."""
-    with reading(where, Path(path), hint=""):
+    with reading(where, Path(path)):
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     lines = [spell(line.strip()) for line in text.rstrip().splitlines()]
     for number, line in enumerate(lines, 1):
