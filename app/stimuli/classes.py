@@ -238,7 +238,7 @@ def keep_held_out(
     kept, told = {}, f"lesion.held_out={table} lists"
     for label, names in found.items():
         start = f"{task}/{label}/"
-        wanted = {name for name in listed["image"] if name.startswith(start)}
+        wanted = {name for name in map(spell, listed["image"]) if name.startswith(start)}
         kept[label] = [name for name in names if f"{task}/{spell(name)}" in wanted]
         if len(wanted) < at_least:
             raise InputError(

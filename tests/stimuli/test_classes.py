@@ -122,6 +122,11 @@ def test_only_images_that_were_held_out_are_used(people: Path, things: Path, tmp
     images, outputs, _ = read_classes(name_tasks(own, 3, 5))
     assert images.names[3:] == ("objects/cup/2.png",) and outputs[-1] == 4
 
+    (things / "cup").rename(things / "Zo\xeb")
+    listed(tmp_path / "held_out.csv", "image", "objects/a/1.png", "objects/Zoe\u0308/2.png")
+    images, _ = read(*name_tasks(replace(settings, faces=Own()), 3, 5))
+    assert images.names == ("objects/Zo\xeb/2.png", "objects/a/1.png")
+
     everything = [f"{each.parent.name}/{each.name}" for each in people.glob("*/*.png")]
     some = [f"faces/{name}" for name in everything if not name.startswith("b/")]
     listed(tmp_path / "held_out.csv", "image", *some)
