@@ -163,6 +163,12 @@ class ImageFolders:
         shown = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
         return f"{self.setting.partition('.')[0]}: {len(names)} {said}: {shown}"
 
+    def note_drawn(self) -> tuple[str, ...]:
+        """Say of a folder that is named, but not asked for, that images are drawn instead."""
+        group = self.setting.partition(".")[0]
+        said = f"{group}: images are drawn, and {self} is not read: give {group}=folder, too"
+        return (said,) if self.place else ()
+
     def _folders(self) -> dict[str, str]:
         """The folder of each label, as the file system has its name."""
         if not self.root.is_dir():

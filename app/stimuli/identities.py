@@ -32,7 +32,8 @@ def make_identities(
         return images
     count, each, size = settings.count, settings.images_each, settings.size
     pixels, labels = memo(draw_identities, settings.seed, count, each, split="decoding", size=size)
-    return drawn(pixels, labels, f"drawn, seed {settings.seed}")
+    images = drawn(pixels, labels, f"drawn, seed {settings.seed}")
+    return replace(images, notes=_name_folders(settings).note_drawn())
 
 
 def check_identities(settings: Identities, learned: str | None = None) -> None:
@@ -58,7 +59,11 @@ def _find_learned(root: str) -> ImageFolders:
     return ImageFolders(root, "class", "lesion.faces.root")
 
 
+def _name_folders(settings: Identities) -> ImageFolders:
+    return ImageFolders(settings.root or "", "identity", "identities.root")
+
+
 def _find(settings: Identities) -> tuple[ImageFolders, dict[str, list[str]]]:
-    folders = ImageFolders(settings.root or "", "identity", "identities.root")
+    folders = _name_folders(settings)
     because = "; identities.at_least=2 leaves out whoever has fewer"
     return folders, folders.find(leave_below=settings.at_least or 1, because=because)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +54,14 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         left.append(SCRAMBLED)  # but where a domain names it
     named = [category for members in domains.values() for category in members]
     if settings.name == "synthetic":
+        check_shown(domains, present)
         drawing = memo(
             draw_localizer, settings.seed, settings.images_per_category, settings.size, scrambled
         )
         shown = [place for place, label in enumerate(drawing.labels) if label not in left]
         labels = [drawing.labels[place] for place in shown]
         images = drawn(drawing.pixels[shown], labels, f"drawn, seed {settings.seed}")
+        images = replace(images, notes=folders.note_drawn())
     elif settings.root is None:
         wanted = named or [each for each in present if each not in left]
         folder, address = Path(settings.folder or user_cache("floc")), settings.address or ""
@@ -70,6 +72,18 @@ def make_localizer(settings: Stimuli, memo: Memo, megapixels: float | None = Non
         found = folders.find(named) if named else folders.find(leave_below=1, aside=left)
         images = folders.read(found, megapixels, aside=left)
     return Localizer(images, domains or {category: (category,) for category in images.labels})
+
+
+def check_shown(domains: Mapping[str, Sequence[str]], present: Sequence[str]) -> None:
+    """Refuse a domain that names a category which is not among those present; InputError."""
+    for domain, members in domains.items():
+        for category in members:
+            if category not in present:
+                raise InputError(
+                    f"stimuli.domains: {domain} names the category {category!r}, which was not "
+                    f"shown: there are {', '.join(present)}; stimuli.domains=null makes each a "
+                    "domain of its own"
+                )
 
 
 def group(

@@ -17,7 +17,7 @@ from app.errors import InputError
 from app.files import reading
 from app.spelling import spell
 from app.stimuli.images import Images
-from app.stimuli.localizer import Localizer, group
+from app.stimuli.localizer import Localizer, check_shown, group
 
 if TYPE_CHECKING:
     from app.config.schema import Stimuli
@@ -167,14 +167,7 @@ def make_presented(table: pd.DataFrame, settings: Stimuli, source: str) -> Local
     """
     present = list(dict.fromkeys(filter(None, table["category"])))
     domains, left = group(settings, present)
-    for domain, members in domains.items():
-        for category in members:
-            if category not in present:
-                raise InputError(
-                    f"stimuli.domains: {domain} names the category {category!r}, which was not "
-                    f"shown: there are {', '.join(present)}; stimuli.domains=null makes each a "
-                    "domain of its own"
-                )
+    check_shown(domains, present)
     wanted = [name for own in domains.values() for name in own] or [
         name for name in present if name not in left
     ]

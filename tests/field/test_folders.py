@@ -203,6 +203,21 @@ def test_one_image_of_an_identity_is_refused_by_default(tmp_path: Path):
         make_identities(settings, Memo("never stored to"))
 
 
+def test_of_drawn_images_a_folder_that_is_named_is_told_as_not_read(tmp_path: Path):
+    memo, few = Memo(tmp_path / "cache"), {"images_per_category": 2, "size": 16}
+    (note,) = make_localizer(set_stimuli("synthetic", root="my/own", **few), memo).images.notes
+    assert note == ("stimuli: images are drawn, and stimuli.root=my/own is not read: give "
+                    "stimuli=folder, too")  # fmt: skip
+    people = Identities(name="synthetic", root="my/people", count=2, images_each=2, size=16)
+    assert "identities.root=my/people is not read" in make_identities(people, memo).notes[0]
+
+
+def test_a_category_that_is_not_drawn_is_refused(tmp_path: Path):
+    settings = set_stimuli("synthetic", domains={"faces": ["adult", "chlid"]})
+    with pytest.raises(InputError, match=r"faces names the category 'chlid'.*adult, child"):
+        make_localizer(settings, Memo(tmp_path))
+
+
 def test_one_identity_of_enough_images_is_told_as_that(tmp_path: Path):
     root = plant(tmp_path, {**images("ann"), **images("eve", 2)})
     with pytest.raises(InputError, match=r"has one folder of 3 images or more, 'ann'"):
