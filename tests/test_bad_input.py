@@ -326,7 +326,10 @@ CASES = {
         ["stimuli.domains", "'adult'", "once"],
     ),
     "category in two domains": (["stimuli.domains.faces=[adult,car]"], ["'car'", "one domain"]),
-    "domain of nothing": (["+stimuli.domains.noise=[static]"], ["'noise' has no images"]),
+    "domain of nothing": (
+        ["+stimuli.domains.noise=[static]"],
+        ["noise names the category 'static'", "there are adult, child"],
+    ),
     "domains that are none": (
         ["stimuli.domains=3"],
         ["stimuli.domains=3", "list of its categories"],

@@ -148,7 +148,7 @@ def test_the_highest_of_all_layers_together(words: list[str], count: int | None,
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["+recipe=prince2024", "stimuli.domains.scrambled=[noise]"], "'scrambled' has no images"),
+        (["+recipe=prince2024", "stimuli.domains.scrambled=[noise]"], "the category 'noise'"),
         (["+recipe=langloc", "threshold.welch_t=99999"], "=99999 is more than the 2048 units"),
         (["+recipe=langloc", "threshold.welch_t=2.5"], "=2.5 is out of range: a fraction below 1"),
         (["metric=dprime", "metric.criterion.of=layers"], "of=layers is for criterion.rule=top"),
