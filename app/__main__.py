@@ -7,7 +7,6 @@ answer at once.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -38,6 +37,8 @@ def job(composed: DictConfig) -> float | None:
 
     Returns its `objective`, which sweepers that search ask for; None where there is none.
     """
+    import multiprocessing
+
     from app.sweeps.manifest import find_number
     from app.sweeps.parent import DRAWN, Plan, open_parent, read_plan, record_failure
     from app.sweeps.results import Result

@@ -28,7 +28,6 @@ from app import __version__
 from app.errors import InputError
 from app.launch import credentials, trust
 from app.launch.places import check_places
-from app.tracking.origin import versions
 
 HERE = Path(__file__).parents[1]
 # Beside the package in a checkout, inside it in an installed wheel.
@@ -93,6 +92,8 @@ class _Version(argparse.Action):
     """Prints our version and, on the same line, those of what the numbers depend on."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from app.tracking.origin import versions
+
         others = [" ".join(each) for each in versions().items() if each[0] != "selective-units"]
         print(f"selective-units {__version__} ({', '.join(others)})")
         parser.exit()
