@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 
 from tests.conftest import MATERIAL, Ended, _warm, finished, run_warm
 
+QUICK = ["certainty=none", "decoding=none", "lesion=none", "figures=false", *MATERIAL[:1]]
 SWEEP = ["-m", "--config-dir", "own", "threshold=mine", "metric=fsi,ttest", "seed=0,1",
-         "layer=conv13", "certainty=none", "decoding=none", "lesion=none", "figures=false",
-         *MATERIAL[:1]]  # fmt: skip
+         "layer=conv13", *QUICK]  # fmt: skip
 MINE = "own/threshold/mine.yaml"
 MINE_HAS = "name: mine\nfsi: 0.3\ndprime: 0.65\nwilcoxon: 0.001\nttest: {}\n"
 
@@ -108,3 +108,26 @@ def test_what_cannot_be_resumed_is_one_line(killed: Path, tmp_path: Path):
     with FileLock(sweep / "2/.running.lock"):
         process = resume(killed, str(sweep))
     assert process.stderr.startswith(f"error: {sweep}/2 is running, here or on another machine")
+
+
+def test_another_sweep_in_the_folder_of_an_earlier_one(tmp_path: Path):
+    own = ["-m", "hydra.sweep.dir=fixed", *QUICK]
+    finished(run_warm(tmp_path, *own, "seed=0,1"))
+    refused = run_warm(tmp_path, *own, "layer=conv2,nope")
+    assert refused.returncode == 1 and "Could not find 'layer/nope'" in refused.stderr
+    assert "finished" not in refused.stdout, "its jobs were not the earlier one's"
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    runs = client.search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    # As `kill -9` leaves a sweep.
+    (earlier,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    client.update_run(earlier.info.run_id, status="RUNNING")
+    record = tmp_path / "fixed/record.json"
+    record.write_text(record.read_text().replace('"FINISHED"', '"RUNNING"'))
+
+    finished(run_warm(tmp_path, *own, "metric=fsi,ttest"))
+    assert client.get_run(earlier.info.run_id).info.status == "KILLED"
+    new = [run for run in client.search_runs(["1"]) if run.info.run_id not in
+           {each.info.run_id for each in runs}]  # fmt: skip
+    (parent,) = [run for run in new if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.data.params == {"metric": "fsi,ttest"} and len(new) == 3

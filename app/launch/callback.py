@@ -41,12 +41,12 @@ def ended() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        from app.sweeps.parent import close, find_parent
+        from app.sweeps.parent import close, is_open
         from app.sweeps.results import count, read_results
 
         for config, presence in list(_open):
             folder = Path(config.hydra.sweep.dir)
-            if find_parent(folder) is None:
+            if not is_open(folder):
                 continue
             if isinstance(error, Exception):
                 report(error, debug=config.debug)
@@ -129,9 +129,9 @@ class SweepCallback(Callback):
             check_launcher(config.hydra.launcher._target_)
             store = connect(config.tracking)  # an address that is none is refused
             store.prepare()
+            settle_dead(store)  # an earlier sweep of this folder, perhaps
             if not store.off:
                 presence = occupy(folder)  # until this process ends, however it does
-            settle_dead(store)
             if not resumed:
                 choices = list_choices(config.hydra, GlobalHydra.instance().config_loader())
                 plan = make_plan(choices, sys.argv[1:], config.hydra.sweeper.get("n_trials"))
@@ -139,7 +139,7 @@ class SweepCallback(Callback):
                 if plan.trials is None:  # else what is asked is not known yet
                     write_manifest(folder, make_manifest(config, choices))
                 print(f"{plan.jobs} jobs, results in {folder}", flush=True)
-        except InputError as error:  # Hydra would make a warning of it
+        except Exception as error:  # Hydra would make a warning of it, and begin
             report(error, debug=config.debug)
             raise SystemExit(1) from error
         _open.append((config, presence))

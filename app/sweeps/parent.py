@@ -21,10 +21,11 @@ from app import names
 from app.config.schema import Tracking
 from app.errors import InputError
 from app.spelling import shorten
-from app.sweeps.manifest import PLAN
+from app.sweeps.manifest import MANIFEST, PLAN
 from app.sweeps.results import (
     Result,
     find_differing,
+    find_results,
     list_params,
     read_results,
     read_sweep,
@@ -73,8 +74,14 @@ class Plan:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Leave the plan of a sweep in its folder, before its first job."""
+    """Leave the plan of a sweep in its folder, before its first job.
+
+    What jobs of an earlier one told it there goes: it is nothing that this one's found.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / PLAN).is_file():
+        for path in (*find_results(folder), folder / MANIFEST):
+            path.unlink(missing_ok=True)
     (folder / PLAN).write_text(json.dumps(dataclasses.asdict(plan)), encoding="utf-8")
 
 
@@ -95,6 +102,12 @@ def open_parent(folder: Path, store: Store) -> str | None:
     description = Description(plan.title, params, {"sweep": "true"}, sentence)
     with FileLock(folder / ".sweep.lock"):
         return run.open_run(store, folder, description)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether the sweep's run was opened and has not ended: an earlier one's, there, has."""
+    found = record.read(folder)
+    return found is not None and found.status == record.RUNNING
 
 
 def find_parent(folder: Path) -> str | None:

@@ -39,6 +39,8 @@ def test_jobs_are_found_where_the_sweep_has_them(tmp_path: Path):
     assert [result.job for result in read_results(tmp_path)] == [2, 7], "no sweep: runs in it"
     write_plan(tmp_path, Plan(trials=4))
     assert [result.job for result in read_results(tmp_path)] == [0, 1, 2, 7], "a search's"
+    write_plan(tmp_path, Plan(trials=2))
+    assert read_results(tmp_path) == [], "another one begins in the folder"
 
 
 def test_what_is_not_finite_and_why_a_job_failed(tmp_path: Path):
