@@ -134,7 +134,10 @@ def run_hydra(
         options = Parser(parents=[get_args_parser()], add_help=False).parse_args()
         composed = trust.check_command(options, CONFIG_FOLDER, config_name)
         if composed is None or options.resolve or (options.run and options.multirun):
-            hydra.main(str(CONFIG_FOLDER), config_name, "1.3")(job)()  # prints, or refuses
+            try:
+                hydra.main(str(CONFIG_FOLDER), config_name, "1.3")(job)()  # prints, or refuses
+            except ValueError as error:  # options that do not go together
+                raise InputError(str(error)) from error
             return
         own = {RESULTS: f"hydra.{'sweep' if composed.sweeps else 'run'}.dir"}
         check_places(composed.config, [own.get(setting, setting) for setting in writes])

@@ -55,6 +55,20 @@ def test_no_plan_is_one_job(tmp_path: Path):
     assert read_plan(tmp_path) == plan
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", f"hydra.sweep.dir={__file__}/sweep"], f"{__file__}/sweep cannot be used: Not a"),
+        (["--resolve"], "The --resolve flag can only be used in conjunction with --cfg"),
+        (["-r", "-m"], "Only one of --run, --multirun"),
+    ],
+)
+def test_a_sweep_that_cannot_begin_is_one_line(words: list[str], said: str, tmp_path: Path):
+    process = run_app(tmp_path, *words)
+    assert process.returncode == 1 and process.stderr.startswith(f"error: {said}")
+    assert process.stderr.count("\n") == 1 and "jobs" not in process.stdout
+
+
 def test_a_launcher_that_is_not_installed_is_named():
     check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
     check_launcher("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
