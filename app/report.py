@@ -53,13 +53,14 @@ def job(config: DictConfig) -> None:
             print(f"{missing}. The parent run keeps the report that it has.", file=sys.stderr)
             output = output.with_name(f"{output.name}_{len(results)}_jobs")
         made = make_report(results, title, count_jobs(parent), read_stored(store))
-        folder = write_report(made, output)
+        files = write_report(made, output)
         if not missing:
-            store.add_artifacts(settings.run, folder)
+            for name in files:
+                store.add_artifact(settings.run, output / name, "")
             store.log(settings.run, tags={NOTE: describe(made, settings.run)})
         print(tables.describe_sweep(results))
         print(tables.wrap(made.summary))
-        print(f"Report: {folder / 'report.md'}")
+        print(f"Report: {output / 'report.md'}")
 
 
 def main() -> None:

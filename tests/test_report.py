@@ -197,8 +197,12 @@ def made_again(sweep, parent: str, logged: Path) -> Path:
     assert report_of(logged) == first
     for path in logged.iterdir():
         path.write_text("gone")
+    made = sweep[0] / "outputs/reports" / parent
+    made.mkdir(parents=True)
+    (made / "private.txt").write_text("of the user's own")
     finished(run_app(sweep[0], f"run={parent}", module="app.report"))
-    return sweep[0] / "outputs/reports" / parent
+    (made / "private.txt").unlink()
+    return made
 
 
 def test_made_again_from_the_store_it_is_the_same_byte_for_byte(
@@ -241,8 +245,8 @@ def test_failed_jobs_are_in_the_store_and_in_the_report(sweep):
     assert cats.data.params["target"] == "cats" and cats.data.params["layer"] == "conv13"
     assert cats.data.tags["error"].startswith("target=cats is no domain")
     title, results = read_sweep(store_of(folder), parent)
-    again = report.write_report(report.make_report(results, title), folder / "again")
-    assert report_of(again) == report_of(folder / "failing/report")
+    report.write_report(report.make_report(results, title), folder / "again")
+    assert report_of(folder / "again") == report_of(folder / "failing/report")
 
 
 @pytest.mark.parametrize(

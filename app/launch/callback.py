@@ -169,14 +169,13 @@ class SweepCallback(Callback):
         if left_none > lost:  # what lost one has been told
             print(f"error: {left_none} of {jobs} jobs left no result", file=sys.stderr)
         status = "FAILED" if failed else "FINISHED"
-        report_folder: Path | None = None
         behind: str | None = None
         try:  # Hydra would make a warning of an error here, and the exit code 0
             try:
                 if results:
-                    report_folder = write_report(folder, store, results)
+                    write_report(folder, store, results)
             finally:
-                behind = close(folder, status, (finished, failed), presence, report_folder)
+                behind = close(folder, status, (finished, failed), presence)
         except Exception as error:
             report(error, debug=config.debug)
             failed += 1

@@ -134,19 +134,18 @@ def close(
     status: str,
     jobs: tuple[int, int],
     presence: ExitStack | None,
-    report: Path | None = None,
     *,
     over: bool = True,
 ) -> str | None:
     """End the sweep: deliver what its jobs could not, then the parent run.
 
     `status` is FINISHED, FAILED or KILLED; `jobs` are how many finished and how many failed; this
-    process leaves its `presence` in the folder; `report` is the report's folder; `over` is whether
-    no job runs any more, on any machine. Returns why something cannot be delivered now.
+    process leaves its `presence` in the folder; `over` is whether no job runs any more, on any
+    machine. Returns why something cannot be delivered now.
     """
     finished, failed = jobs
     counts = {names.JOBS_FINISHED: finished, names.JOBS_FAILED: failed}
-    run.end_run(folder, status, counts, report)
+    run.end_run(folder, status, counts)
     if presence is not None:
         presence.close()
     settled = run.settle(run.find_runs(folder) if over else [folder], ended=over)
@@ -177,7 +176,7 @@ def save_view(folder: Path, store: Store, results: Sequence[Result]) -> tuple[st
     return parent, store.save_view(view)
 
 
-def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
+def write_report(folder: Path, store: Store, results: Sequence[Result]) -> None:
     """Write the report of the sweep in `folder`, told from the store.
 
     Without one, or one that went away, from the results: the same but for the ids of runs that the
@@ -198,9 +197,9 @@ def write_report(folder: Path, store: Store, results: Sequence[Result]) -> Path:
             log.info("the report is made from what the jobs left: %s", error)
     made = report.make_report(results, title, plan.jobs)
     print(tables.wrap(made.summary))
+    files = report.write_report(made, folder / "report")
     if parent is not None:
-        run.describe_run(folder, report.describe(made, parent))
-    return report.write_report(made, folder / "report")
+        run.describe_run(folder, report.describe(made, parent), folder / "report", files)
 
 
 def settle(runs: Sequence[Path], *, ended: bool = False) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from app import names
 from app.config.parameters import LEADING_PARAMETERS
@@ -164,31 +165,37 @@ def _count_networks(panel: Panel) -> Panel:
 # --- what is written ------------------------------------------------------------------------------
 
 
-def write_report(report: Report, folder: Path) -> Path:
-    """Write report.md and report.html, the tables of jobs and panels, the pictures; the folder."""
+def write_report(report: Report, folder: Path) -> list[str]:
+    """Write report.md and report.html, the tables of jobs and panels, the pictures; their names."""
+    tables = {"jobs": report.jobs}
+    tables |= {f"panel_{letter}": table for letter, table in report.tables.items()}
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for number, section in enumerate(report.sections, start=1):
+        if section.panels:
+            pictures |= _draw_section(section, _suffix(number))
+    for number, each in enumerate(report.compared, start=1):
+        tables[f"targets{_suffix(number)}"] = each.table
+        pictures |= _draw_targets(each, _suffix(number))
     with writing("write the report to", folder, "another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        _write_table(report.jobs, folder / "jobs")
-        for letter, table in report.tables.items():
-            _write_table(table, folder / f"panel_{letter}")
-        for number, section in enumerate(report.sections, start=1):
-            if section.panels:
-                _draw_section(section, folder, _suffix(number))
-        for number, each in enumerate(report.compared, start=1):
-            _write_table(each.table, folder / f"targets{_suffix(number)}")
-            _draw_targets(each, folder, _suffix(number))
+        names = [name for each, table in tables.items()
+                 for name in _write_table(table, folder / each)]  # fmt: skip
+        render.save(pictures, folder)
         page = _write_page(report)
-        for name, text in (("report.md", page), ("report.html", _make_html(page, folder))):
+        pages = {"report.md": page, "report.html": _make_html(page, folder)}
+        for name, text in pages.items():
             with whole(folder / name) as file:
                 file.write_text(text, encoding="utf-8")
-    return folder
+    return [*names, *pictures, *pages]
 
 
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    with whole(path.with_name(f"{path.name}.csv")) as file:
+def _write_table(table: pd.DataFrame, path: Path) -> list[str]:
+    names = [f"{path.name}.csv", f"{path.name}.parquet"]
+    with whole(path.with_name(names[0])) as file:
         table.to_csv(file, index=False, lineterminator="\n")
-    with whole(path.with_name(f"{path.name}.parquet")) as file:
+    with whole(path.with_name(names[1])) as file:
         table.to_parquet(file, index=False)
+    return names
 
 
 def list_drawn(section: Section) -> list[panels.Drawn]:
@@ -197,21 +204,21 @@ def list_drawn(section: Section) -> list[panels.Drawn]:
     return [(each.letter, each.title, each.table.astype(depth)) for each in section.panels]
 
 
-def _draw_section(section: Section, folder: Path, suffix: str) -> None:
+def _draw_section(section: Section, suffix: str) -> dict[str, NDArray[np.uint8]]:
     """All panels in one figure, and each in one of its own."""
     drawn = list_drawn(section)
     styles = section.group.styles
     pictures = {f"figure{suffix}": panels.plot_panels(drawn, styles, section.heading)}
     for each in drawn:
         pictures[f"panel_{each[0]}{suffix}"] = panels.plot_panel(each, styles)
-    render.save(render.render(pictures), folder)
+    return render.render(pictures)
 
 
-def _draw_targets(compared: Compared, folder: Path, suffix: str) -> None:
+def _draw_targets(compared: Compared, suffix: str) -> dict[str, NDArray[np.uint8]]:
     drawn = {target: list_drawn(section) for target, section in compared.sections.items()}
     styles = next(iter(compared.sections.values())).group.styles
     figure = plot_targets(drawn, styles, f"{compared.heading}, by target")
-    render.save(render.render({f"targets{suffix}": figure}), folder)
+    return render.render({f"targets{suffix}": figure})
 
 
 def _suffix(number: int) -> str:

@@ -100,24 +100,21 @@ def open_run(store: Store, folder: Path, description: Description) -> str | None
     return record.run_id
 
 
-def describe_run(folder: Path, page: str) -> None:
-    """Say in Markdown what MLflow's page of a run that is open is to show, if one is."""
+def describe_run(folder: Path, page: str, root: Path, names: Sequence[str]) -> None:
+    """Note what an open run's page in MLflow is to show, in Markdown, and files below `root`."""
     record = read(folder)
     if record is not None:
         record.add_tags({NOTE: page})
+        record.add_artifacts(root, names)
         record.save()
 
 
-def end_run(
-    folder: Path, status: str, metrics: Mapping[str, float], artifacts: Path | None = None
-) -> None:
+def end_run(folder: Path, status: str, metrics: Mapping[str, float]) -> None:
     """End the run that `open_run` left running, if one did; `settle` delivers it."""
     record = read(folder)
     if record is None:
         return
     record.add_metrics(metrics)
-    if artifacts is not None:
-        record.add_artifacts(artifacts)
     record.end(status)
     record.save()
 

@@ -249,10 +249,6 @@ class Store:
         """Store a file with a run, in the folder `place`; one of the same name goes."""
         self.call(lambda client: client.log_artifact(run_id, str(file), place or None))
 
-    def add_artifacts(self, run_id: str, folder: Path) -> None:
-        """Store all files below a folder with a run; those of the same name go."""
-        self.call(lambda client: client.log_artifacts(run_id, str(folder)))
-
     # --- what is asked ----------------------------------------------------------------------------
 
     def unfinished(self) -> list[StoredRun]:

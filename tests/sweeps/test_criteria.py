@@ -238,6 +238,7 @@ def test_overlaps_of_many_metrics_are_shades(rule: str):
 @pytest.mark.slow
 def test_each_panel_has_its_figure_and_its_table(tmp_path: Path):
     made = rows(metrics=("fsi", "wilcoxon"), layers=("conv13",))
-    files = {path.name for path in report.write_report(told(made), tmp_path).iterdir()}
+    files = set(report.write_report(told(made), tmp_path))
+    assert files == {path.name for path in tmp_path.iterdir()}
     assert {f"panel_{letter}.{suffix}" for letter in "ghij" for suffix in
             ("png", "svg", "csv", "parquet")} <= files  # fmt: skip

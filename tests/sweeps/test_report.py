@@ -416,11 +416,11 @@ def test_each_target_and_model_has_its_own_section(tmp_path: Path):
     headings = [section.heading for section in made.sections]
     assert headings == [f"{m}, target={t}" for m in "ab" for t in ("faces", "places")]
     assert panels(made, 1)["c"].verdict == "Not compared: the paper asked about faces, not places."
-    folder = report.write_report(
+    report.write_report(
         told(["a"], ["conv2"], ["l2"], ("fsi", "ttest"), target=("faces", "places")), tmp_path
     )
-    assert (folder / "figure.png").exists() and (folder / "panel_c_2.svg").exists()
-    table = pd.read_parquet(folder / "panel_e.parquet")
+    assert (tmp_path / "figure.png").exists() and (tmp_path / "panel_c_2.svg").exists()
+    table = pd.read_parquet(tmp_path / "panel_e.parquet")
     assert len(table[["model", "target"]].drop_duplicates()) == 2 and len(table) == 4
 
 
@@ -528,7 +528,10 @@ def test_nothing_but_failures(tmp_path: Path):
 
     made = told(layers=["conv2"], metrics=["fsi"], change=change)
     assert not made.sections and made.failed[0].endswith("no reason given")
-    assert "0 of 8 jobs finished" in (report.write_report(made, tmp_path) / "report.md").read_text()
+    (tmp_path / "panel_g.csv").write_text("of an earlier report")
+    pages = ["report.md", "report.html"]
+    assert report.write_report(made, tmp_path) == ["jobs.csv", "jobs.parquet", *pages]
+    assert "0 of 8 jobs finished" in (tmp_path / "report.md").read_text()
 
 
 def test_metrics_without_label_and_colour_have_their_name():

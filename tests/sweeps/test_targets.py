@@ -97,13 +97,14 @@ def test_a_panel_that_one_target_lacks_leaves_room():
 @pytest.mark.slow
 def test_what_is_written(tmp_path: Path):
     made = compare(aggregations=("l2",), metrics=("fsi", "ttest"), targets=TARGETS[:2])
-    folder = report.write_report(made, tmp_path)
+    files = report.write_report(made, tmp_path)
+    assert set(files) == {path.name for path in tmp_path.iterdir()}
     for suffix in ("png", "svg", "csv", "parquet"):
-        assert (folder / f"targets.{suffix}").stat().st_size > 100
-    page = (folder / "report.md").read_text()
+        assert (tmp_path / f"targets.{suffix}").stat().st_size > 100
+    page = (tmp_path / "report.md").read_text()
     assert "![Targets](targets.png)" in page and "\n- faces: of kernels, FSI up to 1.0 %" in page
     assert any(line.startswith("bodies: ") for line in made.summary)
-    table = pd.read_parquet(folder / "targets.parquet")
+    table = pd.read_parquet(tmp_path / "targets.parquet")
     pd.testing.assert_frame_equal(table, made.compared[0].table)
 
 

@@ -31,7 +31,7 @@ from app.errors import InputError
 from app.sweeps.parent import settle_dead
 from app.tracking import run as tracked
 from app.tracking.record import Description, Record, read_undefined
-from app.tracking.run import MACHINE, end_run, find_runs, open_run, settle
+from app.tracking.run import MACHINE, describe_run, end_run, find_runs, open_run, settle
 from app.tracking.store import Store, connect
 from tests.conftest import SMALL, finished, run_app
 from tests.tracking.serving import Server, free_port, postgresql, why_no_postgresql
@@ -130,7 +130,9 @@ def test_a_sweep_nests_its_jobs(store: Tracking, tmp_path: Path) -> None:
         with start(store, folder, metric, {}, parent=parent) as run:
             ids.append(run.run_id)
     assert stored(store, parent).info.status == "RUNNING"
-    end_run(tmp_path, "FAILED", {"n": 2}, tmp_path / "report")
+    (tmp_path / "report" / "left.csv").write_text("by an earlier sweep of this folder\n")
+    describe_run(tmp_path, "What it found.", tmp_path / "report", ["report.csv"])
+    end_run(tmp_path, "FAILED", {"n": 2})
     assert outcomes(tmp_path) == ["complete", "complete", "delivered"]
     found = stored(store, parent)
     assert found.info.status == "FAILED"
