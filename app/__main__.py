@@ -47,12 +47,11 @@ def job(composed: DictConfig) -> float | None:
     commandline.prepare_process()  # of a cluster's node, which may have an environment of its own
     hydra_config = HydraConfig.get()
     folder, sweep_folder = Path(hydra_config.runtime.output_dir), Path(hydra_config.sweep.dir)
-    overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     number = find_number(sweep_folder, folder, hydra_config.job.num) if sweeping else 0
     tags = {"job": str(number)} if sweeping else {}
     plan = read_plan(sweep_folder) if sweeping else Plan()
-    swept = plan.find_own(overrides)
+    swept = plan.find_own(trust.words(hydra_config))
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {number}" if sweeping else "job"
     try:
@@ -68,8 +67,8 @@ def job(composed: DictConfig) -> float | None:
         check_objective(config.objective, result.metrics)
     except Exception as error:
         commandline.report(error, debug=composed.debug, log=True)
-        params = find_parameters(composed, overrides)
-        name = name_run(params, swept) or " ".join(overrides)
+        params = find_parameters(composed)
+        name = name_run(params, swept)
         result = Result("failed", name, params, reason=commandline.reason_of(error), files=[])
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
@@ -144,12 +143,13 @@ def check_objective(objective: str | None, found: Mapping[str, float]) -> None:
         raise InputError(f"objective={objective} is none of the run's numbers: nearest are {near}")
 
 
-def find_parameters(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
-    """Find the parameters of a job that failed; where its config is not whole, its overrides."""
+def find_parameters(config: Any) -> dict[str, Any]:
+    """Find the parameters of a job that failed; where its config is not whole, those it has."""
     try:
         return parameters(config)
-    except (OmegaConfBaseException, KeyError):
-        return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    except OmegaConfBaseException:
+        told = parameters(config, resolve=False)
+        return {name: value for name, value in told.items() if "${" not in str(value)}
 
 
 def main() -> None:

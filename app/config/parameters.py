@@ -27,16 +27,16 @@ USUAL_CRITERION = {"of": "layer", "preferred": False}
 WHERE_TO = ("cache", "debug", "figures", "megapixels", "tracking")  # what results do not depend on
 
 
-def parameters(config: Config) -> dict[str, Any]:
+def parameters(config: Config, *, resolve: bool = True) -> dict[str, Any]:
     """List the config's values, the leading names first, the rest under dotted names.
 
     Left out is what says nothing of the results (`WHERE_TO`, names and looks of the metrics), and
     of what is `USUAL` that which nobody asked to be otherwise.
-    A config as Hydra composed it will do, where it is whole.
+    A config as Hydra composed it will do, where it is whole or is not to `resolve` references.
     """
     composed = OmegaConf.is_config(config)
     tree: Any = (
-        OmegaConf.to_container(config, resolve=True) if composed else dataclasses.asdict(config)
+        OmegaConf.to_container(config, resolve=resolve) if composed else dataclasses.asdict(config)
     )
     flat: dict[str, Any] = {
         name: tree[name] if name in ("target", "seed") else tree[name]["name"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.config.parameters import LONGEST, name_run
+from app.__main__ import find_parameters
+from app.config.parameters import LONGEST, name_run, parameters
+from tests.composing import compose_config
 
 ASKED = {
     "model": "mini",
@@ -47,3 +49,12 @@ def test_of_a_long_value_the_end_is_shown():
 def test_a_config_that_is_not_whole_has_the_name_of_what_is_known():
     assert name_run({"layer": "conv13", "x": "y"}) == "conv13"
     assert name_run({}) == ""
+
+
+def test_a_config_that_is_not_whole_tells_all_but_what_refers_to_what_is_wrong():
+    whole = parameters(compose_config("seed=1"))
+    told = find_parameters(compose_config("seed=1", "threshold.fsi=foo"))
+    assert {name for name in whole if "criterion.threshold" not in name} == told.keys()
+    assert told == {name: whole[name] for name in told} | {"threshold.fsi": "foo"}
+    swept = {"threshold.fsi": "foo"}
+    assert name_run(told, swept) == "threshold.fsi=foo conv13 fsi l2 dualtask_mini"
