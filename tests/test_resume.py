@@ -17,7 +17,7 @@ from tests.conftest import MATERIAL, Ended, _warm, finished, run_warm
 
 QUICK = ["certainty=none", "decoding=none", "lesion=none", "figures=false", *MATERIAL[:1]]
 SWEEP = ["-m", "--config-dir", "own", "threshold=mine", "metric=fsi,ttest", "seed=0,1",
-         "layer=conv13", *QUICK]  # fmt: skip
+         "layer=conv13", "cache=shared", *QUICK]  # fmt: skip
 MINE = "own/threshold/mine.yaml"
 MINE_HAS = "name: mine\nfsi: 0.3\ndprime: 0.65\nwilcoxon: 0.001\nttest: {}\n"
 
@@ -37,6 +37,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, ended = tmp_path_factory.mktemp("killed"), list[Ended]()
     (folder / MINE).parent.mkdir(parents=True)
     (folder / MINE).write_text(MINE_HAS.format(0.05))
+    (folder / "shared").mkdir()  # what lies there changes, and is no input
     run = threading.Thread(target=lambda: ended.append(run_warm(folder, *SWEEP)))
     run.start()
     while run.is_alive() and not list(folder.glob("outputs/sweeps/*/*/1/record.json")):

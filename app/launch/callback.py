@@ -97,9 +97,10 @@ def make_manifest(config: DictConfig, choices: Mapping[str, Sequence[str]]) -> M
             composed.hydra.job.num = composed.hydra.job.id = number
             place = composed.hydra.sweep.subdir
         jobs.append(manifest.Planned(number, words, place))
-    asked = {name: node for name, node in tree.items() if name not in ("hydra", *WHERE_TO)}
-    values = [value for _, value in leaves(asked)]
-    values += [word.partition("=")[2].strip("\"'") for words in choices.values() for word in words]
+    given = [*leaves(tree)]
+    given += [(name.lstrip("+"), word.partition("=")[2].strip("\"'"))
+              for name, words in choices.items() for word in words]  # fmt: skip
+    values = [value for name, value in given if name.partition(".")[0] not in ("hydra", *WHERE_TO)]
     texts = [each for each in values if isinstance(each, str) and each]
     folder = Path(config.hydra.sweep.dir)
     return manifest.make_manifest(folder, jobs, list_config_folders(config), texts)
