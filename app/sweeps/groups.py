@@ -40,6 +40,10 @@ DRAWN = {"mean": "consistency_mean", "spearman": "lesion_spearman_face"}
 WITHIN = r"layer(\.output)?|metric|recipe|aggregation|threshold(\..*)?|.*\.criterion\.threshold"
 INSTANCE = "model.seed"  # in which networks differ that are a sample
 WEIGHTS = "model.checkpoint"  # whose name may hold the instance: weights of one training of several
+ONE_NETWORK = (
+    f"{{}} has the same weights at every {INSTANCE}, and counts as one network: weights are drawn "
+    f"from it where {WEIGHTS}=null."
+)
 # What columns of jobs are called in groups: findings by their measure alone.
 SHORT = {
     r"^metric\.criterion\.threshold$": "criterion",
@@ -141,12 +145,15 @@ def find_groups(
     runs = runs.assign(**{name: runs[name].map(str) for name in dimensions})
     network = [name for name in dimensions if name.partition(".")[0] == "model"]
     others = [name for name in dimensions if name not in network]
-    found, kinds, styles = {}, set(), find_styles(runs)
+    found, kinds, styles, notes = {}, set(), find_styles(runs), list[str]()
     for part in _split(runs, others):
         networks = _split(part, network)
         untrained = [each for each in networks if not _is_trained(each)]
         trained = [each for each in networks if _is_trained(each)]
         kinds |= set(map(_is_trained, networks))
+        for each in untrained:
+            if several and each["model.digest"].nunique() == 1 < each[INSTANCE].nunique():
+                notes.append(ONE_NETWORK.format(each["model"].iloc[0]))
         for own in trained or untrained:
             beside, unpaired = _find_counterpart(own, untrained if trained else [])
             swept = {name: own[name].iloc[0] for name in (*network, *others)}
@@ -158,8 +165,9 @@ def find_groups(
             found[own.index[0]] = Group(
                 swept, every, paired, unpaired, layers, styles, bool(trained), read, instances
             )
-    note = "Panels b to e are of trained networks; panel f has untrained ones beside."
-    return [found[first] for first in sorted(found)], [note] if len(kinds) == 2 else []
+    if len(kinds) == 2:
+        notes.append("Panels b to e are of trained networks; panel f has untrained ones beside.")
+    return [found[first] for first in sorted(found)], [*dict.fromkeys(notes)]
 
 
 def _name_trainings(run: pd.Series) -> str:

@@ -72,6 +72,16 @@ def test_instances_are_one_group_of_means_and_spreads():
     assert f"FSI up to {each.mean():.1f} ± {each.std(ddof=1):.1f} %" in panels(made)["b"].says
 
 
+def test_one_network_under_several_seeds_is_told():
+    made = told(models=["mini_untrained"], layers=["conv13"], **ACROSS)
+    assert [note for note in made.notes if "every model.seed" in note] == [
+        "mini_untrained has the same weights at every model.seed, and counts as one network: "
+        "weights are drawn from it where model.checkpoint=null."
+    ]
+    assert "networks" not in panels(made)["c"].table
+    assert not told(models=["mini_untrained"], change=with_seed, **ACROSS).notes
+
+
 def test_intervals_of_rows_are_those_of_the_mean():
     """Of paired differences, too, which decide whether decodings are alike."""
 
