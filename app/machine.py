@@ -13,6 +13,11 @@ import joblib
 import psutil
 
 GB = 1e9  # bytes
+# The functions of one value that torch leaves to MKL, where it has it.
+LEFT_TO_MKL = (
+    "acos", "asin", "atan", "cos", "erf", "erfc", "erfinv", "exp", "expm1", "log", "log10", "log1p",
+    "log2", "sin", "sqrt", "tan", "tanh", "trunc",
+)  # fmt: skip
 
 
 def count_threads() -> int:
@@ -21,6 +26,19 @@ def count_threads() -> int:
         if (value := os.environ.get(name, "")).isdecimal() and int(value):
             return int(value)
     return int(joblib.cpu_count())
+
+
+def settle_functions() -> None:
+    """Call each function that torch leaves to MKL, in one thread, before several do at once.
+
+    Of two threads that make a function's first call together, one may be given a version of 12 bits
+    for that call (https://github.com/pytorch/pytorch/issues/188792, in MKL 2024.2).
+    """
+    import torch  # which takes long, and is not needed by all who ask for the memory
+
+    for name in LEFT_TO_MKL:
+        for kind in (torch.float32, torch.float64):
+            getattr(torch, name)(torch.tensor([0.5], dtype=kind))
 
 
 def measure_memory() -> int:

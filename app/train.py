@@ -37,6 +37,7 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     """
     import torch
 
+    from app.machine import settle_functions
     from app.responses.hardware import choose_device
     from app.training import loop, outputs
     from app.training.material import make_material
@@ -44,6 +45,7 @@ def train(settings: Train, folder: Path) -> tuple[Results, str | None]:
     # The weights that ship were trained on a CPU; other devices give other bits.
     cpu = settings.device == "auto" and not settings.from_folders
     device = choose_device("cpu" if cpu else settings.device, settings.precision)
+    settle_functions()
     torch.set_num_threads(settings.threads)
     another = "another folder with output=<folder>"
     with writing("write the training to", folder, another), outputs.only_one(folder):

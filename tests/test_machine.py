@@ -2,11 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from torch.profiler import profile
 
 from app import machine
+from app.models.inside import Inside
+from app.responses.hardware import Hardware
 
 
 def test_the_peak_is_seen_and_forgotten():
@@ -36,3 +42,24 @@ print(held - before, measure_memory() - before)
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     held, measured = map(int, said.stdout.split())
     assert held > 140e6 > 20e6 > measured
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: Hardware(torch.device("cpu"), threads=2).prepare(),
+        lambda: Inside(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), 8),
+    ],
+    ids=["a run", "Inside"],
+)
+def test_functions_of_mkl_are_called_by_one_thread_first(begin: Callable[[], object]):
+    """Of two threads that call one first, one may get 12 bits: once in some thousand processes."""
+    threads = torch.get_num_threads()
+    try:
+        with profile(record_shapes=True) as seen:
+            begin()
+    finally:
+        torch.set_num_threads(threads)
+    called = [each.name for each in seen.events() if each.input_shapes[:1] == [[1]]]
+    for name in ("sqrt", "exp", "log", "tanh", "erf"):
+        assert called.count(f"aten::{name}") == 2  # float32 and float64

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from app.choices import REPLACEMENTS
 from app.errors import InputError
+from app.machine import settle_functions
 from app.models.attribution import attribute
 from app.models.export import export
 from app.models.graph import PIXELS
@@ -66,6 +67,7 @@ class Inside:
                     f"{self.name} has a tensor of {each.dtype} on {each.device}: take "
                     "network.float().cpu(); `device` says where it is run"
                 )
+        settle_functions()
         self.graph = export(network, input_size, self.name)
         if self.graph.failure:
             raise InputError(f"{self.name} has no graph: {self.graph.failure}")

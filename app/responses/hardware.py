@@ -9,7 +9,7 @@ import torch
 
 from app.choices import DEVICES, PRECISIONS
 from app.errors import InputError
-from app.machine import count_threads
+from app.machine import count_threads, settle_functions
 
 if TYPE_CHECKING:
     from app.config.schema import Config
@@ -49,6 +49,7 @@ class Hardware:
 
         The same command on as many threads then gives the same bits.
         """
+        settle_functions()
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
