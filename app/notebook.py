@@ -109,17 +109,8 @@ def ask(  # noqa: PLR0913  scripts rely on each; all but four stand in for the m
             f"responses {values.shape} do not fit {len(names)} categories: they are "
             "(images, units), with one category an image"
         )
-    if domains is None:
-        members = {name: [name] for name in dict.fromkeys(names)}
-    else:
-        members = {_name(domain): _read_labels(own) for domain, own in domains.items()}
-        for domain, own in members.items():
-            if lacks := [name for name in own if name not in names]:
-                raise InputError(
-                    f"domains: {domain} has the category {lacks[0]!r}, which no image has: there "
-                    f"are {', '.join(dict.fromkeys(names))}"
-                )
-    asked = contrast(names, members, _name(target), kind=settings.contrast, over=settings.over)
+    members, of = _read_domains(domains, names), _name(target)
+    asked = contrast(names, members, of, kind=settings.contrast, over=settings.over)
     question = metrics.Question(
         metrics.load(settings.name), asked, settings.options,
         reduction=settings.score, preferred=settings.criterion.preferred,
@@ -202,6 +193,20 @@ def _read_labels(categories: Any) -> list[str]:
             "name the category, or leave the image out"
         )
     return [_name(label) for label in labels]
+
+
+def _read_domains(domains: Mapping[Any, Any] | None, names: Sequence[str]) -> dict[str, list[str]]:
+    """Read the categories of each domain, of the `names`; None: each is a domain of its own."""
+    if domains is None:
+        return {name: [name] for name in dict.fromkeys(names)}
+    members = {_name(domain): _read_labels(own) for domain, own in domains.items()}
+    for domain, own in members.items():
+        if lacks := [name for name in own if name not in names]:
+            raise InputError(
+                f"domains: {domain} has the category {lacks[0]!r}, which no image has: there are "
+                f"{', '.join(dict.fromkeys(names))}"
+            )
+    return members
 
 
 def _name(label: Any) -> str:
