@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,12 @@ def job(composed: DictConfig) -> float | None:
     commandline.prepare_process()  # of a cluster's node, which may have an environment of its own
     hydra_config = HydraConfig.get()
     folder, sweep_folder = Path(hydra_config.runtime.output_dir), Path(hydra_config.sweep.dir)
+    overrides = trust.words(hydra_config)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     number = find_number(sweep_folder, folder, hydra_config.job.num) if sweeping else 0
     tags = {"job": str(number)} if sweeping else {}
     plan = read_plan(sweep_folder) if sweeping else Plan()
-    swept = plan.find_own(trust.words(hydra_config))
+    swept = plan.find_own(overrides)
     # Who says how far it is, where several do.
     multiprocessing.current_process().name = f"job {number}" if sweeping else "job"
     try:
@@ -67,8 +69,8 @@ def job(composed: DictConfig) -> float | None:
         check_objective(config.objective, result.metrics)
     except Exception as error:
         commandline.report(error, debug=composed.debug, log=True)
-        params = find_parameters(composed)
-        name = name_run(params, swept)
+        params = find_parameters(composed, overrides)
+        name = name_run(params, swept) or " ".join(overrides)
         result = Result("failed", name, params, reason=commandline.reason_of(error), files=[])
     result = dataclasses.replace(result, job=number, folder=str(folder))
     if result.failed and sweeping:
@@ -143,13 +145,14 @@ def check_objective(objective: str | None, found: Mapping[str, float]) -> None:
         raise InputError(f"objective={objective} is none of the run's numbers: nearest are {near}")
 
 
-def find_parameters(config: Any) -> dict[str, Any]:
-    """Find the parameters of a job that failed; where its config is not whole, those it has."""
-    try:
-        return parameters(config)
-    except OmegaConfBaseException:
-        told = parameters(config, resolve=False)
-        return {name: value for name, value in told.items() if "${" not in str(value)}
+def find_parameters(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """Find the parameters of a job that failed, those it has where its config is not whole."""
+    for resolve in (True, False):
+        with suppress(OmegaConfBaseException, KeyError):
+            told = parameters(config, resolve=resolve)
+            return {name: value for name, value in told.items() if "${" not in str(value)}
+    # Where whole groups of settings are left out.
+    return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 
 def main() -> None:

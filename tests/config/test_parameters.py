@@ -53,7 +53,7 @@ def test_a_config_that_is_not_whole_has_the_name_of_what_is_known():
 
 def test_a_config_that_is_not_whole_tells_all_but_what_refers_to_what_is_wrong():
     whole = parameters(compose_config("seed=1"))
-    told = find_parameters(compose_config("seed=1", "threshold.fsi=foo"))
+    told = find_parameters(compose_config("seed=1", "threshold.fsi=foo"), [])
     assert {name for name in whole if "criterion.threshold" not in name} == told.keys()
     assert told == {name: whole[name] for name in told} | {"threshold.fsi": "foo"}
     swept = {"threshold.fsi": "foo"}

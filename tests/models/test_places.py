@@ -324,7 +324,18 @@ def is_frozen(net, x):
     return net.head(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
+class Wrapped(nn.Module):
+    """A network in another, as DataParallel, torch.compile and FSDP wrap it."""
+
+    def __init__(self, module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs, **options):
+        return self.module(*inputs, **options)
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, Wrapped])
 @pytest.mark.parametrize("how", [squeezes, counts, is_frozen])
 def test_networks_have_a_graph_as_people_write_them(how, wrap):
     """Of any number of images, of one, too."""
