@@ -60,8 +60,9 @@ def runs(source: str | Path, **tracking: Any) -> Runs:
         if not found:
             raise InputError(f"{folder} has no results: name the folder of a sweep or of a run")
         plan = read_plan(folder)
-        title = found[0].name if len(found) == 1 else str(folder)  # of single runs
-        title = plan.title if (folder / PLAN).is_file() else title
+        title = plan.title
+        if not (folder / PLAN).is_file():  # of single runs
+            title = found[0].name if len(found) == 1 else str(folder)
         return Runs(title, [Run(each, results.read_table) for each in found], plan.jobs)
     if not re.fullmatch("[0-9a-f]{32}", run_id := str(source)):
         raise InputError(f"{source} is no folder, and no id of a run, which has 32 digits")

@@ -59,8 +59,8 @@ def export(network: nn.Module, size: int, name: str) -> Graph:
 
 
 def _export(network: nn.Module, size: int, calls: Sequence[Call], strict: bool) -> Graph:
-    blank, collection = torch.zeros(2, 3, size, size), torch.export.ShapesCollection
-    shapes: Any = collection()  # type: ignore[no-untyped-call]  # torch's signature has none
+    blank = torch.zeros(2, 3, size, size)
+    shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     shapes[blank] = {0: torch.export.Dim.DYNAMIC}
     # In no_grad that of the network's own is no operation.
     with _hooks(network, mark), torch.no_grad(), _quiet():

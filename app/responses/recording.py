@@ -314,9 +314,9 @@ def find_shape(array: DataArray, axes: Sequence[str]) -> tuple[tuple[int, int, i
     """Find the channels, rows and columns of units, by their axes or the file's coordinates."""
     units, *rest = [array.sizes[axis] for axis in axes[1:4]]
     if len(rest) == 2:
-        own = ", ".join(axes[1:4])
-        said = f"responses: axes {own} are taken as channels, rows and columns, in that order"
-        return (units, rest[0], rest[1]), [] if own == ", ".join(POSITION) else [said]
+        own, shape = tuple(axes[1:4]), (units, rest[0], rest[1])
+        said = f"axes {', '.join(own)} are taken as channels, rows and columns, in that order"
+        return shape, [] if own == POSITION else [f"responses: {said}"]
     flat, lines = (units, 1, 1), list_lines(array, axes[1])
     if not all(name in lines for name in POSITION):
         return flat, []
